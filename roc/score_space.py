@@ -1,0 +1,187 @@
+"""What a score means: its range, how many levels the head spreads over that range, and how it maps to 0..1.
+
+Photos are rated on many scales: AVA from 1 to 10, PARA from 1 to 5, AADB from 0 to 1. A `ScoreSpace` names one of them
+and travels with the data set and with the checkpoint, so that a number is never read on the wrong scale. Two mappings
+to the unit scale are in use in the literature, and they differ for every range that does not start at 0:
+
+* `minmax`: `unit = (score - min) / (max - min)`, so the lowest score is 0;
+* `max`: `unit = score / max`, so on 1..5 the lowest score is 0.2.
+
+The choice is part of the record. Rank correlations do not depend on it; errors on the unit scale do.
+
+This file is plain Python: it needs neither numpy nor torch, and its arithmetic works on both.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+TOLERANCE = 1e-6
+"""How far outside its range a score may lie, on the native scale, before it is refused: rounding in text files."""
+
+MODES = ("minmax", "max")
+
+
+@dataclass(frozen=True)
+class ScoreSpace:
+    """The native scale of a set of scores; larger is better.
+
+    Args:
+        min_score: lowest score that can be given, on the native scale.
+        max_score: highest score that can be given; above `min_score`.
+        num_levels: number N of levels the score head tells apart, at least 2, spread evenly from lowest to highest.
+        mode: mapping to the unit scale, `minmax` or `max` (see the head of this file).
+
+    Raises:
+        ValueError: if the range is empty or not finite, there are fewer than two levels, or the mode is unknown.
+
+    Example:
+        >>> space = ScoreSpace(1, 5, num_levels=5)
+        >>> space.levels
+        (1.0, 2.0, 3.0, 4.0, 5.0)
+        >>> space.to_unit(2.0)
+        0.25
+    """
+
+    min_score: float = 1.0
+    max_score: float = 10.0
+    num_levels: int = 10
+    mode: str = "minmax"
+
+    def __post_init__(self) -> None:
+        for name in ("min_score", "max_score"):
+            object.__setattr__(self, name, _finite(getattr(self, name), name))
+        try:
+            num_levels = operator.index(self.num_levels)
+        except TypeError:
+            raise ValueError(f"num_levels is {self.num_levels!r}; expected a whole number of at least 2") from None
+        object.__setattr__(self, "num_levels", num_levels)
+
+        if self.min_score >= self.max_score:
+            raise ValueError(
+                f"the score range {self.min_score:g}..{self.max_score:g} is empty; "
+                "give a max_score that is larger than min_score"
+            )
+        if num_levels < 2:
+            raise ValueError(f"num_levels is {num_levels}; a range needs at least 2 levels, its two ends")
+        if self.mode not in MODES:
+            raise ValueError(f"score mode is {self.mode!r}; expected one of {', '.join(MODES)}")
+        if self.mode == "max" and self.max_score <= 0:
+            raise ValueError(
+                f"score mode 'max' divides by max_score, which is {self.max_score:g}; "
+                "give a max_score above 0, or use mode 'minmax'"
+            )
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The N level values on the native scale, evenly spaced, both ends of the range included."""
+        steps = self.num_levels - 1
+        inner = (self.min_score + self.width * (step / steps) for step in range(steps))
+        # The last level is written down, not computed: lo + (hi - lo) need not round to hi.
+        return (*inner, self.max_score)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest score."""
+        return self.min_score, self.max_score
+
+    @property
+    def width(self) -> float:
+        """Highest minus lowest score."""
+        return self.max_score - self.min_score
+
+    @property
+    def midpoint(self) -> float:
+        """Middle of the range: what a head that prefers no level predicts."""
+        return (self.min_score + self.max_score) / 2
+
+    @property
+    def unit_width(self) -> float:
+        """Length of the unit scale in native scores: a native error divided by this is an error on the unit scale."""
+        return self.max_score if self.mode == "max" else self.width
+
+    def to_unit(self, score: Any) -> Any:
+        """Native scale to unit scale.
+
+        Args:
+            score: a number, numpy array or tensor on the native scale. Not checked and not clipped.
+
+        Returns:
+            The same kind of thing on the unit scale; 1 is the highest score.
+        """
+        if self.mode == "max":
+            return score / self.max_score
+        return (score - self.min_score) / self.width
+
+    def from_unit(self, unit: Any) -> Any:
+        """Unit scale to native scale: the inverse of `to_unit`.
+
+        Args:
+            unit: a number, numpy array or tensor on the unit scale. Not checked and not clipped.
+
+        Returns:
+            The same kind of thing on the native scale.
+        """
+        if self.mode == "max":
+            return unit * self.max_score
+        return unit * self.width + self.min_score
+
+    def check(self, score: Any, what: str = "score") -> float:
+        """Make sure that one score lies in the range.
+
+        Args:
+            score: one number on the native scale.
+            what: what the number is, as the error should call it, e.g. `"gt_score"` or `"the score of photo 12"`.
+
+        Returns:
+            The score as a float, neither rounded nor clipped.
+
+        Raises:
+            ValueError: if it is no number, NaN or infinite, or outside the range by more than 1e-6.
+        """
+        value = _finite(score, what)
+        if not self.min_score - TOLERANCE <= value <= self.max_score + TOLERANCE:
+            raise ValueError(
+                f"{what} is {value:g}, outside the range {self.min_score:g}..{self.max_score:g}; "
+                "correct the score, or declare the range it was given on (min_score, max_score)"
+            )
+        return value
+
+    def to_dict(self) -> dict[str, float | int | str]:
+        """The four fields by name, ready for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ScoreSpace:
+        """Read back what `to_dict` wrote.
+
+        Args:
+            values: a mapping that holds `min_score`, `max_score`, `num_levels` and, if not `minmax`, `mode`. Other keys
+                are left alone, so the whole `config.roc` of a checkpoint can be given.
+
+        Raises:
+            ValueError: if one of the first three is missing (a range is never guessed), or a value is not allowed.
+        """
+        missing = [name for name in ("min_score", "max_score", "num_levels") if name not in values]
+        if missing:
+            raise ValueError(f"a score space needs {', '.join(missing)}; found only: {', '.join(values) or 'nothing'}")
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+
+
+def _finite(value: Any, what: str) -> float:
+    """`value` as a float; ValueError if it is no number, NaN or infinite."""
+    # float() would read "7" and True as well; a score that is text or a truth value is a mistake in the data.
+    is_number = not isinstance(value, (str, bytes, bool))
+    try:
+        number = float(value) if is_number else None
+    except (TypeError, ValueError):
+        number = None
+    if number is None:
+        raise ValueError(f"{what} is {value!r}; expected a number")
+    if not math.isfinite(number):
+        raise ValueError(f"{what} is {number}; expected a finite number")
+    return number

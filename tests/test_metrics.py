@@ -1,0 +1,249 @@
+"""The metrics against the recorded vectors, against scipy, and against cases one can work out by hand."""
+
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from roc import metrics
+from roc.score_space import ScoreSpace
+
+
+def noisy_scores(n, noise=0.7, seed=0):
+    """Predictions and scores with ties among the scores, as rounded human ratings have."""
+    generator = np.random.default_rng(seed)
+    scores = np.round(5.5 + generator.normal(size=n), 1)
+    return scores + noise * generator.normal(size=n), scores
+
+
+@pytest.mark.parametrize("name", ["metric.all", "metric.const"])
+def test_reference(vectors, name):
+    entry = vectors[name]
+    given = entry["inputs"]
+    pair = given["pred"], given["gt"]
+    computed = {
+        "srcc": metrics.srcc(*pair),
+        "plcc": metrics.plcc(*pair),
+        "mae": metrics.mae(*pair),
+        "rmse": metrics.rmse(*pair),
+        "acc": metrics.accuracy(*pair, given["thr"]),
+    }
+    assert computed == pytest.approx(entry["expected"], abs=entry["tol"])
+    summary = metrics.summarize(*pair, threshold=given["thr"], n_resamples=0)
+    assert {name: summary["accuracy" if name == "acc" else name] for name in computed} == computed
+
+
+def test_emd_reference(vectors):
+    entry = vectors["roc.emd.sample_r2"]
+    assert metrics.emd(entry["inputs"]["p"], entry["inputs"]["q"]) == pytest.approx(entry["expected"], abs=entry["tol"])
+
+
+def test_emd_by_hand():
+    # All mass one of four levels away: cumulative gaps 1, 0, 0, 0.
+    assert metrics.emd([1, 0, 0, 0], [0, 1, 0, 0]) == pytest.approx(0.5)
+    assert metrics.emd([1, 0, 0, 0], [0, 1, 0, 0], r=1) == pytest.approx(0.25)
+    assert metrics.emd([[1, 0, 0, 0], [0, 1, 0, 0]], [[0, 1, 0, 0], [0, 1, 0, 0]]) == pytest.approx(0.25)
+
+
+def test_emd_refuses_what_is_no_distribution():
+    with pytest.raises(ValueError, match="row 2 of q sums to 20; expected 1: divide vote counts"):
+        metrics.emd([[0.5, 0.5], [0.5, 0.5]], [[0.5, 0.5], [8, 12]])
+    with pytest.raises(ValueError, match="sums to nan"):
+        metrics.emd([0.5, math.nan], [0.5, 0.5])
+    with pytest.raises(ValueError, match="the same rows and levels"):
+        metrics.emd([0.5, 0.5], [0.5, 0.25, 0.25])
+    with pytest.raises(ValueError, match="got no rows"):
+        metrics.emd(np.zeros((0, 4)), np.zeros((0, 4)))
+
+
+def test_rank_correlations_know_order_only():
+    scores = [1, 2, 3, 4, 5]
+    for of in (metrics.srcc, metrics.krcc):
+        assert of([1, 10, 100, 1000, 10000], scores) == pytest.approx(1)
+        assert of([5, 4, 3, 2, 1], scores) == pytest.approx(-1)
+    assert metrics.plcc([1, 10, 100, 1000, 10000], scores) < 0.8
+    # One neighbouring pair of ten swapped: tau = (9 - 1) / 10.
+    assert metrics.krcc([2, 1, 3, 4, 5], scores) == pytest.approx(0.8)
+
+
+def test_mapped_plcc_undoes_a_saturating_scale():
+    x = np.linspace(-3, 3, 60)
+    y = 2 / (1 + np.exp(-(x - 0.5) / 0.4)) + 4
+    assert metrics.plcc_mapped(x, y) == pytest.approx(1, abs=1e-6)
+    assert metrics.plcc(x, y) < 0.95
+    # On a straight line the curve has nothing to add, and must not get lost on its way to being straight.
+    assert metrics.plcc_mapped(x, 3 * x - 1) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("of", [metrics.srcc, metrics.plcc, metrics.plcc_mapped, metrics.krcc])
+@pytest.mark.parametrize("constant", [[0.1] * 6, [5.5] * 6, [0.0] * 6, [0.1 + 0.2, 0.3, 0.3, 0.3, 0.3, 0.3]])
+def test_constant_input_has_correlation_zero(of, constant):
+    varied = [1, 2, 3, 4, 5, 6]
+    assert of(constant, varied) == 0.0
+    assert of(varied, constant) == 0.0
+    assert of(constant, constant) == 0.0
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_fewer_than_three_rows_give_none(n):
+    values = [1.0, 2.0][:n]
+    for of in (metrics.srcc, metrics.plcc, metrics.plcc_mapped, metrics.krcc, metrics.mae, metrics.rmse):
+        assert of(values, values) is None
+    assert metrics.accuracy(values, values, 1.5) is None
+
+
+def test_mapped_plcc_needs_five_rows():
+    assert metrics.plcc_mapped([1, 2, 3, 4], [1, 3, 2, 4]) is None
+    assert metrics.plcc_mapped([1, 2, 3, 4, 5], [1, 3, 2, 4, 5]) is not None
+
+
+def test_wrong_input_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(2,\) and scores of shape \(3,\)"):
+        metrics.srcc([1, 2], [1, 2, 3])
+    with pytest.raises(ValueError, match="prediction number 2 is nan"):
+        metrics.mae([1, math.nan, 3], [1, 2, 3])
+    with pytest.raises(ValueError, match="score number 3 is inf"):
+        metrics.plcc([1, 2, 3], [1, 2, math.inf])
+    with pytest.raises(ValueError, match="one score for each"):
+        metrics.summarize([1, None], [1, 2, 3])
+    with pytest.raises(ValueError, match="human score is not finite"):
+        metrics.summarize([1, None, 3, 4], [1, math.nan, 3, 4])
+    with pytest.raises(ValueError, match="prediction number 1 is inf"):
+        metrics.summarize([math.inf, 2, 3], [1, 2, 3])
+
+
+def test_summary_has_the_agreed_keys_and_survives_json():
+    predictions, scores = noisy_scores(40)
+    summary = metrics.summarize(predictions, scores, space=ScoreSpace(), threshold=5.5, n_resamples=50)
+    names = ["srcc", "plcc", "plcc_mapped", "krcc", "mae", "rmse", "accuracy", "mae_unit", "rmse_unit"]
+    expected = ["n", "unscored", *[key for name in names for key in (name, f"{name}_low", f"{name}_high")], "notes"]
+    assert list(summary) == expected
+    assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+    assert summary["notes"] == {}
+
+
+def test_summary_agrees_with_scipy():
+    predictions, scores = noisy_scores(100)
+    summary = metrics.summarize(predictions, scores, n_resamples=0)
+    assert summary["srcc"] == pytest.approx(stats.spearmanr(predictions, scores).statistic)
+    assert summary["plcc"] == pytest.approx(stats.pearsonr(predictions, scores).statistic)
+    assert summary["krcc"] == pytest.approx(stats.kendalltau(predictions, scores).statistic)
+    assert not [name for name in summary if name.endswith(("_low", "_high"))]
+
+
+def test_unscored_rows_leave_every_metric_and_are_counted():
+    predictions, scores = noisy_scores(20)
+    with_gaps = [*predictions, None, math.nan]
+    summary = metrics.summarize(with_gaps, [*scores, 1.0, 10.0], n_resamples=30)
+    assert summary["unscored"] == 2
+    assert {**summary, "unscored": 0} == metrics.summarize(predictions, scores, n_resamples=30)
+
+
+def test_summary_of_constant_predictions_gives_zero_and_the_reason():
+    summary = metrics.summarize([5.5] * 6, [1, 2, 3, 4, 5, 6], n_resamples=20)
+    assert [summary[name] for name in ("srcc", "plcc", "plcc_mapped", "krcc")] == [0, 0, 0, 0]
+    assert (summary["srcc_low"], summary["srcc_high"]) == (0, 0)
+    assert summary["mae"] == pytest.approx((4.5 + 3.5 + 2.5 + 1.5 + 0.5 + 0.5) / 6)
+    assert set(summary["notes"]) == {"srcc", "plcc", "plcc_mapped", "krcc"}
+    assert summary["notes"]["srcc"] == "all predictions are equal, so there is no correlation"
+
+
+def test_summary_of_too_few_rows_gives_null_and_the_reason():
+    summary = metrics.summarize([5.0, None, 6.0], [5, 6, 7], space=ScoreSpace(), threshold=5)
+    assert (summary["n"], summary["unscored"]) == (2, 1)
+    for name in ("srcc", "plcc", "plcc_mapped", "krcc", "mae", "rmse", "accuracy", "mae_unit", "rmse_unit"):
+        assert summary[name] is summary[f"{name}_low"] is summary[f"{name}_high"] is None
+        assert summary["notes"][name] == "2 rows with a prediction, fewer than 3"
+
+
+def test_summary_says_when_the_fitted_curve_hides_a_reversed_prediction():
+    predictions, scores = noisy_scores(60)
+    summary = metrics.summarize(-predictions, scores, n_resamples=0)
+    assert summary["plcc"] < -0.5 < 0.5 < summary["plcc_mapped"]
+    assert "falls" in summary["notes"]["plcc_mapped"]
+
+
+def test_unit_errors_follow_the_mode():
+    predictions, scores = [2, 3, 4], [3, 3, 3]
+    assert metrics.summarize(predictions, scores, space=ScoreSpace(1, 5))["mae_unit"] == pytest.approx(2 / 3 / 4)
+    assert metrics.summarize(predictions, scores, space=ScoreSpace(1, 5, mode="max"))["mae_unit"] == pytest.approx(
+        2 / 3 / 5
+    )
+
+
+def test_resampled_statistics_equal_scipy_on_the_same_rows():
+    predictions, scores = noisy_scores(60)
+    predictions = np.round(predictions, 1)
+    _, statistics, _ = metrics._point_estimates(predictions, scores, threshold=5.5)
+    (counts,) = metrics._draws(60, n_resamples=4, seed=3)
+    assert counts.sum(axis=1).tolist() == [60] * 4
+    computed = {name: statistic(counts) for name, statistic in statistics.items()}
+    for k, row_counts in enumerate(counts.astype(int)):
+        x, y = np.repeat(predictions, row_counts), np.repeat(scores, row_counts)
+        assert computed["srcc"][k] == pytest.approx(stats.spearmanr(x, y).statistic)
+        assert computed["plcc"][k] == pytest.approx(stats.pearsonr(x, y).statistic)
+        assert computed["krcc"][k] == pytest.approx(stats.kendalltau(x, y).statistic)
+        assert computed["mae"][k] == pytest.approx(np.abs(x - y).mean())
+        assert computed["rmse"][k] == pytest.approx(np.sqrt(((x - y) ** 2).mean()))
+        assert computed["accuracy"][k] == pytest.approx(((x > 5.5) == (y > 5.5)).mean())
+
+
+def test_a_constant_resample_has_correlation_zero():
+    x, y = np.array([1.1, 2.2, 3.3]), np.array([3.0, 1.0, 2.0])
+    _, statistics, _ = metrics._point_estimates(x, y, threshold=None)
+    only_the_first = np.array([[3.0, 0.0, 0.0]])
+    assert [statistics[name](only_the_first)[0] for name in ("srcc", "plcc", "krcc")] == [0, 0, 0]
+
+
+def test_intervals_cover_the_truth_and_depend_on_the_seed_only():
+    # The Fisher transform gives 0.8 +- 0.0226 for a correlation of 0.8 on 1,000 normal rows.
+    generator = np.random.default_rng(5)
+    scores = generator.normal(size=1000)
+    predictions = 0.8 * scores + 0.6 * generator.normal(size=1000)
+    summary = metrics.summarize(predictions, scores)
+    assert summary["plcc_low"] < 0.8 < summary["plcc_high"]
+    assert summary["plcc_high"] - summary["plcc_low"] == pytest.approx(2 * 0.0226, rel=0.2)
+    assert summary == metrics.summarize(predictions, scores)
+    assert summary["srcc_low"] != metrics.summarize(predictions, scores, seed=1)["srcc_low"]
+
+
+def test_draws_come_in_chunks_that_hold_all_resamples(monkeypatch):
+    monkeypatch.setattr(metrics, "_CHUNK", 35)
+    chunks = list(metrics._draws(10, n_resamples=7, seed=0))
+    assert [len(chunk) for chunk in chunks] == [3, 3, 1]
+    assert np.concatenate(chunks).sum(axis=1).tolist() == [10] * 7
+
+
+def test_thousand_resamples_of_500_rows_take_under_two_seconds():
+    predictions, scores = noisy_scores(500)
+    started = time.process_time()
+    metrics.summarize(predictions, scores, space=ScoreSpace(), threshold=5.5)
+    assert time.process_time() - started < 2
+
+
+def test_emd_summary_against_a_fixed_histogram():
+    human = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]])
+    # Baseline distances: root(0/4), root(1/4), root(2/4) from the first level. Predictions: only the last row is off.
+    predicted = np.array([[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
+    summary = metrics.summarize_emd(predicted, human, baseline=[1, 0, 0, 0], n_resamples=200)
+    assert summary["emd"] == pytest.approx(0.5 / 3)
+    assert summary["emd_baseline"] == pytest.approx((0 + 0.5 + math.sqrt(0.5)) / 3)
+    assert summary["emd_ratio"] == pytest.approx(0.5 / (0.5 + math.sqrt(0.5)))
+    assert summary["emd_low"] <= summary["emd"] <= summary["emd_high"]
+    assert list(summary)[:4] == ["emd_n", "emd", "emd_low", "emd_high"]
+    json.dumps(summary, allow_nan=False)
+
+
+def test_emd_summary_without_baseline_or_rows():
+    three = np.full((3, 4), 0.25)
+    summary = metrics.summarize_emd(three, three, n_resamples=0)
+    assert summary == {"emd_n": 3, "emd": 0.0, "notes": {}}
+    summary = metrics.summarize_emd(three, three, baseline=three[0], n_resamples=20)
+    assert (summary["emd_baseline"], summary["emd_ratio"]) == (0.0, None)
+    assert "no ratio" in summary["notes"]["emd_ratio"]
+    summary = metrics.summarize_emd(three[:2], three[:2], baseline=three[0])
+    assert summary["emd"] is summary["emd_ratio"] is summary["emd_low"] is None
+    assert "fewer than 3" in summary["notes"]["emd_ratio"]
