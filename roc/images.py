@@ -1,0 +1,333 @@
+"""Opening pictures: whatever the file holds, 8-bit RGB in the sRGB colour space comes out, or an `ImageError`.
+
+A model sees only numbers, so a picture that lies on its side, is too dark by a factor of 256, or has its lower half
+missing gets a score like any other. Everything that can make it so is settled here, once, for training and for use:
+orientation, colour profile, bit depth, transparency, animation, damage and size. Nothing is ever replaced by another
+picture or by a blank one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_MAX_PIXELS = 120_000_000
+"""Above the largest medium-format cameras of today (102 million); such a picture takes 360 MB once it is decoded."""
+
+MAX_ASPECT = 200
+"""Longer side over shorter side; beyond it no picture is left once a model has resized it (Qwen-VL refuses it too)."""
+
+# Named one by one because Pillow also opens formats that run other programs (EPS) or that any bytes match (TGA).
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
+_READS = "JPEG, PNG, WebP, GIF, TIFF, BMP, PPM, JPEG 2000, AVIF and HEIC are read"
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used; the message names it, says what is wrong and, where there is one, the way out."""
+
+
+def open_image(
+    source: str | os.PathLike[str] | BinaryIO | bytes | Image.Image | np.ndarray,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> Image.Image:
+    """Opens and decodes a picture completely, as 8-bit sRGB.
+
+    What is done to it, in this order:
+
+    * of an animation (GIF, WebP, APNG) or a file of several pages the first picture is taken;
+    * the EXIF orientation is applied;
+    * 16-bit and floating-point grey values are scaled, never clipped: `I;16` by 65535; `I` and `F` by the first of
+      255 and 65535 that holds their largest value (`F` by 1 where all lie in 0..1);
+    * colours are converted from the embedded profile (Adobe RGB, Display P3, a printer's CMYK, ...) to sRGB, relative
+      colorimetric with black point compensation. Without a profile they are taken as sRGB, CMYK by the plain formula.
+      A profile that is broken or belongs to another kind of colours is left out, as browsers do, with a line in the
+      log;
+    * transparent parts are laid on white.
+
+    Args:
+        source: a path; an open binary file or the bytes of one; a PIL image (its current frame; it is not changed);
+            or an RGB array (H, W, 3) of uint8.
+        max_pixels: largest width x height that is decoded. Pillow's own limit, twice `PIL.Image.MAX_IMAGE_PIXELS`,
+            stays in force.
+
+    Returns:
+        A new PIL image of mode "RGB", (W, H), with no profile or orientation left to be applied a second time.
+
+    Raises:
+        ImageError: nothing there, a folder, an empty file, not a picture, a format that is not read (HEIC without
+            `pillow-heif`: the extra `heif`), damaged or cut short, too many pixels, a side of 0, a shape beyond
+            1:200, pixel values without a known scale, or an array or object of the wrong kind. A JPEG that was cut
+            and then properly closed again by another program cannot be told from a whole one.
+    """
+    name = _name(source)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, name, max_pixels)
+    if isinstance(source, Image.Image):
+        return _decode(source, name, max_pixels)
+    if isinstance(source, bytes | bytearray):
+        return _from_file(io.BytesIO(source), name, max_pixels)
+    if hasattr(source, "read"):
+        return _from_file(source, name, max_pixels)
+    if not isinstance(source, str | os.PathLike):
+        raise ImageError(
+            f"{name}: expected a path, an open file, a PIL image or a uint8 RGB array (H, W, 3), "
+            f"got {type(source).__module__}.{type(source).__name__}"
+        )
+    path = Path(source)
+    if path.is_dir():
+        raise ImageError(f"{name}: this is a folder; give the path of one image file")
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise ImageError(f"{name}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name}: cannot be opened: {error}") from error
+    with file:
+        return _from_file(file, name, max_pixels)
+
+
+def check_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+    """Makes sure that `open_image` can open this file, by opening it: a cut file shows only when it is decoded.
+
+    Args:
+        path: an image file.
+        max_pixels: as for `open_image`.
+
+    Raises:
+        ImageError: as for `open_image`.
+    """
+    open_image(path, max_pixels=max_pixels)
+
+
+def _name(source: Any) -> str:
+    """How errors call this source: its path where it has one."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source) or "''"
+    if isinstance(source, np.ndarray):
+        return "array"
+    name = getattr(source, "filename", None) or getattr(source, "name", None)
+    if isinstance(name, str | os.PathLike) and os.fspath(name):
+        return os.fspath(name)
+    return "PIL image" if isinstance(source, Image.Image) else "image"
+
+
+def _from_array(array: np.ndarray, name: str, max_pixels: int) -> Image.Image:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ImageError(
+            f"{name}: expected a uint8 RGB array of shape (H, W, 3), got {array.dtype} {array.shape}; bring the "
+            "values to 0..255 and the channels last, or hand over a PIL image for other kinds of pixels"
+        )
+    height, width, _ = array.shape
+    _check_size(width, height, name, max_pixels)
+    return Image.fromarray(array)
+
+
+def _from_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+    if file.seekable():
+        start = file.tell()
+    else:
+        file, start = io.BytesIO(file.read()), 0
+    head = file.read(64)
+    if not head:
+        raise ImageError(f"{name}: the file is empty (0 bytes)")
+    file.seek(start)
+    if head.startswith(b"\xff\xd8"):
+        _check_jpeg_end(file, name)
+    try:
+        image = _identify(file, head, name)
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not an image, or one whose beginning is damaged; {_READS}") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: too many pixels to be opened: {error}") from error
+    except Exception as error:
+        # the format readers raise errors of many kinds on damaged files, struct.error and IndexError among them
+        raise ImageError(f"{name}: cannot be read: {_reason(error)}") from error
+    with image:
+        return _decode(image, name, max_pixels)
+
+
+def _identify(file: BinaryIO, head: bytes, name: str) -> Image.Image:
+    """Reads the header only. HEIC goes to `pillow-heif`, which is loaded when the first such file comes."""
+    brand = head[8:12] if head[4:8] == b"ftyp" else b""
+    is_avif = brand in _AVIF_BRANDS or (brand in _HEIC_BRANDS and any(known in head[16:] for known in _AVIF_BRANDS))
+    if brand in _HEIC_BRANDS and not is_avif:
+        try:
+            import pillow_heif
+        except ImportError as error:
+            raise ImageError(
+                f"{name}: HEIC images need pillow-heif; install it by `pip install 'roc-mllm[heif]'`"
+            ) from error
+        pillow_heif.register_heif_opener(thumbnails=False)
+    Image.init()
+    if is_avif and "AVIF" not in Image.OPEN:
+        raise ImageError(f"{name}: this Pillow ({Image.__version__}) reads no AVIF; install pillow 11.3 or newer")
+    return Image.open(file, formats=[known for known in _FORMATS if known in Image.OPEN])
+
+
+def _check_jpeg_end(file: BinaryIO, name: str) -> None:
+    """Refuses a file whose rest was never written: zeros where the picture's end should be decode as plain grey."""
+    position = file.tell()
+    content = file.read()
+    file.seek(position)
+    data = content.rstrip(b"\0")
+    if len(content) - len(data) >= 512 and not data.endswith(b"\xff\xd9"):
+        raise ImageError(f"{name}: the file is incomplete: its last {len(content) - len(data)} bytes are all 0")
+
+
+def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"{name}: the image is {width} x {height} pixels, there is nothing in it")
+    if width * height > max_pixels:
+        raise ImageError(f"{name}: the image is {width} x {height} pixels, more than max_pixels={max_pixels} in all")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ImageError(
+            f"{name}: the image is {width} x {height} pixels, longer than {MAX_ASPECT} times its short side; crop it"
+        )
+
+
+def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    _check_size(*image.size, name, max_pixels)
+    try:
+        with _whole_files_only():
+            image.load()
+        image = _upright(image)
+        rgb = _to_srgb(image, name)
+    except ImageError:
+        raise
+    except Exception as error:
+        # as in _from_file: what a damaged file raises depends on its format
+        raise ImageError(f"{name}: cut short or damaged: {_reason(error)}") from error
+    rgb.info = {}
+    return rgb
+
+
+def _reason(error: Exception) -> str:
+    return f"{error}" or type(error).__name__
+
+
+_decoding = threading.Lock()
+_decoders = 0
+_truncated_before = False
+
+
+@contextlib.contextmanager
+def _whole_files_only() -> Iterator[None]:
+    """Has Pillow refuse cut files even where another library in this process told it to fill them up with grey.
+
+    The switch is global to the process: the first thread that comes in turns it off, the last one to leave puts it
+    back.
+    """
+    global _decoders, _truncated_before
+    with _decoding:
+        if _decoders == 0:
+            _truncated_before = ImageFile.LOAD_TRUNCATED_IMAGES
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        _decoders += 1
+    try:
+        yield
+    finally:
+        with _decoding:
+            _decoders -= 1
+            if _decoders == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES = _truncated_before
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Applies the EXIF orientation. Has to come after load(): the TIFF reader turns the picture by itself there."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG)
+    except Exception:
+        # an unreadable EXIF block takes nothing from the pixels; every reader shows such a picture as it lies
+        return image
+    return image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
+
+
+def _to_srgb(image: Image.Image, name: str) -> Image.Image:
+    """Any mode to a new RGB image; `image` is upright and stays as it is."""
+    profile = image.info.get("icc_profile")
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _grey_to_8_bit(image, name)
+    elif image.mode in ("La", "RGBa"):
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    elif image.mode in ("P", "PA") or "transparency" in image.info:
+        transparent = image.mode == "PA" or "transparency" in image.info
+        image = image.convert("RGBA" if transparent else "RGB")
+
+    alpha = image.getchannel("A") if image.mode in ("LA", "RGBA") else None
+    if alpha is not None:
+        image = image.convert(image.mode.removesuffix("A"))
+    rgb = _from_profile(image, profile, name) if profile else image.convert("RGB")
+    if alpha is None:
+        return rgb
+    on_white = Image.new("RGB", rgb.size, "white")
+    on_white.paste(rgb, mask=alpha)
+    return on_white
+
+
+def _grey_to_8_bit(image: Image.Image, name: str) -> Image.Image:
+    values = np.asarray(image)
+    lowest, highest = values.min(), values.max()
+    if image.mode.startswith("I;16"):
+        scales = [65535]
+    else:
+        scales = [1, 255, 65535] if image.mode == "F" else [255, 65535]
+    scale = next((scale for scale in scales if lowest >= 0 and highest <= scale), None)
+    if scale is None:
+        raise ImageError(
+            f"{name}: grey values from {lowest} to {highest} (mode {image.mode}) have no known scale; "
+            f"bring them to 0..{scales[-1]}"
+        )
+    return Image.fromarray(np.rint(values.astype(np.float64) * (255 / scale)).astype(np.uint8))
+
+
+def _from_profile(image: Image.Image, profile: bytes, name: str) -> Image.Image:
+    """Converts a picture without alpha channel from its embedded profile to sRGB, or as it stands if that fails."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        space = source.profile.xcolor_space.strip()
+        if space == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
+            return image.convert("RGB")
+        if space == "GRAY" and image.mode in ("1", "L"):
+            image = image.convert("L")
+        elif space == "RGB" and image.mode in ("1", "L", "RGB"):
+            image = image.convert("RGB")
+        elif space != image.mode:
+            raise ImageCms.PyCMSError(f"it is a {space} profile on a {image.mode} image")
+        return ImageCms.profileToProfile(
+            image,
+            source,
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+        logger.warning("%s: its colour profile is left out, its colours are read as sRGB: %s", name, error)
+        return image.convert("RGB")

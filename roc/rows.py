@@ -1,0 +1,202 @@
+"""Rows: what a data file says, line by line, before anyone judges what it means.
+
+JSON, JSON Lines, CSV and Parquet all become pairs of a line number and a dict of column name -> value. Found here is
+only what makes a file unreadable as a file; `roc/records.py` says which columns there are and checks their values. Both
+put what they find into the same `Faults`, so that one error can name everything that is wrong with a file.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = tuple[int, dict[str, Any]]
+"""(line in the file from 1, column name -> value); an empty cell is None. For Parquet the row stands for the line."""
+
+_FAULTS_SHOWN = 50
+
+
+class DataError(ValueError):
+    """A data file that cannot be used.
+
+    Attributes:
+        faults: everything that is wrong, one "FILE:LINE: what; what to do" each. The message shows the first 50.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = list(faults)
+        lines = self.faults[:_FAULTS_SHOWN]
+        if len(self.faults) > 1:
+            lines.insert(0, f"{len(self.faults)} faults in the data:")
+        if len(self.faults) > _FAULTS_SHOWN:
+            lines.append(f"... and {len(self.faults) - _FAULTS_SHOWN} more")
+        super().__init__("\n".join(lines))
+
+
+class Faults:
+    """Collects what is wrong with one file, to be reported together in the order of its lines; true if anything is."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found: list[tuple[int, str]] = []
+
+    def add(self, line: int | None, what: str) -> None:
+        """`line` is None for what concerns the whole file; `what` says what is wrong and what to do."""
+        self._found.append((line or 0, what))
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def texts(self) -> list[str]:
+        """One "FILE:LINE: what; what to do" each; what concerns the whole file comes first, without a line."""
+        found = sorted(self._found, key=lambda fault: fault[0])
+        return [f"{self._path}:{line}: {what}" if line else f"{self._path}: {what}" for line, what in found]
+
+
+def read_rows(path: Path, faults: Faults) -> list[Row]:
+    """Reads all rows of a file that are there to be read.
+
+    Args:
+        path: a `.json` (one list of objects), `.jsonl`, `.csv`, `.tsv` or `.parquet` file. Of a CSV file, comma,
+            semicolon or tab separates the cells, whichever its header has most of, and every value is a text.
+        faults: takes what is wrong with single lines. A file that is broken from some line on gives the rows before.
+
+    Returns:
+        Rows in the order of the file, perhaps none.
+
+    Raises:
+        DataError: no such file, an unknown suffix, not UTF-8, no Parquet file, or pyarrow is missing for one.
+    """
+    readers = {
+        ".json": _read_json,
+        ".jsonl": _read_jsonl,
+        ".csv": _read_csv,
+        ".tsv": _read_csv,
+        ".parquet": _read_parquet,
+    }
+    reader = readers.get(path.suffix.lower())
+    if not path.is_file():
+        raise DataError([f"{path}: no such file; data_path has to be a {', '.join(readers)} file"])
+    if reader is None:
+        raise DataError([f"{path}: the suffix {path.suffix!r} is not known; expected one of {', '.join(readers)}"])
+    try:
+        return list(reader(path, faults))
+    except UnicodeDecodeError as error:
+        raise DataError([f"{path}: this is not UTF-8 text ({error}); save it as UTF-8"]) from error
+    except OSError as error:
+        raise DataError([f"{path}: cannot be read: {error}"]) from error
+
+
+def _read_csv(path: Path, faults: Faults) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        delimiter = max(",;\t", key=file.readline().count)
+        file.seek(0)
+        lines = csv.reader(file, delimiter=delimiter, strict=True)
+        line = 1
+        try:
+            header = [cell.strip() for cell in next(filter(None, lines), [])]
+            _check_header(header, faults)
+            if faults:
+                return
+            line = lines.line_num + 1
+            for cells in lines:
+                if len(cells) == len(header):
+                    yield line, {name: cell.strip() or None for name, cell in zip(header, cells, strict=True)}
+                elif cells:
+                    what = f"{len(cells)} cells where the header has {len(header)}"
+                    faults.add(line, f"{what}; put cells that contain {delimiter!r} in quotation marks")
+                line = lines.line_num + 1
+        except csv.Error as error:
+            faults.add(line, f"cannot be read from here on: {error}; look for a quotation mark that is not closed")
+
+
+def _check_header(header: Sequence[str], faults: Faults) -> None:
+    for number, name in enumerate(header, start=1):
+        if not name:
+            faults.add(1, f"column {number} has no name; name it or drop it")
+        elif name in header[: number - 1]:
+            faults.add(1, f"the column {name!r} occurs twice; rename or drop one")
+
+
+def _read_json(path: Path, faults: Faults) -> Iterator[Row]:
+    text = path.read_text(encoding="utf-8-sig")
+    decoder = json.JSONDecoder()
+    skip = re.compile(r"[ \t\r\n]*").match
+    position, line = skip(text).end(), 1 + text[: skip(text).end()].count("\n")
+    if not text[position:]:
+        return
+    if text[position] != "[":
+        faults.add(
+            line,
+            "a .json file has to be one list of samples, [{...}, ...]; name it .jsonl if it has one sample per line",
+        )
+        return
+    separator = "["
+    while text[position : position + 1] == separator:
+        sample_at = skip(text, position + 1).end()
+        line += text.count("\n", position, sample_at)
+        if separator == "[" and text[sample_at : sample_at + 1] == "]":
+            position = sample_at
+            break
+        try:
+            sample, end = decoder.raw_decode(text, sample_at)
+        except json.JSONDecodeError as error:
+            faults.add(error.lineno, f"this is not JSON: {error.msg} (column {error.colno})")
+            return
+        yield from _json_row(line, sample, faults)
+        position = skip(text, end).end()
+        line += text.count("\n", sample_at, position)
+        separator = ","
+    if text[position : position + 1] != "]":
+        faults.add(line, "this is not JSON: ',' or ']' expected after a sample; the file may be cut short")
+    elif text[skip(text, position + 1).end() :]:
+        faults.add(line, "this is not JSON: there is something after the end of the list")
+
+
+def _read_jsonl(path: Path, faults: Faults) -> Iterator[Row]:
+    with path.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, start=1):
+            if not text.strip():
+                continue
+            try:
+                yield from _json_row(line, json.loads(text.rstrip()), faults)
+            except json.JSONDecodeError as error:
+                faults.add(line, f"this is not JSON: {error.msg} (column {error.colno})")
+
+
+def _json_row(line: int, sample: Any, faults: Faults) -> Iterator[Row]:
+    if isinstance(sample, dict):
+        yield line, sample
+    else:
+        faults.add(line, f"a sample has to be an object {{...}}, got {shown(sample)}")
+
+
+def _read_parquet(path: Path, faults: Faults) -> Iterator[Row]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise DataError(
+            [f"{path}: Parquet files need pyarrow; install it by `pip install pyarrow`, or save as CSV"]
+        ) from error
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except pyarrow.ArrowInvalid as error:
+        raise DataError([f"{path}: this is not a Parquet file, or a damaged one: {error}"]) from error
+    # pandas writes its row numbers under such names
+    columns = [name for name in table.column_names if not name.startswith("__index_level_")]
+    _check_header(columns, faults)
+    if not faults:
+        yield from enumerate(table.select(columns).to_pylist(), start=1)
+
+
+def shown(value: Any) -> str:
+    """A value as a fault shows it: short, and named for what it is where it is not there."""
+    if value is None:
+        return "missing"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
