@@ -1,0 +1,182 @@
+"""`Assessment`: pictures in, scores and words out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import PreTrainedModel, ProcessorMixin
+
+from roc.attachment import load
+from roc.collator import RocCollator
+from roc.head import LevelReading, read_levels
+from roc.images import open_image
+from roc.one_forward import one_forward, to_model
+from roc.prompts import SCORE_TOKEN
+from roc.results import Assessed, Score
+
+ImageLike = str | os.PathLike | Image.Image | np.ndarray
+
+
+class Assessment:
+    """A trained model, ready to be shown pictures.
+
+    Args:
+        pretrained: folder or hub id of a checkpoint that carries the score head.
+        device: "cuda", "mps", "cpu", ...; None = the first of these that is there.
+        dtype: of the backbone; None = bfloat16 on a GPU that has it, float32 elsewhere. The head is always float32.
+        batch_size: pictures per forward pass; None = 32 on a GPU, 8 on a CPU.
+
+    Raises:
+        ValueError: where the checkpoint carries no head.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | os.PathLike,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        batch_size: int | None = None,
+    ) -> None:
+        device = torch.device(device if device is not None else _best_device())
+        if dtype is None:
+            has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+            dtype = torch.bfloat16 if has_bfloat16 else torch.float32
+        model, processor = load(pretrained, device=device, dtype=dtype)
+        self._set(model, processor, batch_size)
+
+    @classmethod
+    def of(cls, model: PreTrainedModel, processor: ProcessorMixin, batch_size: int | None = None) -> Self:
+        """Around a model that is already in memory; it is used as it is, where it is."""
+        assessment = cls.__new__(cls)
+        assessment._set(model.eval(), processor, batch_size)
+        return assessment
+
+    def _set(self, model: PreTrainedModel, processor: ProcessorMixin, batch_size: int | None) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1, or None to let roc choose")
+        self.model = model
+        self.processor = processor
+        self.collator = RocCollator(processor, model.config.roc)
+        self.batch_size = batch_size or (8 if model.device.type == "cpu" else 32)
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the scores the model gives, in the order it gives them."""
+        return tuple(self.model.config.roc["attributes"])
+
+    def __call__(
+        self, images: ImageLike | Sequence[ImageLike], precision: int = 4
+    ) -> tuple[list[str], list[float | None]]:
+        """The published call: generates the answer and reads the first score while it is written.
+
+        Args:
+            images: one or several: PIL image, path, or uint8 RGB array (H, W, 3).
+            precision: decimals of the scores, in the list and in the texts.
+
+        Returns:
+            (texts, scores): the answers with every number in place, and the score of the first attribute on the native
+            scale; None where the model wrote no score.
+        """
+        assessed = self.describe(images, precision=precision)
+        values = [next(iter(one.scores.values())) for one in assessed]
+        return [one.text for one in assessed], [None if s is None else round(s.value, precision) for s in values]
+
+    def score(
+        self, images: ImageLike | Sequence[ImageLike], attributes: Sequence[str] | None = None
+    ) -> list[Assessed]:
+        """Scores in one forward pass per batch, no words: the answer is given, the head is read at its places.
+
+        Args:
+            images: one or several: PIL image, path, or uint8 RGB array (H, W, 3).
+            attributes: which scores, by name; None = all. Fewer may need a shorter pass, never another number.
+
+        Returns:
+            One `Assessed` per image, in order, with `text=None`.
+
+        Raises:
+            ValueError: for an attribute the checkpoint does not know, or an image that cannot be read.
+        """
+        wanted = self._wanted(attributes)
+        count = max(self.attributes.index(name) for name in wanted) + 1
+        results = []
+        for paths, pictures in self._batches(images):
+            reading = one_forward(self.model, self.collator.scoring_batch(pictures, count))
+            for row, path in enumerate(paths):
+                scores = dict(zip(self.attributes, self._scores(reading, row, count), strict=False))
+                results.append(Assessed({name: scores[name] for name in wanted}, text=None, path=path))
+        return results
+
+    def describe(
+        self, images: ImageLike | Sequence[ImageLike], *, precision: int = 4, max_new_tokens: int = 512
+    ) -> list[Assessed]:
+        """Lets the model write its answer (greedy) and reads a score at every `[SCORE]` it writes.
+
+        Args:
+            images: one or several: PIL image, path, or uint8 RGB array (H, W, 3).
+            precision: decimals of the numbers in the text.
+            max_new_tokens: longest answer.
+
+        Returns:
+            One `Assessed` per image, in order; an attribute whose `[SCORE]` the model did not write is None.
+        """
+        results = []
+        for paths, pictures in self._batches(images):
+            batch = to_model(self.model, self.collator.prompt_batch(pictures))
+            with torch.inference_mode():
+                answer = self.model.generate_with_scores(**batch, max_new_tokens=max_new_tokens, do_sample=False)
+            for row, path in enumerate(paths):
+                reading = read_levels(answer.score_logits[row].float().cpu(), self.model.score_levels())
+                text = self.processor.tokenizer.decode(answer.sequences[row], skip_special_tokens=True)
+                for value in reading.scores.tolist():
+                    text = text.replace(SCORE_TOKEN, f"{value:.{precision}f}", 1)
+                read = self._scores(LevelReading(*(part.unsqueeze(0) for part in reading)), 0, len(reading.scores))
+                scores: dict[str, Score | None] = dict.fromkeys(self.attributes)
+                scores |= zip(self.attributes, read, strict=False)
+                results.append(Assessed(scores, text=text.strip(), path=path))
+        return results
+
+    def _wanted(self, attributes: Sequence[str] | None) -> tuple[str, ...]:
+        if attributes is None:
+            return self.attributes
+        wanted = (attributes,) if isinstance(attributes, str) else tuple(attributes)
+        unknown = [name for name in wanted if name not in self.attributes]
+        if unknown or not wanted:
+            raise ValueError(
+                f"This checkpoint scores {', '.join(self.attributes)}; asked for {', '.join(unknown) or 'nothing'}."
+            )
+        return wanted
+
+    def _scores(self, reading: LevelReading, row: int, count: int) -> list[Score]:
+        space = self.model.score_space
+        return [
+            Score(
+                value=reading.scores[row, k],
+                std=reading.stds[row, k],
+                distribution=reading.probabilities[row, k].tolist(),
+                levels=space.levels,
+                range=space.range,
+                calibrated=self.model.config.roc["distribution_supervised"],
+            )
+            for k in range(count)
+        ]
+
+    def _batches(self, images: Any) -> Iterator[tuple[list[str | None], list[Image.Image]]]:
+        """Paths (None for pictures in memory) and opened pictures, `batch_size` at a time."""
+        if isinstance(images, ImageLike):
+            images = [images]
+        images = list(images)
+        for start in range(0, len(images), self.batch_size):
+            part = images[start : start + self.batch_size]
+            paths = [os.fspath(image) if isinstance(image, str | os.PathLike) else None for image in part]
+            yield paths, [open_image(image) for image in part]
+
+
+def _best_device() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

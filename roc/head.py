@@ -1,0 +1,85 @@
+"""The score head: from the hidden state that predicts `[SCORE]` to a distribution over score levels.
+
+ROC4MLLM (AAAI 2026) appends N score tokens to the vocabulary and reads the score off their logits (Eq. 5). Here the
+N rows stand beside the vocabulary, as one small parameter of their own: the text loss never reaches them, the model can
+never emit them, and padding or quantising the vocabulary leaves them alone.
+
+The equation as printed applies a softmax to probabilities, which cannot leave the midpoint of the range; like the
+published code, we apply it to the raw logits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+
+class LevelReading(NamedTuple):
+    """What N level logits say.
+
+    Attributes:
+        probabilities: (..., N), non-negative, sums to 1 over the last dimension, float32 or wider.
+        scores: (...), expectation of the levels, in the units of the levels.
+        stds: (...), standard deviation of the levels, in the units of the levels, >= 0.
+    """
+
+    probabilities: torch.Tensor
+    scores: torch.Tensor
+    stds: torch.Tensor
+
+
+def read_levels(logits: torch.Tensor, levels: torch.Tensor) -> LevelReading:
+    """Softmax, expectation and standard deviation of N level logits (Eq. 5 of ROC4MLLM, on raw logits).
+
+    `p = softmax(logits)`, `score = sum_n p_n s_n`, `std = sqrt(sum_n p_n (s_n - score)^2)`.
+
+    Args:
+        logits: (..., N) level logits of any floating dtype; computed in float32 or wider.
+        levels: (N,) score value of each level, ascending.
+
+    Returns:
+        The distribution, its mean and its standard deviation; the mean lies within `[levels[0], levels[-1]]`.
+    """
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    probabilities = logits.to(dtype).softmax(dim=-1)  # (..., N)
+    levels = levels.to(device=logits.device, dtype=dtype)
+    scores = probabilities @ levels  # (...)
+    variances = (probabilities * (levels - scores.unsqueeze(-1)).square()).sum(dim=-1)
+    return LevelReading(probabilities, scores, variances.sqrt())
+
+
+class ScoreHead(nn.Module):
+    """N level rows, no bias: `logits = hidden_states @ weight.T`.
+
+    The weight is a raw float32 `nn.Parameter` rather than an `nn.Linear`, because quantisers replace linear layers and
+    "all-linear" LoRA targets adapt them. It starts at zero, so that a fresh head scores exactly the midpoint.
+
+    Args:
+        hidden_size: H, width of the input of the language-model head.
+        num_levels: N, at least 2.
+    """
+
+    def __init__(self, hidden_size: int, num_levels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(num_levels, hidden_size, dtype=torch.float32))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Level logits, always computed in float32 or wider, also under autocast.
+
+        Args:
+            hidden_states: (..., H) input of the language-model head at positions whose next token is `[SCORE]`.
+
+        Returns:
+            (..., N) level logits.
+        """
+        device_type = hidden_states.device.type
+        guarded = torch.amp.is_autocast_available(device_type)  # "meta", for one, knows no autocast
+        with torch.autocast(device_type, enabled=False) if guarded else contextlib.nullcontext():
+            dtype = torch.promote_types(hidden_states.dtype, self.weight.dtype)
+            return nn.functional.linear(hidden_states.to(dtype), self.weight.to(dtype))
+
+    def extra_repr(self) -> str:
+        return f"hidden_size={self.weight.shape[1]}, num_levels={self.weight.shape[0]}"

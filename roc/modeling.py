@@ -1,0 +1,374 @@
+"""How a `transformers` model carries the score head: a dynamic subclass of the model's own class.
+
+`roc_class(Base)` is a subclass of `Base` with the same name, module and config class, plus one child module,
+`score_head`. The name must not change: `transformers` keys weight conversion, losses and recorders on it, and a stock
+`AutoModel` must still load the checkpoint as a plain vision-language model.
+
+The head reads the *input of the language-model head*, taken by a forward pre-hook on `get_output_embeddings()`. Every
+family therefore runs its own forward, with its own logit scaling, and no family needs a branch here. The same hook
+hands the language-model head only the positions that are supervised, so that a 150k vocabulary costs nothing at the
+thousand positions of the image.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from roc.head import ScoreHead, read_levels
+from roc.losses import batch_emd, emd, smooth_l1, soft_cross_entropy, text_cross_entropy
+from roc.score_space import ScoreSpace
+
+IGNORE_INDEX = -100
+
+# What a roc forward returns on top of the model's own output.
+_OUTPUT_FIELDS = ("text_loss", "l1_loss", "ce_loss", "emd_loss", "scores", "score_logits")
+
+# The paper's losses are stated on 1..10; "unit" brings every range to that width, so that beta 1 means the same.
+_PAPER_WIDTH = 9.0
+
+
+def score_positions(labels: torch.Tensor, token_id: int) -> torch.Tensor:
+    """Where the hidden states that predict `[SCORE]` stand.
+
+    The label at position t is predicted at t - 1, so the mask is the labels' one, shifted left by one.
+
+    Args:
+        labels: (B, T) or (T,) token ids, -100 where unsupervised.
+        token_id: id of `[SCORE]`.
+
+    Returns:
+        Boolean mask of the shape of `labels`; the last position is always False.
+    """
+    mask = torch.zeros_like(labels, dtype=torch.bool)
+    mask[..., :-1] = labels[..., 1:] == token_id
+    return mask
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredGeneration:
+    """Generated token ids with the scores read while they were generated.
+
+    Attributes:
+        sequences: (B, S) generated ids, the prompt left out.
+        score_logits: per row, (k, N) level logits, one for each `[SCORE]` the row generated, in order.
+        score_steps: per row, the columns of `sequences` that hold `[SCORE]`.
+    """
+
+    sequences: torch.Tensor
+    score_logits: list[torch.Tensor]
+    score_steps: list[list[int]]
+
+
+class RocMixin:
+    """The methods that `roc_class` adds to a model class; never instantiated alone."""
+
+    score_head: ScoreHead
+    accepts_loss_kwargs = True  # the Trainer then hands over the counts over which each loss is averaged
+    _score_log: list[torch.Tensor] | None = None
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.score_head = ScoreHead(hidden_size(self), config.roc["num_levels"])
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, ScoreHead):
+            nn.init.zeros_(module.weight)
+        else:
+            super()._init_weights(module)
+
+    def __reduce__(self) -> tuple:
+        # The class has its base's name, so pickle cannot find it by name.
+        return _rebuild, (self.roc_base_class,), self.__dict__
+
+    @property
+    def score_space(self) -> ScoreSpace:
+        """Range and levels of the head, from `config.roc`."""
+        return ScoreSpace.from_dict(self.config.roc)
+
+    def score_levels(self, device: torch.device | None = None) -> torch.Tensor:
+        """(N,) float32 score value of each level, on the native scale.
+
+        Computed on demand: non-persistent buffers are not restored when `transformers` builds a model on `meta`.
+        """
+        return torch.tensor(self.score_space.levels, dtype=torch.float32, device=device)
+
+    def generate_with_scores(self, **inputs: Any) -> ScoredGeneration:
+        """`generate`, reading the score at every `[SCORE]` it writes; no second forward pass.
+
+        Args:
+            **inputs: what `generate` takes; `input_ids` (B, T) must be padded on the left.
+
+        Raises:
+            ValueError: for beam search, whose rows change places between steps.
+        """
+        if (inputs.get("num_beams") or self.generation_config.num_beams or 1) > 1:
+            raise ValueError("generate_with_scores reads one sequence per row; set num_beams=1 (got beam search).")
+        with self._logging_scores() as log:
+            sequences = self.generate(**inputs)
+        generated = sequences[:, inputs["input_ids"].shape[1] :]  # (B, S)
+        steps = torch.stack(log[-generated.shape[1] :], dim=1)  # (B, S, N); prefill may have run in several chunks
+        mask = generated == self.config.roc["token_id"]
+        return ScoredGeneration(
+            sequences=generated,
+            score_logits=[row[hits] for row, hits in zip(steps, mask, strict=True)],
+            score_steps=[hits.nonzero().flatten().tolist() for hits in mask],
+        )
+
+    @contextlib.contextmanager
+    def _logging_scores(self) -> Iterator[list[torch.Tensor]]:
+        self._score_log = log = []
+        try:
+            yield log
+        finally:
+            self._score_log = None
+
+    def _run_base(
+        self, keep: torch.Tensor | None, args: tuple, kwargs: dict, *, with_vocabulary: bool = True
+    ) -> tuple[Any, torch.Tensor]:
+        """The base forward with the language-model head fed `keep` positions only.
+
+        Args:
+            keep: (B, T) which positions; None = all the model would feed it.
+            with_vocabulary: False feeds it no position at all: `logits` come out as (1, 0, V).
+
+        Returns:
+            The base output and the hidden states kept: (n_kept, H), or (B, T', H) where `keep` is None.
+        """
+        seen: list[torch.Tensor] = []
+
+        def tap(module: nn.Module, head_args: tuple) -> tuple | None:
+            hidden_states = head_args[0]  # (B, T, H)
+            if keep is None:
+                seen.append(hidden_states)
+                return None
+            if hidden_states.shape[:2] != keep.shape:
+                raise ValueError(
+                    f"The language-model head saw positions {tuple(hidden_states.shape[:2])}, but labels or score_mask "
+                    f"have shape {tuple(keep.shape)}; give them the length of input_ids after image tokens are "
+                    "expanded, and no logits_to_keep."
+                )
+            kept = hidden_states[keep]
+            seen.append(kept)
+            return ((kept if with_vocabulary else kept[:0]).unsqueeze(0), *head_args[1:])
+
+        handle = self.get_output_embeddings().register_forward_pre_hook(tap)
+        try:
+            outputs = self.roc_base_class.forward(self, *args, **kwargs)
+        finally:
+            handle.remove()
+        if len(seen) != 1:
+            raise RuntimeError(
+                f"{type(self).__name__} called its output embeddings {len(seen)} times in one forward; the score head "
+                "needs exactly one call to read from."
+            )
+        return outputs, seen[0]
+
+    def _forward(
+        self,
+        *args: Any,
+        labels: torch.Tensor | None = None,
+        score_labels: torch.Tensor | None = None,
+        score_distributions: torch.Tensor | None = None,
+        score_mask: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        num_scores_in_batch: torch.Tensor | int | None = None,
+        num_distributions_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The model's own forward, plus scores and their losses.
+
+        Args:
+            *args, **kwargs: what the model itself takes.
+            labels: (B, T) token ids, -100 where unsupervised; `[SCORE]` among them are the places of the scores.
+            score_labels: (B, K) native scale, NaN where absent; column k belongs to the k-th `[SCORE]` of the row.
+            score_distributions: (B, K, N) histograms summing to 1, NaN where absent.
+            score_mask: (B, T) True where the next token is `[SCORE]`; reads those positions, skips the language-model
+                head and computes no loss. Not together with `labels`.
+            num_items_in_batch, num_scores_in_batch, num_distributions_in_batch: how many supervised tokens, scores and
+                histograms the whole accumulated batch of all processes holds; None = those of this batch.
+
+        Returns:
+            The model's output class with `loss, text_loss, l1_loss, ce_loss, emd_loss, scores (B, K), score_logits
+            (B, K, N)` (NaN where absent) and, with labels, `logits (n_supervised, V)`. Without labels and score_mask
+            the model's own output, unchanged.
+
+        Raises:
+            ValueError: where scores and `[SCORE]` tokens do not match, or positions do not fit.
+        """
+        if labels is None and score_mask is None:
+            outputs, hidden_states = self._run_base(None, args, kwargs)
+            if self._score_log is not None:
+                self._score_log.append(self.score_head(hidden_states[:, -1]))
+            return outputs
+        if labels is not None and score_mask is not None:
+            raise ValueError("Give labels (training) or score_mask (scoring), not both.")
+
+        roc = self.config.roc
+        if labels is None:
+            outputs, score_hidden = self._run_base(score_mask, args, kwargs, with_vocabulary=False)
+            rows, slots = _rows_and_slots(score_mask)
+            return self._with_scores(outputs, self.score_head(score_hidden), rows, slots, score_mask.shape[0], None)
+
+        at_score = score_positions(labels, roc["token_id"])
+        keep = torch.zeros_like(at_score)
+        keep[:, :-1] = labels[:, 1:] != IGNORE_INDEX
+        outputs, kept_hidden = self._run_base(keep, args, kwargs)
+        rows, slots = _rows_and_slots(at_score)
+        num_columns = None if score_labels is None else score_labels.shape[1]
+        _check_slots(rows, slots, score_labels, labels.shape[0])
+        level_logits = self.score_head(kept_hidden[at_score[keep]])  # (M, N)
+        outputs = self._with_scores(outputs, level_logits, rows, slots, labels.shape[0], num_columns)
+
+        targets = labels[:, 1:][keep[:, :-1]]  # (n_supervised,)
+        logits = outputs.logits
+        if roc["published_losses"]:
+            # The published text loss normalises over the vocabulary and the level rows together (METHODS A.1, 12).
+            logits = torch.cat([logits.float(), self.score_head(kept_hidden)], dim=-1)
+        text_loss = text_cross_entropy(logits, targets, num_items=num_items_in_batch)
+        losses = self._score_losses(
+            level_logits,
+            None if score_labels is None else score_labels[rows, slots],
+            None if score_distributions is None else score_distributions[rows, slots],
+            num_scores_in_batch,
+            num_distributions_in_batch,
+        )
+        outputs.text_loss = text_loss
+        outputs.loss = roc["text_weight"] * text_loss
+        for name, loss in losses.items():
+            outputs[f"{name}_loss"] = loss
+            outputs.loss = outputs.loss + roc[f"{name}_weight"] * loss
+        return outputs
+
+    def _score_losses(
+        self,
+        level_logits: torch.Tensor,
+        score_labels: torch.Tensor | None,
+        distributions: torch.Tensor | None,
+        num_scores: torch.Tensor | int | None,
+        num_distributions: torch.Tensor | int | None,
+    ) -> dict[str, torch.Tensor]:
+        """Smooth L1 on the expectation, soft cross-entropy and EMD on the distribution, each over what it applies to.
+
+        Args:
+            level_logits: (M, N) for the M `[SCORE]` of the batch.
+            score_labels: (M,) native scale, NaN where absent, or None.
+            distributions: (M, N), NaN where absent, or None.
+        """
+        roc, levels = self.config.roc, self.score_levels(level_logits.device)
+        nothing = torch.zeros(len(level_logits), dtype=torch.bool, device=level_logits.device)
+        rated = nothing if score_labels is None else ~score_labels.isnan()
+        voted = nothing if distributions is None else ~distributions.isnan().any(dim=-1)
+        scores = score_labels[rated] if score_labels is not None else level_logits.new_zeros(0)
+        votes = distributions[voted] if distributions is not None else level_logits.new_zeros(0, level_logits.shape[1])
+        scale = 1.0 if roc["l1_scale"] == "native" else _PAPER_WIDTH / self.score_space.width
+        voted_logits = level_logits[voted]
+        if roc["published_losses"]:
+            emd_loss = batch_emd(voted_logits.softmax(-1), votes)
+        else:
+            emd_loss = emd(voted_logits.softmax(-1), votes, num_items=num_distributions)
+        return {
+            "l1": smooth_l1(read_levels(level_logits[rated], levels).scores, scores, scale=scale, num_items=num_scores),
+            "ce": soft_cross_entropy(voted_logits, votes, num_items=num_distributions),
+            "emd": emd_loss,
+        }
+
+    def _with_scores(
+        self,
+        outputs: Any,
+        level_logits: torch.Tensor,
+        rows: torch.Tensor,
+        slots: torch.Tensor,
+        batch_size: int,
+        num_columns: int | None,
+    ) -> Any:
+        """The base output as its roc class, with `scores` (B, K) and `score_logits` (B, K, N), NaN where absent."""
+        if num_columns is None:
+            num_columns = int(slots.max()) + 1 if len(slots) else 0
+        scores = read_levels(level_logits, self.score_levels(level_logits.device)).scores
+        blank = level_logits.new_full((batch_size, num_columns, level_logits.shape[1]), float("nan"))
+        fields = {**outputs, "logits": outputs.logits.squeeze(0)}
+        fields["scores"] = blank[..., 0].clone().index_put((rows, slots), scores)
+        fields["score_logits"] = blank.index_put((rows, slots), level_logits)
+        return _output_class(type(outputs))(**fields)
+
+
+def hidden_size(model: PreTrainedModel) -> int:
+    """Width H of the language-model head's input."""
+    head = model.get_output_embeddings()
+    return getattr(head, "in_features", None) or head.weight.shape[1]
+
+
+@functools.cache
+def roc_class(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
+    """The subclass of `base` that carries a score head; the same object for the same base.
+
+    Its `forward` shows the base's parameters and ours, because `generate`, the Trainer and PEFT read the signature.
+    """
+    if issubclass(base, RocMixin):
+        raise ValueError(f"{base.__name__} already carries a score head; use the model as it is.")
+
+    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return self._forward(*args, **kwargs)
+
+    forward.__doc__ = RocMixin._forward.__doc__
+    forward.__signature__ = _merged_signature(base.forward, RocMixin._forward)
+    namespace = {
+        "__module__": base.__module__,
+        "__qualname__": base.__qualname__,
+        "__doc__": base.__doc__,
+        "forward": forward,
+        "roc_base_class": base,
+        "_keep_in_fp32_modules_strict": {*(base._keep_in_fp32_modules_strict or ()), "score_head"},
+    }
+    return type(base.__name__, (RocMixin, base), namespace)
+
+
+def _merged_signature(base_forward: Any, roc_forward: Any) -> inspect.Signature:
+    base = inspect.signature(base_forward).parameters
+    ours = inspect.signature(roc_forward).parameters
+    added = [p for n, p in ours.items() if n not in base and p.kind is inspect.Parameter.KEYWORD_ONLY]
+    named = [p for p in base.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    return inspect.Signature([*named, *added, inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)])
+
+
+@functools.cache
+def _output_class(base: type) -> type:
+    """`base` with our fields; a class of its own, because `ModelOutput` rebuilds itself from its declared fields."""
+    fields = [(name, torch.Tensor | None, dataclasses.field(default=None)) for name in _OUTPUT_FIELDS]
+    return dataclasses.make_dataclass(f"Roc{base.__name__}", fields, bases=(base,))
+
+
+def _rebuild(base: type[PreTrainedModel]) -> PreTrainedModel:
+    cls = roc_class(base)
+    return cls.__new__(cls)
+
+
+def _rows_and_slots(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each True of a (B, T) mask, in reading order: its row, and how many True stand before it in that row."""
+    slots = mask.long().cumsum(dim=1) - 1
+    return mask.nonzero()[:, 0], slots[mask]
+
+
+def _check_slots(rows: torch.Tensor, slots: torch.Tensor, score_labels: torch.Tensor | None, batch_size: int) -> None:
+    """Every score needs its `[SCORE]` and the other way round; a truncated answer must not lose its score silently."""
+    if score_labels is None:
+        return
+    found = torch.bincount(rows, minlength=batch_size)
+    columns = torch.arange(1, score_labels.shape[1] + 1, device=score_labels.device)
+    given = torch.where(score_labels.isnan(), 0, columns).amax(dim=1) if len(columns) else torch.zeros_like(found)
+    wrong = ((found > score_labels.shape[1]) | (given > found)).nonzero().flatten().tolist()
+    if wrong:
+        counts = ", ".join(f"row {i}: {int(found[i])} [SCORE], last score in column {int(given[i])}" for i in wrong[:5])
+        raise ValueError(
+            f"Scores and [SCORE] tokens do not match ({counts}; score_labels has {score_labels.shape[1]} columns). "
+            "The k-th [SCORE] of a row belongs to column k; look for answers cut off by model_max_length."
+        )

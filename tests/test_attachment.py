@@ -1,0 +1,190 @@
+"""Attaching leaves the model what it was; saving and loading leave the head what it is."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from test_modeling import ATTRIBUTES, SPACE, build, fill_head, picture, sample
+from tiny_models import BUILDERS
+from transformers import AutoModelForImageTextToText, T5Config, T5ForConditionalGeneration
+
+from roc.attachment import attach, load, mean_row, save
+from roc.collator import RocCollator
+from roc.one_forward import one_forward
+from roc.score_space import ScoreSpace
+
+
+@pytest.mark.parametrize("name", ["roc.meaninit", "roc.meaninit.one"])
+def test_mean_row_vectors(vectors, name):
+    entry = vectors[name]
+    row = mean_row(torch.tensor(entry["inputs"]["old_rows"]))
+    for expected in entry["expected"]:
+        assert row.tolist() == pytest.approx(expected, abs=entry["tol"])
+
+
+def inputs_of(processor, words):
+    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}]
+    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return processor(text=[text], images=[[picture(7)]], return_tensors="pt")
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+@pytest.mark.parametrize("padding", [0, 7])
+@pytest.mark.parametrize("tied", [False, True])
+def test_no_old_logit_changes(family, padding, tied):
+    model, processor = BUILDERS[family](vocab_padding=padding, tied=tied)
+    inputs = inputs_of(processor, "Is it any good?")
+    tokens = len(processor.tokenizer)
+    with torch.no_grad():
+        before = model(**inputs).logits[..., :tokens]
+        attach(model, processor, SPACE)
+        after = model(**inputs).logits[..., :tokens]
+    tolerance = 0.0 if torch.get_num_threads() == 1 else 5e-6
+    torch.testing.assert_close(after, before, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_new_row_is_the_mean_of_the_used_ones(family, tied):
+    model, processor = BUILDERS[family](tied=tied, vocab_padding=3)
+    used = len(processor.tokenizer)
+    wanted = [w.weight[:used].mean(0) for w in (model.get_input_embeddings(), model.get_output_embeddings())]
+    rows = model.get_input_embeddings().weight.shape[0]
+    attach(model, processor, SPACE)
+    token = model.config.roc["token_id"]
+    assert token == used == processor.tokenizer.convert_tokens_to_ids("[SCORE]")
+    assert model.get_input_embeddings().weight.shape[0] == rows  # a spare row was taken, none was lost
+    for embedding, row in zip((model.get_input_embeddings(), model.get_output_embeddings()), wanted, strict=True):
+        torch.testing.assert_close(embedding.weight[token], row)
+    assert (model.get_input_embeddings().weight is model.get_output_embeddings().weight) == tied
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+@pytest.mark.parametrize("space", [ScoreSpace(1, 10, 10), ScoreSpace(0, 1, 7), ScoreSpace(-3, 5, 4)])
+def test_a_fresh_head_scores_the_midpoint(family, space):
+    model, processor = BUILDERS[family]()
+    attach(model, processor, space)
+    scores = one_forward(model, RocCollator(processor, model.config.roc).scoring_batch([picture(0)])).scores
+    assert scores.item() == pytest.approx(space.midpoint, abs=1e-6)
+
+
+def test_the_token_survives_decoding():
+    _, processor, _ = build("llava")
+    ids = processor.tokenizer("The rate is [SCORE].")["input_ids"]
+    assert processor.tokenizer.decode(ids, skip_special_tokens=True) == "The rate is [SCORE]."
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+def test_save_and_load_are_bit_identical(family, tmp_path):
+    model, processor, collator = build(family)
+    batch = collator([sample(0), sample(1, scores={"overall": 8.0})])
+    with torch.no_grad():
+        expected = model(**batch)
+    save(model, processor, tmp_path)
+    again, processor_again = load(tmp_path)
+    assert again.config.roc == model.config.roc
+    same = RocCollator(processor_again, again.config.roc)([sample(0), sample(1, scores={"overall": 8.0})])
+    for key, value in batch.items():
+        assert torch.equal(value.nan_to_num(-1), same[key].nan_to_num(-1)), key
+    with torch.no_grad():
+        found = again(**same)
+    assert torch.equal(found.scores, expected.scores)
+    assert torch.equal(found.logits, expected.logits)
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+def test_a_stock_auto_model_loads_the_checkpoint(family, tmp_path):
+    model, processor, _ = build(family)
+    save(model, processor, tmp_path)
+    stock = AutoModelForImageTextToText.from_pretrained(tmp_path)
+    assert type(stock) is type(model).roc_base_class
+    inputs = inputs_of(processor, "Is it any good?")
+    with torch.no_grad():
+        assert torch.equal(stock(**inputs).logits, model(**inputs).logits)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_head_stays_float32_on_a_half_precision_backbone(dtype, tmp_path):
+    model, processor, _ = build("llava")
+    save(model, processor, tmp_path)
+    half, _ = load(tmp_path, dtype=dtype)
+    assert half.dtype == getattr(torch, dtype)
+    assert half.score_head.weight.dtype == torch.float32
+    assert torch.equal(half.score_head.weight, model.score_head.weight)
+    half.save_pretrained(tmp_path / "half")
+    again, _ = load_model_only(tmp_path / "half", processor)
+    assert torch.equal(again.score_head.weight, model.score_head.weight)
+
+
+def load_model_only(path, processor):
+    processor.save_pretrained(path)
+    return load(path)
+
+
+def test_trained_again_after_loading(tmp_path):
+    model, processor, _ = build("llava")
+    save(model, processor, tmp_path)
+    again, processor = load(tmp_path)
+    loss = again(**RocCollator(processor, again.config.roc)([sample(0)])).loss
+    loss.backward()
+    assert again.score_head.weight.grad.abs().sum() > 0
+
+
+def test_a_checkpoint_without_a_head_is_refused(tmp_path):
+    model, processor = BUILDERS["llava"]()
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="carries no score head.*finetune"):
+        load(tmp_path)
+
+
+def test_a_second_attach_is_refused():
+    model, processor, _ = build("llava")
+    with pytest.raises(ValueError, match="already carries a score head"):
+        attach(model, processor, SPACE)
+
+
+def test_a_foreign_processor_is_refused():
+    _, processor, _ = build("llava")
+    model, _ = BUILDERS["llava"]()
+    with pytest.raises(ValueError, match="already knows"):
+        attach(model, processor, SPACE)
+
+
+def test_an_encoder_decoder_is_refused():
+    model = T5ForConditionalGeneration(
+        T5Config(d_model=8, d_ff=8, d_kv=4, num_layers=1, num_heads=2, vocab_size=16, decoder_start_token_id=0)
+    )
+    with pytest.raises(ValueError, match="encoder-decoder"):
+        attach(model, None, SPACE)
+
+
+def test_settings_are_checked():
+    model, processor = BUILDERS["llava"]()
+    with pytest.raises(ValueError, match="Unknown settings.*l2_weight.*l1_weight"):
+        attach(model, processor, SPACE, l2_weight=1.0)
+    with pytest.raises(ValueError, match="distinct names"):
+        attach(model, processor, SPACE, attributes=("overall", "overall"))
+    with pytest.raises(ValueError, match=r"1 \[SCORE\] for 2 attributes"):
+        attach(model, processor, SPACE, attributes=ATTRIBUTES, answer="It is [SCORE].")
+
+
+def test_everything_to_read_the_head_is_in_the_config(tmp_path):
+    model, processor, _ = build("qwen2_5_vl", ce_weight=2.0)
+    fill_head(model)
+    save(model, processor, tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())["roc"]
+    assert {"min_score": 1.0, "max_score": 10.0, "num_levels": 10}.items() <= written.items()
+    assert written["attributes"] == list(ATTRIBUTES)
+    assert written["answer"].count("[SCORE]") == 2
+    assert written["ce_weight"] == 2.0
+
+
+def test_attach_is_a_function_whatever_was_imported_first():
+    code = (
+        "import roc; first = roc.attach; import roc.trainer, roc.attachment; from roc import attach; "
+        "assert callable(attach) and attach is first is roc.attachment.attach"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
