@@ -89,6 +89,16 @@ class RocMixin:
         # The class has its base's name, so pickle cannot find it by name.
         return _rebuild, (self.roc_base_class,), self.__dict__
 
+    def train(self, mode: bool = True) -> Any:
+        """As ever, except that frozen batch normalisation stays in evaluation mode: it would go on changing."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
+                parameter.requires_grad for parameter in module.parameters()
+            ):
+                module.eval()
+        return self
+
     @property
     def score_space(self) -> ScoreSpace:
         """Range and levels of the head, from `config.roc`."""

@@ -10,8 +10,11 @@ from transformers import PreTrainedModel
 
 PARTS = ("vision", "projector", "language", "embeddings", "head")
 
-# What the bridge from picture to text is called in the families of transformers.
-_PROJECTOR_WORDS = ("projector", "projection", "connector", "merger", "aligner", "embed_vision", "abstractor")
+# What the bridge from picture to text is called in the families of transformers. A bare "projection" is not among them:
+# towers have those inside.
+_PROJECTOR_WORDS = (
+    "projector", "connector", "merger", "aligner", "embed_vision", "abstractor", "image_to_text_projection"
+)  # fmt: skip
 
 
 def parameter_parts(model: PreTrainedModel) -> dict[str, str]:

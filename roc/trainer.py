@@ -1,0 +1,262 @@
+"""`RocTrainer`: the Hugging Face Trainer, told how scores are counted, logged, validated and saved.
+
+Everything else (loops, distribution, precision, checkpoints, resuming) stays where it is well kept.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from transformers import EvalPrediction, ProgressCallback, Trainer
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from roc.metrics import mae, plcc, srcc
+from roc.parts import parameter_parts
+from roc.processing import save_processor
+
+LOSSES = ("text_loss", "l1_loss", "ce_loss", "emd_loss")
+
+# Written after everything else of a saved state; a state that a kill or a full disk cut short has none that parses.
+_STATE_FILE = "trainer_state.json"
+
+
+class SavingError(RuntimeError):
+    """A state that could not be saved; the message names what is left and what to do."""
+
+
+class RocTrainer(Trainer):
+    """Trains a model that carries the score head.
+
+    The stock Trainer normalises the text loss over the whole accumulated, gathered batch, but knows nothing of other
+    terms: a per-batch mean of the score loss would come out accumulation x processes too large. So scores and
+    histograms are counted beside the tokens, and every term is divided by its own count.
+
+    Args:
+        learning_rates: learning rate of a part (`roc.parts.PARTS`) where it differs from `args.learning_rate`.
+        scores_per_row: most scores a row of any data set holds; validation results are padded to it.
+        **kwargs: of `transformers.Trainer`; `processing_class` is the processor, `data_collator` a `RocCollator`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        learning_rates: Mapping[str, float] | None = None,
+        scores_per_row: int = 1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.args.disable_tqdm:
+            self.remove_callback(ProgressCallback)
+            self.add_callback(CompactProgress)
+        self.learning_rates = {part: rate for part, rate in (learning_rates or {}).items() if rate is not None}
+        self.scores_per_row = scores_per_row
+        self._counts: dict[str, torch.Tensor] = {}
+        self._loss_sums: dict[str, torch.Tensor] = {}
+        self._terms_logged_at = 0
+
+    def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple:
+        """The micro-batches of one optimiser step; counts their scores and histograms on all processes."""
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        counts = torch.stack([_count_targets(batch) for batch in batches]).sum(dim=0) if batches else torch.zeros(2)
+        counts = counts.to(device)
+        if self.args.world_size > 1:
+            counts = self.accelerator.gather(counts.unsqueeze(0)).sum(dim=0)
+        # A step without any score has a score loss of 0 whatever it is divided by.
+        scores, distributions = counts.clamp(min=1)
+        self._counts = {"num_scores_in_batch": scores, "num_distributions_in_batch": distributions}
+        return batches, num_items
+
+    def compute_loss(
+        self, model: Any, inputs: dict, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The model's own loss, over the counts of the whole step; sums up each term for the log."""
+        inputs = {**inputs, **self._counts}
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        for name in LOSSES:
+            term = outputs[name].detach()
+            self._loss_sums[name] = self._loss_sums.get(name, torch.zeros_like(term)) + term
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds each loss term, per optimiser step, to the Trainer's own training log line."""
+        if "loss" in logs and self._loss_sums:
+            steps = max(1, self.state.global_step - self._terms_logged_at)
+            for name, total in self._loss_sums.items():
+                # Every process divided by the global count, so the sum over processes is the term.
+                logs[name] = float(self.accelerator.gather(total.reshape(1)).sum()) / steps
+            self._loss_sums = {}
+            self._terms_logged_at = self.state.global_step
+        super().log(logs, start_time)
+
+    def prediction_step(
+        self, model: Any, inputs: dict, prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Teacher-forced scores of a validation batch: (loss, scores (B, K), score_labels (B, K)), NaN where absent."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(**inputs)
+        loss = outputs.loss.detach().mean()
+        if prediction_loss_only:
+            return loss, None, None
+        return loss, self._padded(outputs.scores.detach()), self._padded(inputs["score_labels"])
+
+    def _padded(self, scores: torch.Tensor) -> torch.Tensor:
+        missing = self.scores_per_row - scores.shape[1]
+        return torch.nn.functional.pad(scores.float(), (0, missing), value=float("nan"))
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """One group per learning rate and weight decay; every trainable parameter is in exactly one.
+
+        Raises:
+            ValueError: where a learning rate is given for a part without trainable parameters.
+        """
+        if self.optimizer is not None or not self.learning_rates:
+            return super().create_optimizer(model)
+        model = self.model if model is None else model
+        decayed = set(self.get_decay_parameter_names(model))
+        parts = parameter_parts(self.accelerator.unwrap_model(model))
+        groups: dict[tuple[float, float], list] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                rate = self.learning_rates.get(parts[name], self.args.learning_rate)
+                decay = self.args.weight_decay if name in decayed else 0.0
+                groups.setdefault((rate, decay), []).append(parameter)
+        trained = {parts[name] for name, parameter in model.named_parameters() if parameter.requires_grad}
+        idle = sorted(set(self.learning_rates) - trained)
+        if idle:
+            raise ValueError(
+                f"A learning rate is given for {', '.join(idle)}, but nothing of it is trained (trained: "
+                f"{', '.join(sorted(trained))}); drop that learning rate or do not freeze that part."
+            )
+        cls, settings = self.get_optimizer_cls_and_kwargs(self.args, model)
+        self.optimizer = cls(
+            [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()], **settings
+        )
+        return self.optimizer
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """The stock saved state; one that cannot be finished is removed and named, older ones stay.
+
+        Raises:
+            SavingError: where the disk is full or the folder cannot be written.
+        """
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            partial = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            shutil.rmtree(partial, ignore_errors=True)
+            last = newest_checkpoint(self.args.output_dir)
+            raise SavingError(
+                f"The state at step {self.state.global_step} could not be saved to {partial}: {error}. "
+                + (f"The one before it, {last}, is whole. " if last else "There is no earlier one. ")
+                + "Free some space (or choose another --output_dir) and give the same command again."
+            ) from error
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Weights under the names the modules have, not the hub's.
+
+        The stock Trainer saves families such as LLaVA under the hub's older names, then reads them back without
+        renaming: resuming and choosing the best model would quietly load nothing.
+        """
+        if not self.args.should_save:
+            return
+        folder = output_dir or self.args.output_dir
+        os.makedirs(folder, exist_ok=True)
+        model = self.accelerator.unwrap_model(self.model)
+        model.save_pretrained(folder, state_dict=state_dict, save_original_format=False)
+        save_processor(self.processing_class, folder)
+        torch.save(self.args, os.path.join(folder, TRAINING_ARGS_NAME))
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        # Some towers (LeViT) keep tensors computed from their weights until they are put into training mode again.
+        self.model.train()
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """A saved state that does not fit is an error, not a warning over untrained weights."""
+        self.model.tie_weights()
+        missing = set(load_result.missing_keys) - set(self.model.all_tied_weights_keys)
+        if missing or load_result.unexpected_keys:
+            raise RuntimeError(
+                f"The saved state does not fit the model: missing {sorted(missing)[:5]}, unexpected "
+                f"{sorted(load_result.unexpected_keys)[:5]}; it was written by another model or version."
+            )
+
+
+class CompactProgress(ProgressCallback):
+    """The progress bar, with one short line per log instead of a dictionary."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
+        if not state.is_world_process_zero or self.training_bar is None or not logs:
+            return
+        place = f"epoch {logs.get('epoch', 0):.1f}"
+        if "loss" in logs:
+            terms = " ".join(f"{name.removesuffix('_loss')} {logs[name]:.3f}" for name in LOSSES if name in logs)
+            self.training_bar.write(f"{place}  loss {logs['loss']:.3f} ({terms})  lr {logs['learning_rate']:.1e}")
+        elif "eval_loss" in logs:
+            shown = {"srcc": "SRCC", "plcc": "PLCC", "mae": "MAE"}
+            values = " ".join(
+                f"{word} {logs[f'eval_{key}']:.3f}" for key, word in shown.items() if f"eval_{key}" in logs
+            )
+            self.training_bar.write(f"{place}  validation {values}")
+
+
+def validation_metrics(attributes: list[str]) -> Callable[[EvalPrediction], dict[str, float]]:
+    """What is computed at every validation: SRCC, PLCC and MAE (native scale) of the first attribute, then the others.
+
+    Args:
+        attributes: names of the score columns, the first called `overall`.
+
+    Returns:
+        A function for `Trainer(compute_metrics=...)`; keys `srcc, plcc, mae` and `<attribute>/srcc, ...`.
+    """
+
+    def compute(result: EvalPrediction) -> dict[str, float]:
+        metrics = {}
+        for column, name in enumerate(attributes):
+            predictions, scores = result.predictions[:, column], result.label_ids[:, column]
+            rated = ~(np.isnan(predictions) | np.isnan(scores))
+            prefix = "" if column == 0 else f"{name}/"
+            for key, metric in (("srcc", srcc), ("plcc", plcc), ("mae", mae)):
+                value = metric(predictions[rated], scores[rated])
+                if value is not None:
+                    metrics[prefix + key] = value
+        return metrics
+
+    return compute
+
+
+def newest_checkpoint(folder: str | os.PathLike) -> Path | None:
+    """The newest whole saved state in `folder`; states that a kill or a full disk cut short are removed.
+
+    A state is whole when its `trainer_state.json`, which is written last, can be read.
+    """
+    found = []
+    for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        match = re.fullmatch(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)", path.name)
+        if match is None:
+            continue
+        try:
+            json.loads((path / _STATE_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(path)
+        else:
+            found.append((int(match[1]), path))
+    return max(found)[1] if found else None
+
+
+def _count_targets(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """(2,) how many scores and how many histograms a batch holds."""
+    scores = (~batch["score_labels"].isnan()).sum()
+    votes = batch.get("score_distributions")
+    return torch.stack([scores, scores.new_zeros(()) if votes is None else (~votes.isnan().any(dim=-1)).sum()])
