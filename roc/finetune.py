@@ -1,0 +1,528 @@
+"""The main job: read rated photos, teach a model the score head, evaluate on photos it never saw, save.
+
+    roc finetune configs/demo.yaml
+    roc finetune configs/finetune.yaml --model_name_or_path MODEL --data_path ratings.csv --image_folder photos
+
+What a run leaves in `output_dir`:
+
+    config.json, model.safetensors, ...   the checkpoint, for `Assessment`, `roc.load` and a stock `AutoModel`
+    metrics.json predictions.csv plots/   the evaluation on the test rows
+    run.json                              the settings, and whether the run is finished
+    training/                             states to resume from, TensorBoard logs
+
+The same command again resumes an unfinished run and prints the table of a finished one. Nothing of the test rows is
+ever used to choose anything.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from roc.config import ConfigError, RunConfig, load_config
+from roc.prompts import IMAGE_PLACEHOLDER, QUESTIONS, SCORE_TOKEN, answer, question
+from roc.records import DataError, Record, read_records, resolve_splits
+
+logger = logging.getLogger(__name__)
+
+RUN_FILE = "run.json"
+TABLE_FILE = "metrics.txt"
+
+
+class RunError(ValueError):
+    """A run that cannot start or go on; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """The records of a run, by what they are for, and what the raters themselves agree on where that is known."""
+
+    train: list[Record]
+    val: list[Record]
+    test: list[Record]
+    rater_ceiling: dict[str, dict[str, float]] | None = None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        argv: words after `roc finetune`; None takes those of the process.
+
+    Returns:
+        Exit status: 0 done, 2 bad input (the reason is on stderr).
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader processes are forked after its first use
+    try:
+        config = load_config(None, list(sys.argv[1:] if argv is None else argv))
+        for note in config.notes:
+            print(f"note: {note}", file=sys.stderr)
+        finetune(config)
+    except (ConfigError, DataError, RunError) as error:
+        print(f"roc finetune: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def finetune(config: RunConfig) -> Path:
+    """Trains, evaluates and saves one run, or carries on with it.
+
+    Args:
+        config: the settings.
+
+    Returns:
+        `output_dir`, holding the finished checkpoint.
+
+    Raises:
+        DataError: with every fault of the data, before any work starts.
+        RunError: where `output_dir` holds another run, or a state could not be saved.
+    """
+    import torch
+    import transformers
+    from accelerate import PartialState
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()  # of loading and saving; training has its own
+    out = Path(config.output_dir)
+    process = PartialState()
+    if _is_finished(out, config):
+        if process.is_main_process:
+            print((out / TABLE_FILE).read_text(encoding="utf-8"))
+            print(f"{out} is finished; --overwrite trains it anew.")
+        return out
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    with process.main_process_first():
+        data = _read_data(config)
+        if process.is_main_process:
+            _claim(out, config)
+    model, processor = _build_model(config, data)
+    trainer = _build_trainer(config, data, model, processor)
+    _train(trainer, out)
+    if process.is_main_process:
+        _publish(model, processor, out)
+        table = _evaluate(config, data, model, processor, trainer.state.log_history, out)
+        _write_json(out / RUN_FILE, {"finished": True, **_described(config)})
+        print(table)
+    return out
+
+
+# --- one folder, one run ---------------------------------------------------------------------------------------------
+
+
+def _is_finished(out: Path, config: RunConfig) -> bool:
+    """Whether `out` holds this very run, finished.
+
+    Raises:
+        RunError: where it holds another one, finished or not, or something that is no run.
+    """
+    if config.overwrite or not out.exists() or not any(out.iterdir()):
+        return False
+    try:
+        run = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
+        finished, settings = run["finished"], run["settings"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(
+            f"output_dir {out} is not empty and holds no {RUN_FILE} that can be read ({error}); choose another folder, "
+            "or --overwrite to train anew there."
+        ) from None
+    differences = config.differences(settings)
+    if differences:
+        raise RunError(
+            f"output_dir {out} holds a run with other settings:\n  " + "\n  ".join(differences) + "\n"
+            "Choose another --output_dir, give the same settings, or --overwrite to train anew there."
+        )
+    return finished
+
+
+def _claim(out: Path, config: RunConfig) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    if config.overwrite:
+        shutil.rmtree(out / "training", ignore_errors=True)
+    _write_json(out / RUN_FILE, {"finished": False, **_described(config)})
+
+
+def _described(config: RunConfig) -> dict[str, Any]:
+    from roc import __version__
+
+    return {"version": __version__, "settings": config.to_dict()}
+
+
+def _write_json(path: Path, content: dict) -> None:
+    """Whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def _read_data(config: RunConfig) -> Data:
+    """The records, checked; demo scenes where no file is given."""
+    path, folder, ceiling = config.data_path, config.image_folder, None
+    if path is None:
+        from roc.demo.scenes import read_ceiling, write_dataset
+
+        demo = Path(config.output_dir) / "scenes"
+        print(f"Drawing {config.demo_train + config.demo_val + config.demo_test} demo scenes into {demo} ...")
+        path = write_dataset(
+            demo,
+            config.demo_train,
+            config.demo_val,
+            config.demo_test,
+            size=config.demo_size,
+            seed=config.seed,
+            workers=os.cpu_count() or 1,
+        )
+        ceiling = read_ceiling(demo)
+    reading = {"space": config.score_space, "num_levels": config.num_tokens, "attributes": config.attributes}
+    wants_votes = config.ce_weight > 0 or config.emd_weight > 0
+    # The scenes were drawn a moment ago; opening all of them once more would find nothing.
+    records = read_records(
+        path, folder, **reading, require_histogram=wants_votes, check_images=config.data_path is not None
+    )
+    splits = resolve_splits(records, val_fraction=config.val_fraction)
+    if config.eval_data_path is not None:
+        splits["val"] = read_records(config.eval_data_path, folder, **reading)
+    missing = [name for name in config.attributes if not any(name in record.scores for record in splits["train"])]
+    if missing and not all(record.conversations for record in splits["train"]):
+        found = sorted({name for record in records for name in record.scores})
+        raise DataError(
+            [
+                f"{path}: no training row has a score for {', '.join(missing)}; the file has {', '.join(found)}. "
+                "Name the attributes to learn with --attributes."
+            ]
+        )
+    if not splits["train"]:
+        raise DataError([f"{path}: no row to train on; every row is marked as validation or test"])
+    return Data(**splits, rater_ceiling=ceiling)
+
+
+# --- model -----------------------------------------------------------------------------------------------------------
+
+
+def _build_model(config: RunConfig, data: Data) -> tuple[Any, Any]:
+    """The model to train, carrying the head; built from nothing, loaded with a head, or loaded and attached."""
+    from transformers import AutoConfig, set_seed
+
+    from roc.attachment import attach, load, model_class
+    from roc.parts import freeze
+    from roc.processing import load_processor
+
+    set_seed(config.seed)
+    losses = {
+        name: getattr(config, name)
+        for name in ("text_weight", "l1_weight", "ce_weight", "emd_weight", "l1_scale", "published_losses")
+    }
+    losses["image_aspect_ratio"] = config.image_aspect_ratio
+    source = config.model_name_or_path
+    if source is None:
+        from roc.demo.tiny_model import PRESETS, build_tiny_llava
+
+        if config.tiny_model not in PRESETS:
+            raise RunError(f"tiny_model is {config.tiny_model!r}; expected one of {', '.join(PRESETS)}")
+        model, processor = build_tiny_llava(_texts(config, data), PRESETS[config.tiny_model], seed=config.seed)
+    else:
+        settings = {"dtype": config.dtype}
+        if config.attn_implementation is not None:
+            settings["attn_implementation"] = config.attn_implementation
+        base = AutoConfig.from_pretrained(source)
+        if getattr(base, "roc", None) is not None:
+            model, processor = load(source, **settings)
+            _check_same_head(config, model.config.roc, source)
+            model.config.roc |= losses
+        else:
+            model, processor = model_class(base).from_pretrained(source, **settings), load_processor(source)
+    if getattr(model.config, "roc", None) is None:
+        attach(
+            model,
+            processor,
+            config.score_space,
+            attributes=config.attributes,
+            **_wording(config, data),
+            **losses,
+        )
+    model.config.roc["dataset"] = config.dataset
+    model.config.roc["distribution_supervised"] = (config.ce_weight > 0 or config.emd_weight > 0) and any(
+        record.histograms for record in data.train
+    )
+    freeze(model, list(config.freeze))
+    if config.gradient_checkpointing:
+        model.config.use_cache = False
+    return model, processor
+
+
+def _wording(config: RunConfig, data: Data) -> dict[str, str | None]:
+    """Question and answer the checkpoint declares: the settings', else the ones most of the training rows use."""
+    asked, said = Counter(), Counter()
+    for record in data.train:
+        if record.conversations is not None:
+            (_, question), (_, answer) = record.conversations[:2]
+            if answer.count(SCORE_TOKEN) == len(config.attributes):
+                asked[question.replace(IMAGE_PLACEHOLDER, "").strip()] += 1
+                said[answer[: answer.rindex(SCORE_TOKEN) + len(SCORE_TOKEN)].strip()] += 1
+    usual = {"question": asked.most_common(1), "answer": said.most_common(1)}
+    return {
+        name: getattr(config, name) if getattr(config, name) is not None or not found else found[0][0]
+        for name, found in usual.items()
+    }
+
+
+def _texts(config: RunConfig, data: Data) -> list[str]:
+    """Sentences the stand-in's tokenizer is learnt from: the wordings, and what the training rows say."""
+    said = [turn for record in data.train for _, turn in record.conversations or ()]
+    comments = [record.comment for record in data.train if record.comment]
+    return [*QUESTIONS, question(config.attributes), answer(config.attributes), *said[:2000], *comments[:2000]]
+
+
+def _check_same_head(config: RunConfig, head: dict, source: str) -> None:
+    asked = {
+        "num_tokens": (head["num_levels"], config.num_tokens),
+        "min_score": (head["min_score"], config.min_score),
+        "max_score": (head["max_score"], config.max_score),
+        "attributes": (tuple(head["attributes"]), tuple(config.attributes)),
+    }
+    wrong = [
+        f"{name}: the checkpoint has {has}, the settings say {says}"
+        for name, (has, says) in asked.items()
+        if has != says
+    ]
+    if wrong:
+        raise RunError(
+            f"{source} carries another score head than asked for. " + "; ".join(wrong) + ". "
+            "Give the checkpoint's values, or start from a model without a head."
+        )
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) -> Any:
+    import torch
+    from transformers import TrainingArguments
+
+    from roc.augment import Augmentation
+    from roc.collator import RocCollator
+    from roc.samples import Samples
+    from roc.trainer import RocTrainer, validation_metrics
+
+    validates = config.eval_strategy != "no" and bool(data.val)
+    bf16 = config.bf16
+    if bf16 is None:
+        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    training = Path(config.output_dir) / "training"
+    arguments = TrainingArguments(
+        output_dir=str(training),
+        num_train_epochs=config.num_train_epochs,
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.per_device_train_batch_size,
+        per_device_eval_batch_size=config.per_device_eval_batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        **({"gradient_checkpointing": True} if config.gradient_checkpointing else {}),
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=config.warmup_ratio,  # below 1: a share of the steps
+        lr_scheduler_type=config.lr_scheduler_type,
+        max_grad_norm=config.max_grad_norm,
+        bf16=bf16,
+        tf32=config.tf32,
+        seed=config.seed,
+        eval_strategy=config.eval_strategy if validates else "no",
+        eval_steps=config.eval_steps,
+        save_strategy=config.save_strategy,
+        save_steps=config.save_steps,
+        save_total_limit=config.save_total_limit,
+        load_best_model_at_end=validates and config.save_strategy == config.eval_strategy,
+        metric_for_best_model="srcc" if validates else None,
+        greater_is_better=True if validates else None,
+        logging_steps=config.logging_steps,
+        report_to=config.report_to,
+        dataloader_num_workers=config.dataloader_num_workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        deepspeed=config.deepspeed,
+        remove_unused_columns=False,
+        label_names=["labels"],
+        disable_tqdm=False,  # or the library's quietness would take the progress bar with it
+    )
+    collator = RocCollator(
+        processor, model.config.roc, max_length=config.model_max_length, with_comments=config.train_comments
+    )
+    shared = {"cache": config.image_cache, "max_pixels": config.max_pixels}
+    changes = Augmentation(flip=config.augment_flip, crop=config.augment_crop, rotate=config.augment_rotate)
+    rows = [*data.train, *data.val]
+    return RocTrainer(
+        model=model,
+        args=arguments,
+        data_collator=collator,
+        processing_class=processor,
+        train_dataset=Samples(data.train, augmentation=changes, seed=config.seed, **shared),
+        eval_dataset=Samples(data.val, **shared) if validates else None,
+        compute_metrics=validation_metrics(list(config.attributes)),
+        learning_rates={
+            "head": config.head_learning_rate,
+            "vision": config.vision_learning_rate,
+            "projector": config.projector_learning_rate,
+        },
+        scores_per_row=max(len(config.attributes), *(len(record.scores) for record in rows)),
+    )
+
+
+def _train(trainer: Any, out: Path) -> None:
+    from roc.trainer import SavingError, newest_checkpoint
+
+    newest = newest_checkpoint(trainer.args.output_dir)
+    if newest is not None:
+        print(f"Resuming from {newest}.")
+    try:
+        trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+    except SavingError as error:
+        raise RunError(str(error)) from error
+
+
+def _publish(model: Any, processor: Any, out: Path) -> None:
+    """The finished checkpoint into `out`, file by file, so that no half-written file ever has its final name."""
+    from roc.attachment import save
+
+    partial = out / ".checkpoint.partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        save(model, processor, partial)
+        for file in sorted(partial.iterdir()):
+            os.replace(file, out / file.name)
+    except (OSError, RuntimeError) as error:
+        raise RunError(
+            f"The finished model could not be written to {out}: {error}. Its last training state is kept in "
+            f"{out / 'training'}; free some space and give the same command again."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+# --- evaluation ------------------------------------------------------------------------------------------------------
+
+
+def _evaluate(config: RunConfig, data: Data, model: Any, processor: Any, history: list[dict], out: Path) -> str:
+    """Scores the test rows through `Assessment`, as a user would, and writes the report.
+
+    Returns:
+        What is printed: the table, where the plots are, and three lines of Python that use the checkpoint.
+    """
+    from roc.assessment import Assessment
+    from roc.evaluate import (
+        EvaluatedRow,
+        evaluate_predictions,
+        format_table,
+        plot_training,
+        write_evaluation,
+        write_plots,
+    )
+
+    records = [record for record in data.test or data.val if len(record.images) == 1 and record.scores]
+    lines = []
+    if records:
+        assessment = Assessment.of(model, processor, config.per_device_eval_batch_size)
+        assessed = assessment.score([record.images[0] for record in records])
+        rows = [
+            EvaluatedRow(
+                id=record.id,
+                scores=record.scores,
+                predictions={name: score.value for name, score in one.scores.items()},
+                std=one.scores["overall"].std,
+                p_n=one.scores["overall"].distribution,
+                h_n=record.histograms.get("overall"),
+            )
+            for record, one in zip(records, assessed, strict=True)
+        ]
+        votes = [record.histograms["overall"] for record in data.train if "overall" in record.histograms]
+        metrics = evaluate_predictions(
+            rows,
+            space=config.score_space,
+            attributes=config.attributes,
+            baseline_histogram=[sum(level) / len(votes) for level in zip(*votes, strict=True)] if votes else None,
+            calibrated=model.config.roc["distribution_supervised"],
+        )
+        metrics["split"] = "test" if data.test else "val"
+        metrics |= {
+            f"answers/{key}": value for key, value in _check_answers(config, assessment, records, assessed).items()
+        }
+        if data.rater_ceiling is not None:
+            metrics |= {f"ceiling/{name}": found["srcc_quality"] for name, found in data.rater_ceiling.items()}
+        write_evaluation(out, rows, metrics, plots=False)
+        write_plots(out / "plots", rows, metrics)
+        lines += [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics)]
+    else:
+        lines.append("No row was held out, so there is nothing to evaluate on; give a test split or --val_fraction.")
+    plot_training(history, out / "plots" / "training.png")
+    example = records[0].images[0] if records else data.train[0].images[0]
+    lines += [
+        "",
+        f"Plots: {out / 'plots'}    curves: tensorboard --logdir {out / 'training'}",
+        "Use it:",
+        "    from roc import Assessment",
+        f'    texts, scores = Assessment(pretrained="{out}")(["{example}"], precision=4)',
+        "    print(texts[0], scores[0])",
+    ]
+    table = "\n".join(lines)
+    (out / TABLE_FILE).write_text(table + "\n", encoding="utf-8")
+    return table
+
+
+def _check_answers(config: RunConfig, assessment: Any, records: list[Record], assessed: list[Any]) -> dict[str, float]:
+    """Lets the model write its answers for the first `check_answers` rows and holds them against one forward pass.
+
+    Returns:
+        `n`; `complete`: share of answers that hold every `[SCORE]` at its place in the taught sentence;
+        `largest_difference`: between a score read while generating and the one-forward score, native scale.
+    """
+    checked = records[: config.check_answers]
+    complete, difference = 0, 0.0
+    written = assessment.describe([record.images[0] for record in checked], max_new_tokens=256)
+    taught = assessment.model.config.roc["answer"]
+    for given, fast in zip(written, assessed, strict=False):
+        scores = list(given.scores.values())
+        if None in scores:
+            continue
+        expected = taught
+        for score in scores:
+            expected = expected.replace("[SCORE]", f"{score.value:.4f}", 1)
+        complete += given.text.startswith(expected)
+        pairs = zip(scores, fast.scores.values(), strict=True)
+        difference = max(difference, *(abs(one.value - other.value) for one, other in pairs))
+    return {
+        "n": len(checked),
+        "complete": complete / len(checked) if checked else 1.0,
+        "largest_difference": difference,
+    }
+
+
+def _heading(metrics: dict, config: RunConfig) -> str:
+    split = "test rows, never used in training or selection" if metrics["split"] == "test" else "validation rows"
+    return f"\n{config.dataset or 'Evaluation'}: {metrics['n']} {split}"
+
+
+def _extra_lines(metrics: dict) -> list[str]:
+    lines = [""]
+    if metrics["answers/n"]:
+        share, gap = metrics["answers/complete"], metrics["answers/largest_difference"]
+        lines += [
+            f"  generated answers: {share:.1%} of {metrics['answers/n']} hold every [SCORE] at its place;",
+            f"  scores read there differ from one forward pass by {gap:.1g} at most",
+        ]
+    ceilings = {key.removeprefix("ceiling/"): value for key, value in metrics.items() if key.startswith("ceiling/")}
+    if ceilings:
+        named = ", ".join(f"{name} {value:.3f}" for name, value in ceilings.items())
+        lines.append(f"  ceiling, SRCC of the raters' own mean votes against the noise-free scores:\n  {named}")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

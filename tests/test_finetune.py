@@ -1,0 +1,227 @@
+"""The whole job through the real command: train, evaluate, save, use, resume, refuse."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_modeling import picture
+
+from roc import Assessment
+from roc.finetune import main
+
+ROOT = Path(__file__).parents[1]
+TINY = ["--demo_train", "24", "--demo_val", "8", "--demo_test", "8", "--demo_size", "64", "--num_train_epochs", "2",
+        "--per_device_train_batch_size", "8", "--threads", "1", "--check_answers", "2",
+        "--logging_steps", "1"]  # fmt: skip
+
+# The sample of the published training data, as it stands there.
+AVA = {
+    "image": "771257.jpg",
+    "gt_score": 3.463414634146341,
+    "conversations": [
+        {"from": "human", "value": "<|image|>Could you evaluate the aesthetics of this image?"},
+        {"from": "gpt", "value": "The aesthetic rate of the image is [SCORE]. "},
+    ],
+    "target": [0.15853658536585366, 0.10975609756097561, 0.2073170731707317, 0.2926829268292683, 0.16463414634146342,
+               0.04878048780487805, 0.0, 0.0, 0.006097560975609756, 0.012195121951219513],
+}  # fmt: skip
+
+
+def demo(out, *words):
+    return main([str(ROOT / "configs" / "demo.yaml"), *TINY, "--output_dir", str(out), *words])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "demo"
+    assert demo(out) == 0
+    return out
+
+
+def test_a_run_leaves_what_it_promises(finished):
+    assert {"config.json", "model.safetensors", "metrics.json", "predictions.csv", "run.json", "plots"} <= {
+        path.name for path in finished.iterdir()
+    }
+    assert {path.name for path in (finished / "plots").iterdir()} >= {"training.png", "scatter.png"}
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["n"] == 8
+    assert {"srcc", "srcc_low", "plcc", "mae", "light/srcc", "emd_ratio", "ceiling/overall"} <= set(metrics)
+    roc = json.loads((finished / "config.json").read_text())["roc"]
+    assert roc["attributes"] == ["overall", "composition", "light", "colour", "focus"]
+    assert roc["distribution_supervised"] is True
+    history = list((finished / "training").rglob("events.out.tfevents*"))
+    assert history, "no TensorBoard log"
+
+
+def test_tensorboard_has_each_loss_rate_and_validation_metric(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = next((finished / "training").rglob("events.out.tfevents*")).parent
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    wanted = {f"train/{name}" for name in ("loss", "text_loss", "l1_loss", "ce_loss", "emd_loss", "learning_rate")}
+    wanted |= {f"eval/{name}" for name in ("srcc", "plcc", "mae")}
+    assert wanted <= set(events.Tags()["scalars"])
+
+
+def test_the_checkpoint_scores_what_the_report_says(finished):
+    rows = list(csv.DictReader((finished / "predictions.csv").open()))
+    pictures = [finished / "scenes" / row["id"] for row in rows]
+    for row, one in zip(rows, Assessment(finished).score(pictures), strict=True):
+        assert float(row["prediction"]) == pytest.approx(one.scores["overall"].value, abs=1e-4)
+        assert float(row["prediction.light"]) == pytest.approx(one.scores["light"].value, abs=1e-4)
+
+
+def test_the_best_state_was_kept(finished):
+    """The weights of the state that validation chose, not those of the last step and not those of the start."""
+    states = sorted((finished / "training").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    state = json.loads((states[-1] / "trainer_state.json").read_text())
+    best = load_file(finished / "training" / f"checkpoint-{state['best_global_step']}" / "model.safetensors")
+    kept = load_file(finished / "model.safetensors")
+    assert torch.equal(kept["score_head.weight"], best["score_head.weight"])
+    assert kept["score_head.weight"].any()
+
+
+def test_the_same_command_prints_the_table_again(finished, capsys):
+    before = (finished / "model.safetensors").stat().st_mtime_ns
+    assert demo(finished) == 0
+    printed = capsys.readouterr().out
+    assert "SRCC" in printed and "is finished" in printed
+    assert (finished / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_other_settings_in_the_same_folder_are_refused(finished, capsys):
+    assert demo(finished, "--l1_weight", "3") == 2
+    assert "l1_weight: 1.0 -> 3.0" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert demo(tmp_path) == 2
+    assert "holds no run.json" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def start(out):
+    words = [sys.executable, "-m", "roc.finetune", str(ROOT / "configs" / "demo.yaml"), *TINY, "--output_dir", str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+
+
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(finished, tmp_path):
+    out = tmp_path / "demo"
+    first = start(out)
+    saved = out / "training" / "checkpoint-3" / "trainer_state.json"
+    deadline = time.time() + 240
+    while not saved.exists() and first.poll() is None and time.time() < deadline:
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    assert saved.exists()
+    assert json.loads((out / "run.json").read_text())["finished"] is False
+    second = start(out)
+    _, errors = second.communicate(timeout=240)
+    assert second.returncode == 0, errors.decode()
+    expected, found = load_file(finished / "model.safetensors"), load_file(out / "model.safetensors")
+    assert expected.keys() == found.keys()
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, atol=1e-6, rtol=0)
+    logs = [
+        json.loads((run / "training" / "checkpoint-6" / "trainer_state.json").read_text()) for run in (finished, out)
+    ]
+    last = [log["log_history"][-1]["eval_loss"] for log in logs]
+    assert last[0] == pytest.approx(last[1], abs=1e-5)
+
+
+def ava_file(folder, count=6, **changes):
+    samples = []
+    for i in range(count):
+        name = f"{i}.jpg" if i else AVA["image"]
+        picture(i).save(folder / name)
+        samples.append(AVA | {"image": name} | changes)
+    (folder / "ava.json").write_text(json.dumps(samples))
+    return folder / "ava.json"
+
+
+@pytest.mark.parametrize("count", [1, 6])
+def test_the_published_sample_trains_through_the_script_and_its_variables(tmp_path, count, finished):
+    (tmp_path / "images").mkdir()
+    data = ava_file(tmp_path / "images", count)
+    environment = os.environ | {
+        "DATA_FILE": str(data), "IMAGE_ROOT": str(tmp_path / "images"), "VIRTUAL_ENV": sys.prefix,
+        "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+    }  # fmt: skip
+    published = ["--min_score", "1", "--max_score", "10", "--num_tokens", "10", "--l1_weight", "0", "--ce_weight", "10",
+                 "--emd_weight", "0", "--version", "v1", "--image_aspect_ratio", "pad", "--bf16", "False",
+                 "--num_train_epochs", "1", "--per_device_train_batch_size", "2", "--evaluation_strategy", "no",
+                 "--save_strategy", "no", "--learning_rate", "2e-5", "--weight_decay", "0.", "--warmup_ratio", "0.03",
+                 "--lr_scheduler_type", "cosine", "--logging_steps", "1", "--model_max_length", "2048",
+                 "--gradient_checkpointing", "True", "--tune_visual_abstractor", "True",
+                 "--freeze_vision_model", "False", "--dataloader_num_workers", "0", "--lazy_preprocess", "True",
+                 "--report_to", "none", "--output_dir", str(tmp_path / "out")]  # fmt: skip
+    command = ["bash", str(ROOT / "scripts" / "finetune.sh"), *published]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    roc = json.loads((tmp_path / "out" / "config.json").read_text())["roc"]
+    assert roc["question"] == "Could you evaluate the aesthetics of this image?"
+    assert roc["answer"] == "The aesthetic rate of the image is [SCORE]"
+    assert (roc["ce_weight"], roc["image_aspect_ratio"]) == (10.0, "pad")
+
+
+def test_a_wrong_number_of_levels_is_refused_before_any_work(tmp_path, capsys):
+    data = ava_file(tmp_path, 3)
+    words = ["--data_path", str(data), "--num_tokens", "8", "--ce_weight", "1", "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.count("expected 8") == 3
+    assert "ava.json:1" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_faults_of_the_data_come_together_before_training(tmp_path, capsys):
+    picture(0).save(tmp_path / "good.png")
+    whole = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "r.csv").write_text("image,score\ngood.png,5\nhalf.png,6\nmissing.png,7\ngood2.png,11\n")
+    assert main(["--data_path", str(tmp_path / "r.csv"), "--output_dir", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    for line, word in ((3, "half.png"), (4, "missing.png"), (5, "11")):
+        assert any(f"r.csv:{line}" in row and word in row for row in error.splitlines()), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_votes_asked_for_but_not_there(tmp_path, capsys):
+    picture(0).save(tmp_path / "good.png")
+    (tmp_path / "r.csv").write_text("image,score\ngood.png,5\n")
+    words = ["--data_path", str(tmp_path / "r.csv"), "--emd_weight", "1", "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "no record has a histogram" in capsys.readouterr().err
+
+
+def test_another_head_than_the_checkpoints_is_refused(finished, tmp_path, capsys):
+    words = ["--model_name_or_path", str(finished), "--max_score", "11", "--attributes", "overall,light"]
+    assert demo(tmp_path / "out", *words) == 2
+    error = capsys.readouterr().err
+    assert "max_score: the checkpoint has 10.0, the settings say 11.0" in error
+    assert "attributes: the checkpoint has" in error
+
+
+def test_training_goes_on_from_a_checkpoint(finished, tmp_path):
+    words = ["--model_name_or_path", str(finished), "--freeze", "vision", "--max_steps", "2"]
+    assert demo(tmp_path / "out", *words) == 0
+    before, after = load_file(finished / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
+    for name, weight in before.items():
+        assert torch.equal(after[name], weight) == ("vision_tower" in name), name
+
+
+def test_unknown_settings_are_refused(capsys):
+    assert main(["--learning_rat", "1"]) == 2
+    assert "learning_rate" in capsys.readouterr().err
