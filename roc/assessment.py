@@ -86,9 +86,7 @@ class Assessment:
         values = [next(iter(one.scores.values())) for one in assessed]
         return [one.text for one in assessed], [None if s is None else round(s.value, precision) for s in values]
 
-    def score(
-        self, images: ImageLike | Sequence[ImageLike], attributes: Sequence[str] | None = None
-    ) -> list[Assessed]:
+    def score(self, images: ImageLike | Sequence[ImageLike], attributes: Sequence[str] | None = None) -> list[Assessed]:
         """Scores in one forward pass per batch, no words: the answer is given, the head is read at its places.
 
         Args:

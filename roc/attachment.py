@@ -13,10 +13,10 @@ from collections.abc import Sequence
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 
+from roc import __version__
 from roc.head import ScoreHead
 from roc.modeling import RocMixin, hidden_size, roc_class
 from roc.processing import load_processor, save_processor
-from roc import __version__
 from roc.prompts import SCORE_TOKEN
 from roc.prompts import answer as house_answer
 from roc.prompts import question as house_question
@@ -160,7 +160,9 @@ def _check_can_carry(model: PreTrainedModel) -> None:
     if isinstance(model, RocMixin):
         raise ValueError(f"This {name} already carries a score head (config.roc); load it and train on, or start anew.")
     if getattr(model.config, "is_encoder_decoder", False):
-        raise ValueError(f"{name} is an encoder-decoder; the head needs a decoder that reads image and text as one row.")
+        raise ValueError(
+            f"{name} is an encoder-decoder; the head needs a decoder that reads image and text as one row."
+        )
     if model.get_output_embeddings() is None:
         raise ValueError(f"{name} has no output embeddings (no language-model head), so there is nothing to read from.")
 

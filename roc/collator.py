@@ -1,8 +1,8 @@
 """From records and pictures to the tensors a roc model takes.
 
-Prompt and answer are tokenised apart and joined as token ids: a tokenizer may merge across the border, and a prompt that
-merely *starts with the same text* then is no prefix of the training sequence, so the head would be asked at a place it
-never learnt. For the same reason scoring cuts the answer's token ids at `[SCORE]`, never its text.
+Prompt and answer are tokenised apart and joined as token ids: a tokenizer may merge across the border, and a prompt
+that merely *starts with the same text* then is no prefix of the training sequence, so the head would be asked at a
+place it never learnt. For the same reason scoring cuts the answer's token ids at `[SCORE]`, never its text.
 """
 
 from __future__ import annotations
@@ -165,9 +165,7 @@ class RocCollator:
         return self.attributes if record.conversations is None else list(record.scores)
 
     def _render(self, messages: list[dict], add_generation_prompt: bool) -> str:
-        return self.processor.apply_chat_template(
-            messages, add_generation_prompt=add_generation_prompt, tokenize=False
-        )
+        return self.processor.apply_chat_template(messages, add_generation_prompt=add_generation_prompt, tokenize=False)
 
     def _tokenize(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []

@@ -48,7 +48,9 @@ def image_only(cls: type[ProcessorMixin]) -> type[ProcessorMixin]:
     )
     # Some processors read settings of the video processor even for images; none of these values is used for an image.
     placeholder = types.SimpleNamespace(num_frames=1, fps=1, merge_size=1, model_input_names=[])
-    return type(cls.__name__, (cls,), {"__init__": scope["__init__"], "__module__": cls.__module__, _VIDEO: placeholder})
+    return type(
+        cls.__name__, (cls,), {"__init__": scope["__init__"], "__module__": cls.__module__, _VIDEO: placeholder}
+    )
 
 
 def load_processor(path: str | os.PathLike, **kwargs) -> ProcessorMixin:

@@ -19,9 +19,7 @@ def logits(entry):
 @pytest.mark.parametrize("name", ["roc.expectation.n10", "roc.expectation.stable_n3", "roc.expectation.uniform"])
 def test_expectation_vectors(vectors, name):
     entry = vectors[name]
-    assert float(read_levels(logits(entry), levels(entry)).scores) == pytest.approx(
-        entry["expected"], abs=entry["tol"]
-    )
+    assert float(read_levels(logits(entry), levels(entry)).scores) == pytest.approx(entry["expected"], abs=entry["tol"])
 
 
 @pytest.mark.parametrize("name", ["glue.headstd.a", "glue.headstd.uniform"])

@@ -114,7 +114,9 @@ def test_scores_stand_where_their_records_stand(attached):
     assert (~out.scores.isnan()).tolist() == given
     assert out.score_logits.shape == (4, 2, 10)
     assert out.logits.shape[0] == int((mixed_batch(collator)["labels"][:, 1:] != -100).sum())
-    alone = model(**collator([sample(3, scores={"overall": 2.5}, conversations=talk("Rate it.", "I say [SCORE], no more."))]))
+    alone = model(
+        **collator([sample(3, scores={"overall": 2.5}, conversations=talk("Rate it.", "I say [SCORE], no more."))])
+    )
     torch.testing.assert_close(alone.scores[0, 0], out.scores[3, 0], atol=1e-5, rtol=0)
 
 
@@ -323,3 +325,38 @@ def model_text_loss(model, batch):
     loss = model(**batch).text_loss
     model.config.roc["published_losses"] = True
     return loss
+
+
+class LargestTensor(torch.utils._python_dispatch.TorchDispatchMode):
+    """Notes the bytes of the largest tensor that any operation makes, forward and backward."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in torch.utils._pytree.tree_leaves(out):
+            if isinstance(tensor, torch.Tensor):
+                self.bytes = max(self.bytes, tensor.numel() * tensor.element_size())
+        return out
+
+
+def test_a_large_vocabulary_costs_only_at_supervised_positions():
+    vocabulary = 150_000
+    model, processor = BUILDERS["llava"](vocab_padding=vocabulary)
+    attach(model, processor, SPACE, attributes=ATTRIBUTES)
+    batch = RocCollator(processor, model.config.roc)([sample(i) for i in range(4)])
+    supervised = int((batch["labels"][:, 1:] != -100).sum())
+    assert supervised < 0.6 * batch["labels"].numel()
+    rows = model.get_output_embeddings().weight.shape[0]
+    with LargestTensor() as ours:
+        model(**batch).loss.backward()
+    with LargestTensor() as stock:
+        inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "pixel_values", "labels")}
+        type(model).roc_base_class.forward(model, **inputs).loss.backward()
+    assert ours.bytes <= supervised * rows * 4
+    assert stock.bytes >= batch["labels"].numel() * rows * 4
+    with LargestTensor() as scoring:
+        one_forward(model, RocCollator(processor, model.config.roc).scoring_batch([picture(0)]))
+    assert scoring.bytes < rows * 4

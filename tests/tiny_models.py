@@ -95,9 +95,7 @@ def tiny_qwen2_5_vl(*, hidden_size: int = 32, vocab_padding: int = 7, tied: bool
         vision_end="<|vision_end|>",
     )
     processor = image_only(Qwen2_5_VLProcessor)(
-        Qwen2VLImageProcessorPil(
-            patch_size=7, merge_size=2, size={"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
-        ),
+        Qwen2VLImageProcessorPil(patch_size=7, merge_size=2, size={"shortest_edge": 28 * 28, "longest_edge": 56 * 56}),
         tokenizer,
         chat_template=chat_template("<|vision_start|><|image_pad|><|vision_end|>"),
     )
@@ -121,9 +119,7 @@ def tiny_qwen2_5_vl(*, hidden_size: int = 32, vocab_padding: int = 7, tied: bool
         "window_size": 28,
         "fullatt_block_indexes": [1],
     }
-    config = AutoConfig.for_model(
-        "qwen2_5_vl", text_config=text, vision_config=vision, tie_word_embeddings=tied, **ids
-    )
+    config = AutoConfig.for_model("qwen2_5_vl", text_config=text, vision_config=vision, tie_word_embeddings=tied, **ids)
     return _build(config, tokenizer, seed), processor
 
 
