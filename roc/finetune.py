@@ -107,9 +107,13 @@ def finetune(config: RunConfig) -> Path:
     model, processor = _build_model(config, data)
     trainer = _build_trainer(config, data, model, processor)
     _train(trainer, out)
+    history = trainer.state.log_history
     if process.is_main_process:
         _publish(model, processor, out)
-        table = _evaluate(config, data, model, processor, trainer.state.log_history, out)
+    trainer.accelerator.free_memory()
+    del trainer, model
+    if process.is_main_process:
+        table = _evaluate(config, data, history, out)
         _write_json(out / RUN_FILE, {"finished": True, **_described(config)})
         print(table)
     return out
@@ -316,9 +320,7 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
     from roc.trainer import RocTrainer, validation_metrics
 
     validates = config.eval_strategy != "no" and bool(data.val)
-    bf16 = config.bf16
-    if bf16 is None:
-        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    bf16 = _has_fast_bfloat16() if config.bf16 is None else config.bf16
     training = Path(config.output_dir) / "training"
     arguments = TrainingArguments(
         output_dir=str(training),
@@ -334,6 +336,7 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
         lr_scheduler_type=config.lr_scheduler_type,
         max_grad_norm=config.max_grad_norm,
         bf16=bf16,
+        use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
         tf32=config.tf32,
         seed=config.seed,
         eval_strategy=config.eval_strategy if validates else "no",
@@ -376,6 +379,16 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
     )
 
 
+def _has_fast_bfloat16() -> bool:
+    """Whether the hardware itself computes bfloat16: the GPU, or the CPU where there is none."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    abilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+
+
 def _train(trainer: Any, out: Path) -> None:
     from roc.trainer import SavingError, newest_checkpoint
 
@@ -410,8 +423,8 @@ def _publish(model: Any, processor: Any, out: Path) -> None:
 # --- evaluation ------------------------------------------------------------------------------------------------------
 
 
-def _evaluate(config: RunConfig, data: Data, model: Any, processor: Any, history: list[dict], out: Path) -> str:
-    """Scores the test rows through `Assessment`, as a user would, and writes the report.
+def _evaluate(config: RunConfig, data: Data, history: list[dict], out: Path) -> str:
+    """Scores the test rows with the checkpoint just written, through `Assessment`, as a user would; writes the report.
 
     Returns:
         What is printed: the table, where the plots are, and three lines of Python that use the checkpoint.
@@ -429,7 +442,7 @@ def _evaluate(config: RunConfig, data: Data, model: Any, processor: Any, history
     records = [record for record in data.test or data.val if len(record.images) == 1 and record.scores]
     lines = []
     if records:
-        assessment = Assessment.of(model, processor, config.per_device_eval_batch_size)
+        assessment = Assessment(out, batch_size=config.per_device_eval_batch_size)
         assessed = assessment.score([record.images[0] for record in records])
         rows = [
             EvaluatedRow(
@@ -448,7 +461,7 @@ def _evaluate(config: RunConfig, data: Data, model: Any, processor: Any, history
             space=config.score_space,
             attributes=config.attributes,
             baseline_histogram=[sum(level) / len(votes) for level in zip(*votes, strict=True)] if votes else None,
-            calibrated=model.config.roc["distribution_supervised"],
+            calibrated=assessment.model.config.roc["distribution_supervised"],
         )
         metrics["split"] = "test" if data.test else "val"
         metrics |= {

@@ -46,7 +46,7 @@ def read_levels(logits: torch.Tensor, levels: torch.Tensor) -> LevelReading:
     dtype = torch.promote_types(logits.dtype, torch.float32)
     probabilities = logits.to(dtype).softmax(dim=-1)  # (..., N)
     levels = levels.to(device=logits.device, dtype=dtype)
-    scores = probabilities @ levels  # (...)
+    scores = (probabilities * levels).sum(dim=-1)  # (...); as a matrix product autocast would halve its precision
     variances = (probabilities * (levels - scores.unsqueeze(-1)).square()).sum(dim=-1)
     return LevelReading(probabilities, scores, variances.sqrt())
 

@@ -134,6 +134,19 @@ def test_each_loss_is_the_mean_over_what_it_applies_to(attached):
     torch.testing.assert_close(out.emd_loss, gaps.square().mean().sqrt())
 
 
+def test_scores_and_losses_stay_float32_under_autocast(attached):
+    model, _, collator = attached
+    batch = mixed_batch(collator)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = model(**batch)
+    for name in ("loss", "text_loss", "l1_loss", "ce_loss", "emd_loss", "scores", "score_logits"):
+        assert out[name].dtype == torch.float32, name
+    levels = model.score_levels()
+    exact = (out.score_logits[0].double().softmax(-1) * levels.double()).sum(-1)
+    torch.testing.assert_close(out.scores[0].double(), exact, atol=1e-5, rtol=0)
+    out.loss.backward()
+
+
 def test_l1_is_stated_on_the_papers_width():
     """On 0..1 the scaled error of 9 points is what the same picture costs on 1..10; `native` leaves it as it is."""
     losses = {}
