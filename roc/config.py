@@ -197,6 +197,9 @@ class DataConfig:
     max_pixels: int = option(DEFAULT_MAX_PIXELS, "images with more pixels than this are refused", low=1)
     image_cache: bool = option(False, "keep the opened images in memory", matters=False)
     augment_flip: float = option(0.0, "probability of mirroring a training image left to right", low=0, high=1)
+    augment_shift: float = option(
+        0.0, "largest displacement of a training image, as a share of its sides; mirrored at the edges", low=0, high=0.5
+    )
     augment_crop: float = option(
         1.0, "smallest share of the area a random training crop keeps; 1 crops nothing", above=0, high=1
     )

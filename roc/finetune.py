@@ -360,7 +360,9 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
         processor, model.config.roc, max_length=config.model_max_length, with_comments=config.train_comments
     )
     shared = {"cache": config.image_cache, "max_pixels": config.max_pixels}
-    changes = Augmentation(flip=config.augment_flip, crop=config.augment_crop, rotate=config.augment_rotate)
+    changes = Augmentation(
+        flip=config.augment_flip, shift=config.augment_shift, crop=config.augment_crop, rotate=config.augment_rotate
+    )
     rows = [*data.train, *data.val]
     return RocTrainer(
         model=model,

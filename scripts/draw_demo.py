@@ -1,6 +1,6 @@
 """Draws docs/demo.png, the picture at the head of the README: demo test scenes with what the model and the raters say.
 
-    python scripts/draw_demo.py [CHECKPOINT]      default checkpoints/demo
+python scripts/draw_demo.py [CHECKPOINT]      default checkpoints/demo
 """
 
 import csv

@@ -26,6 +26,15 @@ def test_flip_is_a_mirror():
     assert np.array_equal(np.asarray(Augmentation(flip=1)(image, rng())), np.asarray(image)[:, ::-1])
 
 
+def test_shift_moves_the_picture_and_mirrors_its_edge():
+    numbers = np.arange(10, dtype=np.uint8)[None, :, None].repeat(10, 0).repeat(3, 2)
+    for seed in range(20):
+        row = np.asarray(Augmentation(shift=0.3)(Image.fromarray(numbers), rng(seed)))[0, :, 0].tolist()
+        x = round((2 * rng(seed).random(7)[5] - 1) * 3)
+        mirrored = [*range(2, -1, -1), *range(10), *range(9, 6, -1)]
+        assert row == mirrored[3 - x : 13 - x]
+
+
 def test_crop_keeps_its_share_and_the_shape():
     sizes = [Augmentation(crop=0.64)(gradient(100, 50), rng(seed)).size for seed in range(50)]
     areas = [width * height / 5000 for width, height in sizes]
