@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import PreTrainedModel, ProcessorMixin
 
 from roc.attachment import load
 from roc.collator import RocCollator
@@ -46,23 +45,11 @@ class Assessment:
         if dtype is None:
             has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
             dtype = torch.bfloat16 if has_bfloat16 else torch.float32
-        model, processor = load(pretrained, device=device, dtype=dtype)
-        self._set(model, processor, batch_size)
-
-    @classmethod
-    def of(cls, model: PreTrainedModel, processor: ProcessorMixin, batch_size: int | None = None) -> Self:
-        """Around a model that is already in memory; it is used as it is, where it is."""
-        assessment = cls.__new__(cls)
-        assessment._set(model.eval(), processor, batch_size)
-        return assessment
-
-    def _set(self, model: PreTrainedModel, processor: ProcessorMixin, batch_size: int | None) -> None:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1, or None to let roc choose")
-        self.model = model
-        self.processor = processor
-        self.collator = RocCollator(processor, model.config.roc)
-        self.batch_size = batch_size or (8 if model.device.type == "cpu" else 32)
+        self.model, self.processor = load(pretrained, device=device, dtype=dtype)
+        self.collator = RocCollator(self.processor, self.model.config.roc)
+        self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
 
     @property
     def attributes(self) -> tuple[str, ...]:

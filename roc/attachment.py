@@ -112,12 +112,22 @@ def load(
         path: folder or hub id written by roc.
         device: where the weights go; None = where `from_pretrained` leaves them (CPU).
         dtype: of the backbone, e.g. "bfloat16"; None = the dtype it was saved in. The head stays float32.
-        **kwargs: passed to the model's `from_pretrained` (`attn_implementation`, `quantization_config`, ...).
+        **kwargs: of the model's `from_pretrained` (`attn_implementation`, `quantization_config`, ...); `revision`,
+            `token` and `cache_dir` go to config and processor too.
 
     Raises:
+        FileNotFoundError: where `path` looks like a folder and there is none.
         ValueError: where the checkpoint carries no head.
     """
-    config = AutoConfig.from_pretrained(path)
+    name = os.fspath(path)
+    local = os.path.isabs(name) or name.startswith(".") or name.count("/") > 1 or os.path.isdir(os.path.dirname(name))
+    if local and not os.path.isdir(name):
+        raise FileNotFoundError(
+            f"There is no folder {name}. `bash scripts/finetune.sh` makes checkpoints/demo; a model of a hub is named "
+            "organisation/model."
+        )
+    where = {key: kwargs[key] for key in ("revision", "token", "cache_dir") if key in kwargs}
+    config = AutoConfig.from_pretrained(path, **where)
     if getattr(config, "roc", None) is None:
         raise ValueError(
             f"{path} carries no score head (its config.json has no 'roc' section). Train one with "
@@ -126,7 +136,7 @@ def load(
     model = roc_class(model_class(config)).from_pretrained(path, dtype=dtype or "auto", **kwargs)
     if device is not None:
         model = model.to(device)
-    return model.eval(), load_processor(path)
+    return model.eval(), load_processor(path, **where)
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, path: str | os.PathLike) -> None:

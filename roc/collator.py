@@ -17,7 +17,8 @@ from PIL import Image
 from transformers import ProcessorMixin
 
 from roc.augment import pad_to_square
-from roc.modeling import IGNORE_INDEX
+from roc.losses import IGNORE_INDEX
+from roc.modeling import score_positions
 from roc.prompts import IMAGE_PLACEHOLDER
 from roc.records import Record, Turn
 
@@ -110,8 +111,7 @@ class RocCollator:
         batch = self._assemble([prompt] * count, pictures, [[(prefix, True)]] * count, "right")
         labels = batch.pop("labels")
         # The token after the prefix is [SCORE] by construction; inside it the tokens themselves say so.
-        mask = torch.zeros_like(labels, dtype=torch.bool)
-        mask[:, :-1] = labels[:, 1:] == self.roc["token_id"]
+        mask = score_positions(labels, self.roc["token_id"])
         last = batch["attention_mask"].long().cumsum(dim=1).argmax(dim=1)
         mask[torch.arange(count), last] = True
         return {**batch, "score_mask": mask}

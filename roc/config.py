@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
-import json
 import math
 import os
 import textwrap
@@ -116,7 +114,9 @@ class ScoreConfig:
         "unit", "unit: every scale trains like 1..10; native: smooth L1 on the scores as they are (the published form)"
     )
     published_losses: bool = option(False, "the published objective as it was, for comparison with recorded numbers")
-    question: str | None = option(None, "question asked about an image; none uses the built-in wordings")
+    question: str | None = option(
+        None, "question asked about an image; none asks what most of the data asks, or the built-in question"
+    )
     answer: str | None = option(
         None, f"answer taught, with one {SCORE_TOKEN} per attribute; none builds it from the attributes"
     )
@@ -245,9 +245,14 @@ class TrainConfig:
         "cosine", "course of the learning rate after the warm-up"
     )
     max_grad_norm: float = option(1.0, "largest norm of the gradient; 0 does not clip", low=0)
+    ema_decay: float = option(
+        0.0, "decay of a running mean of the weights, which is validated, kept and saved; 0 keeps none", low=0, below=1
+    )
     bf16: bool | None = option(None, "compute in bfloat16; auto does so where the hardware has it")
     tf32: bool | None = option(None, "TF32 matrix products on NVIDIA GPUs; auto leaves torch's choice")
-    seed: int = option(42, "seed of initialisation, data order and augmentation", low=0)
+    seed: int = option(
+        42, "seed of initialisation, data order and augmentation; of the demo's scenes and raters too", low=0
+    )
     eval_strategy: Literal["epoch", "steps", "no"] = option("epoch", "when to validate; the best checkpoint is by SRCC")
     eval_steps: float | None = option(
         None,
@@ -278,6 +283,10 @@ class TrainConfig:
                 found.append(
                     (key, f"{key} is {steps:g}, expected a whole number of steps, or a share of the run below 1")
                 )
+        every = self.eval_steps or self.save_steps
+        if self.eval_strategy == self.save_strategy == "steps" and self.save_steps % every:
+            expected = f"expected a multiple of eval_steps {every:g}, so that the best state can be kept"
+            found.append(("save_steps", f"save_steps is {self.save_steps:g}, {expected}"))
         return found
 
 
@@ -327,11 +336,6 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, TrainConfig):
             if setting.matters and before != now[name]:
                 lines.append(f"{name}: {before} -> {now[name]}")
         return lines
-
-    def fingerprint(self) -> str:
-        """16 hex digits, equal for two configs that describe the same run."""
-        mattering = {name: value for name, value in self.to_dict().items() if SETTINGS[name].matters}
-        return hashlib.sha256(json.dumps(mattering, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ ever used to choose anything.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import logging
 import os
 import shutil
 import sys
@@ -30,8 +30,6 @@ from typing import Any
 from roc.config import ConfigError, RunConfig, load_config
 from roc.prompts import IMAGE_PLACEHOLDER, QUESTIONS, SCORE_TOKEN, answer, question
 from roc.records import DataError, Record, read_records, resolve_splits
-
-logger = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
 TABLE_FILE = "metrics.txt"
@@ -93,20 +91,26 @@ def finetune(config: RunConfig) -> Path:
     transformers.utils.logging.disable_progress_bar()  # of loading and saving; training has its own
     out = Path(config.output_dir)
     process = PartialState()
-    if _is_finished(out, config):
-        if process.is_main_process:
-            print((out / TABLE_FILE).read_text(encoding="utf-8"))
-            print(f"{out} is finished; --overwrite trains it anew.")
-        return out
     if config.threads:
         torch.set_num_threads(config.threads)
     with process.main_process_first():
-        data = _read_data(config)
+        if _is_finished(out, config):
+            if process.is_main_process:
+                print((out / TABLE_FILE).read_text(encoding="utf-8"))
+                print(f"{out} is finished; --overwrite trains it anew.")
+            return out
         if process.is_main_process:
             _claim(out, config)
-    model, processor = _build_model(config, data)
-    trainer = _build_trainer(config, data, model, processor)
-    _train(trainer, out)
+        try:
+            data = _read_data(config, check_images=process.is_main_process)
+            model, processor = _build_model(config, data)
+            trainer = _build_trainer(config, data, model, processor)
+            newest = _state_to_resume(config, out, clean=process.is_main_process)
+        except Exception:
+            if process.is_main_process:
+                _release(out)
+            raise
+    _train(trainer, newest)
     history = trainer.state.log_history
     if process.is_main_process:
         _publish(model, processor, out)
@@ -139,6 +143,8 @@ def _is_finished(out: Path, config: RunConfig) -> bool:
             "or --overwrite to train anew there."
         ) from None
     differences = config.differences(settings)
+    if run.get("data") != _data_hashes(config):
+        differences.append("the content of the data file has changed")
     if differences:
         raise RunError(
             f"output_dir {out} holds a run with other settings:\n  " + "\n  ".join(differences) + "\n"
@@ -148,29 +154,61 @@ def _is_finished(out: Path, config: RunConfig) -> bool:
 
 
 def _claim(out: Path, config: RunConfig) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    if config.overwrite:
+    """Writes the settings into `out` before any work, so that whatever stops the run, the same command goes on."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _write_json(out / RUN_FILE, {"finished": False, **_described(config)})
+    except OSError as error:
+        raise RunError(f"output_dir {out} cannot be written: {error}. Choose another --output_dir.") from error
+
+
+def _release(out: Path) -> None:
+    """Takes the claim back where nothing was trained yet: corrected settings may then use the folder."""
+    if not (out / "training").exists():
+        (out / RUN_FILE).unlink(missing_ok=True)
+        if not any(out.iterdir()):
+            out.rmdir()
+
+
+def _state_to_resume(config: RunConfig, out: Path, clean: bool) -> Path | None:
+    """The newest whole saved state; with `overwrite` none, and the old ones are removed."""
+    from roc.trainer import newest_checkpoint
+
+    if config.overwrite and clean:
         shutil.rmtree(out / "training", ignore_errors=True)
-    _write_json(out / RUN_FILE, {"finished": False, **_described(config)})
+    newest = newest_checkpoint(out / "training", clean=clean)
+    if newest is not None and clean:
+        print(f"Resuming from {newest}.")
+    return newest
+
+
+def _data_hashes(config: RunConfig) -> list[str]:
+    """SHA-256 of the data files: a run on edited data is another run."""
+    paths = [path for path in (config.data_path, config.eval_data_path) if path is not None and Path(path).is_file()]
+    return [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
 
 
 def _described(config: RunConfig) -> dict[str, Any]:
     from roc import __version__
 
-    return {"version": __version__, "settings": config.to_dict()}
+    return {"version": __version__, "settings": config.to_dict(), "data": _data_hashes(config)}
 
 
 def _write_json(path: Path, content: dict) -> None:
+    _write(path, json.dumps(content, indent=2) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
     """Whole or not at all."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-def _read_data(config: RunConfig) -> Data:
+def _read_data(config: RunConfig, check_images: bool = True) -> Data:
     """The records, checked; demo scenes where no file is given."""
     path, folder, ceiling = config.data_path, config.image_folder, None
     if path is None:
@@ -188,27 +226,58 @@ def _read_data(config: RunConfig) -> Data:
             workers=os.cpu_count() or 1,
         )
         ceiling = read_ceiling(demo)
-    reading = {"space": config.score_space, "num_levels": config.num_tokens, "attributes": config.attributes}
+    # Scenes were drawn a moment ago; opening all of them once more would find nothing.
+    reading = {
+        "space": config.score_space,
+        "num_levels": config.num_tokens,
+        "attributes": config.attributes,
+        "check_images": check_images and config.data_path is not None,
+        "max_pixels": config.max_pixels,
+    }
     wants_votes = config.ce_weight > 0 or config.emd_weight > 0
-    # The scenes were drawn a moment ago; opening all of them once more would find nothing.
-    records = read_records(
-        path, folder, **reading, require_histogram=wants_votes, check_images=config.data_path is not None
-    )
-    splits = resolve_splits(records, val_fraction=config.val_fraction)
-    if config.eval_data_path is not None:
+    records = read_records(path, folder, **reading, require_histogram=wants_votes)
+    if config.eval_data_path is None:
+        splits = resolve_splits(records, val_fraction=config.val_fraction)
+    else:
+        splits = resolve_splits(records, val_fraction=0)
         splits["val"] = read_records(config.eval_data_path, folder, **reading)
-    missing = [name for name in config.attributes if not any(name in record.scores for record in splits["train"])]
-    if missing and not all(record.conversations for record in splits["train"]):
-        found = sorted({name for record in records for name in record.scores})
-        raise DataError(
-            [
-                f"{path}: no training row has a score for {', '.join(missing)}; the file has {', '.join(found)}. "
-                "Name the attributes to learn with --attributes."
-            ]
-        )
+    faults = [*_attribute_faults(config, path, splits), *_overlap_faults(config, splits)]
     if not splits["train"]:
-        raise DataError([f"{path}: no row to train on; every row is marked as validation or test"])
+        faults.append(f"{path}: no row to train on; every row is marked as validation or test")
+    if faults:
+        raise DataError(faults)
     return Data(**splits, rater_ceiling=ceiling)
+
+
+def _attribute_faults(config: RunConfig, path: Any, splits: dict[str, list[Record]]) -> list[str]:
+    """Attributes that nobody rated, and answers whose scores stand in another order than the checkpoint declares."""
+    faults = [
+        f"{path}:{record.line}: the scores of the conversation are {', '.join(record.scores)} in this order, but "
+        f"attributes says {', '.join(config.attributes)}; the k-th [SCORE] has to be the k-th attribute"
+        for record in (record for rows in splits.values() for record in rows)
+        if record.conversations and tuple(record.scores) != config.attributes[: len(record.scores)]
+    ]
+    rated = {name for record in splits["train"] for name in record.scores}
+    missing = [name for name in config.attributes if name not in rated]
+    if missing and splits["train"]:
+        faults.append(
+            f"{path}: no training row has a score for {', '.join(missing)}; the file has "
+            f"{', '.join(sorted(rated)) or 'none'}. Name the attributes to learn with --attributes."
+        )
+    return faults
+
+
+def _overlap_faults(config: RunConfig, splits: dict[str, list[Record]]) -> list[str]:
+    """Pictures of an extra validation file that are trained on, or tested on."""
+    if config.eval_data_path is None:
+        return []
+    used = {image: name for name in ("train", "test") for record in splits[name] for image in record.images}
+    return [
+        f"{config.eval_data_path}:{record.line}: {image} is a {used[image]} picture of data_path as well; remove one"
+        for record in splits["val"]
+        for image in record.images
+        if image in used
+    ]
 
 
 # --- model -----------------------------------------------------------------------------------------------------------
@@ -236,16 +305,20 @@ def _build_model(config: RunConfig, data: Data) -> tuple[Any, Any]:
             raise RunError(f"tiny_model is {config.tiny_model!r}; expected one of {', '.join(PRESETS)}")
         model, processor = build_tiny_llava(_texts(config, data), PRESETS[config.tiny_model], seed=config.seed)
     else:
-        settings = {"dtype": config.dtype}
+        settings: dict[str, Any] = {"dtype": config.dtype}
         if config.attn_implementation is not None:
             settings["attn_implementation"] = config.attn_implementation
-        base = AutoConfig.from_pretrained(source)
+        try:
+            base = AutoConfig.from_pretrained(source)
+            if getattr(base, "roc", None) is not None:
+                model, processor = load(source, **settings)
+            else:
+                model, processor = model_class(base).from_pretrained(source, **settings), load_processor(source)
+        except (OSError, ValueError) as error:
+            raise RunError(f"model_name_or_path {source!r} cannot be loaded: {error}") from error
         if getattr(base, "roc", None) is not None:
-            model, processor = load(source, **settings)
             _check_same_head(config, model.config.roc, source)
             model.config.roc |= losses
-        else:
-            model, processor = model_class(base).from_pretrained(source, **settings), load_processor(source)
     if getattr(model.config, "roc", None) is None:
         attach(
             model,
@@ -260,8 +333,6 @@ def _build_model(config: RunConfig, data: Data) -> tuple[Any, Any]:
         record.histograms for record in data.train
     )
     freeze(model, list(config.freeze))
-    if config.gradient_checkpointing:
-        model.config.use_cache = False
     return model, processor
 
 
@@ -319,7 +390,21 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
     from roc.samples import Samples
     from roc.trainer import RocTrainer, validation_metrics
 
-    validates = config.eval_strategy != "no" and bool(data.val)
+    rated = sum("overall" in record.scores for record in data.val)
+    validates = config.eval_strategy != "no" and rated >= 3
+    keeps_best = validates and config.save_strategy == config.eval_strategy
+    if config.eval_strategy != "no" and not validates:
+        _note(f"{rated} validation rows are too few for a correlation; there is no validation, the last state is kept")
+    elif validates and not keeps_best:
+        _note("save_strategy differs from eval_strategy, so the last state is kept, not the best")
+    # Transformers' way of checkpointing needs embeddings that return a tensor; the stand-in's tower has others, and is
+    # far too small to need it.
+    checkpointing = config.gradient_checkpointing and config.model_name_or_path is not None
+    rates = {
+        "head": config.head_learning_rate,
+        "vision": config.vision_learning_rate,
+        "projector": config.projector_learning_rate,
+    }
     bf16 = _has_fast_bfloat16() if config.bf16 is None else config.bf16
     training = Path(config.output_dir) / "training"
     arguments = TrainingArguments(
@@ -329,7 +414,7 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
         per_device_train_batch_size=config.per_device_train_batch_size,
         per_device_eval_batch_size=config.per_device_eval_batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
-        **({"gradient_checkpointing": True} if config.gradient_checkpointing else {}),
+        **({"gradient_checkpointing": True} if checkpointing else {}),
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup_steps=config.warmup_ratio,  # below 1: a share of the steps
@@ -337,14 +422,14 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
         max_grad_norm=config.max_grad_norm,
         bf16=bf16,
         use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
-        tf32=config.tf32,
+        tf32=config.tf32 if torch.cuda.is_available() else None,
         seed=config.seed,
         eval_strategy=config.eval_strategy if validates else "no",
-        eval_steps=config.eval_steps,
+        eval_steps=config.eval_steps or config.save_steps,
         save_strategy=config.save_strategy,
         save_steps=config.save_steps,
         save_total_limit=config.save_total_limit,
-        load_best_model_at_end=validates and config.save_strategy == config.eval_strategy,
+        load_best_model_at_end=keeps_best,
         metric_for_best_model="srcc" if validates else None,
         greater_is_better=True if validates else None,
         logging_steps=config.logging_steps,
@@ -356,6 +441,9 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
         label_names=["labels"],
         disable_tqdm=False,  # or the library's quietness would take the progress bar with it
     )
+    if arguments.n_gpu > 1:
+        _note(f"one of {arguments.n_gpu} GPUs is used; `torchrun --nproc-per-node gpu -m roc.finetune` uses all")
+        arguments._n_gpu = 1  # or the Trainer would split batches among threads, counts included
     collator = RocCollator(
         processor, model.config.roc, max_length=config.model_max_length, with_comments=config.train_comments
     )
@@ -372,11 +460,8 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
         train_dataset=Samples(data.train, augmentation=changes, seed=config.seed, **shared),
         eval_dataset=Samples(data.val, **shared) if validates else None,
         compute_metrics=validation_metrics(list(config.attributes)),
-        learning_rates={
-            "head": config.head_learning_rate,
-            "vision": config.vision_learning_rate,
-            "projector": config.projector_learning_rate,
-        },
+        learning_rates={part: rate for part, rate in rates.items() if part not in config.freeze},
+        ema_decay=config.ema_decay,
         scores_per_row=max(len(config.attributes), *(len(record.scores) for record in rows)),
     )
 
@@ -391,20 +476,24 @@ def _has_fast_bfloat16() -> bool:
     return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
 
 
-def _train(trainer: Any, out: Path) -> None:
-    from roc.trainer import SavingError, newest_checkpoint
+def _note(text: str) -> None:
+    print(f"note: {text}.", file=sys.stderr)
 
-    newest = newest_checkpoint(trainer.args.output_dir)
-    if newest is not None:
-        print(f"Resuming from {newest}.")
+
+def _train(trainer: Any, newest: Path | None) -> None:
+    from roc.images import ImageError
+    from roc.trainer import SavingError
+
     try:
         trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
-    except SavingError as error:
+    except (SavingError, ImageError) as error:
         raise RunError(str(error)) from error
 
 
 def _publish(model: Any, processor: Any, out: Path) -> None:
     """The finished checkpoint into `out`, file by file, so that no half-written file ever has its final name."""
+    from safetensors import SafetensorError
+
     from roc.attachment import save
 
     partial = out / ".checkpoint.partial"
@@ -413,10 +502,10 @@ def _publish(model: Any, processor: Any, out: Path) -> None:
         save(model, processor, partial)
         for file in sorted(partial.iterdir()):
             os.replace(file, out / file.name)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise RunError(
-            f"The finished model could not be written to {out}: {error}. Its last training state is kept in "
-            f"{out / 'training'}; free some space and give the same command again."
+            f"The finished model could not be written to {out}: {error}. What was saved before is whole; free some "
+            "space and give the same command again."
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -441,8 +530,11 @@ def _evaluate(config: RunConfig, data: Data, history: list[dict], out: Path) -> 
         write_plots,
     )
 
-    records = [record for record in data.test or data.val if len(record.images) == 1 and record.scores]
+    held_out = data.test or data.val
+    records = [record for record in held_out if len(record.images) == 1 and record.scores]
     lines = []
+    if len(records) < len(held_out):
+        _note(f"{len(held_out) - len(records)} rows without a score or with several pictures are not evaluated")
     if records:
         assessment = Assessment(out, batch_size=config.per_device_eval_batch_size)
         assessed = assessment.score([record.images[0] for record in records])
@@ -475,7 +567,7 @@ def _evaluate(config: RunConfig, data: Data, history: list[dict], out: Path) -> 
         write_plots(out / "plots", rows, metrics)
         lines += [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics)]
     else:
-        lines.append("No row was held out, so there is nothing to evaluate on; give a test split or --val_fraction.")
+        lines.append("There is no held-out row to evaluate on; give a test split or --val_fraction.")
     plot_training(history, out / "plots" / "training.png")
     example = records[0].images[0] if records else data.train[0].images[0]
     lines += [
@@ -487,7 +579,7 @@ def _evaluate(config: RunConfig, data: Data, history: list[dict], out: Path) -> 
         "    print(texts[0], scores[0])",
     ]
     table = "\n".join(lines)
-    (out / TABLE_FILE).write_text(table + "\n", encoding="utf-8")
+    _write(out / TABLE_FILE, table + "\n")
     return table
 
 
@@ -508,7 +600,7 @@ def _check_answers(config: RunConfig, assessment: Any, records: list[Record], as
             continue
         expected = taught
         for score in scores:
-            expected = expected.replace("[SCORE]", f"{score.value:.4f}", 1)
+            expected = expected.replace(SCORE_TOKEN, f"{score.value:.4f}", 1)
         complete += given.text.startswith(expected)
         pairs = zip(scores, fast.scores.values(), strict=True)
         difference = max(difference, *(abs(one.value - other.value) for one, other in pairs))

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORED = -100
+IGNORE_INDEX = -100
 """Label of a token that is not supervised."""
 
 
@@ -49,9 +49,9 @@ def text_cross_entropy(logits: Tensor, labels: Tensor, num_items: Tensor | float
     logits = _at_least_float32(logits)
     if not len(logits):
         return logits.sum()
-    total = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    total = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum")
     if num_items is None:
-        num_items = (labels != IGNORED).sum().clamp(min=1)
+        num_items = (labels != IGNORE_INDEX).sum().clamp(min=1)
     return total / _denominator(num_items, total)
 
 

@@ -24,10 +24,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from roc.head import ScoreHead, read_levels
-from roc.losses import batch_emd, emd, smooth_l1, soft_cross_entropy, text_cross_entropy
+from roc.losses import IGNORE_INDEX, batch_emd, emd, smooth_l1, soft_cross_entropy, text_cross_entropy
 from roc.score_space import ScoreSpace
-
-IGNORE_INDEX = -100
 
 # What a roc forward returns on top of the model's own output.
 _OUTPUT_FIELDS = ("text_loss", "l1_loss", "ce_loss", "emd_loss", "scores", "score_logits")
@@ -120,7 +118,8 @@ class RocMixin:
         Raises:
             ValueError: for beam search, whose rows change places between steps.
         """
-        if (inputs.get("num_beams") or self.generation_config.num_beams or 1) > 1:
+        config = inputs.get("generation_config") or self.generation_config
+        if (inputs.get("num_beams") or config.num_beams or 1) > 1:
             raise ValueError("generate_with_scores reads one sequence per row; set num_beams=1 (got beam search).")
         with self._logging_scores() as log:
             sequences = self.generate(**inputs)
@@ -282,7 +281,8 @@ class RocMixin:
         scale = 1.0 if roc["l1_scale"] == "native" else _PAPER_WIDTH / self.score_space.width
         voted_logits = level_logits[voted]
         if roc["published_losses"]:
-            emd_loss = batch_emd(voted_logits.softmax(-1), votes)
+            share = 1.0 if num_distributions is None else len(votes) / num_distributions
+            emd_loss = share * batch_emd(voted_logits.softmax(-1), votes)
         else:
             emd_loss = emd(voted_logits.softmax(-1), votes, num_items=num_distributions)
         return {

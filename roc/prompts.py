@@ -2,8 +2,7 @@
 
 One sentence carries every number: "The aesthetic rate of the image is [SCORE], the light rate of the image is [SCORE]."
 Each `[SCORE]` is the place where the head is read, so the order of the attributes is the order of the scores.
-Training may draw from a small pool of wordings; evaluation and use always ask wording 0. No file but this one
-spells a question, an answer or one of the two marks in them.
+The library itself always asks wording 0; the others are for data files that vary the question.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 SCORE_TOKEN = "[SCORE]"
-"""Stands in an answer where a score is; one row of the vocabulary (see `roc/attach.py`)."""
+"""Stands in an answer where a score is; one row of the vocabulary (see `roc/attachment.py`)."""
 
 IMAGE_PLACEHOLDER = "<|image|>"
 """Stands in a question where an image is, as in the published data files; the collator puts the family's own mark."""
@@ -95,6 +94,4 @@ def _check_no_marks(text: str, what: str) -> None:
 
 
 QUESTIONS = tuple(question(wording=wording) for wording in range(len(_WORDINGS)))
-"""Every wording of the question for the overall score; the first is `DEFAULT_QUESTION`."""
-
-DEFAULT_QUESTION = QUESTIONS[0]
+"""Every wording of the question for the overall score; the first is the one the library asks."""

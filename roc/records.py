@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from roc.images import ImageError, check_image
+from roc.images import DEFAULT_MAX_PIXELS, ImageError, check_image
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 from roc.rows import DataError, Faults, Row, read_rows, shown
 from roc.score_space import ScoreSpace
@@ -98,6 +98,7 @@ def read_records(
     attributes: Sequence[str] | None = None,
     require_histogram: bool = False,
     check_images: bool = True,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
     split: str | None = None,
 ) -> list[Record]:
     """Reads a data file and makes sure that all of it can be used.
@@ -114,6 +115,7 @@ def read_records(
         require_histogram: whether it is a fault if no record has a histogram, as it is for training with `ce_weight`
             or `emd_weight` above 0. That some records have none is never a fault.
         check_images: whether to decode every image. False only looks whether the files are there.
+        max_pixels: an image with more pixels is a fault.
         split: keep the records of this split only ("train", "val" or "test"). The whole file is checked all the same,
             except that the images of other splits are not looked at.
 
@@ -154,7 +156,7 @@ def read_records(
         whole, records = records, [record for record in records if record.split == SPLITS[split]]
         if whole and not records:
             faults.add(None, f"no record belongs to the split {split!r}; give them a column 'split'")
-    _check_image_files(records, faults, decode=check_images)
+    _check_image_files(records, faults, decode=check_images, max_pixels=max_pixels)
     if faults:
         raise DataError(faults.texts())
     return records
@@ -582,7 +584,7 @@ def _check_splits(records: Iterable[Record], faults: Faults) -> None:
                 )
 
 
-def _check_image_files(records: Iterable[Record], faults: Faults, *, decode: bool) -> None:
+def _check_image_files(records: Iterable[Record], faults: Faults, *, decode: bool, max_pixels: int) -> None:
     lines: dict[str, list[int | None]] = defaultdict(list)
     for record in records:
         for image in record.images:
@@ -597,14 +599,14 @@ def _check_image_files(records: Iterable[Record], faults: Faults, *, decode: boo
     if not decode:
         return
     with ThreadPoolExecutor() as pool:
-        for image, fault in zip(there, pool.map(_image_fault, there), strict=True):
+        for image, fault in zip(there, pool.map(lambda image: _image_fault(image, max_pixels), there), strict=True):
             for line in lines[image] if fault else ():
                 faults.add(line, fault)
 
 
-def _image_fault(image: str) -> str | None:
+def _image_fault(image: str, max_pixels: int) -> str | None:
     try:
-        check_image(image)
+        check_image(image, max_pixels=max_pixels)
     except ImageError as error:
         return str(error)
     return None

@@ -5,6 +5,7 @@ Everything else (loops, distribution, precision, checkpoints, resuming) stays wh
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,18 +17,24 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from transformers import EvalPrediction, ProgressCallback, Trainer
+from safetensors.torch import load_file, save_file
+from transformers import EvalPrediction, ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from roc.metrics import mae, plcc, srcc
 from roc.parts import parameter_parts
 from roc.processing import save_processor
+from roc.weight_average import WeightAverage
 
 LOSSES = ("text_loss", "l1_loss", "ce_loss", "emd_loss")
 
 # Written after everything else of a saved state; a state that a kill or a full disk cut short has none that parses.
 _STATE_FILE = "trainer_state.json"
+
+
+# With a mean of the weights, model.safetensors is the mean; these are the weights that training goes on from.
+_OWN_WEIGHTS_FILE = "training_weights.safetensors"
 
 
 class SavingError(RuntimeError):
@@ -44,6 +51,8 @@ class RocTrainer(Trainer):
     Args:
         learning_rates: learning rate of a part (`roc.parts.PARTS`) where it differs from `args.learning_rate`.
         scores_per_row: most scores a row of any data set holds; validation results are padded to it.
+        ema_decay: above 0, a running mean of the weights (`roc.weight_average`) is what is validated, compared, saved
+            as the model and left in it after training; the weights themselves are saved beside it, to resume from.
         **kwargs: of `transformers.Trainer`; `processing_class` is the processor, `data_collator` a `RocCollator`.
     """
 
@@ -52,6 +61,7 @@ class RocTrainer(Trainer):
         *args: Any,
         learning_rates: Mapping[str, float] | None = None,
         scores_per_row: int = 1,
+        ema_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -60,12 +70,21 @@ class RocTrainer(Trainer):
             self.add_callback(CompactProgress)
         self.learning_rates = {part: rate for part, rate in (learning_rates or {}).items() if rate is not None}
         self.scores_per_row = scores_per_row
+        self.average = WeightAverage(self.model, ema_decay) if ema_decay else None
+        if self.average is not None:
+            if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+                raise ValueError(f"ema_decay is {ema_decay}; a mean of sharded weights is not kept, set it to 0.")
+            self.add_callback(_TakeIn(self))
         self._counts: dict[str, torch.Tensor] = {}
         self._loss_sums: dict[str, torch.Tensor] = {}
-        self._terms_logged_at = 0
+        self._steps_summed = 0
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple:
         """The micro-batches of one optimiser step; counts their scores and histograms on all processes."""
+        if hasattr(self.train_dataset, "set_epoch"):
+            # The data loader forgets to where its sampler is wrapped: after resuming, and with several processes.
+            self.train_dataset.set_epoch(int(self.state.epoch or 0))
+        self._steps_summed += 1
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
         counts = torch.stack([_count_targets(batch) for batch in batches]).sum(dim=0) if batches else torch.zeros(2)
         counts = counts.to(device)
@@ -90,12 +109,10 @@ class RocTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds each loss term, per optimiser step, to the Trainer's own training log line."""
         if "loss" in logs and self._loss_sums:
-            steps = max(1, self.state.global_step - self._terms_logged_at)
             for name, total in self._loss_sums.items():
                 # Every process divided by the global count, so the sum over processes is the term.
-                logs[name] = float(self.accelerator.gather(total.reshape(1)).sum()) / steps
-            self._loss_sums = {}
-            self._terms_logged_at = self.state.global_step
+                logs[name] = float(self.accelerator.gather(total.reshape(1)).sum()) / self._steps_summed
+            self._loss_sums, self._steps_summed = {}, 0
         super().log(logs, start_time)
 
     def prediction_step(
@@ -173,9 +190,34 @@ class RocTrainer(Trainer):
         folder = output_dir or self.args.output_dir
         os.makedirs(folder, exist_ok=True)
         model = self.accelerator.unwrap_model(self.model)
-        model.save_pretrained(folder, state_dict=state_dict, save_original_format=False)
+        if self.average is not None:
+            own = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
+            save_file(own, os.path.join(folder, _OWN_WEIGHTS_FILE))
+        with self._averaged():
+            model.save_pretrained(folder, state_dict=state_dict, save_original_format=False)
         save_processor(self.processing_class, folder)
         torch.save(self.args, os.path.join(folder, TRAINING_ARGS_NAME))
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As ever; with `ema_decay` and no best state to load, the model ends with the mean as its weights."""
+        result = super().train(*args, **kwargs)
+        if self.average is not None and not self.args.load_best_model_at_end:
+            self.average.give_to(self.model)
+        return result
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """As ever; while training with `ema_decay`, of the mean of the weights."""
+        with self._averaged():
+            return super().evaluate(*args, **kwargs)
+
+    def _averaged(self) -> contextlib.AbstractContextManager:
+        return contextlib.nullcontext() if self.average is None else self.average.in_place_of(self.model)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.average is not None:
+            self.average.reset(self.model)
+            self.model.load_state_dict(load_file(os.path.join(resume_from_checkpoint, _OWN_WEIGHTS_FILE)))
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
@@ -191,6 +233,16 @@ class RocTrainer(Trainer):
                 f"The saved state does not fit the model: missing {sorted(missing)[:5]}, unexpected "
                 f"{sorted(load_result.unexpected_keys)[:5]}; it was written by another model or version."
             )
+
+
+class _TakeIn(TrainerCallback):
+    """Shows the mean of the weights every optimiser step."""
+
+    def __init__(self, trainer: RocTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.average.update(self.trainer.model, state.global_step)
 
 
 class CompactProgress(ProgressCallback):
@@ -236,8 +288,8 @@ def validation_metrics(attributes: list[str]) -> Callable[[EvalPrediction], dict
     return compute
 
 
-def newest_checkpoint(folder: str | os.PathLike) -> Path | None:
-    """The newest whole saved state in `folder`; states that a kill or a full disk cut short are removed.
+def newest_checkpoint(folder: str | os.PathLike, clean: bool = True) -> Path | None:
+    """The newest whole saved state in `folder`; with `clean`, states that a kill or a full disk cut short are removed.
 
     A state is whole when its `trainer_state.json`, which is written last, can be read.
     """
@@ -249,7 +301,8 @@ def newest_checkpoint(folder: str | os.PathLike) -> Path | None:
         try:
             json.loads((path / _STATE_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            shutil.rmtree(path)
+            if clean:
+                shutil.rmtree(path)
         else:
             found.append((int(match[1]), path))
     return max(found)[1] if found else None

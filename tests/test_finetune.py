@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,35 +111,52 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def start(out):
-    words = [sys.executable, "-m", "roc.finetune", str(ROOT / "configs" / "demo.yaml"), *TINY, "--output_dir", str(out)]
+def start(out, *more):
+    demo_file = str(ROOT / "configs" / "demo.yaml")
+    words = [sys.executable, "-m", "roc.finetune", demo_file, *TINY, "--output_dir", str(out), *more]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
 
 
-def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(finished, tmp_path):
-    out = tmp_path / "demo"
-    first = start(out)
-    saved = out / "training" / "checkpoint-3" / "trainer_state.json"
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
+    """Saved inside the second epoch, with everything on that has a state: augmentation, averaged weights, dropout."""
+    settings = ["--save_strategy", "steps", "--save_steps", "2", "--eval_strategy", "steps", "--ema_decay", "0.8",
+                "--augment_flip", "0.5", "--augment_shift", "0.2", "--num_train_epochs", "3",
+                "--save_total_limit", "9"]  # fmt: skip
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert demo(whole, *settings) == 0
+    first = start(killed, *settings)
+    saved = killed / "training" / "checkpoint-4" / "trainer_state.json"
     deadline = time.time() + 240
     while not saved.exists() and first.poll() is None and time.time() < deadline:
         time.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert saved.exists()
-    assert json.loads((out / "run.json").read_text())["finished"] is False
-    second = start(out)
+    assert json.loads((killed / "run.json").read_text())["finished"] is False
+    for later in (6, 8):  # the kill may come late; the test is about going on from inside an epoch
+        shutil.rmtree(killed / "training" / f"checkpoint-{later}", ignore_errors=True)
+    second = start(killed, *settings)
     _, errors = second.communicate(timeout=240)
     assert second.returncode == 0, errors.decode()
-    expected, found = load_file(finished / "model.safetensors"), load_file(out / "model.safetensors")
-    assert expected.keys() == found.keys()
-    for name, weight in expected.items():
-        torch.testing.assert_close(found[name], weight, atol=1e-6, rtol=0)
-    logs = [
-        json.loads((run / "training" / "checkpoint-6" / "trainer_state.json").read_text()) for run in (finished, out)
-    ]
-    last = [log["log_history"][-1]["eval_loss"] for log in logs]
-    assert last[0] == pytest.approx(last[1], abs=1e-5)
+    for name in ("model.safetensors", "training/checkpoint-9/training_weights.safetensors"):
+        expected, found = load_file(whole / name), load_file(killed / name)
+        assert expected.keys() == found.keys()
+        for key, weight in expected.items():
+            torch.testing.assert_close(found[key], weight, atol=1e-6, rtol=0)
+    logs = [json.loads((run / "training/checkpoint-9/trainer_state.json").read_text()) for run in (whole, killed)]
+    losses = [{entry["step"]: entry["l1_loss"] for entry in log["log_history"] if "l1_loss" in entry} for log in logs]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_the_mean_of_the_weights_is_what_is_saved(tmp_path):
+    words = ["--ema_decay", "0.9", "--eval_strategy", "no", "--save_strategy", "epoch", "--num_train_epochs", "1"]
+    assert demo(tmp_path / "out", *words) == 0
+    kept = load_file(tmp_path / "out" / "model.safetensors")
+    state = tmp_path / "out" / "training" / "checkpoint-3"
+    mean, own = load_file(state / "model.safetensors"), load_file(state / "training_weights.safetensors")
+    assert torch.equal(kept["score_head.weight"], mean["score_head.weight"])
+    assert not torch.equal(mean["score_head.weight"], own["score_head.weight"])
 
 
 def ava_file(folder, count=6, **changes):

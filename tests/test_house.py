@@ -15,7 +15,7 @@ PACKAGE = ROOT / "roc"
 # A file imports only from rows above its own; two parts of one row never import each other.
 ROWS = (
     ("score_space",),
-    ("losses", "metrics", "prompts", "images", "results", "augment", "parts", "rows"),
+    ("losses", "metrics", "prompts", "images", "results", "augment", "parts", "weight_average", "rows"),
     ("records", "config", "head", "processing"),
     ("modeling", "samples", "demo.scenes"),
     ("attachment", "collator"),

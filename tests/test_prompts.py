@@ -6,8 +6,7 @@ from roc import prompts
 
 
 def test_default_question_is_the_published_wording_and_first_of_the_pool():
-    assert prompts.DEFAULT_QUESTION == "Could you evaluate the aesthetics of this image?"
-    assert prompts.QUESTIONS[0] == prompts.DEFAULT_QUESTION
+    assert prompts.QUESTIONS[0] == "Could you evaluate the aesthetics of this image?"
     assert len(set(prompts.QUESTIONS)) == len(prompts.QUESTIONS) >= 3
 
 
