@@ -243,3 +243,105 @@ def test_training_goes_on_from_a_checkpoint(finished, tmp_path):
 def test_unknown_settings_are_refused(capsys):
     assert main(["--learning_rat", "1"]) == 2
     assert "learning_rate" in capsys.readouterr().err
+
+
+def ratings(folder, rows, header="image,score,light"):
+    for i in range(len(rows)):
+        picture(i).save(folder / f"{i}.png")
+    lines = [f"{i}.png,{row}" for i, row in enumerate(rows)]
+    (folder / "r.csv").write_text("\n".join([header, *lines]) + "\n")
+    return str(folder / "r.csv")
+
+
+QUICK = ["--max_steps", "1", "--per_device_train_batch_size", "2", "--report_to", "none", "--threads", "1"]
+
+
+def test_scores_in_another_order_than_the_attributes_are_refused(tmp_path, capsys):
+    picture(0).save(tmp_path / "0.png")
+    turns = [
+        {"from": "human", "value": "<|image|>Rate it."},
+        {"from": "gpt", "value": "Overall [SCORE], light [SCORE], mood [SCORE]."},
+    ]
+    row = {"image": "0.png", "score": 5, "light": 2, "mood": 8, "conversations": turns}
+    (tmp_path / "r.jsonl").write_text(json.dumps(row) + "\n")
+    words = ["--data_path", str(tmp_path / "r.jsonl"), "--attributes", "overall,mood,light", *QUICK]
+    assert main([*words, "--output_dir", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "r.jsonl:1: the scores of the conversation are overall, light, mood" in error
+
+
+def test_attributes_nobody_rated_are_refused(tmp_path, capsys):
+    data = ratings(tmp_path, ["5,4", "6,3", "7,2"])
+    words = ["--data_path", data, "--attributes", "overall,mood", *QUICK, "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "no training row has a score for mood; the file has light, overall" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_extra_validation_file_takes_nothing_from_training_and_shares_no_picture(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    train = ratings(tmp_path / "a", ["5,4"] * 20)
+    shared = tmp_path / "a" / "val.csv"
+    shared.write_text("image,score\n3.png,5\n")
+    words = ["--data_path", train, *QUICK]
+    assert main([*words, "--eval_data_path", str(shared), "--output_dir", str(tmp_path / "x")]) == 2
+    assert "val.csv:2" in capsys.readouterr().err
+    val = ratings(tmp_path / "b", ["5,4"] * 4)
+    from roc.config import load_config
+    from roc.finetune import _read_data
+
+    data = _read_data(load_config(None, {"data_path": train, "eval_data_path": val}))
+    assert (len(data.train), len(data.val)) == (20, 4)
+
+
+def test_a_mistake_leaves_the_folder_free_for_the_corrected_command(tmp_path, capsys):
+    words = [*TINY, "--max_steps", "1", "--eval_strategy", "no", "--output_dir", str(tmp_path / "out")]
+    assert main([*words, "--tiny_model", "nonsense"]) == 2
+    assert "tiny_model is 'nonsense'; expected one of demo, photos" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_edited_data_is_another_run(tmp_path, capsys):
+    data = ratings(tmp_path, ["5,4", "6,3", "7,2", "3,3"])
+    words = ["--data_path", data, *QUICK, "--eval_strategy", "no", "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 0
+    Path(data).write_text(Path(data).read_text().replace("0.png,5", "0.png,9"))
+    assert main(words) == 2
+    assert "the content of the data file has changed" in capsys.readouterr().err
+
+
+def test_too_few_validation_rows_are_said(tmp_path, capsys):
+    data = ratings(tmp_path, ["5,4,train", "6,3,train", "7,2,val", "3,3,train"], "image,score,light,split")
+    assert main(["--data_path", data, *QUICK, "--output_dir", str(tmp_path / "out")]) == 0
+    assert "1 validation rows are too few" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert demo(tmp_path / "file" / "out") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_full_disk_at_the_end_is_said_and_the_states_are_kept(tmp_path, capsys, monkeypatch):
+    from safetensors import SafetensorError
+
+    import roc.attachment
+
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(roc.attachment, "save", full)
+        assert demo(tmp_path / "out") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert demo(tmp_path / "out") == 0
+    assert "Resuming from" in capsys.readouterr().out
+
+
+def test_a_missing_model_is_named(tmp_path, capsys):
+    words = ["--model_name_or_path", str(tmp_path / "nowhere"), *TINY, "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "nowhere" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match=r"no folder .*finetune\.sh"):
+        Assessment("checkpoints/never/trained")

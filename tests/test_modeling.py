@@ -333,6 +333,15 @@ def test_published_losses_normalise_over_the_level_rows_too():
     torch.testing.assert_close(out.emd_loss, (p.cumsum(-1) - q.cumsum(-1)).square().mean().sqrt())
 
 
+def test_published_emd_under_accumulation_is_the_mean_over_the_parts():
+    model, _, collator = build("llava", published_losses=True, emd_weight=1.0)
+    rows = [sample(i, votes={"overall": VOTES}) for i in range(4)]
+    with torch.no_grad():
+        alone = [model(**collator([row])).emd_loss for row in rows]
+        parts = [model(**collator([row]), num_distributions_in_batch=4).emd_loss for row in rows]
+    torch.testing.assert_close(sum(parts), sum(alone) / 4)
+
+
 def model_text_loss(model, batch):
     model.config.roc["published_losses"] = False
     loss = model(**batch).text_loss
