@@ -136,7 +136,7 @@ PRESETS: dict[str, TinyLlavaConfig] = {
     "demo": TinyLlavaConfig(),
     # Not smaller than the photos at hand: sharpness is lost where they are made smaller.
     "photos": TinyLlavaConfig(
-        image_size=192, vision_widths=(32, 64, 96, 128), vision_depths=(1, 1, 1, 1), text_layers=1
+        image_size=192, vision_widths=(16, 32, 64, 128), vision_depths=(1, 1, 1, 1), text_layers=1
     ),
 }
 """What the setting `tiny_model` can name."""
