@@ -43,8 +43,8 @@ setup(
         "safetensors",
         "scipy",
         "torch>=2.6",
-        # 5.16: oldest release the head was run on. Below 6: the head is a subclass of the model's own class and reads
-        # the input of its language-model head, which a major release may rearrange.
+        # 5.16: oldest release the tests of head and trainer were run on. Below 6: the head is a subclass of the model's
+        # own class and reads the input of its language-model head, which a major release may rearrange.
         "transformers>=5.16,<6",
     ],
     extras_require=EXTRAS,
