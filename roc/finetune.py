@@ -569,7 +569,8 @@ def _evaluate(config: RunConfig, data: Data, history: list[dict], out: Path) -> 
     else:
         lines.append("There is no held-out row to evaluate on; give a test split or --val_fraction.")
     plot_training(history, out / "plots" / "training.png")
-    example = records[0].images[0] if records else data.train[0].images[0]
+    example = (records or data.train)[0].images[0]
+    example = min(example, os.path.relpath(example), key=len)
     lines += [
         "",
         f"Plots: {out / 'plots'}    curves: tensorboard --logdir {out / 'training'}",
@@ -613,7 +614,7 @@ def _check_answers(config: RunConfig, assessment: Any, records: list[Record], as
 
 def _heading(metrics: dict, config: RunConfig) -> str:
     split = "test rows, never used in training or selection" if metrics["split"] == "test" else "validation rows"
-    return f"\n{config.dataset or 'Evaluation'}: {metrics['n']} {split}"
+    return f"\n{config.dataset or 'Evaluation'}\n{metrics['n']} {split}"
 
 
 def _extra_lines(metrics: dict) -> list[str]:

@@ -40,6 +40,7 @@ def main(checkpoint: str) -> None:
         bottom.set_yticks([])
         bottom.spines[["top", "left", "right"]].set_visible(False)
     axes[1][0].legend(["model", "raters"], fontsize=8, frameon=False, loc="upper right")
+    Path("docs").mkdir(exist_ok=True)
     figure.savefig("docs/demo.png", dpi=110)
 
 
