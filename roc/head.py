@@ -78,7 +78,7 @@ class ScoreHead(nn.Module):
         device_type = hidden_states.device.type
         guarded = torch.amp.is_autocast_available(device_type)  # "meta", for one, knows no autocast
         with torch.autocast(device_type, enabled=False) if guarded else contextlib.nullcontext():
-            dtype = torch.promote_types(hidden_states.dtype, self.weight.dtype)
+            dtype = torch.promote_types(torch.promote_types(hidden_states.dtype, self.weight.dtype), torch.float32)
             return nn.functional.linear(hidden_states.to(dtype), self.weight.to(dtype))
 
     def extra_repr(self) -> str:
