@@ -90,26 +90,26 @@ def finetune(config: RunConfig) -> Path:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()  # of loading and saving; training has its own
     out = Path(config.output_dir)
-    process = PartialState()
+    process = PartialState(cpu=_trains_on_cpu())
     if config.threads:
         torch.set_num_threads(config.threads)
-    with process.main_process_first():
-        if _is_finished(out, config):
+    try:
+        with process.main_process_first():
+            if _is_finished(out, config):
+                if process.is_main_process:
+                    print((out / TABLE_FILE).read_text(encoding="utf-8"))
+                    print(f"{out} is finished; --overwrite trains it anew.")
+                return out
             if process.is_main_process:
-                print((out / TABLE_FILE).read_text(encoding="utf-8"))
-                print(f"{out} is finished; --overwrite trains it anew.")
-            return out
-        if process.is_main_process:
-            _claim(out, config)
-        try:
+                _claim(out, config)
             data = _read_data(config, check_images=process.is_main_process)
-            model, processor = _build_model(config, data)
-            trainer = _build_trainer(config, data, model, processor)
             newest = _state_to_resume(config, out, clean=process.is_main_process)
-        except Exception:
-            if process.is_main_process:
-                _release(out)
-            raise
+        model, processor = _build_model(config, data)
+        trainer = _build_trainer(config, data, model, processor)
+    except Exception:
+        if process.is_main_process:
+            _release(out)
+        raise
     _train(trainer, newest)
     history = trainer.state.log_history
     if process.is_main_process:
@@ -164,8 +164,9 @@ def _claim(out: Path, config: RunConfig) -> None:
 
 def _release(out: Path) -> None:
     """Takes the claim back where nothing was trained yet: corrected settings may then use the folder."""
-    if not (out / "training").exists():
-        (out / RUN_FILE).unlink(missing_ok=True)
+    run = out / RUN_FILE
+    if run.exists() and not (out / "training").exists() and not json.loads(run.read_text(encoding="utf-8"))["finished"]:
+        run.unlink()
         if not any(out.iterdir()):
             out.rmdir()
 
@@ -421,7 +422,7 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
         lr_scheduler_type=config.lr_scheduler_type,
         max_grad_norm=config.max_grad_norm,
         bf16=bf16,
-        use_cpu=not (torch.cuda.is_available() or torch.backends.mps.is_available()),
+        use_cpu=_trains_on_cpu(),
         tf32=config.tf32 if torch.cuda.is_available() else None,
         seed=config.seed,
         eval_strategy=config.eval_strategy if validates else "no",
@@ -464,6 +465,12 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
         ema_decay=config.ema_decay,
         scores_per_row=max(len(config.attributes), *(len(record.scores) for record in rows)),
     )
+
+
+def _trains_on_cpu() -> bool:
+    import torch
+
+    return not (torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
 def _has_fast_bfloat16() -> bool:

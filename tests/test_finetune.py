@@ -345,3 +345,16 @@ def test_a_missing_model_is_named(tmp_path, capsys):
     assert "nowhere" in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match=r"no folder .*finetune\.sh"):
         Assessment("checkpoints/never/trained")
+
+
+def test_two_processes_do_the_whole_job_once(tmp_path):
+    out = tmp_path / "demo"
+    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "-m", "roc.finetune"]
+    settings = [*TINY, "--per_device_train_batch_size", "4", "--augment_flip", "0.5", "--output_dir", str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, *words, str(ROOT / "configs" / "demo.yaml"), *settings]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("rows, scores on 1..10") == 1
+    assert json.loads((out / "run.json").read_text())["finished"] is True
+    assert len(Assessment(out).score(out / "scenes" / "images" / "test_0.png")) == 1
