@@ -349,7 +349,7 @@ def test_a_missing_model_is_named(tmp_path, capsys):
 
 def test_two_processes_do_the_whole_job_once(tmp_path):
     out = tmp_path / "demo"
-    words = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "-m", "roc.finetune"]
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "roc.finetune"]
     settings = [*TINY, "--per_device_train_batch_size", "4", "--augment_flip", "0.5", "--output_dir", str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, *words, str(ROOT / "configs" / "demo.yaml"), *settings]

@@ -71,6 +71,8 @@ class TinyLlavaConfig:
         vision_widths: channels of the ResNet's stages, at least three stages.
         vision_depths: residual blocks of each stage.
         vision_hidden_size: width of an image token; a multiple of 4, the number of its heads.
+        dropout: while training, of the tower's transformer layer; half of it of the attention weights, in the tower and
+            in the language model.
         text_hidden_size: width of the language model; a multiple of `2 * text_heads`.
         text_layers: number of the language model's layers.
         text_heads: number of its attention heads.
@@ -87,6 +89,7 @@ class TinyLlavaConfig:
     vision_widths: tuple[int, ...] = (32, 64, 128)
     vision_depths: tuple[int, ...] = (1, 1, 1)
     vision_hidden_size: int = 128
+    dropout: float = 0.0
     text_hidden_size: int = 128
     text_layers: int = 2
     text_heads: int = 4
@@ -136,7 +139,7 @@ PRESETS: dict[str, TinyLlavaConfig] = {
     "demo": TinyLlavaConfig(),
     # Not smaller than the photos at hand: sharpness is lost where they are made smaller.
     "photos": TinyLlavaConfig(
-        image_size=192, vision_widths=(16, 32, 64, 128), vision_depths=(1, 1, 1, 1), text_layers=1
+        image_size=192, vision_widths=(16, 32, 64, 128), vision_depths=(1, 1, 1, 1), dropout=0.2, text_layers=1
     ),
 }
 """What the setting `tiny_model` can name."""
@@ -226,6 +229,8 @@ def build_tiny_llava(
         intermediate_size=2 * config.vision_hidden_size,
         num_hidden_layers=1,
         num_attention_heads=VISION_HEADS,
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.dropout / 2,
         backbone_featmap_shape=[1, config.vision_widths[-1], cells, cells],
         backbone_config={
             "model_type": "resnet",
@@ -245,6 +250,7 @@ def build_tiny_llava(
         num_hidden_layers=config.text_layers,
         num_attention_heads=config.text_heads,
         num_key_value_heads=config.text_heads,
+        attention_dropout=config.dropout / 2,
         max_position_embeddings=config.max_positions,
         tie_word_embeddings=config.tie_word_embeddings,
         pad_token_id=tokenizer.pad_token_id,
