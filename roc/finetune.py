@@ -120,6 +120,9 @@ def finetune(config: RunConfig) -> Path:
         table = _evaluate(config, data, history, out)
         _write_json(out / RUN_FILE, {"finished": True, **_described(config)})
         print(table)
+    if process.num_processes > 1:
+        process.wait_for_everyone()
+        process.destroy_process_group()
     return out
 
 
