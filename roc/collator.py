@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 _Piece = tuple[list[int], bool]
 
 
+class RowTooLong(ValueError):
+    """A row that cannot be cut to the longest length without losing a `[SCORE]`."""
+
+
 class RocCollator:
     """Builds batches for training, for one-forward scoring and for generation; all three tokenise the same way.
 
@@ -235,7 +239,7 @@ class RocCollator:
         flat = [(token, flag) for piece, flag in tail for token in piece]
         needed = max((i + 1 for i, (token, _) in enumerate(flat) if token == self.roc["token_id"]), default=0)
         if needed > room or room <= 0:
-            raise ValueError(
+            raise RowTooLong(
                 f"{name}: {prompt_length} prompt and image tokens and {length} answer tokens exceed model_max_length "
                 f"{self.max_length}, and cutting would lose a [SCORE]; raise model_max_length or shorten the text."
             )

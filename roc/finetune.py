@@ -100,12 +100,16 @@ def finetune(config: RunConfig) -> Path:
                     print((out / TABLE_FILE).read_text(encoding="utf-8"))
                     print(f"{out} is finished; --overwrite trains it anew.")
                 return out
-            if process.is_main_process:
+            if process.is_main_process and not config.overwrite:
                 _claim(out, config)
             data = _read_data(config, check_images=process.is_main_process)
-            newest = _state_to_resume(config, out, clean=process.is_main_process)
         model, processor = _build_model(config, data)
         trainer = _build_trainer(config, data, model, processor)
+        with process.main_process_first():
+            # Only now: an earlier run is given up when nothing can be wrong with the settings any more.
+            if process.is_main_process and config.overwrite:
+                _claim(out, config)
+            newest = _state_to_resume(config, out, clean=process.is_main_process)
     except Exception:
         if process.is_main_process:
             _release(out)
@@ -345,10 +349,10 @@ def _wording(config: RunConfig, data: Data) -> dict[str, str | None]:
     asked, said = Counter(), Counter()
     for record in data.train:
         if record.conversations is not None:
-            (_, question), (_, answer) = record.conversations[:2]
-            if answer.count(SCORE_TOKEN) == len(config.attributes):
-                asked[question.replace(IMAGE_PLACEHOLDER, "").strip()] += 1
-                said[answer[: answer.rindex(SCORE_TOKEN) + len(SCORE_TOKEN)].strip()] += 1
+            (_, first), (_, reply) = record.conversations[:2]
+            if reply.count(SCORE_TOKEN) == len(config.attributes):
+                asked[first.replace(IMAGE_PLACEHOLDER, "").strip()] += 1
+                said[reply[: reply.rindex(SCORE_TOKEN) + len(SCORE_TOKEN)].strip()] += 1
     usual = {"question": asked.most_common(1), "answer": said.most_common(1)}
     return {
         name: getattr(config, name) if getattr(config, name) is not None or not found else found[0][0]
@@ -491,12 +495,13 @@ def _note(text: str) -> None:
 
 
 def _train(trainer: Any, newest: Path | None) -> None:
+    from roc.collator import RowTooLong
     from roc.images import ImageError
     from roc.trainer import SavingError
 
     try:
         trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
-    except (SavingError, ImageError) as error:
+    except (SavingError, ImageError, RowTooLong) as error:
         raise RunError(str(error)) from error
 
 

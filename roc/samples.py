@@ -45,7 +45,7 @@ class Samples(Dataset):
         self._opened: dict[str, Image.Image] | None = {} if cache else None
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader of `accelerate` when an epoch begins."""
+        """Called when an epoch begins, by `RocTrainer` (the data loader alone forgets to after resuming)."""
         self.epoch = epoch
 
     def __len__(self) -> int:

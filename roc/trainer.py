@@ -236,7 +236,7 @@ class RocTrainer(Trainer):
 
 
 class _TakeIn(TrainerCallback):
-    """Shows the mean of the weights every optimiser step."""
+    """Takes the weights into their mean after every optimiser step."""
 
     def __init__(self, trainer: RocTrainer) -> None:
         self.trainer = trainer

@@ -317,6 +317,21 @@ def test_too_few_validation_rows_are_said(tmp_path, capsys):
     assert "1 validation rows are too few" in capsys.readouterr().err
 
 
+def test_a_row_that_is_too_long_is_named(tmp_path, capsys):
+    assert demo(tmp_path / "out", "--model_max_length", "25") == 2
+    assert "cutting would lose a [SCORE]; raise model_max_length" in capsys.readouterr().err
+
+
+def test_overwrite_gives_up_nothing_for_a_mistake(tmp_path, capsys):
+    out = tmp_path / "out"
+    assert demo(out) == 0
+    before = sorted(path.name for path in (out / "training").iterdir())
+    assert demo(out, "--overwrite", "--tiny_model", "nonsense") == 2
+    assert sorted(path.name for path in (out / "training").iterdir()) == before
+    assert demo(out) == 0
+    assert "is finished" in capsys.readouterr().out
+
+
 def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert demo(tmp_path / "file" / "out") == 2
