@@ -16,6 +16,10 @@ README = HERE / "README.md"
 EXTRAS = {
     # accelerate: transformers' Trainer does not start without it.
     "train": ["accelerate>=1.1", "tensorboard", "matplotlib"],
+    "lora": ["peft>=0.18"],
+    "qlora": ["peft>=0.18", "bitsandbytes>=0.48; sys_platform != 'darwin' or platform_machine == 'arm64'"],
+    # ZeRO-2 and ZeRO-3; FSDP2 and DDP need nothing. Install with --no-build-isolation: its build imports torch.
+    "deepspeed": ["deepspeed>=0.18"],
     # No version: torchvision must match the installed torch and come from the same index.
     "vision": ["torchvision"],
     "heif": ["pillow-heif"],
@@ -23,7 +27,7 @@ EXTRAS = {
     # pyarrow: so that the tests read Parquet too.
     "test": ["pytest", "ruff", "pyarrow"],
 }
-EXTRAS["dev"] = EXTRAS["train"] + EXTRAS["test"]
+EXTRAS["dev"] = EXTRAS["train"] + EXTRAS["qlora"] + EXTRAS["test"]
 
 setup(
     name="roc-mllm",

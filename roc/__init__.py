@@ -13,7 +13,7 @@ _PUBLIC = {
     "Assessment": "assessment",
     "ScoreSpace": "score_space",
     "attach": "attachment",
-    "load": "attachment",
+    "load": "checkpoint",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from roc.attachment import load
+from roc.checkpoint import load
 from roc.collator import RocCollator
 from roc.head import LevelReading, read_levels
 from roc.images import open_image

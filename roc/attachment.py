@@ -1,4 +1,4 @@
-"""Making a vision-language model carry the score head, and loading one that does.
+"""Making a vision-language model carry the score head.
 
 `attach` changes a live model in place: its class becomes the roc subclass of its own class (`roc.modeling`), its
 vocabulary gains one ordinary row for `[SCORE]`, and `config.roc` takes everything that is needed to read the head.
@@ -7,16 +7,17 @@ No logit of an old token changes.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
+from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
+from transformers.integrations import is_deepspeed_zero3_enabled
 
 from roc import __version__
 from roc.head import ScoreHead
 from roc.modeling import RocMixin, hidden_size, roc_class
-from roc.processing import load_processor, save_processor
 from roc.prompts import SCORE_TOKEN
 from roc.prompts import answer as house_answer
 from roc.prompts import question as house_question
@@ -78,14 +79,10 @@ def attach(
             f"({', '.join(attributes)}); write one {SCORE_TOKEN} for each, in that order. Answer: {answer!r}."
         )
 
-    token_id = _add_score_token(model, processor.tokenizer)
-    # On the class's own module list, not through __init__: the model is alive and keeps its weights.
-    head = ScoreHead(hidden_size(model), space.num_levels)
-    model.__class__ = roc_class(type(model))
-    model.score_head = head.to(model.get_output_embeddings().weight.device)
-    model._keep_in_fp32_modules_strict = {*(model._keep_in_fp32_modules_strict or ()), "score_head"}
-    model.config.roc = {
+    token_id = _add_token(processor.tokenizer)
+    roc = {
         "version": __version__,
+        "base": model.name_or_path or None,
         "token": SCORE_TOKEN,
         "token_id": token_id,
         **space.to_dict(),
@@ -97,52 +94,31 @@ def attach(
         "distribution_supervised": False,
         "dataset": None,
     }
-    return model
+    return carry_head(model, roc)
 
 
-def load(
-    path: str | os.PathLike,
-    device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
-    **kwargs,
-) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """A model that carries the head, with its processor, in eval mode.
+def carry_head(model: PreTrainedModel, roc: dict[str, Any]) -> PreTrainedModel:
+    """Gives `model` the vocabulary row and the head that a `config.roc` describes, in place; no tokenizer is touched.
 
     Args:
-        path: folder or hub id written by roc.
-        device: where the weights go; None = where `from_pretrained` leaves them (CPU).
-        dtype: of the backbone, e.g. "bfloat16"; None = the dtype it was saved in. The head stays float32.
-        **kwargs: of the model's `from_pretrained` (`attn_implementation`, `quantization_config`, ...); `revision`,
-            `token` and `cache_dir` go to config and processor too.
+        model: as for `attach`.
+        roc: what `attach` writes; the row of `roc["token_id"]` becomes the mean of the rows before it.
+
+    Returns:
+        The same object, its head at zero.
 
     Raises:
-        FileNotFoundError: where `path` looks like a folder and there is none.
-        ValueError: where the checkpoint carries no head.
+        ValueError: where the model cannot carry the head.
     """
-    name = os.fspath(path)
-    local = os.path.isabs(name) or name.startswith(".") or name.count("/") > 1 or os.path.isdir(os.path.dirname(name))
-    if local and not os.path.isdir(name):
-        raise FileNotFoundError(
-            f"There is no folder {name}. `bash scripts/finetune.sh` makes checkpoints/demo; a model of a hub is named "
-            "organisation/model."
-        )
-    where = {key: kwargs[key] for key in ("revision", "token", "cache_dir") if key in kwargs}
-    config = AutoConfig.from_pretrained(path, **where)
-    if getattr(config, "roc", None) is None:
-        raise ValueError(
-            f"{path} carries no score head (its config.json has no 'roc' section). Train one with "
-            f"`bash scripts/finetune.sh --model_name_or_path {path} ...`, or give the folder that roc wrote."
-        )
-    model = roc_class(model_class(config)).from_pretrained(path, dtype=dtype or "auto", **kwargs)
-    if device is not None:
-        model = model.to(device)
-    return model.eval(), load_processor(path, **where)
-
-
-def save(model: PreTrainedModel, processor: ProcessorMixin, path: str | os.PathLike) -> None:
-    """Writes weights, config and processor to one folder that `load` and a stock `AutoModel` both read."""
-    model.save_pretrained(path)
-    save_processor(processor, path)
+    _check_can_carry(model)
+    _fill_row(model, roc["token_id"])
+    # On the class's own module list, not through __init__: the model is alive and keeps its weights.
+    head = ScoreHead(hidden_size(model), roc["num_levels"])
+    model.__class__ = roc_class(type(model))
+    model.score_head = head.to(model.get_output_embeddings().weight.device)
+    model._keep_in_fp32_modules_strict = {*(model._keep_in_fp32_modules_strict or ()), "score_head"}
+    model.config.roc = roc
+    return model
 
 
 def model_class(config) -> type[PreTrainedModel]:
@@ -167,6 +143,8 @@ def mean_row(rows: torch.Tensor) -> torch.Tensor:
 
 def _check_can_carry(model: PreTrainedModel) -> None:
     name = type(model).__name__
+    if hasattr(model, "peft_config"):
+        raise ValueError(f"This {name} already has PEFT adapters; attach the head first, then roc.adapters.add_lora.")
     if isinstance(model, RocMixin):
         raise ValueError(f"This {name} already carries a score head (config.roc); load it and train on, or start anew.")
     if getattr(model.config, "is_encoder_decoder", False):
@@ -177,25 +155,47 @@ def _check_can_carry(model: PreTrainedModel) -> None:
         raise ValueError(f"{name} has no output embeddings (no language-model head), so there is nothing to read from.")
 
 
-@torch.no_grad()
-def _add_score_token(model: PreTrainedModel, tokenizer) -> int:
-    """Adds `[SCORE]` as an ordinary token; its embedding rows become the mean of the rows in use. Returns its id.
+def _add_token(tokenizer) -> int:
+    """Adds `[SCORE]` to a tokenizer as an ordinary word and returns its id.
 
-    Non-special, so that decoding with `skip_special_tokens` keeps it. Spare rows (vocabularies padded to a multiple)
-    are used before the embedding grows, and the embedding never shrinks.
+    Non-special, so that decoding with `skip_special_tokens` keeps it.
     """
     if SCORE_TOKEN in tokenizer.get_vocab():
         raise ValueError(
             f"The tokenizer already knows {SCORE_TOKEN} (id {tokenizer.convert_tokens_to_ids(SCORE_TOKEN)}), but the "
             "model carries no head; use the processor that belongs to this model."
         )
-    used_rows = len(tokenizer)
     tokenizer.add_tokens([SCORE_TOKEN], special_tokens=False)
-    token_id = tokenizer.convert_tokens_to_ids(SCORE_TOKEN)
-    if token_id >= model.get_input_embeddings().weight.shape[0]:
+    return tokenizer.convert_tokens_to_ids(SCORE_TOKEN)
+
+
+@torch.no_grad()
+def _fill_row(model: PreTrainedModel, token_id: int) -> None:
+    """Sets row `token_id` of both embeddings to the mean of the rows before it.
+
+    Spare rows (vocabularies padded to a multiple) are used before the embedding grows, and it never shrinks.
+    """
+    if token_id >= num_rows(model.get_input_embeddings().weight):
         model.resize_token_embeddings(token_id + 1, mean_resizing=False)
     weights = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
-    tied = weights[0].data_ptr() == weights[1].data_ptr() and weights[0].device.type != "meta"
-    for weight in weights[:1] if tied else weights:
-        weight[token_id] = mean_row(weight[:used_rows])
-    return token_id
+    weights = weights[:1] if weights[0] is weights[1] else weights
+    with gathered(weights):
+        for weight in weights:
+            weight[token_id] = mean_row(weight[:token_id])
+
+
+def num_rows(weight: torch.nn.Parameter) -> int:
+    """Rows of an embedding; of a parameter that ZeRO-3 has partitioned, those of the whole."""
+    return getattr(weight, "ds_shape", weight.shape)[0]
+
+
+@contextlib.contextmanager
+def gathered(weights: list[torch.nn.Parameter]) -> Iterator[None]:
+    """Within it the weights are whole on every process also under ZeRO-3, and what process 0 changes holds for all."""
+    if not is_deepspeed_zero3_enabled():
+        yield
+        return
+    from deepspeed.zero import GatheredParameters
+
+    with GatheredParameters(weights, modifier_rank=0):
+        yield

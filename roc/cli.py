@@ -122,7 +122,8 @@ def attach_head(argv: Sequence[str]) -> int:
 
         from transformers import AutoConfig
 
-        from roc.attachment import attach, model_class, save
+        from roc.attachment import attach, model_class
+        from roc.checkpoint import save
         from roc.processing import load_processor
 
         model = model_class(AutoConfig.from_pretrained(source)).from_pretrained(source, dtype=config.dtype)

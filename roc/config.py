@@ -90,10 +90,49 @@ class ModelConfig:
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] | None = option(
         None, "attention kernel; none leaves the choice to transformers", matters=False
     )
+    tuning: Literal["full", "lora", "qlora"] = option(
+        "full",
+        "full: all weights that are not frozen; lora: low-rank matrices, the row of [SCORE] and the score head; qlora: "
+        "the same on a base held in 4 bits",
+    )
+    lora_rank: int = option(64, "with lora or qlora: width of the low-rank matrices", low=1)
+    lora_alpha: float = option(16, "with lora or qlora: their product is scaled by lora_alpha / lora_rank", above=0)
+    lora_dropout: float = option(0.05, "with lora or qlora: dropout of their input", low=0, below=1)
+    lora_targets: tuple[str, ...] = option(
+        (), "with lora or qlora: linear layers that get them, by the ends of their names (q_proj); none takes all"
+    )
+    lora_parts: tuple[Literal["language", "projector", "vision"], ...] = option(
+        ("language",), "with lora or qlora: parts of the model that get them; the others stay as they are"
+    )
     freeze: tuple[Literal["vision", "projector", "language", "embeddings"], ...] = option(
-        (), "parts that are not trained; the score head always is"
+        (), "with full: parts that are not trained; the score head always is"
     )
     gradient_checkpointing: bool = option(False, "trade compute for memory in the backward pass", matters=False)
+
+    def model_faults(self) -> list[tuple[str, str]]:
+        """Settings of one way of tuning given with another."""
+        if self.tuning == "full":
+            return []
+        found = []
+        if self.freeze:
+            found.append(
+                (
+                    "freeze",
+                    f"freeze names {', '.join(self.freeze)}, but with tuning {self.tuning} the whole base is frozen; "
+                    "lora_parts says which parts get low-rank matrices",
+                )
+            )
+        if self.model_name_or_path is None:
+            found.append(
+                (
+                    "tuning",
+                    f"tuning {self.tuning} needs a base to stand on and model_name_or_path is not set; name one, or "
+                    "train the small stand-in in full",
+                )
+            )
+        if not self.lora_parts:
+            found.append(("lora_parts", "lora_parts is empty; name at least one of language, projector, vision"))
+        return found
 
 
 @dataclass(frozen=True)
@@ -283,6 +322,14 @@ class TrainConfig:
                 found.append(
                     (key, f"{key} is {steps:g}, expected a whole number of steps, or a share of the run below 1")
                 )
+        if self.ema_decay and self.tuning != "full":
+            found.append(
+                (
+                    "ema_decay",
+                    f"ema_decay is {self.ema_decay:g} with tuning {self.tuning}; a mean of the weights is kept in full "
+                    "tuning only, set it to 0",
+                )
+            )
         every = self.eval_steps or self.save_steps
         if self.eval_strategy == self.save_strategy == "steps" and self.save_steps % every:
             expected = f"expected a multiple of eval_steps {every:g}, so that the best state can be kept"
@@ -311,7 +358,7 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, TrainConfig):
             except ValueError as error:
                 faults.append((name, str(error)))
         if not faults:
-            faults = self.score_faults() + self.data_faults() + self.train_faults()
+            faults = self.model_faults() + self.score_faults() + self.data_faults() + self.train_faults()
         if faults:
             raise ConfigError(faults)
 
@@ -484,12 +531,14 @@ class PublishedFlag(NamedTuple):
         becomes: The setting of the same meaning under another name.
         freezes: `(part, value)`: the part of the model that is frozen when the flag has that value.
         only: Values it may have; any other would ask for something that is not done here. Empty allows all.
+        words: What a value of the flag is called here, None where it is dropped; any other is refused. Empty keeps all.
     """
 
     note: str
     becomes: str | None = None
     freezes: tuple[str, bool] | None = None
     only: tuple[str, ...] = ()
+    words: Mapping[str, str | None] = types.MappingProxyType({})
 
 
 _ALWAYS = "accepted without effect: "
@@ -512,8 +561,12 @@ PUBLISHED_FLAGS: dict[str, PublishedFlag] = {
     "local_rank": PublishedFlag(_ALWAYS + "the launcher's environment variables say it"),
     "optim": PublishedFlag(_ALWAYS + "AdamW is the optimiser", only=("adamw_torch", "adamw_hf", "adamw_torch_fused")),
     "fp16": PublishedFlag(_ALWAYS + "half precision is bf16 here", only=("false",)),
-    "lora_enable": PublishedFlag(_ALWAYS + "all parts that are not frozen are trained in full", only=("false",)),
-    "bits": PublishedFlag(_ALWAYS + "weights are not quantised in training", only=("16",)),
+    "lora_enable": PublishedFlag("is tuning here", becomes="tuning", words={"true": "lora", "false": "full"}),
+    "bits": PublishedFlag("4 is tuning: qlora here", becomes="tuning", words={"4": "qlora", "16": None}),
+    "quant_type": PublishedFlag(_ALWAYS + "4-bit weights are nf4", only=("nf4",)),
+    "double_quant": PublishedFlag(_ALWAYS + "the scales of 4-bit weights are quantised too", only=("true",)),
+    "lora_r": PublishedFlag("is called lora_rank here", becomes="lora_rank"),
+    "lora_bias": PublishedFlag(_ALWAYS + "biases of the base stay as they are", only=("none",)),
 }
 
 
@@ -536,12 +589,21 @@ def _rename(
             faults.append((name, unknown_name(name)))
         elif flag.only and str(value).strip().lower() not in flag.only:
             faults.append((name, f"{name} is {value!r}, expected {' or '.join(flag.only)}; {flag.note}"))
+        elif flag.words and str(value).strip().lower() not in flag.words:
+            faults.append((name, f"{name} is {value!r}, expected {' or '.join(flag.words)}; {flag.note}"))
         elif flag.freezes and str(value).strip().lower() not in TRUE_WORDS + FALSE_WORDS:
             faults.append((name, f"{name} is {value!r}, expected True or False"))
         elif flag.becomes in given:
             faults.append((name, f"{name} {flag.note}, and {flag.becomes} is given too; keep one of them"))
         else:
-            values[flag.becomes or name] = value
+            target = flag.becomes or name
+            if flag.words:
+                word = flag.words[str(value).strip().lower()]
+                said = [entry for entry in (values.get(target), word) if entry is not None]
+                if said:  # of lora_enable and bits together the one that asks for more
+                    values[target] = max(said, key=SETTINGS[target].choices.index)
+            else:
+                values[target] = value
             if flag.becomes and name in origins:
                 origins[flag.becomes] = origins[name]
             notes.append(f"{name} {value}: {flag.note}")
@@ -613,8 +675,8 @@ def read_yaml(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
     return values, origins
 
 
-def read_flags(argv: Sequence[str]) -> tuple[str | None, dict[str, Any], dict[str, str]]:
-    """Splits a command line into the YAML file, the flags' values as text, and `--flag` by name.
+def read_flags(argv: Sequence[str]) -> tuple[list[str], dict[str, Any], dict[str, str]]:
+    """Splits a command line into the YAML files, the flags' values as text, and `--flag` by name.
 
     Written out because argparse would take the file in `--overwrite configs/demo.yaml` for the value of the flag.
 
@@ -625,17 +687,15 @@ def read_flags(argv: Sequence[str]) -> tuple[str | None, dict[str, Any], dict[st
     Raises:
         ConfigError: For every unknown flag, flag without its value, and stray word.
     """
-    path, values, origins, faults, strays = None, {}, {}, [], []
+    paths, values, origins, faults, strays = [], {}, {}, [], []
     words = list(argv)
     while words:
         word = words.pop(0)
         if not word.startswith("--"):
-            if word.endswith(YAML_SUFFIXES) and path is None:
-                path = word
+            if word.endswith(YAML_SUFFIXES):
+                paths.append(word)
             else:
-                strays.append(
-                    ("", f"unexpected argument {word!r}; expected one CONFIG.yaml at most, then --name value")
-                )
+                strays.append(("", f"unexpected argument {word!r}; expected CONFIG.yaml files, then --name value"))
             continue
         name, equals, value = word[2:].partition("=")
         name = name.replace("-", "_")
@@ -658,15 +718,17 @@ def read_flags(argv: Sequence[str]) -> tuple[str | None, dict[str, Any], dict[st
     faults += strays
     if faults:
         raise ConfigError(faults, origins)
-    return path, values, origins
+    return paths, values, origins
 
 
-def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | Sequence[str] = ()) -> RunConfig:
-    """Builds the settings of a run: defaults, then the YAML file, then the overrides.
+def load_config(
+    path: str | Path | Sequence[str | Path] | None = None, overrides: Mapping[str, Any] | Sequence[str] = ()
+) -> RunConfig:
+    """Builds the settings of a run: defaults, then the YAML files in their order, then the overrides.
 
     Args:
-        path: YAML file, or None.
-        overrides: Values by name, or command-line words, which may name the YAML file themselves.
+        path: YAML file, several of them (a model's and a data set's, say; the later one wins), or None.
+        overrides: Values by name, or command-line words, which may name further YAML files.
 
     Returns:
         The checked settings. `notes` tells what became of published flags.
@@ -675,6 +737,7 @@ def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | S
         ConfigError: Naming the file and line, or the flag, of every fault.
         SystemExit: With status 0 after printing `help_text`, where the words ask for it.
     """
+    paths = [path] if isinstance(path, str | os.PathLike) else list(path or ())
     if isinstance(overrides, Mapping):
         flags, flag_origins = dict(overrides), {}
     else:
@@ -682,25 +745,24 @@ def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | S
             print(help_text(), end="")
             raise SystemExit(0)
         named, flags, flag_origins = read_flags(overrides)
-        if named is not None and path is not None:
-            raise ConfigError([("", f"two configuration files, {path} and {named}; give one")])
-        path = named if path is None else path
-    values, origins = read_yaml(path) if path is not None else ({}, {})
+        paths += named
 
-    # Renamed source by source: a flag overrides a key of the file under either name, but both names at once in one
+    # Renamed source by source: a flag overrides a key of a file under either name, but both names at once in one
     # source are a contradiction.
-    values, notes, faults = _rename(values, origins)
-    flags, flag_notes, flag_faults = _rename(flags, flag_origins)
-    origins.update(flag_origins)
-    if not faults + flag_faults:
+    values, origins, notes, faults = {}, {}, [], []
+    for given, where in [*map(read_yaml, paths), (flags, flag_origins)]:
+        renamed, said, wrong = _rename(given, where)
+        values, origins = {**values, **renamed}, {**origins, **where}
+        notes, faults = notes + said, faults + wrong
+    if not faults:
         try:
-            settings, faults = _freeze({**values, **flags})
+            settings, faults = _freeze(values)
         except ValueError as error:
             faults = [("freeze", str(error))]
-    if faults + flag_faults:
-        raise ConfigError(faults + flag_faults, origins)
+    if faults:
+        raise ConfigError(faults, origins)
     try:
-        return RunConfig(**settings, notes=tuple(notes + flag_notes))
+        return RunConfig(**settings, notes=tuple(notes))
     except ConfigError as error:
         raise ConfigError(error.faults, origins) from None
 
@@ -708,14 +770,15 @@ def load_config(path: str | Path | None = None, overrides: Mapping[str, Any] | S
 def help_text(prog: str = "roc finetune") -> str:
     """The reference of the command line: usage, an example, and every setting with its meaning and default."""
     lines = [
-        f"usage: {prog} [CONFIG.yaml] [--name value ...]",
+        f"usage: {prog} [CONFIG.yaml ...] [--name value ...]",
         "",
         "Trains a multimodal model with the score head on rated images, evaluates it and saves it.",
         "",
         f"example: {prog} configs/finetune.yaml --data_path ratings.csv --image_folder photos \\",
         "             --min_score 1 --max_score 5 --output_dir checkpoints/mine",
         "",
-        "Flags win over the file. - and _ are the same in names; lists take several words, or commas.",
+        "Of several files a later one wins, and flags win over all. - and _ are the same in names; lists take several",
+        "words, or commas.",
         "The same command again resumes an unfinished run. Exit status: 0 done, 2 bad input.",
     ]
     for title, group in GROUPS.items():

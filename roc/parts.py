@@ -1,7 +1,8 @@
 """Which part of a vision-language model a parameter belongs to: for freezing, and for learning rates of their own.
 
 The parts are asked of the model, not of its family: what lies below `get_decoder()` is language, the embeddings are
-those `transformers` names, the projector is what calls itself one, and the rest looks at the picture.
+those `transformers` names, the projector is what calls itself one, and the rest looks at the picture. Parameters that
+PEFT adds belong to the part of the module they adapt.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ _PROJECTOR_WORDS = (
 def parameter_parts(model: PreTrainedModel) -> dict[str, str]:
     """Part of every parameter, by name; each parameter has exactly one.
 
+    Args:
+        model: with or without the head, plain or wrapped by PEFT.
+
     Returns:
         `{parameter name: one of PARTS}`, in the order of `named_parameters()`.
     """
-    decoder = {id(p) for p in model.get_decoder().parameters()}
-    embeddings = {id(m.weight) for m in (model.get_input_embeddings(), model.get_output_embeddings())}
+    head = _parameters(getattr(model, "score_head", None))
+    embeddings = _parameters(model.get_input_embeddings()) | _parameters(model.get_output_embeddings())
+    decoder = _parameters(model.get_decoder())
     parts = {}
     for name, parameter in model.named_parameters():
-        if name.startswith("score_head."):
+        if id(parameter) in head:
             part = "head"
         elif id(parameter) in embeddings:
             part = "embeddings"
@@ -39,6 +44,10 @@ def parameter_parts(model: PreTrainedModel) -> dict[str, str]:
             part = "vision"
         parts[name] = part
     return parts
+
+
+def _parameters(module) -> set[int]:
+    return set() if module is None else {id(parameter) for parameter in module.parameters()}
 
 
 def freeze(model: PreTrainedModel, parts: list[str]) -> None:

@@ -106,7 +106,7 @@ _roc_install() {
     # The torch at hand stands in for the pinned one, or pip would replace it.
     constraints="$(mktemp)"
     { grep -vE '^torch==' "$ROC_ROOT/constraints.txt"; echo "torch==$kept"; } >"$constraints"
-    _roc_pip install --quiet --quiet -c "$constraints" -e "$ROC_ROOT[train,test]" || {
+    _roc_pip install --quiet --quiet -c "$constraints" -e "$ROC_ROOT[dev]" || {
         rm -f "$constraints"
         _roc_fail "the installation failed; the lines above say why. Nothing is lost: the same command tries again."
     }

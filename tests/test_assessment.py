@@ -6,7 +6,7 @@ import torch
 from test_modeling import build, picture
 
 from roc.assessment import Assessment
-from roc.attachment import save
+from roc.checkpoint import save
 from roc.images import ImageError
 
 

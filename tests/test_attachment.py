@@ -1,16 +1,15 @@
-"""Attaching leaves the model what it was; saving and loading leave the head what it is."""
+"""Attaching leaves the model what it was."""
 
-import json
 import subprocess
 import sys
 
 import pytest
 import torch
-from test_modeling import ATTRIBUTES, SPACE, build, fill_head, picture, sample
+from test_modeling import ATTRIBUTES, SPACE, build, picture
 from tiny_models import BUILDERS
-from transformers import AutoModelForImageTextToText, T5Config, T5ForConditionalGeneration
+from transformers import T5Config, T5ForConditionalGeneration
 
-from roc.attachment import attach, load, mean_row, save
+from roc.attachment import attach, mean_row
 from roc.collator import RocCollator
 from roc.one_forward import one_forward
 from roc.score_space import ScoreSpace
@@ -76,70 +75,6 @@ def test_the_token_survives_decoding():
     assert processor.tokenizer.decode(ids, skip_special_tokens=True) == "The rate is [SCORE]."
 
 
-@pytest.mark.parametrize("family", BUILDERS)
-def test_save_and_load_are_bit_identical(family, tmp_path):
-    model, processor, collator = build(family)
-    batch = collator([sample(0), sample(1, scores={"overall": 8.0})])
-    with torch.no_grad():
-        expected = model(**batch)
-    save(model, processor, tmp_path)
-    again, processor_again = load(tmp_path)
-    assert again.config.roc == model.config.roc
-    same = RocCollator(processor_again, again.config.roc)([sample(0), sample(1, scores={"overall": 8.0})])
-    for key, value in batch.items():
-        assert torch.equal(value.nan_to_num(-1), same[key].nan_to_num(-1)), key
-    with torch.no_grad():
-        found = again(**same)
-    assert torch.equal(found.scores, expected.scores)
-    assert torch.equal(found.logits, expected.logits)
-
-
-@pytest.mark.parametrize("family", BUILDERS)
-def test_a_stock_auto_model_loads_the_checkpoint(family, tmp_path):
-    model, processor, _ = build(family)
-    save(model, processor, tmp_path)
-    stock = AutoModelForImageTextToText.from_pretrained(tmp_path)
-    assert type(stock) is type(model).roc_base_class
-    inputs = inputs_of(processor, "Is it any good?")
-    with torch.no_grad():
-        assert torch.equal(stock(**inputs).logits, model(**inputs).logits)
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_the_head_stays_float32_on_a_half_precision_backbone(dtype, tmp_path):
-    model, processor, _ = build("llava")
-    save(model, processor, tmp_path)
-    half, _ = load(tmp_path, dtype=dtype)
-    assert half.dtype == getattr(torch, dtype)
-    assert half.score_head.weight.dtype == torch.float32
-    assert torch.equal(half.score_head.weight, model.score_head.weight)
-    half.save_pretrained(tmp_path / "half")
-    again, _ = load_model_only(tmp_path / "half", processor)
-    assert torch.equal(again.score_head.weight, model.score_head.weight)
-
-
-def load_model_only(path, processor):
-    processor.save_pretrained(path)
-    return load(path)
-
-
-def test_trained_again_after_loading(tmp_path):
-    model, processor, _ = build("llava")
-    save(model, processor, tmp_path)
-    again, processor = load(tmp_path)
-    loss = again(**RocCollator(processor, again.config.roc)([sample(0)])).loss
-    loss.backward()
-    assert again.score_head.weight.grad.abs().sum() > 0
-
-
-def test_a_checkpoint_without_a_head_is_refused(tmp_path):
-    model, processor = BUILDERS["llava"]()
-    model.save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="carries no score head.*finetune"):
-        load(tmp_path)
-
-
 def test_a_second_attach_is_refused():
     model, processor, _ = build("llava")
     with pytest.raises(ValueError, match="already carries a score head"):
@@ -169,17 +104,6 @@ def test_settings_are_checked():
         attach(model, processor, SPACE, attributes=("overall", "overall"))
     with pytest.raises(ValueError, match=r"1 \[SCORE\] for 2 attributes"):
         attach(model, processor, SPACE, attributes=ATTRIBUTES, answer="It is [SCORE].")
-
-
-def test_everything_to_read_the_head_is_in_the_config(tmp_path):
-    model, processor, _ = build("qwen2_5_vl", ce_weight=2.0)
-    fill_head(model)
-    save(model, processor, tmp_path)
-    written = json.loads((tmp_path / "config.json").read_text())["roc"]
-    assert {"min_score": 1.0, "max_score": 10.0, "num_levels": 10}.items() <= written.items()
-    assert written["attributes"] == list(ATTRIBUTES)
-    assert written["answer"].count("[SCORE]") == 2
-    assert written["ce_weight"] == 2.0
 
 
 def test_attach_is_a_function_whatever_was_imported_first():

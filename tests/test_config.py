@@ -8,6 +8,8 @@ import yaml
 from roc.config import GROUPS, PUBLISHED_FLAGS, SETTINGS, ConfigError, RunConfig, help_text, load_config, read_flags
 
 ROOT = Path(__file__).parents[1]
+# Those of configs/distributed/ are accelerate's.
+RUN_CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "distributed")
 
 # The command line of the published scripts/finetune.sh, with the score flags its notes name.
 PUBLISHED_LINE = """
@@ -35,7 +37,7 @@ def refusal(path=None, overrides=()):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", RUN_CONFIGS, ids=lambda path: path.stem)
 def test_every_config_of_the_repository_loads(path):
     config = load_config(path)
     for name, value in yaml.safe_load(path.read_text(encoding="utf-8")).items():
@@ -182,7 +184,7 @@ def test_refused_files(tmp_path, text, expected):
 
 def test_missing_and_second_file(tmp_path):
     assert "cannot read the configuration" in refusal(tmp_path / "none.yaml")
-    assert "unexpected argument 'b.yaml'" in refusal(None, ["a.yaml", "b.yaml"])
+    assert "none.yaml" in refusal(None, [str(write(tmp_path, "seed: 1")), "none.yaml"])
     assert "unexpected argument 'train'" in refusal(None, ["train"])
     assert "learning_rate has no value, expected a number above 0" in refusal(None, ["--learning_rate", "--bf16"])
 
@@ -205,8 +207,44 @@ def test_published_flags_with_a_meaning():
     assert load_config(None, ["--freeze", "language", "--freeze_vision_model"]).freeze == ("language", "vision")
 
 
+@pytest.mark.parametrize(
+    ("words", "tuning", "rank"),
+    [
+        ("--lora_enable True --lora_r 128 --lora_alpha 256", "lora", 128),
+        ("--bits 4 --lora_enable True --quant_type nf4", "qlora", 64),
+        ("--lora_enable True --bits 4 --double_quant True", "qlora", 64),
+        ("--lora_enable False --bits 16 --lora_bias none", "full", 64),
+    ],
+)
+def test_published_flags_of_lora(words, tuning, rank):
+    config = load_config(None, ["--model_name_or_path", "org/model", *words.split()])
+    assert (config.tuning, config.lora_rank) == (tuning, rank)
+
+
+def test_a_way_of_tuning_refuses_the_settings_of_another():
+    assert "needs a base to stand on" in refusal(None, ["--tuning", "lora"])
+    lora = ["--tuning", "lora", "--model_name_or_path", "org/model"]
+    assert "the whole base is frozen; lora_parts" in refusal(None, [*lora, "--freeze", "vision"])
+    assert "lora_parts is empty" in refusal(None, [*lora, "--lora_parts="])
+    assert "ema_decay is 0.9 with tuning lora" in refusal(None, [*lora, "--ema_decay", "0.9"])
+    assert load_config(None, [*lora, "--lora_parts", "language", "vision"]).lora_parts == ("language", "vision")
+
+
+def test_of_several_files_a_later_one_wins_and_flags_win_over_all(tmp_path):
+    first, second = tmp_path / "model.yaml", tmp_path / "data.yaml"
+    first.write_text("seed: 1\nlearning_rate: 1e-4\nnum_tokens: 5\n")
+    second.write_text("seed: 2\nnum_tokens: 7\n")
+    for config in (
+        load_config([first, second], {"num_tokens": 9}),
+        load_config(None, [str(first), "--num_tokens", "9", str(second)]),
+    ):
+        assert (config.seed, config.learning_rate, config.num_tokens) == (2, 1e-4, 9)
+    second.write_text("seed: x\n")
+    assert f"{second}:1: seed is 'x'" in refusal([first, second])
+
+
 def test_published_flags_that_ask_for_what_is_not_done():
-    assert "lora_enable is 'True', expected false" in refusal(None, ["--lora_enable", "True"])
+    assert "bits is '8', expected 4 or 16" in refusal(None, ["--bits", "8"])
     assert "version is 'v0', expected v1" in refusal(None, ["--version", "v0"])
     assert "keep one of them" in refusal(None, ["--evaluation_strategy", "no", "--eval_strategy", "epoch"])
     assert "drop one of the two" in refusal(None, ["--freeze", "vision", "--freeze_vision_model", "False"])

@@ -17,7 +17,7 @@ from PIL import Image
 from tiny_models import tiny_llava
 
 import roc
-from roc.attachment import save
+from roc.checkpoint import save
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -1,0 +1,195 @@
+"""What a trained model is on disk: a full checkpoint, or an adapter beside the base it was trained on.
+
+A full checkpoint is a folder that a stock `AutoModel` opens as the plain model and `load` opens with its head. An
+adapter folder holds PEFT's two files, `roc_config.json` (what `config.roc` says, and about the base) and the processor;
+`load` finds the base by the name in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
+from transformers.utils import cached_file
+
+from roc.adapters import four_bit, is_adapter
+from roc.attachment import carry_head, gathered, model_class
+from roc.modeling import roc_class
+from roc.processing import load_processor, save_processor
+
+ADAPTER_FILE = "roc_config.json"
+
+# What an adapter and the base it is put on must agree in, beside the fingerprint.
+_SAME_HEAD = ("token_id", "num_levels", "min_score", "max_score", "attributes")
+
+
+def load(
+    path: str | os.PathLike,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    *,
+    base: str | os.PathLike | None = None,
+    quantized: bool | None = None,
+    **kwargs,
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A model that carries the head, with its processor, in eval mode.
+
+    Args:
+        path: folder or hub id written by roc: a full checkpoint or an adapter.
+        device: where the weights go; None = where `from_pretrained` leaves them (CPU).
+        dtype: of the backbone, e.g. "bfloat16"; None = the dtype it was saved in, of an adapter's base the one it was
+            trained in. The head stays float32.
+        base: of an adapter, where its base lies now; None = where it was when the adapter was trained.
+        quantized: of an adapter, whether the base is loaded in 4 bits; None = as it was trained.
+        **kwargs: of the model's `from_pretrained` (`attn_implementation`, `device_map`, ...); `revision`, `token` and
+            `cache_dir` go to config and processor too, and of an adapter not to its base.
+
+    Returns:
+        `(model, processor)`; of an adapter, the model is a `peft.PeftModel`.
+
+    Raises:
+        FileNotFoundError: where `path` looks like a folder and there is none.
+        ValueError: where the checkpoint carries no head, or adapter and base do not fit.
+    """
+    _check_exists(path, "`bash scripts/finetune.sh` makes checkpoints/demo")
+    where = {key: kwargs[key] for key in ("revision", "token", "cache_dir") if key in kwargs}
+    if is_adapter(path, **where):
+        kwargs.pop("revision", None)
+        return _load_adapter(path, where, device, dtype, base, quantized, kwargs)
+    if base is not None or quantized is not None:
+        raise ValueError(f"{path} is a full checkpoint, not an adapter; base and quantized say nothing about it.")
+    config = AutoConfig.from_pretrained(path, **where)
+    if getattr(config, "roc", None) is None:
+        raise ValueError(
+            f"{path} carries no score head (its config.json has no 'roc' section). Train one with "
+            f"`bash scripts/finetune.sh --model_name_or_path {path} ...`, or give the folder that roc wrote."
+        )
+    model = roc_class(model_class(config)).from_pretrained(path, dtype=dtype or "auto", **kwargs)
+    if device is not None:
+        model = model.to(device)
+    return model.eval(), load_processor(path, **where)
+
+
+def save(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    path: str | os.PathLike,
+    *,
+    state_dict: dict[str, torch.Tensor] | None = None,
+    **kwargs,
+) -> None:
+    """Writes one folder that `load` reads; of a full model also a stock `AutoModel`.
+
+    Args:
+        model: carries the head; where PEFT wraps it, only the adapter is written.
+        processor: of the model.
+        path: folder.
+        state_dict: the weights where the model itself does not hold them whole (sharded training).
+        **kwargs: of the model's `save_pretrained`.
+    """
+    if not hasattr(model, "peft_config"):
+        model.save_pretrained(path, state_dict=state_dict, **kwargs)
+        save_processor(processor, path)
+        return
+    # Not "auto": PEFT would look for the base on the hub to compare vocabularies; the row is in the adapter anyway.
+    model.save_pretrained(path, state_dict=state_dict, save_embedding_layers=False)
+    plain = model.get_base_model()
+    quantized = getattr(plain, "quantization_method", None) is not None
+    about = {
+        "roc": model.config.roc,
+        "tuning": "qlora" if quantized else "lora",
+        "base": {
+            "name_or_path": model.peft_config["default"].base_model_name_or_path,
+            "model_type": model.config.model_type,
+            "dtype": str(plain.dtype).removeprefix("torch."),
+            "fingerprint": _fingerprint(model),
+        },
+    }
+    (Path(path) / ADAPTER_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    save_processor(processor, path)
+
+
+def _load_adapter(
+    path: str | os.PathLike,
+    where: dict[str, Any],
+    device: str | torch.device | None,
+    dtype: str | torch.dtype | None,
+    base: str | os.PathLike | None,
+    quantized: bool | None,
+    kwargs: dict[str, Any],
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    from peft import PeftModel, get_peft_model_state_dict
+
+    file = cached_file(path, ADAPTER_FILE, _raise_exceptions_for_missing_entries=False, **where)
+    if file is None:
+        raise ValueError(f"{path} is an adapter that roc did not write: it has no {ADAPTER_FILE}, so no score head.")
+    about = json.loads(Path(file).read_text(encoding="utf-8"))
+    name = about["base"]["name_or_path"] if base is None else os.fspath(base)
+    if not name:
+        raise ValueError(f"The base of adapter {path} had no name when it was trained; say where it is with base=...")
+    _check_exists(name, f"it is the base of adapter {path}; if it moved, say where it is now with base=...")
+    config = AutoConfig.from_pretrained(name)
+    if config.model_type != about["base"]["model_type"]:
+        raise ValueError(
+            f"Adapter {path} was trained on a {about['base']['model_type']} model ({about['base']['name_or_path']}), "
+            f"but {name} is a {config.model_type} model; give the base it was trained on."
+        )
+    dtype = about["base"]["dtype"] if dtype is None else dtype
+    if about["tuning"] == "qlora" if quantized is None else quantized:
+        compute = getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
+        kwargs["quantization_config"] = four_bit(config, torch.bfloat16 if compute == "auto" else compute)
+        if device is not None:  # quantised while it is loaded, so it has to be loaded where it stays
+            kwargs["device_map"] = {"": device}
+    roc = about["roc"]
+    if getattr(config, "roc", None) is None:
+        model = carry_head(model_class(config).from_pretrained(name, dtype=dtype, **kwargs), roc)
+    else:
+        differing = [key for key in _SAME_HEAD if config.roc[key] != roc[key]]
+        if differing:
+            raise ValueError(
+                f"Adapter {path} and the head of its base {name} differ: "
+                + "; ".join(f"{key}: adapter {roc[key]}, base {config.roc[key]}" for key in differing)
+                + ". Give the base the adapter was trained on."
+            )
+        model = roc_class(model_class(config)).from_pretrained(name, dtype=dtype, **kwargs)
+        model.config.roc = roc
+    found, expected = _fingerprint(model), about["base"]["fingerprint"]
+    if not torch.allclose(torch.tensor(found), torch.tensor(expected), rtol=2e-2, atol=1e-5):
+        raise ValueError(
+            f"{name} has other weights than the base that adapter {path} was trained on (the mean rows of their "
+            "embeddings differ); give the base it was trained on."
+        )
+    model = PeftModel.from_pretrained(model, path, **where)
+    stored = cached_file(path, "adapter_model.safetensors", **where)
+    with safe_open(stored, "pt") as tensors:
+        apart = set(tensors.keys()) ^ set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    if apart:
+        raise ValueError(
+            f"Adapter {path} does not fit {name}: {len(apart)} tensors are in only one of them, {sorted(apart)[:3]} "
+            "among them; it was written for another model or with another version of PEFT."
+        )
+    if device is not None and "quantization_config" not in kwargs:
+        model = model.to(device)
+    return model.eval(), load_processor(path, **where)
+
+
+def _check_exists(path: str | os.PathLike, advice: str) -> None:
+    """A name that can only be a folder has to be one; anything else is left to the hub's own errors."""
+    name = os.fspath(path)
+    local = os.path.isabs(name) or name.startswith(".") or name.count("/") > 1 or os.path.isdir(os.path.dirname(name))
+    if local and not os.path.isdir(name):
+        raise FileNotFoundError(f"There is no folder {name}: {advice}; a model of a hub is named organisation/model.")
+
+
+@torch.no_grad()
+def _fingerprint(model: PreTrainedModel) -> list[float]:
+    """The first 16 values of the mean input embedding below `[SCORE]`: tells one base from another in any dtype."""
+    embedding = model.get_input_embeddings()
+    weight = getattr(embedding, "original_module", embedding).weight
+    with gathered([weight]):
+        return weight[: model.config.roc["token_id"], :16].float().mean(dim=0).tolist()

@@ -1,0 +1,107 @@
+"""Which layers LoRA adapts, what is trained, and what is refused."""
+
+import pytest
+import torch
+from test_modeling import ATTRIBUTES, SPACE, build, mixed_batch
+from tiny_models import BUILDERS
+from torch import nn
+
+from roc.adapters import add_lora, four_bit, is_adapter, lora_targets, merged
+from roc.attachment import attach
+from roc.parts import parameter_parts
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+def test_all_linear_layers_of_the_language_model(family):
+    model, _, _ = build(family)
+    found = lora_targets(model)
+    kinds = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
+    kinds += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    layers = [f"model.language_model.layers.{layer}.{kind}" for layer in (0, 1) for kind in kinds]
+    assert sorted(found) == sorted(layers)
+
+
+@pytest.mark.parametrize("family", BUILDERS)
+def test_parts_and_names_narrow_the_choice(family):
+    model, _, _ = build(family)
+    parts = parameter_parts(model)
+    for part in ("vision", "projector"):
+        found = lora_targets(model, (part,))
+        assert found and {parts[f"{name}.weight"] for name in found} == {part}
+    assert len(lora_targets(model, targets=("q_proj", "mlp.up_proj"))) == 4
+    everything = lora_targets(model, ("language", "projector", "vision"))
+    linear = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    assert linear - set(everything) == {"lm_head"}
+
+
+def test_names_that_match_nothing_are_answered_with_those_there_are():
+    model, _, _ = build("llava")
+    with pytest.raises(ValueError, match="query_key_value match no linear layer of language.*down_proj.*q_proj"):
+        lora_targets(model, targets=("query_key_value", "q_proj"))
+    with pytest.raises(ValueError, match="LoRA goes into language, projector, vision; got head"):
+        lora_targets(model, ("head",))
+    with pytest.raises(ValueError, match="got no part"):
+        lora_targets(model, ())
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_lora_the_score_rows_and_the_head_are_trained_and_nothing_else_moves(tied):
+    model, processor = BUILDERS["llava"](tied=tied)
+    attach(model, processor, SPACE, attributes=ATTRIBUTES)
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    wrapped = add_lora(model, rank=4, dropout=0.0)
+    parts = parameter_parts(wrapped)
+    trained = [name for name, p in wrapped.named_parameters() if p.requires_grad]
+    assert {parts[name] for name in trained} == {"language", "embeddings", "head"}
+    assert sum(parts[name] == "embeddings" for name in trained) == (1 if tied else 2)
+    from roc.collator import RocCollator
+
+    optimizer = torch.optim.AdamW([p for p in wrapped.parameters() if p.requires_grad], lr=1e-2)
+    wrapped.train()(**mixed_batch(RocCollator(processor, wrapped.config.roc))).loss.backward()
+    assert all(p.grad is not None for p in wrapped.parameters() if p.requires_grad)
+    optimizer.step()
+    plain = merged(wrapped)
+    token = plain.config.roc["token_id"]
+    for name, p in plain.named_parameters():
+        adapted = any(name == f"{layer}.weight" for layer in lora_targets(plain))
+        if name == "score_head.weight":
+            assert not torch.equal(p, before[name])
+        elif name.endswith(("embed_tokens.weight", "lm_head.weight")):
+            rows = (p != before[name]).any(dim=1).nonzero().flatten().tolist()
+            assert rows == [token], name
+        elif not adapted:
+            assert torch.equal(p, before[name]), name
+
+
+def test_what_cannot_be_wrapped_is_refused():
+    model, processor = BUILDERS["llava"]()
+    with pytest.raises(ValueError, match="carries no score head"):
+        add_lora(model)
+    attach(model, processor, SPACE)
+    with pytest.raises(ValueError, match="match no linear layer"):
+        add_lora(model, targets=("nothing",))
+    wrapped = add_lora(model, rank=2)
+    with pytest.raises(ValueError, match="already has an adapter; merge it first"):
+        add_lora(wrapped)
+    with pytest.raises(ValueError, match="already has PEFT adapters"):
+        attach(wrapped, processor, SPACE)
+    plain, _, _ = build("llava")
+    with pytest.raises(ValueError, match="no adapter to merge"):
+        merged(plain)
+
+
+@pytest.mark.parametrize(
+    ("family", "kept"),
+    [("llava", ["model.vision_tower", "model.multi_modal_projector", "lm_head"]), ("qwen2_5_vl", None)],
+)
+def test_four_bit_leaves_all_but_the_language_model_alone(family, kept):
+    model, _ = BUILDERS[family]()
+    settings = four_bit(model.config)
+    assert settings.bnb_4bit_quant_type == "nf4" and settings.bnb_4bit_use_double_quant
+    assert settings.llm_int8_skip_modules == (kept or ["model.visual", "lm_head"])
+
+
+def test_a_folder_without_adapter_is_none(tmp_path):
+    assert not is_adapter(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert is_adapter(tmp_path)
