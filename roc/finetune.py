@@ -295,7 +295,9 @@ def _build_model(config: RunConfig, data: Data) -> tuple[Any, Any]:
     """The model to train, carrying the head; built from nothing, loaded with a head, or loaded and attached."""
     from transformers import AutoConfig, set_seed
 
-    from roc.attachment import attach, load, model_class
+    from roc.adapters import add_lora, is_adapter
+    from roc.attachment import attach, model_class
+    from roc.checkpoint import load
     from roc.parts import freeze
     from roc.processing import load_processor
 
@@ -317,12 +319,21 @@ def _build_model(config: RunConfig, data: Data) -> tuple[Any, Any]:
         if config.attn_implementation is not None:
             settings["attn_implementation"] = config.attn_implementation
         try:
+            if is_adapter(source):
+                raise RunError(
+                    f"model_name_or_path {source!r} is an adapter; `roc export {source} --merge OUT` makes a model of "
+                    "it and its base that can be trained on."
+                )
             base = AutoConfig.from_pretrained(source)
+            if config.tuning == "qlora":
+                settings |= _in_four_bits(config, base)
             if getattr(base, "roc", None) is not None:
                 model, processor = load(source, **settings)
             else:
                 model, processor = model_class(base).from_pretrained(source, **settings), load_processor(source)
-        except (OSError, ValueError) as error:
+        except RunError:
+            raise
+        except (OSError, ValueError, ImportError) as error:
             raise RunError(f"model_name_or_path {source!r} cannot be loaded: {error}") from error
         if getattr(base, "roc", None) is not None:
             _check_same_head(config, model.config.roc, source)
@@ -340,8 +351,34 @@ def _build_model(config: RunConfig, data: Data) -> tuple[Any, Any]:
     model.config.roc["distribution_supervised"] = (config.ce_weight > 0 or config.emd_weight > 0) and any(
         record.histograms for record in data.train
     )
-    freeze(model, list(config.freeze))
+    if config.tuning == "full":
+        freeze(model, list(config.freeze))
+        return model, processor
+    try:
+        model = add_lora(
+            model,
+            rank=config.lora_rank,
+            alpha=config.lora_alpha,
+            dropout=config.lora_dropout,
+            targets=config.lora_targets,
+            parts=config.lora_parts,
+        )
+    except (ValueError, ImportError) as error:
+        raise RunError(f"tuning {config.tuning}: {error}") from error
     return model, processor
+
+
+def _in_four_bits(config: RunConfig, base: Any) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that load the base in 4 bits, on the device it will be trained on."""
+    import torch
+    from accelerate import PartialState
+
+    from roc.adapters import four_bit
+
+    device = PartialState().device
+    # Moving it later would quantise nothing: the weights are rounded while they arrive on their device.
+    placed = {} if device.type == "cpu" else {"device_map": {"": device}}
+    return {"quantization_config": four_bit(base, getattr(torch, config.dtype)), **placed}
 
 
 def _wording(config: RunConfig, data: Data) -> dict[str, str | None]:
@@ -509,7 +546,7 @@ def _publish(model: Any, processor: Any, out: Path) -> None:
     """The finished checkpoint into `out`, file by file, so that no half-written file ever has its final name."""
     from safetensors import SafetensorError
 
-    from roc.attachment import save
+    from roc.checkpoint import save
 
     partial = out / ".checkpoint.partial"
     try:

@@ -22,9 +22,9 @@ from transformers import EvalPrediction, ProgressCallback, Trainer, TrainerCallb
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from roc.checkpoint import save
 from roc.metrics import mae, plcc, srcc
 from roc.parts import parameter_parts
-from roc.processing import save_processor
 from roc.weight_average import WeightAverage
 
 LOSSES = ("text_loss", "l1_loss", "ce_loss", "emd_loss")
@@ -194,8 +194,7 @@ class RocTrainer(Trainer):
             own = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
             save_file(own, os.path.join(folder, _OWN_WEIGHTS_FILE))
         with self._averaged():
-            model.save_pretrained(folder, state_dict=state_dict, save_original_format=False)
-        save_processor(self.processing_class, folder)
+            save(model, self.processing_class, folder, state_dict=state_dict, save_original_format=False)
         torch.save(self.args, os.path.join(folder, TRAINING_ARGS_NAME))
 
     def train(self, *args: Any, **kwargs: Any) -> Any:

@@ -341,13 +341,13 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
 def test_a_full_disk_at_the_end_is_said_and_the_states_are_kept(tmp_path, capsys, monkeypatch):
     from safetensors import SafetensorError
 
-    import roc.attachment
+    import roc.checkpoint
 
     def full(*_):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with monkeypatch.context() as patch:
-        patch.setattr(roc.attachment, "save", full)
+        patch.setattr(roc.checkpoint, "save", full)
         assert demo(tmp_path / "out") == 2
     assert "No space left on device" in capsys.readouterr().err
     assert demo(tmp_path / "out") == 0
