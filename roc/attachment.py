@@ -16,6 +16,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel, Processor
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 from roc import __version__
+from roc.families import family
 from roc.head import ScoreHead
 from roc.modeling import RocMixin, hidden_size, roc_class
 from roc.prompts import SCORE_TOKEN
@@ -51,7 +52,8 @@ def attach(
 
     Args:
         model: a decoder-only image-text-to-text model of `transformers`.
-        processor: its processor; the tokenizer inside gains `[SCORE]`.
+        processor: its processor; the tokenizer inside gains `[SCORE]`, and where there is no chat template it takes
+            the one of `roc.families`.
         space: range and number of levels of the scores.
         attributes: names of the scores an answer holds, in order; the first or only one is called `overall`.
         question: what is asked; None = the house wording for these attributes.
@@ -66,7 +68,7 @@ def attach(
         ValueError: where the model cannot carry the head (already attached, encoder-decoder, no output embeddings) or
             a setting is not known.
     """
-    _check_can_carry(model)
+    check_can_carry(model)
     unknown = sorted(set(settings) - set(_SETTINGS))
     if unknown:
         raise ValueError(f"Unknown settings for attach: {', '.join(unknown)}. Known: {', '.join(_SETTINGS)}.")
@@ -79,6 +81,9 @@ def attach(
             f"({', '.join(attributes)}); write one {SCORE_TOKEN} for each, in that order. Answer: {answer!r}."
         )
 
+    facts = family(model.config.model_type)
+    if getattr(processor, "chat_template", None) is None:
+        processor.chat_template = facts.chat_template
     token_id = _add_token(processor.tokenizer)
     roc = {
         "version": __version__,
@@ -89,6 +94,7 @@ def attach(
         "attributes": attributes,
         "question": house_question(attributes) if question is None else question,
         "answer": house_answer(attributes) if answer is None else answer,
+        "prefix_lm": facts.prefix_lm,
         **_SETTINGS,
         **settings,
         "distribution_supervised": False,
@@ -110,7 +116,7 @@ def carry_head(model: PreTrainedModel, roc: dict[str, Any]) -> PreTrainedModel:
     Raises:
         ValueError: where the model cannot carry the head.
     """
-    _check_can_carry(model)
+    check_can_carry(model)
     _fill_row(model, roc["token_id"])
     # On the class's own module list, not through __init__: the model is alive and keeps its weights.
     head = ScoreHead(hidden_size(model), roc["num_levels"])
@@ -141,7 +147,12 @@ def mean_row(rows: torch.Tensor) -> torch.Tensor:
     return rows.to(torch.promote_types(rows.dtype, torch.float32)).mean(dim=0).to(rows.dtype)
 
 
-def _check_can_carry(model: PreTrainedModel) -> None:
+def check_can_carry(model: PreTrainedModel) -> None:
+    """Makes sure that a head can be attached to `model`.
+
+    Raises:
+        ValueError: where it carries one or has adapters already, is an encoder-decoder, or has no output embeddings.
+    """
     name = type(model).__name__
     if hasattr(model, "peft_config"):
         raise ValueError(f"This {name} already has PEFT adapters; attach the head first, then roc.adapters.add_lora.")
@@ -195,7 +206,7 @@ def gathered(weights: list[torch.nn.Parameter]) -> Iterator[None]:
     if not is_deepspeed_zero3_enabled():
         yield
         return
-    from deepspeed.zero import GatheredParameters
+    import deepspeed
 
-    with GatheredParameters(weights, modifier_rank=0):
+    with deepspeed.zero.GatheredParameters(weights, modifier_rank=0):
         yield

@@ -7,6 +7,7 @@ place it never learnt. For the same reason scoring cuts the answer's token ids a
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Sequence
@@ -26,6 +27,16 @@ logger = logging.getLogger(__name__)
 
 # A piece of a row after its prompt: token ids, and whether they are learnt.
 _Piece = tuple[list[int], bool]
+
+# Text no template holds, and none changes.
+_PROBE = "Some answer."
+
+# Where a template tells the date, it is always the same one: an image must not score differently tomorrow. Jinja takes
+# the macro for the function of that name.
+_FIRST_OF_JANUARY = (
+    "{%- macro strftime_now(format) -%}{{ format | replace('%Y', '2025') | replace('%m', '01') | replace('%d', '01')"
+    " | replace('%B', 'January') | replace('%b', 'Jan') }}{%- endmacro -%}"
+)
 
 
 class RowTooLong(ValueError):
@@ -107,7 +118,7 @@ class RocCollator:
         Returns:
             The model's inputs and `score_mask` (B, T), True where the next token is `[SCORE]`.
         """
-        ids = self._tokenize_answer(self.answer)
+        ids = self.answer_ids
         ends = [i for i, token in enumerate(ids) if token == self.roc["token_id"]]
         prefix = ids[: ends[(num_scores or len(ends)) - 1]]
         prompt, count = self.prompt(self.question), len(images)
@@ -133,7 +144,11 @@ class RocCollator:
         return self._render([_message(("user", IMAGE_PLACEHOLDER + text))], True)
 
     def _layout(self, record: Record) -> tuple[str, list[_Piece]]:
-        """The prompt text of a record (up to its first answer) and the token pieces that follow it."""
+        """The prompt text of a record (up to its first answer) and the token pieces that follow it.
+
+        Raises:
+            ValueError: for a conversation of several questions that the template or the model cannot take as one row.
+        """
         if record.conversations is None:
             text = self.answer
             if self.with_comments and record.comment:
@@ -141,44 +156,88 @@ class RocCollator:
             turns = [("user", IMAGE_PLACEHOLDER * len(record.images) + self.question), ("assistant", text)]
         else:
             turns = list(record.conversations)
+        if self.roc.get("prefix_lm") and len(turns) > 2:
+            raise ValueError(
+                f"Record {record.id} is a conversation of {len(turns) // 2} questions, but this model is a prefix-LM: "
+                "it reads all that stands before an answer in both directions, so one row holds one question and one "
+                "answer. Write a record for each question."
+            )
         messages = [_message(turn) for turn in turns]
-        prompt = self._render(messages[:1], True)
-        done, pieces = prompt, []
+        gap, ending = self._frame
+        prompt = done = self._render(messages[:1], True)
+        pieces: list[_Piece] = []
         for i in range(1, len(turns), 2):
             text = turns[i][1].strip()
-            closed = self._render(messages[: i + 1], False)
-            closing = closed.removeprefix(done + text)
-            if len(closing) == len(closed):
-                raise ValueError(
-                    f"The chat template changes the text of an earlier turn (record {record.id}, turn {i + 1}), so the "
-                    "answer cannot be found again in it; roc needs a template that only appends."
-                )
             pieces.append((self._tokenize_answer(text), True))
-            # What closes the turn is learnt (the model must stop), white space after it is not.
-            ending = closing.rstrip()
-            pieces.append((self._tokenize(ending or self.tokenizer.eos_token or ""), True))
-            done = done + text + ending
+            pieces.append((self._ending_ids, True))
+            done += gap + text + ending
             if i + 1 < len(turns):
                 until_next = self._render(messages[: i + 2], True)
-                pieces.append((self._tokenize(until_next.removeprefix(done)), False))
+                pieces.append((self._tokenize(_added(until_next, done, f"Record {record.id}: ")), False))
                 done = until_next
         return prompt, pieces
+
+    @functools.cached_property
+    def _frame(self) -> tuple[str, str]:
+        """How the template frames an answer: white space before it that the prompt does not end with, and its close."""
+        question = [_message(("user", IMAGE_PLACEHOLDER + "?"))]
+        asked = self._render(question, False)
+        mark = _added(self._render(question, True), asked)
+        closed = _added(self._render([*question, _message(("assistant", _PROBE))], False), asked)
+        before, found, ending = closed.partition(_PROBE)
+        # The mark that asks for an answer may hold more than that of an answer given (an empty thought, for one).
+        gap = before.removeprefix(mark) if not mark.startswith(before) else ""
+        if not found or gap.strip():
+            raise ValueError(
+                f"The chat template opens an answer with {before!r}, but asks for one with {mark!r}; roc needs a "
+                "template whose generation prompt is how an answer begins."
+            )
+        return gap, ending.rstrip()
+
+    @functools.cached_property
+    def _ending_ids(self) -> list[int]:
+        """What closes an answer, to be learnt: the model must stop. White space after it is not."""
+        ids = self._tokenize(self._frame[1])
+        if self.tokenizer.eos_token_id is None or set(ids) & set(self.tokenizer.added_tokens_decoder):
+            return ids
+        return [*ids, self.tokenizer.eos_token_id]
+
+    @property
+    def answer_ids(self) -> list[int]:
+        """Token ids of the whole expected answer, as they follow the prompt."""
+        return self._tokenize_answer(self.answer)
 
     def _columns(self, record: Record) -> list[str]:
         """Attribute of each `[SCORE]` of the record's answer, in order."""
         return self.attributes if record.conversations is None else list(record.scores)
 
     def _render(self, messages: list[dict], add_generation_prompt: bool) -> str:
-        return self.processor.apply_chat_template(messages, add_generation_prompt=add_generation_prompt, tokenize=False)
+        template = self.processor.chat_template
+        if isinstance(template, dict):
+            template = template["default"]
+        if "strftime_now" in template:
+            template = _FIRST_OF_JANUARY + template
+        # An answer begins at once: a thinking model is asked not to.
+        settings = {"enable_thinking": False} if "enable_thinking" in template else {}
+        return self.processor.apply_chat_template(
+            messages, template, add_generation_prompt=add_generation_prompt, tokenize=False, **settings
+        )
 
     def _tokenize(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+        """Token ids of `text` as it continues a row.
+
+        Some tokenizers put a space before whatever they are given. Behind a line feed they put none before the text.
+        """
+        if not text:
+            return []
+        feed, whole, alone = self.tokenizer(["\n", "\n" + text, text], add_special_tokens=False)["input_ids"]
+        return whole[len(feed) :] if whole[: len(feed)] == feed else alone
 
     def _tokenize_answer(self, text: str) -> list[int]:
         if text not in self._answer_ids:
             if len(self._answer_ids) > 4096:
                 self._answer_ids.clear()
-            self._answer_ids[text] = self._tokenize(text)
+            self._answer_ids[text] = self._tokenize(self._frame[0] + text)
         return self._answer_ids[text]
 
     def _prepare(self, image: Image.Image) -> Image.Image:
@@ -204,17 +263,19 @@ class RocCollator:
             return_tensors="pt",
             add_special_tokens=not (bos and prompts[0].startswith(bos)),
         )
+        encoded.pop("labels", None)  # some processors make their own
         # Whatever else has one entry per token (token_type_ids, mm_token_type_ids, ...) is cut and padded alike.
         shape = encoded["input_ids"].shape
         per_token = [key for key, value in encoded.items() if torch.is_tensor(value) and value.shape == shape]
         valid = encoded["attention_mask"].bool()
+        ones = {"attention_mask"} | ({"token_type_ids"} if self.roc.get("prefix_lm") else set())
         rows: dict[str, list[torch.Tensor]] = {key: [] for key in [*per_token, "labels"]}
         for row, tail in enumerate(tails):
             tail = self._cut(tail, int(valid[row].sum()), names[row] if names else f"row {row}")
             ids = torch.tensor([token for piece, _ in tail for token in piece], dtype=torch.long)
             learnt = torch.tensor([flag for piece, flag in tail for _ in piece], dtype=torch.bool)
             for key in per_token:
-                added = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}.get(key, torch.zeros_like(ids))
+                added = ids if key == "input_ids" else torch.full_like(ids, int(key in ones))
                 rows[key].append(torch.cat([encoded[key][row][valid[row]], added]))
             prompt_labels = torch.full((int(valid[row].sum()),), IGNORE_INDEX)
             rows["labels"].append(torch.cat([prompt_labels, torch.where(learnt, ids, IGNORE_INDEX)]))
@@ -245,6 +306,22 @@ class RocCollator:
             )
         logger.warning("%s: the end of its answer is cut to fit model_max_length %d.", name, self.max_length)
         return [([token], flag) for token, flag in flat[: int(room)]]
+
+
+def _added(whole: str, beginning: str, where: str = "") -> str:
+    """What a longer conversation adds to the text of its beginning; `where` is put before the complaint.
+
+    Raises:
+        ValueError: where the beginning reads differently in it.
+    """
+    if not whole.startswith(beginning):
+        at = next((i for i, (a, b) in enumerate(zip(whole, beginning, strict=False)) if a != b), len(whole))
+        raise ValueError(
+            f"{where}The chat template changes the text of an earlier turn, at {beginning[at : at + 40]!r}, which "
+            f"becomes {whole[at : at + 40]!r}: what is learnt in one row would not be what is read later. roc needs a "
+            "template that only appends; or write a record for each question."
+        )
+    return whole[len(beginning) :]
 
 
 def _message(turn: Turn) -> dict:

@@ -9,18 +9,54 @@ loads on a machine with torchvision too.
 from __future__ import annotations
 
 import functools
+import importlib
+import importlib.util
 import inspect
-import json
 import os
+import sys
 import types
-from pathlib import Path
 
-from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerBase, ProcessorMixin
-from transformers.models.auto.processing_auto import processor_class_from_name
-from transformers.processing_utils import PROCESSOR_NAME
+from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.image_processing_base import ImageProcessingMixin
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.models.auto.video_processing_auto import get_video_processor_config
 from transformers.utils import is_torchvision_available
 
 _VIDEO = "video_processor"
+
+
+def processor_class(name: str) -> type[ProcessorMixin] | None:
+    """The processor class of `transformers` of that name, as it serves for images here; None where there is none.
+
+    Without torchvision it is the class less its video part. Where even the class is missing without torchvision, a
+    placeholder that says so when it is used.
+    """
+    cls = processor_class_from_name(name)
+    if cls is None or is_torchvision_available():
+        return cls
+    if getattr(cls, "is_dummy", False):
+        return _with_pillow_helpers(cls)
+    return image_only(cls)
+
+
+def _with_pillow_helpers(placeholder: type) -> type[ProcessorMixin]:
+    """The class behind a placeholder, where torchvision only stands in the way of importing its file.
+
+    Pixtral's processor takes one helper, arithmetic on sizes, from the file of its torchvision image processor. The
+    file of its Pillow image processor has the same helper, so that one stands in while the class is imported.
+    """
+    family = placeholder.__module__.rpartition("processing_")[2]
+    package = f"transformers.models.{family}"
+    pillow_file, torchvision_file = (f"{package}.image_processing_{name}" for name in (f"pil_{family}", family))
+    if importlib.util.find_spec(pillow_file) is None:
+        return placeholder
+    sys.modules[torchvision_file] = importlib.import_module(pillow_file)
+    try:
+        module = importlib.import_module(f"{package}.processing_{family}")
+    finally:
+        del sys.modules[torchvision_file]
+    return image_only(getattr(module, placeholder.__name__))
 
 
 @functools.cache
@@ -46,29 +82,51 @@ def image_only(cls: type[ProcessorMixin]) -> type[ProcessorMixin]:
         f"def __init__(self, {head}, **kwargs):\n    _base.__init__(self, {passed}, **{{_video: None}}, **kwargs)\n",
         scope,
     )
-    # Some processors read settings of the video processor even for images; none of these values is used for an image.
-    placeholder = types.SimpleNamespace(num_frames=1, fps=1, merge_size=1, model_input_names=[])
-    return type(
-        cls.__name__, (cls,), {"__init__": scope["__init__"], "__module__": cls.__module__, _VIDEO: placeholder}
-    )
+
+    def to_dict(self) -> dict:
+        settings = cls.to_dict(self)
+        return {**settings, _VIDEO: self.roc_video_settings} if self.roc_video_settings else settings
+
+    members = {
+        "__init__": scope["__init__"],
+        "__module__": cls.__module__,
+        "to_dict": to_dict,
+        "roc_video_settings": {},
+        # Some processors read settings of the video processor even for images; no image uses any of these values.
+        _VIDEO: types.SimpleNamespace(num_frames=1, fps=1, merge_size=1, model_input_names=[]),
+    }
+    return type(cls.__name__, (cls,), members)
 
 
 def load_processor(path: str | os.PathLike, **kwargs) -> ProcessorMixin:
     """The processor of a checkpoint, for images and text.
+
+    With torchvision as `AutoProcessor` loads it, video part included; without it, or where the checkpoint has no video
+    settings, as a processor of images alone.
 
     Args:
         path: folder or hub id.
         **kwargs: passed to `from_pretrained` (`revision`, `token`, ...).
 
     Raises:
-        ValueError: where the checkpoint has a tokenizer only, or no processor at all.
+        ValueError: where the checkpoint has a tokenizer only, or no processor at all, or its processor needs a package
+            that is not installed.
     """
-    if not is_torchvision_available() and (found := _video_processor_class(path, **kwargs)) is not None:
-        cls, processor_dict = found
-        processor = image_only(cls).from_pretrained(path, **kwargs)
-        processor.roc_video_settings = processor_dict.get(_VIDEO)
-        return processor
-    processor = AutoProcessor.from_pretrained(path, **kwargs)
+    name = _class_name(path, **kwargs)
+    try:
+        cls = processor_class(name) if name else None
+        video_settings = get_video_processor_config(path, **kwargs)
+        if cls is not None and not (is_torchvision_available() and video_settings):
+            processor = image_only(cls).from_pretrained(path, **kwargs)
+            if hasattr(cls, "roc_video_settings"):
+                processor.roc_video_settings = video_settings
+        else:
+            processor = AutoProcessor.from_pretrained(path, **kwargs)
+    except ImportError as error:
+        hint = "torchvision must come from the index that torch came from. " if "orchvision" in str(error) else ""
+        raise ValueError(
+            f"The processor of {path} ({name}) needs a package that is not installed here. {hint}{str(error).strip()}"
+        ) from error
     if isinstance(processor, PreTrainedTokenizerBase) or getattr(processor, "tokenizer", None) is None:
         raise ValueError(
             f"{path} holds a {type(processor).__name__}, not a processor for images and text; roc needs a multimodal "
@@ -80,25 +138,16 @@ def load_processor(path: str | os.PathLike, **kwargs) -> ProcessorMixin:
 def save_processor(processor: ProcessorMixin, path: str | os.PathLike) -> None:
     """Writes the processor so that it loads with and without torchvision."""
     processor.save_pretrained(path)
-    video_settings = getattr(processor, "roc_video_settings", None)
-    if video_settings is not None:
-        file = Path(path) / PROCESSOR_NAME
-        settings = json.loads(file.read_text(encoding="utf-8"))
-        settings.pop("roc_video_settings", None)
-        settings[_VIDEO] = video_settings
-        file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _video_processor_class(path: str | os.PathLike, **kwargs) -> tuple[type[ProcessorMixin], dict] | None:
-    """The processor class that `path` names and its settings, if that class wants a video processor."""
-    try:
-        processor_dict, _ = ProcessorMixin.get_processor_dict(path, **kwargs)
-    except OSError:
-        processor_dict = {}
-    name = processor_dict.get("processor_class")
-    if name is None:
-        name = AutoTokenizer.from_pretrained(path, **kwargs).init_kwargs.get("processor_class")
-    cls = processor_class_from_name(name) if name else None
-    if cls is None or _VIDEO not in inspect.signature(cls.__init__).parameters:
-        return None
-    return cls, processor_dict
+def _class_name(path: str | os.PathLike, **kwargs) -> str | None:
+    """The name of the processor class, looked for where and in the order in which `AutoProcessor` does."""
+    for read in (ProcessorMixin.get_processor_dict, ImageProcessingMixin.get_image_processor_dict):
+        try:
+            settings, _ = read(path, **kwargs)
+        except OSError:
+            continue
+        if settings.get("processor_class"):
+            return settings["processor_class"]
+    name = get_tokenizer_config(path, **kwargs).get("processor_class")
+    return name or PROCESSOR_MAPPING_NAMES.get(AutoConfig.from_pretrained(path, **kwargs).model_type)

@@ -2,11 +2,17 @@
 
 import pytest
 import torch
-from test_modeling import ATTRIBUTES, SPACE, build, picture, record, sample, talk
-from tiny_models import BUILDERS
+from test_modeling import ATTRIBUTES, SPACE, picture, record, sample, talk
+from tiny_models import BUILDERS, FAMILY_BUILDERS, chat_template
 
 from roc.attachment import attach
-from roc.collator import RocCollator
+from roc.collator import RocCollator, _message
+
+
+def build(name):
+    model, processor = FAMILY_BUILDERS[name]()
+    attach(model, processor, SPACE, attributes=ATTRIBUTES)
+    return model, processor, RocCollator(processor, model.config.roc)
 
 
 @pytest.fixture(params=BUILDERS)
@@ -72,6 +78,58 @@ def test_a_conversation_of_several_turns(collator):
     assert (batch["labels"] == collator.roc["token_id"]).sum() == 2
     whole = collator.tokenizer.decode(batch["input_ids"][0])
     assert whole.endswith("It is [SCORE].</s>\n<|user|>And the light?\n<|assistant|>The light is [SCORE].</s>")
+
+
+def whole(collator, turns):
+    """Token ids of a conversation as the tokenizer gives them for its whole text."""
+    text = collator._render([_message(turn) for turn in turns], False)
+    bos = collator.tokenizer.bos_token
+    return collator.tokenizer(text, add_special_tokens=not (bos and text.startswith(bos)))["input_ids"]
+
+
+@pytest.mark.parametrize("name", ["llava_next", "gemma3"])
+def test_pieces_are_the_tokens_of_the_whole_text(name):
+    """Also where a space stands between mark and answer, and where the tokenizer puts a space before what it gets."""
+    collator = build(name)[2]
+    turns = talk("Rate it.", "It is [SCORE].") + (("user", "And the light?"), ("assistant", "The light is [SCORE]."))
+    prompt, pieces = collator._layout(record(conversations=turns))
+    bos = collator.tokenizer.bos_token
+    ids = collator.tokenizer(prompt, add_special_tokens=not (bos and prompt.startswith(bos)))["input_ids"]
+    ids += [token for piece, _ in pieces for token in piece]
+    assert ids == whole(collator, turns)[: len(ids)]
+
+
+def with_template(template):
+    _, processor, collator = build("llava")
+    processor.chat_template = template
+    return RocCollator(processor, collator.roc)
+
+
+def test_an_answer_ends_with_a_token_that_ends_it():
+    closed_by_words = with_template(chat_template("<image>", end="//"))
+    assert learnt(closed_by_words, closed_by_words([sample(0)])).endswith("is [SCORE].//</s>")
+    closed_by_nothing = with_template(chat_template("<image>", gap=" ", end=" "))
+    assert learnt(closed_by_nothing, closed_by_nothing([sample(0)])).endswith("is [SCORE].</s>")
+
+
+def test_a_thinking_model_answers_at_once():
+    collator = build("qwen3_5")[2]
+    assert collator.prompt("Well?").endswith("<|assistant|><think>\n\n</think>\n\n")
+    assert learnt(collator, collator([sample(0)])).startswith("The aesthetic rate")
+    turns = talk("Rate it.", "It is [SCORE].") + (("user", "And the light?"), ("assistant", "The light is [SCORE]."))
+    with pytest.raises(ValueError, match=r"changes the text of an earlier turn, at '<think>.*record for each question"):
+        collator([sample(0, conversations=turns)])
+
+
+def test_a_template_that_opens_answers_in_two_ways_is_refused():
+    template = chat_template("<image>", gap="Sure: ")
+    with pytest.raises(ValueError, match="opens an answer with .*Sure: .*but asks for one with"):
+        with_template(template)([sample(0)])
+
+
+def test_a_prompt_does_not_change_from_day_to_day():
+    dated = "Today is {{ strftime_now('%d %B %Y, %Y-%m-%d') }}." + chat_template("<image>")
+    assert with_template(dated).prompt("Well?").startswith("Today is 01 January 2025, 2025-01-01.<|user|>")
 
 
 def test_prompts_are_padded_on_the_left(collator):
