@@ -1,7 +1,8 @@
 """Package metadata: the distribution `roc-mllm`, imported as `roc`, with the command `roc`.
 
 Only what the core runs on is required; everything else is an extra. Exact versions of a known-good environment are in
-constraints.txt.
+constraints.txt. Lower bounds are the oldest versions that the tests pass with, all at once: constraints-oldest.txt.
+scripts/test_versions.sh repeats that, and with the newest.
 """
 
 import re
@@ -14,18 +15,22 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "roc" / "__init__.py").re
 README = HERE / "README.md"
 
 EXTRAS = {
-    # accelerate: transformers' Trainer does not start without it.
-    "train": ["accelerate>=1.1", "tensorboard", "matplotlib"],
-    "lora": ["peft>=0.18"],
-    "qlora": ["peft>=0.18", "bitsandbytes>=0.48; sys_platform != 'darwin' or platform_machine == 'arm64'"],
+    # accelerate: transformers' Trainer does not start without it. Before 1.7 a run resumed inside an epoch goes on with
+    # other rows than it would have had.
+    "train": ["accelerate>=1.7", "tensorboard", "matplotlib"],
+    # peft: 0.17 does not import beside transformers 5, and nor does the Trainer beside it; 0.18 leaves its peft_config
+    # on a merged model; 0.19.0 asks for torch 2.7.
+    "lora": ["peft>=0.19.1,<1"],
+    # bitsandbytes: transformers refuses older ones.
+    "qlora": ["peft>=0.19.1,<1", "bitsandbytes>=0.46.1; sys_platform != 'darwin' or platform_machine == 'arm64'"],
     # ZeRO-2 and ZeRO-3; FSDP2 and DDP need nothing. Install with --no-build-isolation: its build imports torch.
     "deepspeed": ["deepspeed>=0.18"],
     # No version: torchvision must match the installed torch and come from the same index.
     "vision": ["torchvision"],
     "heif": ["pillow-heif"],
     "parquet": ["pyarrow"],
-    # pyarrow: so that the tests read Parquet too.
-    "test": ["pytest", "ruff", "pyarrow"],
+    # pyarrow: so that the tests read Parquet too. num2words: SmolVLM's processor asks for it.
+    "test": ["pytest", "ruff", "pyarrow", "num2words"],
 }
 EXTRAS["dev"] = EXTRAS["train"] + EXTRAS["qlora"] + EXTRAS["test"]
 
@@ -40,15 +45,19 @@ setup(
     packages=find_packages(include=["roc", "roc.*"]),
     python_requires=">=3.11,<3.14",
     install_requires=[
-        "numpy",
+        # Model cards and uploads; transformers brings it anyway.
+        "huggingface-hub>=1",
+        "numpy>=1.26.4",
         # 11.3 is the first that reads AVIF by itself.
         "pillow>=11.3",
         "pyyaml",
         "safetensors",
-        "scipy",
+        "scipy>=1.11.4",
+        # Tested from 2.6 to 2.15. No upper bound: what is used of torch has long been stable, and a bound would forbid
+        # the release that a new GPU needs.
         "torch>=2.6",
-        # 5.16: oldest release the tests of head and trainer were run on. Below 6: the head is a subclass of the model's
-        # own class and reads the input of its language-model head, which a major release may rearrange.
+        # Tested from 5.16 to 5.23. Below 6: the head is a subclass of the model's own class and reads the input of its
+        # language-model head, which a major release may rearrange.
         "transformers>=5.16,<6",
     ],
     extras_require=EXTRAS,

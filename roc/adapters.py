@@ -94,6 +94,7 @@ def add_lora(
         )
     if not isinstance(model, RocMixin):
         raise ValueError(f"This {type(model).__name__} carries no score head; call roc.attach on it first.")
+    keep_four_bit_exact(model)
     token_id = model.config.roc["token_id"]
     embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
     tied = embeddings[0].weight is embeddings[1].weight
@@ -130,6 +131,17 @@ def four_bit(config: PretrainedConfig, dtype: torch.dtype = torch.bfloat16) -> B
         bnb_4bit_compute_dtype=dtype,
         llm_int8_skip_modules=_subtrees_without(model, set(lora_targets(model))),
     )
+
+
+def keep_four_bit_exact(model: nn.Module) -> None:
+    """Has 4-bit layers on a CPU compute as in training whatever is asked of them; changes nothing on a GPU.
+
+    In evaluation mode bitsandbytes packs such a layer anew for its fast kernel, for good: scales rounded to bfloat16,
+    and no gradient through it when training goes on after a validation.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def merged(model) -> PreTrainedModel:

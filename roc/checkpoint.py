@@ -17,8 +17,9 @@ from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
 from transformers.utils import cached_file
 
-from roc.adapters import four_bit, is_adapter
+from roc.adapters import four_bit, is_adapter, keep_four_bit_exact
 from roc.attachment import carry_head, gathered, model_class
+from roc.model_card import card_kept, write_card
 from roc.modeling import roc_class
 from roc.processing import load_processor, save_processor
 
@@ -95,9 +96,11 @@ def save(
     if not hasattr(model, "peft_config"):
         model.save_pretrained(path, state_dict=state_dict, **kwargs)
         save_processor(processor, path)
+        write_card(path, model.config.roc, adapter=False)
         return
-    # Not "auto": PEFT would look for the base on the hub to compare vocabularies; the row is in the adapter anyway.
-    model.save_pretrained(path, state_dict=state_dict, save_embedding_layers=False)
+    with card_kept(path):
+        # Not "auto": PEFT would look for the base on the hub to compare vocabularies; the row is in the adapter anyway.
+        model.save_pretrained(path, state_dict=state_dict, save_embedding_layers=False)
     plain = model.get_base_model()
     quantized = getattr(plain, "quantization_method", None) is not None
     about = {
@@ -112,6 +115,7 @@ def save(
     }
     (Path(path) / ADAPTER_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     save_processor(processor, path)
+    write_card(path, model.config.roc, adapter=True)
 
 
 def _load_adapter(
@@ -164,6 +168,7 @@ def _load_adapter(
             f"{name} has other weights than the base that adapter {path} was trained on (the mean rows of their "
             "embeddings differ); give the base it was trained on."
         )
+    keep_four_bit_exact(model)
     model = PeftModel.from_pretrained(model, path, **where)
     stored = cached_file(path, "adapter_model.safetensors", **where)
     with safe_open(stored, "pt") as tensors:

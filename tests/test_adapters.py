@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from test_modeling import ATTRIBUTES, SPACE, build, mixed_batch
+from test_modeling import ATTRIBUTES, SPACE, build, mixed_batch, picture
 from tiny_models import BUILDERS
 from torch import nn
 
 from roc.adapters import add_lora, four_bit, is_adapter, lora_targets, merged
 from roc.attachment import attach
+from roc.collator import RocCollator
 from roc.parts import parameter_parts
 
 
@@ -105,3 +106,25 @@ def test_a_folder_without_adapter_is_none(tmp_path):
     assert not is_adapter(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
     assert is_adapter(tmp_path)
+
+
+def test_an_evaluation_leaves_the_gradients_of_four_bit_layers_as_they_are(tmp_path):
+    """On processors with a fast 4-bit kernel, bitsandbytes would repack the weights for it, without a way back."""
+    pytest.importorskip("bitsandbytes")
+    model, processor = BUILDERS["llava"](hidden_size=64)
+    model.save_pretrained(tmp_path)
+    settings = four_bit(model.config, torch.float32)
+    model = type(model).from_pretrained(tmp_path, quantization_config=settings, dtype=torch.float32)
+    attach(model, processor, SPACE)
+    tuned = add_lora(model, rank=4, dropout=0.0)
+    batch = RocCollator(processor, model.config.roc).prompt_batch([picture(0)])
+
+    def gradient():
+        tuned.zero_grad()
+        tuned.train()(**batch).logits.square().mean().backward()
+        return next(p.grad.clone() for name, p in tuned.named_parameters() if "layers.0" in name and "lora_B" in name)
+
+    before = gradient()
+    with torch.no_grad():
+        tuned.eval()(**batch)
+    assert torch.equal(gradient(), before)

@@ -109,6 +109,7 @@ def save_base(family, folder, **changes):
 
 def trained_adapter(base, *, quantized=False, steps=4, **lora):
     """`(model, processor)`: a few steps of LoRA on a saved base, all that can be trained moved."""
+    torch.manual_seed(0)  # of LoRA's first matrices
     model = AutoModelForImageTextToText.from_pretrained(base)
     if quantized:
         settings = four_bit(model.config, torch.float32)
