@@ -16,14 +16,17 @@ ever used to choose anything.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +88,11 @@ def finetune(config: RunConfig) -> Path:
     """
     import torch
     import transformers
-    from accelerate import PartialState
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()  # of loading and saving; training has its own
     out = Path(config.output_dir)
-    process = PartialState(cpu=_trains_on_cpu())
+    process = _join_processes()
     if config.threads:
         torch.set_num_threads(config.threads)
     try:
@@ -103,31 +105,65 @@ def finetune(config: RunConfig) -> Path:
             if process.is_main_process and not config.overwrite:
                 _claim(out, config)
             data = _read_data(config, check_images=process.is_main_process)
+        arguments = _training_arguments(config, data)  # first: with ZeRO-3 a model is spread while it is read
         model, processor = _build_model(config, data)
-        trainer = _build_trainer(config, data, model, processor)
+        trainer = _build_trainer(config, data, arguments, model, processor)
         with process.main_process_first():
             # Only now: an earlier run is given up when nothing can be wrong with the settings any more.
             if process.is_main_process and config.overwrite:
                 _claim(out, config)
-            newest = _state_to_resume(config, out, clean=process.is_main_process)
+            newest = _state_to_resume(config, out, trainer, clean=process.is_main_process)
     except Exception:
         if process.is_main_process:
             _release(out)
         raise
     _train(trainer, newest)
     history = trainer.state.log_history
-    if process.is_main_process:
-        _publish(model, processor, out)
+    _publish(trainer, processor, out)
     trainer.accelerator.free_memory()
-    del trainer, model
+    del trainer, model, arguments
+    _part(process)
     if process.is_main_process:
         table = _evaluate(config, data, history, out)
         _write_json(out / RUN_FILE, {"finished": True, **_described(config)})
         print(table)
-    if process.num_processes > 1:
+    return out
+
+
+# --- one process or many ---------------------------------------------------------------------------------------------
+
+
+def _join_processes() -> Any:
+    """This process among those the launcher started, if one did (`accelerate launch`, `torchrun`)."""
+    from accelerate import PartialState
+
+    # While process 0 checks the pictures of a large file, the others wait for it; the usual 10 minutes may not do.
+    patience = {"timeout": timedelta(hours=6)}
+    if _engine() == "deepspeed" and _trains_on_cpu():
+        return PartialState(backend="gloo", **patience)  # told of a CPU, accelerate would leave DeepSpeed out
+    return PartialState(cpu=_trains_on_cpu(), **patience)
+
+
+def _engine() -> str | None:
+    """What the launcher asked accelerate for beside processes: "deepspeed", "fsdp" or None."""
+    named = {"deepspeed": "ACCELERATE_USE_DEEPSPEED", "fsdp": "ACCELERATE_USE_FSDP"}
+    return next((name for name, variable in named.items() if os.environ.get(variable, "").lower() == "true"), None)
+
+
+def _part(process: Any) -> None:
+    """Ends the work of many: what follows is for process 0 alone, however long it takes, and spreads no model."""
+    import gc
+
+    import torch
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+    if torch.distributed.is_initialized():
         process.wait_for_everyone()
         process.destroy_process_group()
-    return out
+    unset_hf_deepspeed_config()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 # --- one folder, one run ---------------------------------------------------------------------------------------------
@@ -178,14 +214,28 @@ def _release(out: Path) -> None:
             out.rmdir()
 
 
-def _state_to_resume(config: RunConfig, out: Path, clean: bool) -> Path | None:
-    """The newest whole saved state; with `overwrite` none, and the old ones are removed."""
-    from roc.trainer import newest_checkpoint
+def _state_to_resume(config: RunConfig, out: Path, trainer: Any, clean: bool) -> Path | None:
+    """The newest whole saved state; with `overwrite` none, and the old ones are removed.
+
+    Raises:
+        RunError: where these processes cannot read it.
+    """
+    from roc.trainer import launcher_of, newest_checkpoint
 
     if config.overwrite and clean:
         shutil.rmtree(out / "training", ignore_errors=True)
     newest = newest_checkpoint(out / "training", clean=clean)
-    if newest is not None and clean:
+    if newest is None:
+        return None
+    launcher, processes = launcher_of(newest)
+    if launcher != trainer.launcher or processes not in (None, trainer.args.world_size):
+        wanted = "--launcher ddp, or none" if launcher == "ddp" else f"--launcher {launcher}"
+        wanted += "" if processes is None else f" and {processes} processes"
+        raise RunError(
+            f"The saved state {newest} was written with {wanted}; these are {trainer.args.world_size} processes of "
+            f"{trainer.launcher}. Give the same again, or --overwrite to train anew."
+        )
+    if clean:
         print(f"Resuming from {newest}.")
     return newest
 
@@ -200,6 +250,15 @@ def _described(config: RunConfig) -> dict[str, Any]:
     from roc import __version__
 
     return {"version": __version__, "settings": config.to_dict(), "data": _data_hashes(config)}
+
+
+def _command(config: RunConfig) -> str:
+    """The command line of a run with these settings, whatever files and flags they came from."""
+    defaults, words = RunConfig().to_dict(), ["roc", "finetune"]
+    for name, value in config.to_dict().items():
+        if value != defaults[name]:
+            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(words)
 
 
 def _write_json(path: Path, content: dict) -> None:
@@ -313,7 +372,8 @@ def _build_model(config: RunConfig, data: Data) -> tuple[Any, Any]:
 
         if config.tiny_model not in PRESETS:
             raise RunError(f"tiny_model is {config.tiny_model!r}; expected one of {', '.join(PRESETS)}")
-        model, processor = build_tiny_llava(_texts(config, data), PRESETS[config.tiny_model], seed=config.seed)
+        with _on_every_process():
+            model, processor = build_tiny_llava(_texts(config, data), PRESETS[config.tiny_model], seed=config.seed)
     else:
         settings: dict[str, Any] = {"dtype": config.dtype}
         if config.attn_implementation is not None:
@@ -366,6 +426,19 @@ def _build_model(config: RunConfig, data: Data) -> tuple[Any, Any]:
     except (ValueError, ImportError) as error:
         raise RunError(f"tuning {config.tuning}: {error}") from error
     return model, processor
+
+
+@contextlib.contextmanager
+def _on_every_process() -> Iterator[None]:
+    """Within it models are built whole under ZeRO-3 as well; it spreads them later."""
+    from transformers.integrations import deepspeed
+
+    spreading = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = spreading
 
 
 def _in_four_bits(config: RunConfig, base: Any) -> dict[str, Any]:
@@ -426,14 +499,11 @@ def _check_same_head(config: RunConfig, head: dict, source: str) -> None:
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) -> Any:
+def _training_arguments(config: RunConfig, data: Data) -> Any:
+    """The settings as the Trainer takes them; from now on `transformers` and accelerate know what spreads the model."""
     import torch
+    from accelerate import DistributedType
     from transformers import TrainingArguments
-
-    from roc.augment import Augmentation
-    from roc.collator import RocCollator
-    from roc.samples import Samples
-    from roc.trainer import RocTrainer, validation_metrics
 
     rated = sum("overall" in record.scores for record in data.val)
     validates = config.eval_strategy != "no" and rated >= 3
@@ -445,12 +515,7 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
     # Transformers' way of checkpointing needs embeddings that return a tensor; the stand-in's tower has others, and is
     # far too small to need it.
     checkpointing = config.gradient_checkpointing and config.model_name_or_path is not None
-    rates = {
-        "head": config.head_learning_rate,
-        "vision": config.vision_learning_rate,
-        "projector": config.projector_learning_rate,
-    }
-    bf16 = _has_fast_bfloat16() if config.bf16 is None else config.bf16
+    joined_by_deepspeed = _engine() == "deepspeed" and _trains_on_cpu()
     training = Path(config.output_dir) / "training"
     arguments = TrainingArguments(
         output_dir=str(training),
@@ -465,8 +530,12 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
         warmup_steps=config.warmup_ratio,  # below 1: a share of the steps
         lr_scheduler_type=config.lr_scheduler_type,
         max_grad_norm=config.max_grad_norm,
-        bf16=bf16,
-        use_cpu=_trains_on_cpu(),
+        bf16=_in_bfloat16(config),
+        use_cpu=_trains_on_cpu() and not joined_by_deepspeed,
+        ddp_backend="gloo" if joined_by_deepspeed else None,
+        # Some towers end in a layer that nothing reads (LLaVA's); with gradient checkpointing the Trainer would not
+        # look for such, and DDP would wait for their gradients.
+        ddp_find_unused_parameters=True,
         tf32=config.tf32 if torch.cuda.is_available() else None,
         seed=config.seed,
         eval_strategy=config.eval_strategy if validates else "no",
@@ -487,8 +556,31 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
         disable_tqdm=False,  # or the library's quietness would take the progress bar with it
     )
     if arguments.n_gpu > 1:
-        _note(f"one of {arguments.n_gpu} GPUs is used; `torchrun --nproc-per-node gpu -m roc.finetune` uses all")
+        _note(f"one of {arguments.n_gpu} GPUs is used; `bash scripts/finetune.sh --launcher ddp` uses all")
         arguments._n_gpu = 1  # or the Trainer would split batches among threads, counts included
+    plugin = arguments.deepspeed_plugin
+    if config.tuning != "full" and (_engine() == "fsdp" or (plugin is not None and plugin.zero_stage == 3)):
+        raise RunError(
+            f"tuning {config.tuning} where the model is spread over the processes is not supported; use --launcher ddp "
+            "or zero2. The frozen base, a copy of which is then on every GPU, has no gradients and no optimiser state."
+        )
+    if _engine() == "fsdp" and _trains_on_cpu():
+        # accelerate spreads a model over GPUs only; told that these processes have some, it does so here as well.
+        arguments.distributed_state.distributed_type = DistributedType.MULTI_GPU
+    return arguments
+
+
+def _build_trainer(config: RunConfig, data: Data, arguments: Any, model: Any, processor: Any) -> Any:
+    from roc.augment import Augmentation
+    from roc.collator import RocCollator
+    from roc.samples import Samples
+    from roc.trainer import RocTrainer, validation_metrics
+
+    rates = {
+        "head": config.head_learning_rate,
+        "vision": config.vision_learning_rate,
+        "projector": config.projector_learning_rate,
+    }
     collator = RocCollator(
         processor, model.config.roc, max_length=config.model_max_length, with_comments=config.train_comments
     )
@@ -497,24 +589,35 @@ def _build_trainer(config: RunConfig, data: Data, model: Any, processor: Any) ->
         flip=config.augment_flip, shift=config.augment_shift, crop=config.augment_crop, rotate=config.augment_rotate
     )
     rows = [*data.train, *data.val]
-    return RocTrainer(
-        model=model,
-        args=arguments,
-        data_collator=collator,
-        processing_class=processor,
-        train_dataset=Samples(data.train, augmentation=changes, seed=config.seed, **shared),
-        eval_dataset=Samples(data.val, **shared) if validates else None,
-        compute_metrics=validation_metrics(list(config.attributes)),
-        learning_rates={part: rate for part, rate in rates.items() if part not in config.freeze},
-        ema_decay=config.ema_decay,
-        scores_per_row=max(len(config.attributes), *(len(record.scores) for record in rows)),
-    )
+    try:
+        return RocTrainer(
+            model=model,
+            args=arguments,
+            data_collator=collator,
+            processing_class=processor,
+            train_dataset=Samples(data.train, augmentation=changes, seed=config.seed, **shared),
+            eval_dataset=Samples(data.val, **shared) if arguments.eval_strategy != "no" else None,
+            compute_metrics=validation_metrics(list(config.attributes)),
+            learning_rates={part: rate for part, rate in rates.items() if config.trains(part)},
+            ema_decay=config.ema_decay,
+            scores_per_row=max(len(config.attributes), *(len(record.scores) for record in rows)),
+        )
+    except ValueError as error:
+        raise RunError(f"These settings cannot be trained with: {error}") from error
 
 
 def _trains_on_cpu() -> bool:
     import torch
 
     return not (torch.cuda.is_available() or torch.backends.mps.is_available())
+
+
+def _in_bfloat16(config: RunConfig) -> bool:
+    if _engine() == "deepspeed" and _trains_on_cpu():  # transformers does not let it
+        if config.bf16:
+            raise RunError("bf16 is on, but on a CPU DeepSpeed trains in float32; leave bf16 out, or --launcher fsdp2.")
+        return False
+    return _has_fast_bfloat16() if config.bf16 is None else config.bf16
 
 
 def _has_fast_bfloat16() -> bool:
@@ -542,18 +645,28 @@ def _train(trainer: Any, newest: Path | None) -> None:
         raise RunError(str(error)) from error
 
 
-def _publish(model: Any, processor: Any, out: Path) -> None:
-    """The finished checkpoint into `out`, file by file, so that no half-written file ever has its final name."""
+def _publish(trainer: Any, processor: Any, out: Path) -> None:
+    """The finished checkpoint into `out`, file by file, so that no half-written file ever has its final name.
+
+    Every process has to call it: where the model is spread over them, it is gathered first. Process 0 writes.
+    """
     from safetensors import SafetensorError
 
     from roc.checkpoint import save
+    from roc.model_card import CARD_FILE, is_edited
 
+    weights = trainer.whole_weights()
+    if not trainer.is_world_process_zero():
+        return
     partial = out / ".checkpoint.partial"
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        save(model, processor, partial)
+        # Gathered weights keep the names of the modules: the renaming that ZeRO-3 notes while it reads is not all done.
+        save(trainer.model, processor, partial, state_dict=weights, save_original_format=weights is None)
+        kept = {CARD_FILE} if is_edited(out) else set()
         for file in sorted(partial.iterdir()):
-            os.replace(file, out / file.name)
+            if file.name not in kept:
+                os.replace(file, out / file.name)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise RunError(
             f"The finished model could not be written to {out}: {error}. What was saved before is whole; free some "
@@ -581,6 +694,7 @@ def _evaluate(config: RunConfig, data: Data, history: list[dict], out: Path) -> 
         write_evaluation,
         write_plots,
     )
+    from roc.model_card import write_card
 
     held_out = data.test or data.val
     records = [record for record in held_out if len(record.images) == 1 and record.scores]
@@ -610,12 +724,15 @@ def _evaluate(config: RunConfig, data: Data, history: list[dict], out: Path) -> 
             calibrated=assessment.model.config.roc["distribution_supervised"],
         )
         metrics["split"] = "test" if data.test else "val"
+        metrics["command"] = _command(config)
         metrics |= {
             f"answers/{key}": value for key, value in _check_answers(config, assessment, records, assessed).items()
         }
         if data.rater_ceiling is not None:
             metrics |= {f"ceiling/{name}": found["srcc_quality"] for name, found in data.rater_ceiling.items()}
         write_evaluation(out, rows, metrics, plots=False)
+        model = assessment.model
+        write_card(out, model.config.roc, adapter=hasattr(model, "peft_config"), metrics=metrics)
         write_plots(out / "plots", rows, metrics)
         lines += [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics)]
     else:

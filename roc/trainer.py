@@ -6,10 +6,12 @@ Everything else (loops, distribution, precision, checkpoints, resuming) stays wh
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,13 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import EvalPrediction, ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from roc.checkpoint import save
+from roc.head import ScoreHead
 from roc.metrics import mae, plcc, srcc
 from roc.parts import parameter_parts
 from roc.weight_average import WeightAverage
@@ -75,9 +79,53 @@ class RocTrainer(Trainer):
             if self.is_deepspeed_enabled or self.is_fsdp_enabled:
                 raise ValueError(f"ema_decay is {ema_decay}; a mean of sharded weights is not kept, set it to 0.")
             self.add_callback(_TakeIn(self))
+        if self.is_deepspeed_enabled and self.accelerator.mixed_precision == "bf16":
+            if any(isinstance(module, _BatchNorm) for module in self.model.modules()):
+                raise ValueError(
+                    "bf16 is on and the model has batch normalisation, whose statistics DeepSpeed keeps in float32 "
+                    "beside weights in bfloat16; switch bf16 off, or use --launcher fsdp2."
+                )
         self._counts: dict[str, torch.Tensor] = {}
         self._loss_sums: dict[str, torch.Tensor] = {}
         self._steps_summed = 0
+
+    @property
+    def launcher(self) -> str:
+        """What spreads the model over the processes, by its name in configs/distributed/; "ddp" where nothing does."""
+        if self.is_fsdp_enabled:
+            return "fsdp2"
+        return f"zero{self.accelerator.state.deepspeed_plugin.zero_stage}" if self.is_deepspeed_enabled else "ddp"
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """As ever; with FSDP2 in bfloat16, the model computes as one that was loaded in bfloat16.
+
+        accelerate's policy would also round the scores and histograms to learn from (`_prepare_inputs` rounds the
+        pixels), and what comes out, loss and scores. Gradients are averaged in float32, as with the other engines.
+        """
+        super().create_accelerator_and_postprocess()
+        plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
+        if plugin is None:
+            return
+        if plugin.fsdp_version != 2 or plugin.cpu_ram_efficient_loading:
+            raise ValueError(
+                f"FSDP version {plugin.fsdp_version}, cpu_ram_efficient_loading {plugin.cpu_ram_efficient_loading}; "
+                "the score head needs version 2 and False, as configs/distributed/fsdp2.yaml has them."
+            )
+        if plugin.mixed_precision_policy is not None:
+            plugin.mixed_precision_policy = dataclasses.replace(
+                plugin.mixed_precision_policy, reduce_dtype=torch.float32, output_dtype=None, cast_forward_inputs=False
+            )
+
+    def _prepare_inputs(self, inputs: dict) -> dict:
+        """As ever; where an engine computes in bfloat16, it is given the pixels so, but the truths in float32."""
+        prepared = super()._prepare_inputs(inputs)
+        policy = self.accelerator.state.fsdp_plugin.mixed_precision_policy if self.is_fsdp_enabled else None
+        for name, tensor in inputs.items():
+            if name in ("score_labels", "score_distributions"):  # DeepSpeed has rounded them
+                prepared[name] = tensor.to(prepared[name].device)
+            elif policy is not None and tensor.is_floating_point():
+                prepared[name] = prepared[name].to(policy.param_dtype)
+        return prepared
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple:
         """The micro-batches of one optimiser step; counts their scores and histograms on all processes."""
@@ -137,6 +185,10 @@ class RocTrainer(Trainer):
         Raises:
             ValueError: where a learning rate is given for a part without trainable parameters.
         """
+        if self.optimizer is None and self.is_fsdp_enabled:
+            self._prepare_units()
+        if self.optimizer is None and self.is_deepspeed_enabled:
+            self._match_formats()
         if self.optimizer is not None or not self.learning_rates:
             return super().create_optimizer(model)
         model = self.model if model is None else model
@@ -161,16 +213,49 @@ class RocTrainer(Trainer):
         )
         return self.optimizer
 
+    def _prepare_units(self) -> None:
+        """What FSDP2 gathers together: the layers the model names as not to be split; what stays float32, each alone.
+
+        Those come first: accelerate then makes the others, which bfloat16 rounds. Of the names, only those of modules
+        that this very model has: CLIP's name its text tower too, and accelerate stops at one it cannot find.
+        """
+        from torch.distributed.fsdp import FSDPModule, fully_shard
+
+        plugin = self.accelerator.state.fsdp_plugin
+        if plugin.transformer_cls_names_to_wrap is None:
+            present = {type(module).__name__ for module in self.model.modules()}
+            plugin.transformer_cls_names_to_wrap = sorted(present.intersection(self.model._no_split_modules or ()))
+        for module in self.model.modules():
+            stays_exact = isinstance(module, (ScoreHead, _BatchNorm)) and module.weight is not None
+            if stays_exact and not isinstance(module, FSDPModule):
+                fully_shard(module, offload_policy=plugin.cpu_offload)
+        # The logits that the model returns are one, and nothing writes into them.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+
+    def _match_formats(self) -> None:
+        """ZeRO-3 holds all weights in one format, over float32 ones that are what is trained.
+
+        Those that it spread while the model was read have that format; the head and what else came later gets it here.
+        """
+        plugin = self.accelerator.state.deepspeed_plugin
+        if plugin.zero_stage != 3:
+            return
+        for parameter in self.model.parameters():
+            if parameter.is_floating_point() and not hasattr(parameter, "ds_id"):
+                parameter.data = parameter.data.to(plugin.hf_ds_config.dtype())
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """The stock saved state; one that cannot be finished is removed and named, older ones stay.
 
         Raises:
             SavingError: where the disk is full or the folder cannot be written.
         """
+        partial = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         try:
+            # The stock Trainer takes the best state for lost where it finds no folder; that of FSDP2 would come late.
+            partial.mkdir(parents=True, exist_ok=True)
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
-            partial = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             shutil.rmtree(partial, ignore_errors=True)
             last = newest_checkpoint(self.args.output_dir)
             raise SavingError(
@@ -185,6 +270,8 @@ class RocTrainer(Trainer):
         The stock Trainer saves families such as LLaVA under the hub's older names, then reads them back without
         renaming: resuming and choosing the best model would quietly load nothing.
         """
+        if self.is_deepspeed_enabled:
+            state_dict = self._with_exact_head(state_dict)
         if not self.args.should_save:
             return
         folder = output_dir or self.args.output_dir
@@ -196,6 +283,29 @@ class RocTrainer(Trainer):
         with self._averaged():
             save(model, self.processing_class, folder, state_dict=state_dict, save_original_format=False)
         torch.save(self.args, os.path.join(folder, TRAINING_ARGS_NAME))
+
+    def whole_weights(self) -> dict[str, torch.Tensor] | None:
+        """The trained weights where an engine has spread them over the processes; every process has to call it.
+
+        Returns:
+            By name, on the CPU of process 0 (what the others get is of no use); None where `model` itself holds them.
+        """
+        if self.is_fsdp_enabled:
+            return self.accelerator.get_state_dict(self.model)
+        if self.is_deepspeed_enabled:
+            return self._with_exact_head(self.accelerator.get_state_dict(self.model_wrapped))
+        return None
+
+    def _with_exact_head(self, weights: dict[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:
+        """With the float32 head that DeepSpeed trains, in place of the one it computes with; needs every process."""
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        for name, module in self.model.named_modules():
+            if isinstance(module, ScoreHead) and module.weight.requires_grad:
+                exact = safe_get_full_fp32_param(module.weight)
+                if weights:
+                    weights[f"{name}.weight"] = exact.detach().cpu().clone()
+        return weights
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As ever; with `ema_decay` and no best state to load, the model ends with the mean as its weights."""
@@ -305,6 +415,20 @@ def newest_checkpoint(folder: str | os.PathLike, clean: bool = True) -> Path | N
         else:
             found.append((int(match[1]), path))
     return max(found)[1] if found else None
+
+
+def launcher_of(state: Path) -> tuple[str, int | None]:
+    """Who wrote a saved state.
+
+    Returns:
+        `RocTrainer.launcher` of then, and how many processes there have to be to read it; None = any number.
+    """
+    if any(state.glob("pytorch_model_fsdp*")):
+        return "fsdp2", None
+    shares = len(list(state.glob("global_step*/*_optim_states.pt")))
+    if not shares:
+        return "ddp", None
+    return "zero3" if any(state.glob("global_step*/zero_pp_rank_*_model_states.pt")) else "zero2", shares
 
 
 def _count_targets(batch: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from test_modeling import picture
 
 from roc import Assessment
+from roc.config import load_config
 from roc.finetune import main
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +62,15 @@ def test_a_run_leaves_what_it_promises(finished):
     assert roc["distribution_supervised"] is True
     history = list((finished / "training").rglob("events.out.tfevents*"))
     assert history, "no TensorBoard log"
+
+
+def test_the_card_gives_the_metrics_and_the_command_that_makes_them(finished):
+    card = (finished / "README.md").read_text()
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert f"| overall | {metrics['srcc']:.3f} [" in card
+    assert f"```bash\n{metrics['command']}\n```" in card
+    config = load_config(None, shlex.split(metrics["command"])[2:])
+    assert config.to_dict() == json.loads((finished / "run.json").read_text())["settings"]
 
 
 def test_tensorboard_has_each_loss_rate_and_validation_metric(finished):
@@ -342,16 +353,19 @@ def test_a_full_disk_at_the_end_is_said_and_the_states_are_kept(tmp_path, capsys
     from safetensors import SafetensorError
 
     import roc.checkpoint
+    import roc.trainer  # noqa: F401 - before the patch, so that states are still saved
 
-    def full(*_):
+    def full(*_, **__):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     with monkeypatch.context() as patch:
         patch.setattr(roc.checkpoint, "save", full)
         assert demo(tmp_path / "out") == 2
     assert "No space left on device" in capsys.readouterr().err
+    (tmp_path / "out" / "README.md").write_text("All mine.")
     assert demo(tmp_path / "out") == 0
     assert "Resuming from" in capsys.readouterr().out
+    assert (tmp_path / "out" / "README.md").read_text() == "All mine."
 
 
 def test_a_missing_model_is_named(tmp_path, capsys):
@@ -364,12 +378,98 @@ def test_a_missing_model_is_named(tmp_path, capsys):
 
 def test_two_processes_do_the_whole_job_once(tmp_path):
     out = tmp_path / "demo"
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "roc.finetune"]
+    words = ["--launcher", "ddp", "--num_processes", "2", str(ROOT / "configs" / "demo.yaml")]
     settings = [*TINY, "--per_device_train_batch_size", "4", "--augment_flip", "0.5", "--output_dir", str(out)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, *words, str(ROOT / "configs" / "demo.yaml"), *settings]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ROC_PYTHON": sys.executable}
+    command = ["bash", str(ROOT / "scripts" / "finetune.sh"), *words, *settings]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("rows, scores on 1..10") == 1
     assert json.loads((out / "run.json").read_text())["finished"] is True
     assert len(Assessment(out).score(out / "scenes" / "images" / "test_0.png")) == 1
+
+
+def test_a_state_is_read_by_the_processes_that_wrote_it(tmp_path, capsys):
+    from types import SimpleNamespace
+
+    from roc.config import load_config
+    from roc.finetune import RunError, _state_to_resume
+
+    share = tmp_path / "training" / "checkpoint-5" / "global_step5" / "zero_pp_rank_0_mp_rank_00_optim_states.pt"
+    share.parent.mkdir(parents=True)
+    share.touch()
+    (tmp_path / "training" / "checkpoint-5" / "trainer_state.json").write_text("{}")
+    config = load_config(None, {})
+    for launcher, processes in (("ddp", 1), ("zero3", 1), ("zero2", 2)):
+        trainer = SimpleNamespace(launcher=launcher, args=SimpleNamespace(world_size=processes))
+        says = f"--launcher zero2 and 1 processes; these are {processes} processes of {launcher}"
+        with pytest.raises(RunError, match=says):
+            _state_to_resume(config, tmp_path, trainer, clean=True)
+    trainer.args.world_size = 1
+    assert _state_to_resume(config, tmp_path, trainer, clean=True).name == "checkpoint-5"
+
+
+def test_lora_on_a_spread_model_is_refused(finished, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    words = ["--model_name_or_path", str(finished), "--tuning", "lora", "--ema_decay", "0"]
+    assert demo(tmp_path / "out", *words) == 2
+    assert "use --launcher ddp or zero2" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+@pytest.fixture(scope="module")
+def lora_run(finished, tmp_path_factory):
+    """Two epochs of LoRA on the finished demo model; `(words of the command, folder)`."""
+    out = tmp_path_factory.mktemp("lora") / "adapter"
+    words = ["--model_name_or_path", str(finished), "--tuning", "lora", "--lora_rank", "4", "--learning_rate", "1e-2"]
+    assert demo(out, *words, "--ema_decay", "0") == 0
+    return [*words, "--ema_decay", "0"], out
+
+
+def test_lora_leaves_an_adapter_that_scores_what_the_report_says(lora_run, finished):
+    _, out = lora_run
+    assert (out / "adapter_model.safetensors").exists() and not (out / "model.safetensors").exists()
+    rows = list(csv.DictReader((out / "predictions.csv").open()))
+    before = {row["id"]: row for row in csv.DictReader((finished / "predictions.csv").open())}
+    pictures = [out / "scenes" / row["id"] for row in rows]
+    for row, one in zip(rows, Assessment(out).score(pictures), strict=True):
+        assert float(row["prediction"]) == pytest.approx(one.scores["overall"].value, abs=1e-4)
+        assert row["prediction"] != before[row["id"]]["prediction"]
+
+
+def test_lora_interrupted_and_resumed_ends_with_the_same_adapter(lora_run, tmp_path, monkeypatch, capsys):
+    from roc.trainer import RocTrainer
+
+    words, whole = lora_run
+    step = RocTrainer.training_step
+
+    def cut_short(self, *args, **kwargs):
+        if self.state.global_step == 4:
+            raise SystemExit("power cut")
+        return step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit, match="power cut"):
+        patch.setattr(RocTrainer, "training_step", cut_short)
+        demo(tmp_path / "out", *words)
+    assert demo(tmp_path / "out", *words) == 0
+    assert "Resuming from" in capsys.readouterr().out
+    expected, found = (load_file(folder / "adapter_model.safetensors") for folder in (whole, tmp_path / "out"))
+    assert set(found) == set(expected)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, atol=1e-6, rtol=0)
+
+
+def test_qlora_trains_in_four_bits_and_an_adapter_is_no_start(finished, tmp_path, capsys):
+    pytest.importorskip("bitsandbytes")
+    words = ["--model_name_or_path", str(finished), "--tuning", "qlora", "--ema_decay", "0", "--max_steps", "2"]
+    assert demo(tmp_path / "out", *words) == 0
+    assert json.loads((tmp_path / "out" / "roc_config.json").read_text())["tuning"] == "qlora"
+    assert demo(tmp_path / "next", "--model_name_or_path", str(tmp_path / "out")) == 2
+    assert "is an adapter; `roc export" in capsys.readouterr().err
+
+
+def test_lora_targets_that_match_nothing_are_refused(finished, tmp_path, capsys):
+    words = ["--model_name_or_path", str(finished), "--tuning", "lora", "--ema_decay", "0", "--lora_targets", "wq"]
+    assert demo(tmp_path / "out", *words) == 2
+    assert "tuning lora: lora_targets wq match no linear layer of language" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "run.json").exists()

@@ -11,7 +11,7 @@ from test_modeling import ATTRIBUTES, VOTES, build, picture, record, talk
 from transformers import TrainingArguments
 
 from roc.parts import parameter_parts
-from roc.trainer import RocTrainer, SavingError, newest_checkpoint, validation_metrics
+from roc.trainer import RocTrainer, SavingError, launcher_of, newest_checkpoint, validation_metrics
 
 LOSSES = {"ce_weight": 0.5, "emd_weight": 0.5}
 
@@ -172,6 +172,22 @@ def test_learning_rates_by_part_cover_every_parameter(tmp_path):
             assert decay[id(named[name])] == 0
 
 
+def test_the_optimiser_of_lora_holds_all_that_is_trained_and_nothing_else(tmp_path):
+    from roc.adapters import add_lora
+
+    model, processor, collator = build("llava", **LOSSES)
+    model = add_lora(model, rank=2, parts=("language", "vision"))
+    rates = {"head": 0.1, "vision": 0.01}
+    trainer = trainer_for(tmp_path, batch=8, model=(model, processor, collator), learning_rates=rates)
+    rate = {id(p): group["lr"] for group in trainer.create_optimizer().param_groups for p in group["params"]}
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert set(rate) == {id(p) for p in trained.values()}
+    parts = parameter_parts(model)
+    assert {parts[name] for name in trained} == {"language", "vision", "embeddings", "head"}
+    for name, p in trained.items():
+        assert rate[id(p)] == rates.get(parts[name], 1e-3), name
+
+
 def test_a_learning_rate_for_a_frozen_part_is_refused(tmp_path):
     from roc.parts import freeze
 
@@ -218,6 +234,22 @@ def test_states_cut_short_are_removed(tmp_path):
     assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-5", "checkpoint-notes"]
     assert newest_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_a_saved_state_tells_who_wrote_it(tmp_path):
+    files = {
+        "ddp": ["model.safetensors", "optimizer.pt"],
+        "fsdp2": ["pytorch_model_fsdp_0/.metadata", "optimizer_0/.metadata"],
+        "zero2": ["global_step4/mp_rank_00_model_states.pt"]
+        + [f"global_step4/zero_pp_rank_{i}_mp_rank_00_optim_states.pt" for i in (0, 1)],
+        "zero3": [f"global_step4/zero_pp_rank_{i}_mp_rank_00_{kind}_states.pt"
+                  for i in (0, 1) for kind in ("model", "optim")],
+    }  # fmt: skip
+    for launcher, names in files.items():
+        for name in names:
+            (tmp_path / launcher / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / launcher / name).touch()
+        assert launcher_of(tmp_path / launcher) == (launcher, 2 if launcher.startswith("zero") else None)
 
 
 def test_a_full_disk_loses_nothing_already_saved(tmp_path, monkeypatch):
