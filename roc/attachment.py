@@ -189,6 +189,12 @@ def _fill_row(model: PreTrainedModel, token_id: int) -> None:
     if token_id >= num_rows(model.get_input_embeddings().weight):
         model.resize_token_embeddings(token_id + 1, mean_resizing=False)
     weights = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
+    rows = [num_rows(weight) for weight in weights]
+    if token_id >= min(rows):
+        raise ValueError(
+            f"{type(model).__name__} embeds {rows[0]} tokens and can predict {rows[1]}; [SCORE] would be token "
+            f"{token_id}, which one of the two has no row for, and this family cannot grow them alike."
+        )
     weights = weights[:1] if weights[0] is weights[1] else weights
     with gathered(weights):
         for weight in weights:

@@ -32,6 +32,8 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "finetune": Command("roc.finetune", "main", "train a model with the score head on rated images, evaluate, save"),
     "attach": Command("roc.cli", "attach_head", "give a model an untrained score head and save it"),
+    "doctor": Command("roc.doctor", "main", "tell whether the score head fits a model, and what to set"),
+    "export": Command("roc.export", "main", "merge an adapter, write a checkpoint for vLLM or the head alone, upload"),
 }
 
 ATTACH_HELP = """usage: roc attach MODEL OUT [--name value ...]

@@ -96,6 +96,13 @@ def test_an_encoder_decoder_is_refused():
         attach(model, None, SPACE)
 
 
+def test_embeddings_of_different_lengths_are_refused():
+    model, processor = BUILDERS["llava"](vocab_padding=7, tied=False)
+    model.lm_head = torch.nn.Linear(32, len(processor.tokenizer), bias=False)
+    with pytest.raises(ValueError, match="can predict .* cannot grow them alike"):
+        attach(model, processor, SPACE)
+
+
 def test_settings_are_checked():
     model, processor = BUILDERS["llava"]()
     with pytest.raises(ValueError, match="Unknown settings.*l2_weight.*l1_weight"):

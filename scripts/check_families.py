@@ -1,0 +1,238 @@
+"""Every family with the head: the doctor's checks and training, in full, with LoRA and with QLoRA, as one table.
+
+python scripts/check_families.py                            all families, a row each
+python scripts/check_families.py --families llava gemma3
+
+The models are tiny and random, but of the real classes (tests/tiny_models.py), so this runs from a checkout, without
+network. The table is Markdown. Exit status: 0 everything holds, 1 something does not; it is named below the table.
+"""
+
+import argparse
+import importlib.util
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from PIL import Image
+
+from roc import doctor
+from roc.adapters import add_lora, four_bit, merged
+from roc.attachment import attach, model_class
+from roc.checkpoint import load, save
+from roc.doctor import Candidate, Finding
+from roc.metrics import plcc
+from roc.one_forward import one_forward
+from roc.processing import load_processor, save_processor
+from roc.records import Record
+from roc.score_space import ScoreSpace
+
+ENOUGH, PLENTY = 0.9, 0.95
+"""Correlation of scores and labels that training has to reach, and at which it stops."""
+
+COLUMNS = {
+    "old logits": "attaches",
+    "one forward = taught = generated": "one forward = taught = generated",
+    "batch": "batch = one by one",
+    "padding": "padding",
+    "reload": "save and reload",
+    "stock": "stock AutoModel",
+    "checkpointing": "gradient checkpointing",
+    "gradients": "gradients",
+    "adapter reloads": "adapter reloads",
+    "adapter merges": "adapter merges",
+    "full": "full tuning",
+    "LoRA": "LoRA tuning",
+    "nf4": "QLoRA tuning",
+}
+"""Heading of a column -> how the names of the findings in it begin."""
+
+
+@dataclass
+class Family:
+    """What was found about one family.
+
+    Attributes:
+        name: key of `FAMILY_BUILDERS` in tests/tiny_models.py.
+        parameters: of the tiny model; 0 where it cannot be built.
+        findings: in the order in which they were made.
+        seconds: it took.
+    """
+
+    name: str
+    parameters: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def faults(self) -> list[Finding]:
+        """What does not hold."""
+        return [finding for finding in self.findings if finding.passed is False]
+
+
+def builders() -> dict:
+    """The families and what builds their tiny models, from tests/tiny_models.py beside this folder."""
+    file = Path(__file__).resolve().parents[1] / "tests" / "tiny_models.py"
+    spec = importlib.util.spec_from_file_location("tiny_models", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.FAMILY_BUILDERS
+
+
+def check_family(name: str) -> Family:
+    """Builds the family's tiny model and tries everything on it; a step that breaks is a fault."""
+    start = time.perf_counter()
+    build = builders()[name]
+    family = Family(name)
+    # On a CPU, bitsandbytes wants layers as wide as its blocks: 64.
+    steps = {"doctor": (doctors_checks, 32), "full tuning": (full_tuning, 32), "LoRA tuning": (lora_tuning, 32)}
+    if importlib.util.find_spec("bitsandbytes"):
+        steps["QLoRA tuning"] = (qlora_tuning, 64)
+    for step, (check, hidden_size) in steps.items():
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                model, processor = build(hidden_size=hidden_size)
+                family.parameters = family.parameters or model.num_parameters()
+                model.save_pretrained(folder)
+                save_processor(processor, folder)
+                family.findings += check(folder)
+            except Exception as error:
+                family.findings.append(Finding(step, False, f"{type(error).__name__}: {error}".splitlines()[0]))
+    family.seconds = time.perf_counter() - start
+    return family
+
+
+def doctors_checks(folder: str) -> list[Finding]:
+    """What `roc doctor` says."""
+    return list(doctor.examine(doctor.admit(folder)))
+
+
+def full_tuning(folder: str) -> list[Finding]:
+    """Trains everything; the trained model is held against the checks on scores and files."""
+    candidate = fresh(folder)
+    findings = [trained("full tuning", candidate, candidate.model, learning_rate=1e-3)]
+    for check in (doctor.check_three_ways, doctor.check_batch, doctor.check_reload):
+        findings += check(candidate)
+    return findings
+
+
+def lora_tuning(folder: str) -> list[Finding]:
+    """Trains LoRA; the adapter is saved, loaded on its base and merged."""
+    candidate = fresh(folder)
+    before = candidate.scores()
+    tuned = add_lora(candidate.model, rank=16, alpha=32, dropout=0.0)
+    findings = [trained("LoRA tuning", candidate, tuned, learning_rate=3e-3)]
+    return [*findings, *doctor.adapter_findings(candidate, tuned, before)]
+
+
+def qlora_tuning(folder: str) -> list[Finding]:
+    """Trains LoRA on nf4 weights; the adapter comes back on the 4-bit base, and merges into the unquantised one."""
+    candidate = fresh(folder, quantized=True)
+    tuned = add_lora(candidate.model, rank=16, alpha=32, dropout=0.0)
+    findings = [trained("QLoRA tuning", candidate, tuned, learning_rate=3e-3)]
+    with tempfile.TemporaryDirectory() as out:
+        save(tuned, candidate.processor, out)
+        again, whole = load(out)[0], load(out, quantized=False)[0]
+    findings.append(doctor.identical("adapter reloads on 4 bits", candidate.scores(tuned), candidate.scores(again)))
+    unmerged = candidate.scores(whole)
+    return [*findings, candidate.same("adapter merges unquantised", unmerged, candidate.scores(merged(whole)), "")]
+
+
+def fresh(folder: str, quantized: bool = False) -> Candidate:
+    """The model of a folder with an untrained head."""
+    config = transformers.AutoConfig.from_pretrained(folder)
+    settings = {"quantization_config": four_bit(config, torch.float32)} if quantized else {}
+    model = model_class(config).from_pretrained(folder, dtype=torch.float32, **settings)
+    processor = load_processor(folder)
+    attach(model, processor, ScoreSpace(1, 10, 10))
+    return Candidate(folder, model.eval(), processor)
+
+
+def rated_pictures() -> list[tuple[Record, list[Image.Image]]]:
+    """32 pictures of noise in all hues; the score is their brightness."""
+    rows = []
+    for i in range(32):
+        rng = np.random.default_rng(i)
+        share = (i + 0.5) / 32
+        pixels = 20 + 215 * share + rng.uniform(-10, 10, 3) + rng.normal(0, 10, (56, 56, 3))
+        picture = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        rows.append((Record(id=str(i), images=(str(i),), scores={"overall": 1 + 9 * share}), [picture]))
+    return rows
+
+
+def trained(name: str, candidate: Candidate, model: torch.nn.Module, *, learning_rate: float) -> Finding:
+    """Trains `model` in batches of 8 until its scores follow the labels, at most 60 times over."""
+    rows, collator = rated_pictures(), candidate.collator
+    batches = [collator(rows[start::4]) for start in range(4)]
+    scoring = collator.scoring_batch([picture for _, (picture,) in rows])
+    labels = [record.scores["overall"] for record, _ in rows]
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate)
+    torch.manual_seed(0)
+    epoch, correlation = 0, 0.0
+    while correlation < PLENTY and epoch < 60:
+        epoch += 1
+        model.train()
+        for i in torch.randperm(len(batches)).tolist():
+            optimizer.zero_grad()
+            model(**batches[i]).loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+        model.eval()
+        correlation = plcc(one_forward(model, scoring).scores[:, 0].numpy(), labels) or 0.0
+    return Finding(name, correlation >= ENOUGH, f"r {correlation:.2f} in {epoch}")
+
+
+def table(families: list[Family]) -> str:
+    """Family x check, as Markdown."""
+    lines = ["| family | parameters | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for family in families:
+        cells = [cell([f for f in family.findings if f.name.startswith(start)]) for start in COLUMNS.values()]
+        lines.append(f"| {family.name} | {family.parameters / 1e3:.0f} k | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def cell(findings: list[Finding]) -> str:
+    """The worst of some findings: the largest difference, how the training ended, or just "ok"."""
+    made = [finding for finding in findings if finding.passed is not None]
+    if not made:
+        return "-"
+    if not all(finding.passed for finding in made):
+        return "**no**"
+    apart = [finding.apart for finding in made if finding.apart is not None]
+    if apart:
+        return f"{max(apart):.0e}" if max(apart) else "0"
+    return made[-1].figure if made[-1].figure.startswith("r ") else "ok"
+
+
+def main() -> int:
+    """Checks the families asked for, prints, returns the exit status."""
+    known = sorted(builders())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--families", nargs="+", choices=known, default=known, metavar="NAME", help=", ".join(known))
+    options = parser.parse_args()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)  # several are slower on models as small as these
+    families = []
+    for name in options.families:
+        families.append(check_family(name))
+        print(f"{name}: {len(families[-1].faults)} faults, {families[-1].seconds:.0f} s", file=sys.stderr, flush=True)
+    print(table(families))
+    print(
+        "\nLargest differences found; scores are on 1..10, gradients relative to the largest. full, LoRA, nf4: "
+        "correlation of score and label on the 32 pictures trained on, and after how many epochs."
+    )
+    faults = [f"{family.name}: {fault.name}: {fault.figure}" for family in families for fault in family.faults]
+    print("\n".join(faults) or "Everything holds.")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
