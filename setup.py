@@ -46,7 +46,7 @@ setup(
     python_requires=">=3.11,<3.14",
     install_requires=[
         # Model cards and uploads; transformers brings it anyway.
-        "huggingface-hub>=1",
+        "huggingface-hub>=1.5",
         "numpy>=1.26.4",
         # 11.3 is the first that reads AVIF by itself.
         "pillow>=11.3",

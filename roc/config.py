@@ -362,6 +362,12 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, TrainConfig):
         if faults:
             raise ConfigError(faults)
 
+    def trains(self, part: str) -> bool:
+        """Whether anything of a part of the model (`roc.parts.PARTS`) is trained."""
+        if self.tuning == "full":
+            return part not in self.freeze
+        return part in ("head", "embeddings", *self.lora_parts)
+
     def to_dict(self) -> dict[str, Any]:
         """Every setting by its name; JSON can hold it, and `load_config(None, config.to_dict())` gives it back."""
         values = {name: getattr(self, name) for name in SETTINGS}

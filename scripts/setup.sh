@@ -8,6 +8,7 @@
 #
 #   TORCH_INDEX_URL   index to take torch from, instead of choosing
 #   PYTHON            interpreter to make .venv with (3.11 to 3.13)
+#   ROC_PYTHON        interpreter of an environment that has everything: taken as it is, nothing is installed
 
 set -euo pipefail
 
@@ -127,4 +128,4 @@ _roc_setup() {
     echo "$key" >"$stamp"
 }
 
-_roc_setup
+[[ -n "${ROC_PYTHON:-}" ]] || _roc_setup
