@@ -617,6 +617,8 @@ def _in_bfloat16(config: RunConfig) -> bool:
         if config.bf16:
             raise RunError("bf16 is on, but on a CPU DeepSpeed trains in float32; leave bf16 out, or --launcher fsdp2.")
         return False
+    if _engine() == "fsdp" and config.dtype == "bfloat16":
+        return False  # the weights are so already; with mixed precision accelerate would make them float32 first
     return _has_fast_bfloat16() if config.bf16 is None else config.bf16
 
 

@@ -120,11 +120,12 @@ class RocTrainer(Trainer):
         """As ever; where an engine computes in bfloat16, it is given the pixels so, but the truths in float32."""
         prepared = super()._prepare_inputs(inputs)
         policy = self.accelerator.state.fsdp_plugin.mixed_precision_policy if self.is_fsdp_enabled else None
+        computed_in = policy.param_dtype if policy is not None else self.model.dtype
         for name, tensor in inputs.items():
             if name in ("score_labels", "score_distributions"):  # DeepSpeed has rounded them
                 prepared[name] = tensor.to(prepared[name].device)
-            elif policy is not None and tensor.is_floating_point():
-                prepared[name] = prepared[name].to(policy.param_dtype)
+            elif self.is_fsdp_enabled and tensor.is_floating_point():
+                prepared[name] = prepared[name].to(computed_in)
         return prepared
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple:

@@ -123,7 +123,9 @@ def train_in_bfloat16(config):
     finetune._train(trainer, None)
     ScoreHead.forward = forward
     saved = trainer.whole_weights()
-    return {**seen, "log": trainer.state.log_history, "saved": saved["score_head.weight"] if saved else None}
+    others = {tensor.dtype for name, tensor in saved.items() if name != "score_head.weight"} if saved else None
+    seen |= {"saved": saved["score_head.weight"] if saved else None, "others": others}
+    return {**seen, "log": trainer.state.log_history}
 
 
 def main(model, ratings, folder):
@@ -148,6 +150,9 @@ def main(model, ratings, folder):
             transformers.training_args.is_torch_bf16_gpu_available = lambda: True
             finetune._in_bfloat16 = lambda config: config.bf16
         found["bfloat16"] = train_in_bfloat16(settings(model, ratings, f"{folder}/bf16", 2, bf16=True, **more))
+        if found["launcher"] == "fsdp2":
+            more |= {"bf16": None, "dtype": "bfloat16"}
+            found["throughout"] = train_in_bfloat16(settings(model, ratings, f"{folder}/throughout", 2, **more))
     if process.is_main_process:
         torch.save(found, f"{folder}/found.pt")
     torch.distributed.barrier()

@@ -171,6 +171,16 @@ def test_the_head_in_bfloat16(together, launcher):
     assert one["labels"] == one["saved"].dtype == torch.float32
     assert not torch.equal(one["saved"], one["saved"].bfloat16().float())
     assert one["log"][0]["loss"] == pytest.approx(expected["log"][0]["loss"], rel=2e-2)
+    # DeepSpeed saves what it computes with, FSDP2 what it trains.
+    assert one["others"] == {torch.float32 if launcher == "fsdp2" else torch.bfloat16}
+
+
+def test_weights_in_bfloat16_stay_so_with_fsdp2_and_the_head_stays_float32(together):
+    found, expected, _ = together("fsdp2")
+    one = found["throughout"]
+    assert one["others"] == {torch.bfloat16}
+    assert one["weight"] == one["labels"] == one["saved"].dtype == torch.float32
+    assert one["log"][0]["loss"] == pytest.approx(expected["log"][0]["loss"], rel=2e-2)
 
 
 def script(*words, python=sys.executable, **variables):
