@@ -17,7 +17,7 @@ README = HERE / "README.md"
 EXTRAS = {
     # accelerate: transformers' Trainer does not start without it. Before 1.7 a run resumed inside an epoch goes on with
     # other rows than it would have had.
-    "train": ["accelerate>=1.7", "tensorboard", "matplotlib"],
+    "train": ["accelerate>=1.13", "tensorboard", "matplotlib"],
     # peft: 0.17 does not import beside transformers 5, and nor does the Trainer beside it; 0.18 leaves its peft_config
     # on a merged model; 0.19.0 asks for torch 2.7.
     "lora": ["peft>=0.19.1,<1"],
@@ -46,7 +46,7 @@ setup(
     python_requires=">=3.11,<3.14",
     install_requires=[
         # Model cards and uploads; transformers brings it anyway.
-        "huggingface-hub>=1.5",
+        "huggingface-hub>=1.31",
         "numpy>=1.26.4",
         # 11.3 is the first that reads AVIF by itself.
         "pillow>=11.3",
@@ -55,10 +55,10 @@ setup(
         "scipy>=1.11.4",
         # Tested from 2.6 to 2.15. No upper bound: what is used of torch has long been stable, and a bound would forbid
         # the release that a new GPU needs.
-        "torch>=2.6",
+        "torch>=2.10",
         # Tested from 5.16 to 5.23. Below 6: the head is a subclass of the model's own class and reads the input of its
         # language-model head, which a major release may rearrange.
-        "transformers>=5.16,<6",
+        "transformers>=5.18,<6",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["roc = roc.cli:main"]},

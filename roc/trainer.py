@@ -85,6 +85,7 @@ class RocTrainer(Trainer):
                     "bf16 is on and the model has batch normalisation, whose statistics DeepSpeed keeps in float32 "
                     "beside weights in bfloat16; switch bf16 off, or use --launcher fsdp2."
                 )
+        self._exact_heads: dict[str, torch.Tensor] = {}
         self._counts: dict[str, torch.Tensor] = {}
         self._loss_sums: dict[str, torch.Tensor] = {}
         self._steps_summed = 0
@@ -271,10 +272,10 @@ class RocTrainer(Trainer):
         The stock Trainer saves families such as LLaVA under the hub's older names, then reads them back without
         renaming: resuming and choosing the best model would quietly load nothing.
         """
-        if self.is_deepspeed_enabled:
-            state_dict = self._with_exact_head(state_dict)
         if not self.args.should_save:
             return
+        if state_dict:
+            state_dict = {**state_dict, **self._exact_heads}
         folder = output_dir or self.args.output_dir
         os.makedirs(folder, exist_ok=True)
         model = self.accelerator.unwrap_model(self.model)
@@ -294,19 +295,24 @@ class RocTrainer(Trainer):
         if self.is_fsdp_enabled:
             return self.accelerator.get_state_dict(self.model)
         if self.is_deepspeed_enabled:
-            return self._with_exact_head(self.accelerator.get_state_dict(self.model_wrapped))
+            weights = self.accelerator.get_state_dict(self.model_wrapped)
+            return {**(weights or {}), **self._gathered_heads()}
         return None
 
-    def _with_exact_head(self, weights: dict[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:
-        """With the float32 head that DeepSpeed trains, in place of the one it computes with; needs every process."""
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As ever; before, all processes together gather the head that DeepSpeed trains."""
+        self._exact_heads = self._gathered_heads() if self.is_deepspeed_enabled else {}
+        super().save_model(output_dir, _internal_call)
+
+    def _gathered_heads(self) -> dict[str, torch.Tensor]:
+        """By name, the float32 head that DeepSpeed trains, not what it computes with; every process has to call it."""
         from deepspeed.utils import safe_get_full_fp32_param
 
-        for name, module in self.model.named_modules():
-            if isinstance(module, ScoreHead) and module.weight.requires_grad:
-                exact = safe_get_full_fp32_param(module.weight)
-                if weights:
-                    weights[f"{name}.weight"] = exact.detach().cpu().clone()
-        return weights
+        return {
+            f"{name}.weight": safe_get_full_fp32_param(module.weight).detach().cpu().clone()
+            for name, module in self.model.named_modules()
+            if isinstance(module, ScoreHead) and module.weight.requires_grad
+        }
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """As ever; with `ema_decay` and no best state to load, the model ends with the mean as its weights."""
