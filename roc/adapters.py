@@ -31,7 +31,9 @@ def lora_targets(
     Args:
         model: with or without the head; not yet wrapped by PEFT.
         parts: of `LORA_PARTS`; all linear layers of these parts are taken.
-        targets: last components of module names ("q_proj", "self_attn.q_proj") that narrow the choice; empty = all.
+        targets: what narrows the choice, empty = all: the end of a module's name ("q_proj", "self_attn.q_proj",
+            "layers.3.self_attn.q_proj"), or any part of its name within its block ("k_proj" for "k_proj.multiway.0",
+            "mlp" for all of "mlp.gate_proj", ...).
 
     Raises:
         ValueError: for an unknown part, or where a part or a target matches no layer; the message lists what there is.
@@ -52,14 +54,20 @@ def lora_targets(
     if missing:
         there = sorted(set(layers.values()) & set(LORA_PARTS))
         raise ValueError(f"This model has no linear layer in {', '.join(missing)}; it has some in {', '.join(there)}.")
-    unmatched = [target for target in targets if not any(_ends_with(name, target) for name in within)]
+    unmatched = [target for target in targets if not any(_matches(name, target) for name in within)]
     if unmatched:
-        kinds = sorted({name.rpartition(".")[2] for name in within})
+        kinds = sorted({layer_kind(name) for name in within})
         raise ValueError(
             f"lora_targets {', '.join(unmatched)} match no linear layer of {', '.join(parts)}; the layers there are "
             f"called {', '.join(kinds)}. Name some of these, or none to take all."
         )
-    return [name for name in within if not targets or any(_ends_with(name, target) for target in targets)]
+    return [name for name in within if not targets or any(_matches(name, target) for target in targets)]
+
+
+def layer_kind(name: str) -> str:
+    """What a layer is called in messages: its last component, or, where that is a number, its name in the block."""
+    last = name.rpartition(".")[2]
+    return _within_block(name) if last.isdigit() else last
 
 
 def add_lora(
@@ -183,8 +191,18 @@ def _peft():
     return peft
 
 
-def _ends_with(name: str, target: str) -> bool:
-    return name == target or name.endswith(f".{target}")
+def _matches(name: str, target: str) -> bool:
+    """Whether a target of `lora_targets` means the module of that name; a bare number means none."""
+    ends = f".{name}".endswith(f".{target}")
+    return not target.isdigit() and (ends or f".{target}." in f".{_within_block(name)}.")
+
+
+def _within_block(name: str) -> str:
+    """What of a module's name follows the number of its block: "layers.0.mlp.up_proj" -> "mlp.up_proj"."""
+    components = name.split(".")
+    # A number at the end counts the module itself.
+    numbers = [i for i, component in enumerate(components[:-1]) if component.isdigit()]
+    return ".".join(components[numbers[0] + 1 :] if numbers else components)
 
 
 def _subtrees_without(model: nn.Module, wanted: set[str]) -> list[str]:

@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+import roc.mplug_owl2  # noqa: F401  the Auto classes know it from here on
 from roc import __version__
 from roc.families import family
 from roc.head import ScoreHead
@@ -48,7 +49,8 @@ def attach(
     """Gives `model` the `[SCORE]` token and the score head, in place.
 
     The new vocabulary row is the mean of the old ones, in the input and the output embeddings; the head starts at zero,
-    so every score is the midpoint until it is trained.
+    so every score is the midpoint until it is trained. With `published_losses`, whose text loss reads the level rows as
+    well, these start as that mean too, as the published ones do; the midpoint is the same.
 
     Args:
         model: a decoder-only image-text-to-text model of `transformers`.
@@ -111,7 +113,7 @@ def carry_head(model: PreTrainedModel, roc: dict[str, Any]) -> PreTrainedModel:
         roc: what `attach` writes; the row of `roc["token_id"]` becomes the mean of the rows before it.
 
     Returns:
-        The same object, its head at zero.
+        The same object, its head as `attach` says.
 
     Raises:
         ValueError: where the model cannot carry the head.
@@ -124,6 +126,10 @@ def carry_head(model: PreTrainedModel, roc: dict[str, Any]) -> PreTrainedModel:
     model.score_head = head.to(model.get_output_embeddings().weight.device)
     model._keep_in_fp32_modules_strict = {*(model._keep_in_fp32_modules_strict or ()), "score_head"}
     model.config.roc = roc
+    if roc["published_losses"]:
+        row = model.get_output_embeddings().weight
+        with gathered([row]), torch.no_grad():
+            model.score_head.weight.copy_(row[roc["token_id"]])
     return model
 
 

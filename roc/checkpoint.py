@@ -14,13 +14,14 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
+from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 from transformers.utils import cached_file
 
 from roc.adapters import four_bit, is_adapter, keep_four_bit_exact
 from roc.attachment import carry_head, gathered, model_class
 from roc.model_card import card_kept, write_card
 from roc.modeling import roc_class
+from roc.mplug_owl2 import published
 from roc.processing import load_processor, save_processor
 
 ADAPTER_FILE = "roc_config.json"
@@ -41,7 +42,7 @@ def load(
     """A model that carries the head, with its processor, in eval mode.
 
     Args:
-        path: folder or hub id written by roc: a full checkpoint or an adapter.
+        path: folder or hub id: a full checkpoint or an adapter that roc wrote, or a published ROC4MLLM checkpoint.
         device: where the weights go; None = where `from_pretrained` leaves them (CPU).
         dtype: of the backbone, e.g. "bfloat16"; None = the dtype it was saved in, of an adapter's base the one it was
             trained in. The head stays float32.
@@ -55,7 +56,8 @@ def load(
 
     Raises:
         FileNotFoundError: where `path` looks like a folder and there is none.
-        ValueError: where the checkpoint carries no head, or adapter and base do not fit.
+        ValueError: where the checkpoint carries no head, adapter and base do not fit, or the files of a published
+            checkpoint contradict each other.
     """
     _check_exists(path, "`bash scripts/finetune.sh` makes checkpoints/demo")
     where = {key: kwargs[key] for key in ("revision", "token", "cache_dir") if key in kwargs}
@@ -64,16 +66,45 @@ def load(
         return _load_adapter(path, where, device, dtype, base, quantized, kwargs)
     if base is not None or quantized is not None:
         raise ValueError(f"{path} is a full checkpoint, not an adapter; base and quantized say nothing about it.")
-    config = AutoConfig.from_pretrained(path, **where)
+    config = read_config(path, **where)
     if getattr(config, "roc", None) is None:
         raise ValueError(
             f"{path} carries no score head (its config.json has no 'roc' section). Train one with "
             f"`bash scripts/finetune.sh --model_name_or_path {path} ...`, or give the folder that roc wrote."
         )
-    model = roc_class(model_class(config)).from_pretrained(path, dtype=dtype or "auto", **kwargs)
+    model = _load_full(path, where, dtype, kwargs)
     if device is not None:
         model = model.to(device)
     return model.eval(), load_processor(path, **where)
+
+
+def read_config(path: str | os.PathLike, **where: Any) -> PreTrainedConfig:
+    """The configuration of a model or full checkpoint; `config.roc` stands in it wherever `load` finds a head.
+
+    Args:
+        path: folder or hub id.
+        **where: `revision`, `token`, `cache_dir`.
+    """
+    config = published.read_config(path, **where)
+    return AutoConfig.from_pretrained(path, **where) if config is None else config
+
+
+def _load_full(
+    path: str | os.PathLike, where: dict[str, Any], dtype: str | torch.dtype | None, kwargs: dict[str, Any]
+) -> PreTrainedModel:
+    """A full checkpoint that carries the head, of roc or published."""
+    if published.read_config(path, **where) is None:
+        config = AutoConfig.from_pretrained(path, **where)
+        return roc_class(model_class(config)).from_pretrained(path, dtype=dtype or "auto", **kwargs)
+    converted = published.read(path, **where)
+    cls = roc_class(model_class(converted.config))
+    model = cls.from_pretrained(
+        None, config=converted.config, state_dict=converted.weights, dtype=dtype or "auto", **kwargs
+    )
+    model.name_or_path = model.config.name_or_path = os.fspath(path)
+    if cached_file(path, "generation_config.json", _raise_exceptions_for_missing_entries=False, **where):
+        model.generation_config = GenerationConfig.from_pretrained(path, **where)
+    return model
 
 
 def save(
@@ -137,7 +168,7 @@ def _load_adapter(
     if not name:
         raise ValueError(f"The base of adapter {path} had no name when it was trained; say where it is with base=...")
     _check_exists(name, f"it is the base of adapter {path}; if it moved, say where it is now with base=...")
-    config = AutoConfig.from_pretrained(name)
+    config = read_config(name)
     if config.model_type != about["base"]["model_type"]:
         raise ValueError(
             f"Adapter {path} was trained on a {about['base']['model_type']} model ({about['base']['name_or_path']}), "
@@ -160,7 +191,7 @@ def _load_adapter(
                 + "; ".join(f"{key}: adapter {roc[key]}, base {config.roc[key]}" for key in differing)
                 + ". Give the base the adapter was trained on."
             )
-        model = roc_class(model_class(config)).from_pretrained(name, dtype=dtype, **kwargs)
+        model = _load_full(name, {}, dtype, kwargs)
         model.config.roc = roc
     found, expected = _fingerprint(model), about["base"]["fingerprint"]
     if not torch.allclose(torch.tensor(found), torch.tensor(expected), rtol=2e-2, atol=1e-5):

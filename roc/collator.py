@@ -69,6 +69,8 @@ class RocCollator:
             )
         self.processor = processor
         self.tokenizer = processor.tokenizer
+        # A family whose published training kept the white space around a turn.
+        self._verbatim = getattr(processor, "verbatim_turns", False)
         self.roc = roc
         self.max_length = max_length
         self.with_comments = with_comments
@@ -162,18 +164,19 @@ class RocCollator:
                 "it reads all that stands before an answer in both directions, so one row holds one question and one "
                 "answer. Write a record for each question."
             )
-        messages = [_message(turn) for turn in turns]
+        messages = [_message(turn, self._verbatim) for turn in turns]
         gap, ending = self._frame
         prompt = done = self._render(messages[:1], True)
         pieces: list[_Piece] = []
         for i in range(1, len(turns), 2):
-            text = turns[i][1].strip()
+            text = turns[i][1] if self._verbatim else turns[i][1].strip()
             pieces.append((self._tokenize_answer(text), True))
             pieces.append((self._ending_ids, True))
             done += gap + text + ending
             if i + 1 < len(turns):
                 until_next = self._render(messages[: i + 2], True)
-                pieces.append((self._tokenize(_added(until_next, done, f"Record {record.id}: ")), False))
+                added = _added(until_next, done, f"Record {record.id}: ")
+                pieces.append((self._tokenize_behind_ending(added), False))
                 done = until_next
         return prompt, pieces
 
@@ -201,6 +204,12 @@ class RocCollator:
         if self.tokenizer.eos_token_id is None or set(ids) & set(self.tokenizer.added_tokens_decoder):
             return ids
         return [*ids, self.tokenizer.eos_token_id]
+
+    def _tokenize_behind_ending(self, text: str) -> list[int]:
+        """Token ids of what follows a closed answer; some tokenizers split a word otherwise behind a special token."""
+        ending = self._frame[1]
+        close, whole = self._tokenize(ending), self._tokenize(ending + text)
+        return whole[len(close) :] if whole[: len(close)] == close else self._tokenize(text)
 
     @property
     def answer_ids(self) -> list[int]:
@@ -324,13 +333,14 @@ def _added(whole: str, beginning: str, where: str = "") -> str:
     return whole[len(beginning) :]
 
 
-def _message(turn: Turn) -> dict:
+def _message(turn: Turn, verbatim: bool = False) -> dict:
     """A turn as the chat templates of transformers take it: image and text parts in the order of the text."""
     role, words = turn
     content: list[dict] = []
-    for i, text in enumerate(words.split(IMAGE_PLACEHOLDER)):
+    for i, part in enumerate(words.split(IMAGE_PLACEHOLDER)):
         if i:
             content.append({"type": "image"})
-        if text.strip():
-            content.append({"type": "text", "text": text.strip()})
+        text = part if verbatim else part.strip()
+        if text:
+            content.append({"type": "text", "text": text})
     return {"role": role, "content": content}

@@ -99,7 +99,7 @@ class ModelConfig:
     lora_alpha: float = option(16, "with lora or qlora: their product is scaled by lora_alpha / lora_rank", above=0)
     lora_dropout: float = option(0.05, "with lora or qlora: dropout of their input", low=0, below=1)
     lora_targets: tuple[str, ...] = option(
-        (), "with lora or qlora: linear layers that get them, by the ends of their names (q_proj); none takes all"
+        (), "with lora or qlora: linear layers that get them, by (a part of) their names: q_proj, mlp; none takes all"
     )
     lora_parts: tuple[Literal["language", "projector", "vision"], ...] = option(
         ("language",), "with lora or qlora: parts of the model that get them; the others stay as they are"

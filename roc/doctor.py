@@ -27,12 +27,12 @@ import torch
 import transformers
 from PIL import Image
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
+from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 from transformers.utils import is_torchvision_available
 
-from roc.adapters import LORA_PARTS, add_lora, is_adapter, lora_targets, merged
+from roc.adapters import LORA_PARTS, add_lora, is_adapter, layer_kind, lora_targets, merged
 from roc.attachment import attach, check_can_carry, model_class
-from roc.checkpoint import load, save
+from roc.checkpoint import load, read_config, save
 from roc.collator import RocCollator
 from roc.demo.scenes import render_scene
 from roc.head import read_levels
@@ -232,7 +232,7 @@ def _plan(source: str) -> _Plan:
         Unsupported: where `transformers` does not know it, or it cannot carry the head.
     """
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = read_config(source)
     except ValueError as error:
         raise Unsupported(f"transformers {transformers.__version__} does not know it: {_first_line(error)}") from error
     try:
@@ -645,7 +645,7 @@ def what_to_set(candidate: Candidate) -> dict[str, str]:
     for part in LORA_PARTS:
         with contextlib.suppress(ValueError):  # none there
             found = lora_targets(model, (part,))
-            kinds = Counter(name.rpartition(".")[2] for name in found)
+            kinds = Counter(map(layer_kind, found))
             shown = ", ".join(kind for kind, _ in kinds.most_common(8)) + (", ..." if len(kinds) > 8 else "")
             layers.append(f"{part} {len(found)} ({shown})")
     return {
@@ -697,8 +697,12 @@ def picture_fit(collator: RocCollator) -> str:
 def _picture_positions(collator: RocCollator, size: tuple[int, int]) -> int:
     """Positions of the prompt that stand for one picture, its marks included."""
     whole = collator.prompt_batch([Image.new("RGB", size, "grey")])["input_ids"].shape[1]
-    bare = collator.tokenizer(collator.prompt(collator.question), add_special_tokens=False)["input_ids"]
-    return whole - len(bare) + 1
+    prompt, mark = collator.prompt(collator.question), getattr(collator.processor, "image_token", None)
+    if mark is None or mark in collator.tokenizer.get_vocab() or mark not in prompt:
+        return whole - len(collator.tokenizer(prompt, add_special_tokens=False)["input_ids"]) + 1
+    # The mark is no token: the processor cuts the text there and writes positions of its own.
+    words = collator.tokenizer(prompt.split(mark), add_special_tokens=False)["input_ids"]
+    return whole - sum(map(len, words)) - collator.tokenizer.num_special_tokens_to_add()
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -721,7 +725,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the libraries; what matters is among the findings
             if options.memory:
-                print(memory_table(AutoConfig.from_pretrained(options.model)))
+                print(memory_table(read_config(options.model)))
                 return 0
             if options.sensitivity is not None:
                 return _print_sensitivity(options)

@@ -1,9 +1,11 @@
-"""Handing a trained checkpoint on: merged, for vLLM, as the head alone, or to a hub.
+"""Handing a trained checkpoint on: merged, for vLLM, as the head alone, in the published layout, or to a hub.
 
     roc export ADAPTER --merge OUT               adapter + base -> one full checkpoint
     roc export CHECKPOINT --vllm-classify OUT    vLLM's classifier: probabilities of the levels, one pass, no text
     roc export CHECKPOINT --vllm-generate OUT    vLLM's generator: text; the head in a subfolder
     roc export CHECKPOINT --head-only OUT        the head's weight and what it means, for numpy
+    roc export PUBLISHED --to-roc OUT            a published ROC4MLLM checkpoint in our layout
+    roc export CHECKPOINT --to-published OUT     and back, of an mPLUG-Owl2, for the published code
     roc export CHECKPOINT --push_to_hub ORG/NAME the checkpoint as it is
 
 vLLM turns any generative model into a classifier that has one linear layer `score` on the hidden state of the last
@@ -46,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("checkpoint", help="folder or hub id of a full checkpoint or an adapter that roc wrote")
+    parser.add_argument(
+        "checkpoint", help="folder or hub id of a full checkpoint or an adapter that roc wrote, or a published one"
+    )
     forms = parser.add_mutually_exclusive_group()
     for name, (_, text) in FORMS.items():
         forms.add_argument(f"--{name}", metavar="OUT", help=text)
@@ -200,6 +204,79 @@ def head_only(checkpoint: str | os.PathLike, out: str | os.PathLike, *, base: st
     _write_card(checkpoint, out, roc, usage=_HEAD_USAGE)
 
 
+def to_roc(checkpoint: str | os.PathLike, out: str | os.PathLike, *, base: str | os.PathLike | None = None) -> None:
+    """Writes a published ROC4MLLM checkpoint in our layout, tensor by tensor, in the dtypes of its files.
+
+    The rows of the score levels become the head, in float32. What our layout has no place for is kept in
+    `published_extras.safetensors`, so that `to_published` gives the same checkpoint again.
+
+    Args:
+        checkpoint: folder or hub id of a published checkpoint.
+        out: new folder.
+        base: not needed; here so that all forms are called alike.
+
+    Raises:
+        ValueError: where `checkpoint` is no published checkpoint, its files contradict each other, or `out` is not
+            empty.
+    """
+    from huggingface_hub import save_torch_state_dict
+    from transformers import GenerationConfig
+
+    from roc.mplug_owl2 import published
+    from roc.processing import load_processor, save_processor
+
+    _check_new(out)
+    converted = published.read(checkpoint)
+    processor = load_processor(checkpoint)
+    converted.config.save_pretrained(out)
+    if _find(checkpoint, "generation_config.json"):
+        GenerationConfig.from_pretrained(checkpoint).save_pretrained(out)
+    save_torch_state_dict(converted.weights, out, metadata={"format": "pt"})
+    published.write_extras(out, checkpoint, converted)
+    save_processor(processor, out)
+    _write_card(checkpoint, out, converted.config.roc)
+
+
+def to_published(
+    checkpoint: str | os.PathLike, out: str | os.PathLike, *, base: str | os.PathLike | None = None
+) -> None:
+    """Writes an mPLUG-Owl2 that carries the head in the layout of the published code.
+
+    What `to_roc` wrote becomes what it was, file by file. A model that was trained here has no extras: the level rows
+    of its input embedding, which no input reads, are the mean row that the published code would start them with. Where
+    the weights are in half precision, the head is rounded with them, and kept in full beside them for `roc.load`.
+
+    The published code asks its own question, pads every picture and reads the first score of an answer only, whatever
+    the checkpoint was taught here.
+
+    Args:
+        checkpoint: folder or hub id of a full checkpoint or an adapter.
+        out: new folder.
+        base: of an adapter, where its base lies now.
+
+    Raises:
+        ValueError: where the checkpoint carries no head, is no mPLUG-Owl2 or in the published layout already, or `out`
+            is not empty.
+    """
+    from roc.adapters import is_adapter
+    from roc.checkpoint import read_config
+    from roc.mplug_owl2 import published
+    from roc.processing import load_processor
+
+    _check_new(out)
+    if published.published_config(checkpoint) is not None:
+        raise ValueError(f"{checkpoint} is in the published layout already")
+    model, processor = _load_plain(checkpoint, base) if is_adapter(checkpoint) else (None, None)
+    config = read_config(checkpoint) if model is None else model.config
+    if config.model_type != "mplug_owl2" or getattr(config, "roc", None) is None:
+        raise ValueError(f"{checkpoint} is no mPLUG-Owl2 with a score head, and the published code runs no other model")
+    if model is None:
+        weights, processor = published.read_weights(checkpoint).tensors, load_processor(checkpoint)
+        published.write(out, config, weights, processor, source=checkpoint)
+    else:
+        published.write(out, config, model.state_dict(), processor)
+
+
 def push(folder: str | os.PathLike, repo_id: str, *, private: bool = False) -> str:
     """Uploads a folder to a hub.
 
@@ -229,6 +306,8 @@ FORMS = {
     "vllm_classify": (vllm_classify, "for vLLM's pooling runner: probabilities of the levels"),
     "vllm_generate": (vllm_generate, "for vLLM's generation: the plain model; the head in a subfolder"),
     "head_only": (head_only, "the head's weight and its levels, to recompute scores with numpy"),
+    "to_roc": (to_roc, "a published ROC4MLLM checkpoint in our layout; what that cannot hold is kept beside it"),
+    "to_published": (to_published, "an mPLUG-Owl2 with the head in the layout of the published code"),
 }
 
 
@@ -272,7 +351,11 @@ def _read_head(checkpoint: str | os.PathLike) -> tuple[dict[str, Any], Any]:
 
     from roc.adapters import is_adapter
     from roc.checkpoint import ADAPTER_FILE
+    from roc.mplug_owl2 import published
 
+    if published.published_config(checkpoint) is not None:
+        converted = published.read(checkpoint)
+        return converted.config.roc, converted.weights[HEAD_KEY]
     if is_adapter(checkpoint):
         roc = _read_json(checkpoint, ADAPTER_FILE).get("roc")
         file = _find(checkpoint, "adapter_model.safetensors")

@@ -352,11 +352,11 @@ def _overlap_faults(config: RunConfig, splits: dict[str, list[Record]]) -> list[
 
 def _build_model(config: RunConfig, data: Data) -> tuple[Any, Any]:
     """The model to train, carrying the head; built from nothing, loaded with a head, or loaded and attached."""
-    from transformers import AutoConfig, set_seed
+    from transformers import set_seed
 
     from roc.adapters import add_lora, is_adapter
     from roc.attachment import attach, model_class
-    from roc.checkpoint import load
+    from roc.checkpoint import load, read_config
     from roc.parts import freeze
     from roc.processing import load_processor
 
@@ -384,7 +384,7 @@ def _build_model(config: RunConfig, data: Data) -> tuple[Any, Any]:
                     f"model_name_or_path {source!r} is an adapter; `roc export {source} --merge OUT` makes a model of "
                     "it and its base that can be trained on."
                 )
-            base = AutoConfig.from_pretrained(source)
+            base = read_config(source)
             if config.tuning == "qlora":
                 settings |= _in_four_bits(config, base)
             if getattr(base, "roc", None) is not None:

@@ -503,8 +503,11 @@ class _Group(NamedTuple):
 
 
 def _groups(block: _Block) -> Iterator[_Group]:
+    chosen_from = [next(module.children()) for module in block.module.modules() if _standing_for(module) is not module]
     for module in block.module.modules():
-        children = list(module.children())
+        if any(module is one for one in chosen_from):
+            continue
+        children = [_standing_for(child) for child in module.children()]
         linears = [child for child in children if isinstance(child, nn.Linear)]
         norms = [child for child in children if getattr(getattr(child, "weight", None), "ndim", 0) == 1]
         scales = [p for p in module.parameters(recurse=False) if p.ndim == 1] if children else []
@@ -513,6 +516,17 @@ def _groups(block: _Block) -> Iterator[_Group]:
         activated = len(inner) == 2 or any(isinstance(child, QuickGELUActivation) for child in children)
         if linears or norms:
             yield _Group(inner, last, list(zip(norms, widths, strict=False)), int(activated), len(scales))
+
+
+def _standing_for(module: nn.Module) -> nn.Module:
+    """Of a module that only chooses among equal ones for each token, one of these; else the module itself."""
+    children = list(module.children())
+    if len(children) == 1 and isinstance(children[0], nn.ModuleList) and len(children[0]):
+        first, *others = children[0]
+        shapes = [[parameter.shape for parameter in child.parameters()] for child in (first, *others)]
+        if not list(first.children()) and shapes.count(shapes[0]) == len(shapes):
+            return first
+    return module
 
 
 def _alive_in(block: _Block) -> int:

@@ -112,6 +112,8 @@ def load_processor(path: str | os.PathLike, **kwargs) -> ProcessorMixin:
         ValueError: where the checkpoint has a tokenizer only, or no processor at all, or its processor needs a package
             that is not installed.
     """
+    import roc.mplug_owl2  # noqa: F401  the Auto classes know it from here on
+
     name = _class_name(path, **kwargs)
     try:
         cls = processor_class(name) if name else None

@@ -58,7 +58,7 @@ class Record:
 
     Attributes:
         id: unique in its file; the image's path as written in the file where none is given.
-        images: paths that can be opened, at least one.
+        images: paths that can be opened; none only for `conversations` about no image.
         scores: attribute -> human score on the native scale, "overall" first. Attributes that were not rated are
             absent. With `conversations`, the k-th `[SCORE]` is the k-th of these.
         histograms: attribute -> share of the votes for each level, (N,), adds up to 1.
@@ -253,8 +253,10 @@ class _RowReader:
         columns = self._attribute_columns(rows)
         records = []
         for self._line, row in rows:
-            written = self._images(row.get("image"))
-            if written:
+            # A conversation can be about no image at all.
+            imageless = row.get("image") is None and row.get("conversations") is not None
+            written = [] if imageless else self._images(row.get("image"))
+            if written or imageless:
                 records.append(self._record(row, written, columns))
         return records
 
@@ -316,7 +318,7 @@ class _RowReader:
         if split is not None and split.lower() not in SPLITS:
             self._fault(f"the split is {split!r}; expected one of {', '.join(SPLITS)}")
         return Record(
-            id=identity if identity is not None else "|".join(written),
+            id=identity if identity is not None else "|".join(written) or f"line {self._line}",
             images=tuple(self._resolve(image) for image in written),
             scores={name: score for name, score in scores.items() if score is not None},
             histograms=self._histograms(row, list(scores)),

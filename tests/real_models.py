@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 
+import roc.mplug_owl2  # noqa: F401  the Auto classes know it from here on
+
 QWEN2_7B = {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
             "num_key_value_heads": 4, "tie_word_embeddings": False}  # fmt: skip
 SIGLIP_SO400M = {"hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "num_attention_heads": 16,
@@ -69,6 +71,8 @@ CONFIGS = {
                         "num_hidden_layers": 24, "num_attention_heads": 32, "num_key_value_heads": 32,
                         "max_position_embeddings": 8192, "pad_token_id": 2},
     },
+    # Every number is the default of its config class.
+    "mplug_owl2_7b": {"model_type": "mplug_owl2"},
 }  # fmt: skip
 
 PARAMETERS = {
@@ -77,6 +81,7 @@ PARAMETERS = {
     "qwen3_vl_8b": 8_767_123_696,
     "internvl3_8b": 7_944_373_760,
     "smolvlm2_2b": 2_246_784_880,
+    "mplug_owl2_7b": 8_197_859_328,
 }
 # Words of the tokenizer. The vocabularies of the first three have spare rows behind them, the others have none.
 WORDS = {
@@ -85,6 +90,7 @@ WORDS = {
     "qwen3_vl_8b": 151_669,
     "internvl3_8b": 151_674,
     "smolvlm2_2b": 49_280,
+    "mplug_owl2_7b": 32_000,
 }
 
 

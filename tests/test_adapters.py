@@ -35,6 +35,29 @@ def test_parts_and_names_narrow_the_choice(family):
     assert linear - set(everything) == {"lm_head"}
 
 
+@pytest.mark.parametrize(
+    ("target", "kinds"),
+    [
+        ("mlp", 3),
+        ("self_attn", 4),
+        ("self_attn.q_proj", 1),
+        ("layers.1.mlp.up_proj", 0.5),
+        ("language_model.layers.1.mlp.up_proj", 0.5),
+    ],
+)
+def test_a_name_is_an_end_or_a_part_within_the_block(target, kinds):
+    model, _, _ = build("llava")
+    found = lora_targets(model, targets=(target,))
+    assert len(found) == 2 * kinds and all(f".{target}" in name for name in found)
+
+
+@pytest.mark.parametrize("target", ["layers", "proj", "1", "model", "q_proj.self_attn"])
+def test_a_name_outside_the_block_half_a_name_and_a_number_match_nothing(target):
+    model, _, _ = build("llava")
+    with pytest.raises(ValueError, match=f"{target} match no linear layer of language"):
+        lora_targets(model, targets=(target,))
+
+
 def test_names_that_match_nothing_are_answered_with_those_there_are():
     model, _, _ = build("llava")
     with pytest.raises(ValueError, match="query_key_value match no linear layer of language.*down_proj.*q_proj"):

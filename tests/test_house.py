@@ -16,11 +16,14 @@ PACKAGE = ROOT / "roc"
 
 # A file imports only from rows above its own; two parts of one row never import each other.
 ROWS = (
-    ("score_space", "families"),
-    ("losses", "metrics", "prompts", "images", "results", "augment", "parts", "weight_average", "rows"),
-    ("records", "config", "head", "processing", "model_card"),
-    ("modeling", "samples", "demo.scenes"),
-    ("attachment", "collator"),
+    ("score_space", "families", "mplug_owl2.configuration", "mplug_owl2.pieces"),
+    ("losses", "metrics", "prompts", "images", "results", "augment", "parts", "weight_average", "rows")
+    + ("mplug_owl2.vision", "mplug_owl2.abstractor", "mplug_owl2.language", "mplug_owl2.tokenization"),
+    ("records", "config", "head", "model_card", "mplug_owl2.modeling"),
+    ("modeling", "samples", "demo.scenes", "mplug_owl2.convert"),
+    ("collator", "mplug_owl2.processing"),
+    ("mplug_owl2", "mplug_owl2.published"),
+    ("attachment", "processing"),
     ("adapters", "one_forward", "demo.tiny_model"),
     ("checkpoint", "memory", "sensitivity"),
     ("trainer", "assessment"),
@@ -77,7 +80,7 @@ def violations(files):
 
 def test_every_file_has_its_row():
     inits = {part for part, path in FILES.items() if path.name == "__init__.py"}
-    assert set(FILES) - inits == set(ROW_OF)
+    assert set(FILES) - inits <= set(ROW_OF) <= set(FILES)
     assert len(ROW_OF) == sum(map(len, ROWS))
 
 

@@ -45,6 +45,21 @@ def with_head(name):
     return model
 
 
+def test_the_published_script_makes_one_run_and_the_real_model_carries_it():
+    config = load_config(ROOT / "configs" / "mplug_owl2_ava.yaml", {"data_path": "ava.json"})
+    assert config.notes == () and config.model_name_or_path == HUB_IDS["mplug_owl2_7b"]
+    assert (config.l1_weight, config.ce_weight, config.emd_weight) == (0, 10, 0)
+    assert (config.learning_rate, config.lr_scheduler_type, config.warmup_ratio) == (2e-5, "cosine", 0.03)
+    assert (config.num_train_epochs, config.per_device_train_batch_size, config.model_max_length) == (2, 16, 2048)
+    model, processor = real_model("mplug_owl2_7b"), real_processor("mplug_owl2_7b")
+    names = ("attributes", "question", "answer", "l1_weight", "ce_weight", "l1_scale", "image_aspect_ratio")
+    attach(model, processor, config.score_space, **{name: getattr(config, name) for name in names})
+    assert model.config.roc["token_id"] == 32_000 and model.config.roc["answer"].count("[SCORE]") == 1
+    assert model.get_output_embeddings().weight.shape == (32_001, 4096)
+    assert model.score_head.weight.shape == (10, 4096)
+    assert sum(p.numel() for p in model.parameters()) == PARAMETERS["mplug_owl2_7b"] + 2 * 4096 + 10 * 4096
+
+
 def keys(path):
     return set(yaml.safe_load(path.read_text(encoding="utf-8")))
 
@@ -52,7 +67,7 @@ def keys(path):
 def test_every_config_is_known_here():
     assert set(MODELS) == set(HUB_IDS)
     assert set(DATASETS) == set(SCALES)
-    assert set(CONFIGS) == set(HUB_IDS) - {"mplug_owl2_7b"}
+    assert set(CONFIGS) == set(HUB_IDS)
 
 
 def test_a_setting_belongs_to_the_model_or_to_the_data_set():
@@ -123,11 +138,12 @@ def test_the_parameters_are_those_of_the_published_weights(name):
 def test_lora_finds_its_layers(name):
     model = with_head(name)
     layers = model.config.get_text_config().num_hidden_layers
-    kinds = Counter(target.rpartition(".")[2] for target in lora_targets(model))
+    kinds = Counter(target.partition(".multiway.")[0].rpartition(".")[2] for target in lora_targets(model))
     seven = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-    assert kinds == dict.fromkeys(seven, layers)
+    ways = dict.fromkeys(seven, 1) | (dict.fromkeys(("k_proj", "v_proj"), 2) if name == "mplug_owl2_7b" else {})
+    assert kinds == {kind: count * layers for kind, count in ways.items()}
     attention = lora_targets(model, targets=["q_proj", "v_proj"])
-    assert len(attention) == 2 * layers
+    assert len(attention) == (1 + ways["v_proj"]) * layers
     everywhere = lora_targets(model, parts=["language", "projector", "vision"])
     assert set(lora_targets(model)) < set(everywhere) and not any("lm_head" in target for target in everywhere)
 
