@@ -15,16 +15,17 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "roc" / "__init__.py").re
 README = HERE / "README.md"
 
 EXTRAS = {
-    # accelerate: transformers' Trainer does not start without it. Before 1.7 a run resumed inside an epoch goes on with
-    # other rows than it would have had.
+    # accelerate: transformers' Trainer does not start without it. Before 1.13 FSDP2 trains some parameters wrongly after
+    # a run was resumed.
     "train": ["accelerate>=1.13", "tensorboard", "matplotlib"],
     # peft: 0.17 does not import beside transformers 5, and nor does the Trainer beside it; 0.18 leaves its peft_config
     # on a merged model; 0.19.0 asks for torch 2.7.
     "lora": ["peft>=0.19.1,<1"],
     # bitsandbytes: transformers refuses older ones.
     "qlora": ["peft>=0.19.1,<1", "bitsandbytes>=0.46.1; sys_platform != 'darwin' or platform_machine == 'arm64'"],
-    # ZeRO-2 and ZeRO-3; FSDP2 and DDP need nothing. Install with --no-build-isolation: its build imports torch.
-    "deepspeed": ["deepspeed>=0.18"],
+    # ZeRO-2 and ZeRO-3; FSDP2 and DDP need nothing. Install with --no-build-isolation: its build imports torch. With
+    # 0.18.0 the losses of two processes were not those of one.
+    "deepspeed": ["deepspeed>=0.19"],
     # No version: torchvision must match the installed torch and come from the same index.
     "vision": ["torchvision"],
     "heif": ["pillow-heif"],
@@ -53,10 +54,11 @@ setup(
         "pyyaml",
         "safetensors",
         "scipy>=1.11.4",
-        # Tested from 2.6 to 2.15. No upper bound: what is used of torch has long been stable, and a bound would forbid
-        # the release that a new GPU needs.
+        # Tested from 2.10 to 2.15; before 2.9 FSDP2 on CPUs adds gradients up and does not divide them, before 2.10 it
+        # tells the gradient norm of one process. No upper bound: what is used of torch has long been stable, and a
+        # bound would forbid the release that a new GPU needs.
         "torch>=2.10",
-        # Tested from 5.16 to 5.23. Below 6: the head is a subclass of the model's own class and reads the input of its
+        # Tested from 5.18 to 5.23; before, several processes on CPUs cannot resume. Below 6: the head is a subclass of the model's own class and reads the input of its
         # language-model head, which a major release may rearrange.
         "transformers>=5.18,<6",
     ],
