@@ -24,8 +24,8 @@ EXTRAS = {
     # bitsandbytes: transformers refuses older ones.
     "qlora": ["peft>=0.19.1,<1", "bitsandbytes>=0.46.1; sys_platform != 'darwin' or platform_machine == 'arm64'"],
     # ZeRO-2 and ZeRO-3; FSDP2 and DDP need nothing. Install with --no-build-isolation: its build imports torch. With
-    # 0.18.0 the losses of two processes were not those of one.
-    "deepspeed": ["deepspeed>=0.19"],
+    # 0.18.0 and 0.19.0 the losses of two processes on CPUs were not those of one, and changed from run to run.
+    "deepspeed": ["deepspeed>=0.19.8"],
     # No version: torchvision must match the installed torch and come from the same index.
     "vision": ["torchvision"],
     "heif": ["pillow-heif"],
