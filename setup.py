@@ -15,8 +15,8 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "roc" / "__init__.py").re
 README = HERE / "README.md"
 
 EXTRAS = {
-    # accelerate: transformers' Trainer does not start without it. Before 1.13 FSDP2 trains some parameters wrongly after
-    # a run was resumed.
+    # accelerate: transformers' Trainer does not start without it. Before 1.13 FSDP2 trains some parameters wrongly in a
+    # resumed run.
     "train": ["accelerate>=1.13", "tensorboard", "matplotlib"],
     # peft: 0.17 does not import beside transformers 5, and nor does the Trainer beside it; 0.18 leaves its peft_config
     # on a merged model; 0.19.0 asks for torch 2.7.
@@ -58,8 +58,8 @@ setup(
         # tells the gradient norm of one process. No upper bound: what is used of torch has long been stable, and a
         # bound would forbid the release that a new GPU needs.
         "torch>=2.10",
-        # Tested from 5.18 to 5.23; before, several processes on CPUs cannot resume. Below 6: the head is a subclass of the model's own class and reads the input of its
-        # language-model head, which a major release may rearrange.
+        # Tested from 5.18 to 5.23; before, several processes on CPUs cannot resume. Below 6: the head is a subclass of
+        # the model's own class and reads the input of its language-model head, which a major release may rearrange.
         "transformers>=5.18,<6",
     ],
     extras_require=EXTRAS,

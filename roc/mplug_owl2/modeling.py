@@ -204,15 +204,21 @@ class MplugOwl2ForConditionalGeneration(MplugOwl2PreTrainedModel, GenerationMixi
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: torch.Tensor | None = None, **kwargs
     ) -> tuple[torch.Tensor | None, dict[str, Any]]:
-        """Repeats each row with all of its images; the stock method would repeat image by image."""
-        pixel_values = kwargs.get("pixel_values")
-        if pixel_values is None or expand_size == 1:
-            return super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **kwargs)
-        at_image = input_ids == self.config.image_token_id
-        images_of_row = pixel_values.split((at_image.sum(dim=1) // self.config.image_seq_length).tolist())
-        kwargs["pixel_values"] = None
+        """Repeats each row with all of its images, encoded or not; stock methods repeat some image by image."""
+        pixel_values, encoded = kwargs.pop("pixel_values", None), kwargs.pop("mm_encoder_outputs", None) or {}
+        images = {"pixel_values": pixel_values, **{name: output.pooler_output for name, output in encoded.items()}}
+        if expand_size > 1 and any(value is not None for value in images.values()):
+            at_image = input_ids == self.config.image_token_id
+            counts = (at_image.sum(dim=1) // self.config.image_seq_length).tolist()
+            for name, value in images.items():
+                if value is not None:
+                    rows = [row.repeat(expand_size, *[1] * (value.ndim - 1)) for row in value.split(counts)]
+                    images[name] = torch.cat(rows)
         input_ids, kwargs = super()._expand_inputs_for_generation(expand_size, is_encoder_decoder, input_ids, **kwargs)
-        kwargs["pixel_values"] = torch.cat([images.repeat(expand_size, 1, 1, 1) for images in images_of_row])
+        kwargs["pixel_values"] = images.pop("pixel_values")
+        kwargs["mm_encoder_outputs"] = {
+            name: BaseModelOutputWithPooling(pooler_output=value) for name, value in images.items()
+        }
         return input_ids, kwargs
 
     @can_return_tuple
