@@ -30,8 +30,10 @@ EXTRAS = {
     "vision": ["torchvision"],
     "heif": ["pillow-heif"],
     "parquet": ["pyarrow"],
-    # pyarrow: so that the tests read Parquet too. num2words: SmolVLM's processor asks for it.
-    "test": ["pytest", "ruff", "pyarrow", "num2words"],
+    # SPAQ's annotations.
+    "xlsx": ["openpyxl"],
+    # pyarrow, openpyxl: so that the tests read Parquet and .xlsx too. num2words: SmolVLM's processor asks for it.
+    "test": ["pytest", "ruff", "pyarrow", "num2words", "openpyxl"],
 }
 EXTRAS["dev"] = EXTRAS["train"] + EXTRAS["qlora"] + EXTRAS["test"]
 
