@@ -14,4 +14,5 @@ export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1
 
 "$ROC_PYTHON" -m ruff check .
 "$ROC_PYTHON" -m ruff format --check .
-exec "$ROC_PYTHON" -m pytest -q "$@"
+# Tests of one file share their fixtures, so they stay together.
+exec "$ROC_PYTHON" -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile "$@"

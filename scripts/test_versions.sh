@@ -65,7 +65,7 @@ for end in "${ends[@]}"; do
         | grep -E '^(torch|transformers|peft|accelerate|bitsandbytes|deepspeed|numpy|scipy|pillow|safetensors) ' || true
     # ROC_PYTHON: the tests that call the scripts must not bring the environment to constraints.txt.
     OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 ROC_PYTHON="$environment/bin/python" \
-        "$environment/bin/python" -m pytest -q "$@" || failed+=("$end")
+        "$environment/bin/python" -m pytest -q --numprocesses logical --maxprocesses 4 --dist loadfile "$@" || failed+=("$end")
 done
 if ((${#failed[@]})); then
     say "the tests fail at the end: ${failed[*]}"
