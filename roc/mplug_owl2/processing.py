@@ -234,4 +234,11 @@ class MplugOwl2Processor(ProcessorMixin):
         if is_published(config):
             words = tokens_of(config, tokenizer.added_tokens_decoder)
             tokenizer = MplugOwl2Tokenizer.from_pretrained(path, added_tokens_decoder=words, **where)
-        return [CLIPImageProcessorPil.from_pretrained(path, **where), tokenizer]
+        try:
+            image_processor = CLIPImageProcessorPil.from_pretrained(path, **where)
+        except OSError as error:
+            raise ValueError(
+                f"{path} has no preprocessor_config.json, which says how pictures become pixels. The published "
+                "training does not write one: copy that of the base model (MAGAer13/mplug-owl2-llama2-7b) into the folder."
+            ) from error
+        return [image_processor, tokenizer]

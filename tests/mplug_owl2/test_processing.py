@@ -257,3 +257,10 @@ def test_what_does_not_fit_is_refused(processor):
     assert processor(images=pictures[:1], text="<|image|>a a a", truncation=True, max_length=9)["input_ids"][0][-1] > 0
     with pytest.raises(ValueError, match="return_offsets_mapping cannot be had"):
         processor(text="a", return_offsets_mapping=True)
+
+
+def test_a_folder_as_the_published_training_leaves_it_says_what_to_copy(tmp_path):
+    folder = shutil.copytree(FOLDER / "checkpoint", tmp_path / "trained")
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(ValueError, match=r"trained has no preprocessor_config\.json.* copy that of the base model"):
+        load_processor(folder)
