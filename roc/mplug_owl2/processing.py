@@ -239,6 +239,6 @@ class MplugOwl2Processor(ProcessorMixin):
         except OSError as error:
             raise ValueError(
                 f"{path} has no preprocessor_config.json, which says how pictures become pixels. The published "
-                "training does not write one: copy that of the base model (MAGAer13/mplug-owl2-llama2-7b) into the folder."
+                "training writes none: copy that of the base model (MAGAer13/mplug-owl2-llama2-7b) into the folder."
             ) from error
         return [image_processor, tokenizer]
