@@ -60,6 +60,8 @@ setup(
         # tells the gradient norm of one process. No upper bound: what is used of torch has long been stable, and a
         # bound would forbid the release that a new GPU needs.
         "torch>=2.10",
+        # Progress bars; transformers brings it anyway.
+        "tqdm",
         # Tested from 5.18 to 5.23; before, several processes on CPUs cannot resume. Below 6: the head is a subclass of
         # the model's own class and reads the input of its language-model head, which a major release may rearrange.
         "transformers>=5.18,<6",

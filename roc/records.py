@@ -24,8 +24,9 @@ import hashlib
 import math
 import os
 import re
+import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,7 @@ from typing import Any
 
 from roc.images import DEFAULT_MAX_PIXELS, ImageError, check_image
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
-from roc.rows import DataError, Faults, Row, read_rows, shown
+from roc.rows import DataError, Faults, Row, iter_rows, shown
 from roc.score_space import ScoreSpace
 
 Turn = tuple[str, str]
@@ -49,10 +50,11 @@ _FIXED_COLUMNS = {
 }
 _HISTOGRAM_COLUMN = re.compile(r"h_(?:(?P<attribute>.+)_)?(?P<level>\d+)")
 _MODEL_COLUMN = re.compile(r"prediction(\..+)?|p_\d+", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image (or pair, or group) with its human scores.
 
@@ -128,11 +130,56 @@ def read_records(
     path = Path(path)
     if split is not None and split not in SPLITS:
         raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
-    if image_folder is not None and not Path(image_folder).is_dir():
-        raise DataError([f"{os.fspath(image_folder)}: no such folder; image_folder has to be the folder of the images"])
 
     faults = Faults(path)
-    rows = read_rows(path, faults)
+    repeats = Repeats(faults)
+    records = []
+    for record in scan_records(path, image_folder, faults, space=space, num_levels=num_levels, attributes=attributes):
+        repeats.see(record)
+        records.append(record)
+    if require_histogram and records and not any(record.histograms for record in records):
+        faults.add(
+            None,
+            "no record has a histogram; give the columns h_1 .. h_N (JSON: target), or set the ce and emd weights to 0",
+        )
+    if split is not None:
+        whole, records = records, [record for record in records if record.split == SPLITS[split]]
+        if whole and not records:
+            faults.add(None, f"no record belongs to the split {split!r}; give them a column 'split'")
+    _check_image_files(records, faults, decode=check_images, max_pixels=max_pixels)
+    if faults:
+        raise DataError(faults.texts())
+    return records
+
+
+def scan_records(
+    path: str | os.PathLike[str],
+    image_folder: str | os.PathLike[str] | None,
+    faults: Faults,
+    *,
+    space: ScoreSpace | None,
+    num_levels: int | None = None,
+    attributes: Sequence[str] | None = None,
+) -> Iterator[Record]:
+    """Reads the records of a file one after the other, for files too large to be held; `read_records` holds them.
+
+    The file is read twice: once for its columns, which in JSON Lines may come late, and once for the records. Images
+    are not looked at, and records are not compared with each other (`Repeats` does that).
+
+    Args:
+        path, image_folder, space, num_levels, attributes: as for `read_records`.
+        faults: takes everything that is wrong; complete when the iterator is at its end. Where it is not empty then,
+            records may be missing or incomplete.
+
+    Yields:
+        Records in the order of the file.
+
+    Raises:
+        DataError: the file cannot be read at all, or there is no such image_folder.
+    """
+    path = Path(path)
+    if image_folder is not None and not Path(image_folder).is_dir():
+        raise DataError([f"{os.fspath(image_folder)}: no such folder; image_folder has to be the folder of the images"])
     reader = _RowReader(
         faults,
         folder=path.parent if image_folder is None else Path(image_folder),
@@ -142,24 +189,47 @@ def read_records(
         num_levels=num_levels,
         attributes=attributes,
     )
-    records = reader.read(rows)
-    if not rows and not faults:
-        faults.add(None, "there is no sample in this file")
-    if require_histogram and records and not any(record.histograms for record in records):
-        faults.add(
-            None,
-            "no record has a histogram; give the columns h_1 .. h_N (JSON: target), or set the ce and emd weights to 0",
-        )
-    _check_ids(records, faults)
-    _check_splits(records, faults)
-    if split is not None:
-        whole, records = records, [record for record in records if record.split == SPLITS[split]]
-        if whole and not records:
-            faults.add(None, f"no record belongs to the split {split!r}; give them a column 'split'")
-    _check_image_files(records, faults, decode=check_images, max_pixels=max_pixels)
-    if faults:
-        raise DataError(faults.texts())
-    return records
+    return reader.read(lambda faults: iter_rows(path, faults))
+
+
+class Repeats:
+    """Finds ids that are used twice and images in two splits, while the records go by.
+
+    An image in two splits would be tested on what was learnt by heart. No split counts as train.
+
+    Args:
+        faults: takes what is found.
+        across_splits: whether the same image in two splits is a fault.
+    """
+
+    def __init__(self, faults: Faults, *, across_splits: bool = True) -> None:
+        self._faults = faults
+        self._across_splits = across_splits
+        self._ids: dict[str, tuple[int | None, str | None, tuple[str, ...]]] = {}
+        self._images: dict[str, tuple[int | None, str | None]] = {}
+
+    def see(self, record: Record) -> None:
+        """To be called once for each record, in the order of the file."""
+        before = self._ids.get(record.id)
+        if before is None:
+            self._ids[record.id] = before = (record.line, record.split, record.images)
+            repeated = False
+        else:
+            # the same image in two splits is reported as such
+            repeated = before[1] == record.split or before[2] != record.images
+        if repeated:
+            self._faults.add(
+                record.line,
+                f"the id {record.id!r} was used before, in line {before[0]}; remove one of the two, or give "
+                "samples of the same image different ids",
+            )
+        for image in record.images if self._across_splits else ():
+            line, split = self._images.setdefault(image, (record.line, record.split))
+            here, there = record.split or "train", split or "train"
+            if here != there:
+                self._faults.add(
+                    record.line, f"the image {image} is in {here} here and in {there} in line {line}; keep one"
+                )
 
 
 def split_by_id(records: Iterable[Record], fraction: float, salt: str = "roc") -> tuple[list[Record], list[Record]]:
@@ -215,6 +285,51 @@ def resolve_splits(
     return splits
 
 
+class _AttributeColumns:
+    """The names that are neither fixed nor of a histogram, if what stands under them are numbers."""
+
+    def __init__(self, parsed: Callable[[Any], float | None]) -> None:
+        self._parsed = parsed
+        self._others: dict[tuple[str, ...], list[str]] = {}
+        self._first_line: dict[str, int] = {}
+        self._first_text: dict[str, tuple[int, Any]] = {}
+        self._filled: dict[str, int] = defaultdict(int)
+        self._texts: dict[str, int] = defaultdict(int)
+
+    def see(self, line: int, row: Mapping[str, Any]) -> None:
+        names = tuple(row)
+        others = self._others.get(names)
+        if others is None:
+            others = [name for name in names if name not in _FIXED_COLUMNS and not _histogram_level(name)]
+            self._others[names] = others
+        for name in others:
+            self._first_line.setdefault(name, line)
+            if row[name] is not None:
+                self._filled[name] += 1
+                if self._parsed(row[name]) is None:
+                    self._texts[name] += 1
+                    self._first_text.setdefault(name, (line, row[name]))
+
+    def chosen(self, faults: Faults) -> list[str]:
+        columns = []
+        for name, line in self._first_line.items():
+            if _MODEL_COLUMN.fullmatch(name):
+                faults.add(line, f"{name!r} is what a model predicted, not a rating; drop it")
+            elif name == "overall":
+                faults.add(line, f"the overall score has to be named one of {', '.join(SCORE_COLUMNS)}, not 'overall'")
+            elif 2 * self._texts[name] > self._filled[name]:
+                # a few texts among numbers are faults of their cells, which _score finds
+                line, value = self._first_text[name]
+                faults.add(
+                    line,
+                    f"{name!r} is taken for an attribute, but {shown(value)} is no number; "
+                    "drop it, or rename it to dataset, group or comment",
+                )
+            else:
+                columns.append(name)
+        return columns
+
+
 class _RowReader:
     """Turns rows into records. Goes on after a fault, so that the next one is found too; the file is refused later."""
 
@@ -237,93 +352,81 @@ class _RowReader:
         self._num_levels = num_levels
         self._names = attributes
         self._line = 0
+        # Worked out once for each set of column names, not for each row.
+        self._levels_of: dict[tuple[str, ...], dict[str, dict[int, str]]] = {}
+        self._names_of: dict[tuple[str, ...], list[str]] = {}
         self._named_twice: set[str] = set()
 
-    def read(self, rows: Sequence[Row]) -> list[Record]:
-        rows = [(line, self._named(line, row)) for line, row in rows]
-        names = {name: None for _, row in rows for name in row}
-        if rows and "image" not in names:
-            self._faults.add(
-                None, f"there is no 'image', only {', '.join(map(repr, names))}; rename the column of paths"
-            )
-            return []
-        if rows and not any(name in names for name in (*SCORE_COLUMNS, "conversations")):
-            self._faults.add(None, f"there are no overall scores; name their column one of {', '.join(SCORE_COLUMNS)}")
-            return []
-        columns = self._attribute_columns(rows)
-        records = []
-        for self._line, row in rows:
+    def read(self, rows: Callable[[Faults], Iterator[Row]]) -> Iterator[Record]:
+        """Records of the rows that `rows` gives. It is called twice; what it finds wrong counts the second time."""
+        columns = self._columns(rows(Faults(Path())))
+        empty = True
+        for line, written in rows(self._faults):
+            self._line = line
+            empty = False
+            if columns is None:
+                continue
+            row = self._named(written)
             # A conversation can be about no image at all.
             imageless = row.get("image") is None and row.get("conversations") is not None
-            written = [] if imageless else self._images(row.get("image"))
-            if written or imageless:
-                records.append(self._record(row, written, columns))
-        return records
+            images = [] if imageless else self._images(row.get("image"))
+            if images or imageless:
+                yield self._record(row, images, columns)
+        if empty and not self._faults:
+            self._faults.add(None, "there is no sample in this file")
 
-    def _named(self, line: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _named(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row under the names this file knows: fixed ones in small letters, `score.light` as `light`."""
-        named: dict[str, Any] = {}
-        for written, value in row.items():
-            name = written.lower() if written.lower() in _FIXED_COLUMNS else written.removeprefix("score.")
-            if name in named and name not in self._named_twice:
+        written = tuple(row)
+        names = self._names_of.get(written)
+        if names is None:
+            names = self._names_of[written] = [
+                name.lower() if name.lower() in _FIXED_COLUMNS else name.removeprefix("score.") for name in written
+            ]
+            for name in sorted({name for name in names if names.count(name) > 1} - self._named_twice):
                 self._named_twice.add(name)
-                self._faults.add(line, f"there are two columns for {name!r}; drop one")
-            named[name] = value
-        return named
+                self._fault(f"there are two columns for {name!r}; drop one")
+        return dict(zip(names, row.values(), strict=True))
+
+    def _columns(self, rows: Iterable[Row]) -> list[str] | None:
+        """The attributes' columns; None, and a fault, where a column that every file needs is not there."""
+        seen: dict[str, None] = {}
+        columns = _AttributeColumns(self._parsed)
+        for line, written in rows:
+            self._line = line
+            row = self._named(written)
+            seen |= dict.fromkeys(row)
+            columns.see(line, row)
+        if seen and "image" not in seen:
+            self._faults.add(
+                None, f"there is no 'image', only {', '.join(map(repr, seen))}; rename the column of paths"
+            )
+            return None
+        if seen and not any(name in seen for name in (*SCORE_COLUMNS, "conversations")):
+            self._faults.add(None, f"there are no overall scores; name their column one of {', '.join(SCORE_COLUMNS)}")
+            return None
+        return columns.chosen(self._faults)
 
     def _fault(self, what: str) -> None:
         self._faults.add(self._line, what)
-
-    def _attribute_columns(self, rows: Sequence[Row]) -> list[str]:
-        """The names that are neither fixed nor of a histogram, if what stands under them are numbers."""
-        first_line: dict[str, int] = {}
-        filled: dict[str, int] = defaultdict(int)
-        texts: dict[str, list[tuple[int, Any]]] = defaultdict(list)
-        for line, row in rows:
-            for name, value in row.items():
-                if name in _FIXED_COLUMNS or _histogram_level(name):
-                    continue
-                first_line.setdefault(name, line)
-                if value is not None:
-                    filled[name] += 1
-                    if self._parsed(value) is None:
-                        texts[name].append((line, value))
-        columns = []
-        for name, line in first_line.items():
-            if _MODEL_COLUMN.fullmatch(name):
-                self._faults.add(line, f"{name!r} is what a model predicted, not a rating; drop it")
-            elif name == "overall":
-                self._faults.add(
-                    line, f"the overall score has to be named one of {', '.join(SCORE_COLUMNS)}, not 'overall'"
-                )
-            elif 2 * len(texts[name]) > filled[name]:
-                # a few texts among numbers are faults of their cells, which _score finds
-                line, value = texts[name][0]
-                self._faults.add(
-                    line,
-                    f"{name!r} is taken for an attribute, but {shown(value)} is no number; "
-                    "drop it, or rename it to dataset, group or comment",
-                )
-            else:
-                columns.append(name)
-        return columns
 
     def _record(self, row: Mapping[str, Any], written: list[str], columns: list[str]) -> Record:
         scores = self._scores(row, columns)
         conversations = self._conversations(row.get("conversations"), len(written), scores)
         if not scores and conversations is None:
             self._fault("there is no score; give one, or remove the sample")
+        n_votes = self._n_votes(row)
         identity = self._text(row, "id")
         split = self._text(row, "split")
         if split is not None and split.lower() not in SPLITS:
             self._fault(f"the split is {split!r}; expected one of {', '.join(SPLITS)}")
         return Record(
             id=identity if identity is not None else "|".join(written) or f"line {self._line}",
-            images=tuple(self._resolve(image) for image in written),
+            images=tuple(path for image in written if (path := self._resolve(image)) is not None),
             scores={name: score for name, score in scores.items() if score is not None},
-            histograms=self._histograms(row, list(scores)),
+            histograms=self._histograms(row, list(scores), n_votes),
             std=self._std(row),
-            n_votes=self._n_votes(row),
+            n_votes=n_votes,
             comment=self._comment(row),
             conversations=conversations,
             group=self._text(row, "group"),
@@ -340,12 +443,16 @@ class _RowReader:
             return []
         return images
 
-    def _resolve(self, image: str) -> str:
-        """The path to open. The folder is a border, so that a data file cannot pull in any file of the machine."""
+    def _resolve(self, image: str) -> str | None:
+        """The path to open. The folder is a border, so that a data file cannot pull in any file of the machine.
+
+        Links are followed wherever they lead: they are the doing of whoever keeps the folder, as in a hub's cache.
+        """
         path = os.path.normpath(os.path.join(self._folder, image))
         allowed = self._anywhere and os.path.isabs(image)
         if not allowed and not path.startswith(os.path.join(self._folder, "")):
             self._fault(f"the image {image!r} lies outside of {self._folder}; set image_folder to a folder around it")
+            return None
         return path
 
     def _scores(self, row: Mapping[str, Any], columns: list[str]) -> dict[str, float | None]:
@@ -410,27 +517,32 @@ class _RowReader:
     def _number(self, value: Any, what: str) -> float | None:
         number = self._parsed(value)
         if number is None:
-            self._fault(f"{what} is {shown(value)}; expected a number")
+            self._fault(f"{what} is {shown(value)}; expected a number{self._number_hint(value)}")
         elif not math.isfinite(number):
             self._fault(f"{what} is {number}; expected a finite number")
         else:
             return number
         return None
 
-    def _histograms(self, row: Mapping[str, Any], attributes: list[str]) -> dict[str, tuple[float, ...]]:
-        levels: dict[str, dict[int, Any]] = defaultdict(dict)
-        for name, value in row.items():
-            if place := _histogram_level(name):
-                attribute, level = place
-                levels[attribute][level] = value
+    def _number_hint(self, value: Any) -> str:
+        if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
+            return f", with a point: {value.replace(',', '.')}"
+        if isinstance(value, str) and str not in self._number_types and re.fullmatch(r"-?\d+(\.\d+)?", value):
+            return ", without quotation marks"
+        return ""
+
+    def _histograms(
+        self, row: Mapping[str, Any], attributes: list[str], n_votes: int | None
+    ) -> dict[str, tuple[float, ...]]:
         given: dict[str, list[Any]] = {}
-        for attribute, values in levels.items():
-            if sorted(values) != list(range(1, len(values) + 1)):
+        for attribute, names in self._histogram_columns(tuple(row)).items():
+            values = [row[name] for name in names.values()]
+            if list(names) != list(range(1, len(names) + 1)):
                 self._fault(
-                    f"the histogram's columns for {attribute!r} are numbered {sorted(values)}; expected 1, 2, 3, ..."
+                    f"the histogram's columns for {attribute!r} are numbered {list(names)}; expected 1, 2, 3, ..."
                 )
-            elif any(value is not None for value in values.values()):
-                given[attribute] = [values[number] for number in sorted(values)]
+            elif any(value is not None for value in values):
+                given[attribute] = values
         target = row.get("target")
         if target is not None:
             if given:
@@ -446,12 +558,23 @@ class _RowReader:
         for attribute, values in given.items():
             if attribute not in attributes:
                 self._fault(f"there is a histogram for {attribute!r}, but no score of that name")
-            elif (histogram := self._histogram(values, attribute)) is not None:
+            elif (histogram := self._histogram(values, attribute, n_votes)) is not None:
                 histograms[attribute] = histogram
         return histograms
 
-    def _histogram(self, values: Any, attribute: str) -> tuple[float, ...] | None:
-        """Shares that add up to 1, from shares or from counts of votes."""
+    def _histogram_columns(self, names: tuple[str, ...]) -> dict[str, dict[int, str]]:
+        """attribute -> level -> column, in ascending order of the levels."""
+        if names not in self._levels_of:
+            levels: dict[str, dict[int, str]] = defaultdict(dict)
+            for name in names:
+                if place := _histogram_level(name):
+                    attribute, level = place
+                    levels[attribute][level] = name
+            self._levels_of[names] = {attribute: dict(sorted(levels[attribute].items())) for attribute in levels}
+        return self._levels_of[names]
+
+    def _histogram(self, values: Any, attribute: str, n_votes: int | None) -> tuple[float, ...] | None:
+        """Shares that add up to 1, from shares or from counts of votes; `n_votes` are those of the overall score."""
         what = "the histogram" if attribute == "overall" else f"the histogram of {attribute!r}"
         if not isinstance(values, list) or not values:
             self._fault(f"{what} is {shown(values)}; expected a list of the share of votes for each level")
@@ -464,8 +587,10 @@ class _RowReader:
                 "num_levels (num_tokens) has to be the length of every histogram"
             )
             return None
-        numbers = [self._number(value, f"{what}'s level {place}") for place, value in enumerate(values, start=1)]
-        if None in numbers:
+        numbers = [self._parsed(value) for value in values]
+        if not all(number is not None and math.isfinite(number) for number in numbers):
+            for place, value in enumerate(values, start=1):
+                self._number(value, f"{what}'s level {place}")
             return None
         total = math.fsum(numbers)
         counts = all(number.is_integer() for number in numbers)
@@ -475,6 +600,8 @@ class _RowReader:
             self._fault(f"{what} is all 0; leave it out where there are no votes")
         elif not counts and abs(total - 1) > 1e-3:
             self._fault(f"{what} adds up to {total:.6g}; expected shares that add up to 1, or whole numbers of votes")
+        elif counts and total != 1 and attribute == "overall" and n_votes is not None and total != n_votes:
+            self._fault(f"{what} holds {total:g} votes, but n_votes is {n_votes}; correct the one that is wrong")
         else:
             return tuple(number / total for number in numbers)
         return None
@@ -560,30 +687,49 @@ def _histogram_level(column: str) -> tuple[str, int] | None:
     return (match["attribute"] or "overall", int(match["level"])) if match else None
 
 
-def _check_ids(records: Iterable[Record], faults: Faults) -> None:
-    first: dict[str, Record] = {}
-    for record in records:
-        before = first.setdefault(record.id, record)
-        # the same image in two splits is reported as such
-        if before is not record and (before.split == record.split or before.images != record.images):
-            faults.add(
-                record.line,
-                f"the id {record.id!r} was used before, in line {before.line}; remove one of the two, or give "
-                "samples of the same image different ids",
-            )
+def plain_id(identity: str) -> str:
+    """An id without what does not tell images apart: the extension of a file, capital letters, Unicode form."""
+    stem, suffix = os.path.splitext(identity)
+    # what follows the point in "3.75" or in "portrait.retouched" is no extension
+    is_extension = 2 <= len(suffix[1:]) <= 4 and suffix[1:].isalnum() and not suffix[1:].isdigit()
+    return _alike(stem if is_extension else identity)
 
 
-def _check_splits(records: Iterable[Record], faults: Faults) -> None:
-    """The same image in two splits would be tested on what was learnt by heart. No split counts as train."""
-    first: dict[str, Record] = {}
-    for record in records:
-        for image in record.images:
-            before = first.setdefault(image, record)
-            ours, theirs = record.split or "train", before.split or "train"
-            if ours != theirs:
-                faults.add(
-                    record.line, f"the image {image} is in {ours} here and in {theirs} in line {before.line}; keep one"
-                )
+def missing_images(images: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Those of the images that are not there.
+
+    Args:
+        images: paths as in `Record.images`.
+
+    Yields:
+        (path, what is wrong and what to do). Where a file of almost this name is there, it is named: names that look
+        the same can be written with different code points, as macOS does (NFD, "e" and an accent, for one letter).
+    """
+    names: dict[str, dict[str, str]] = {}
+    for image in images:
+        if os.path.isfile(image):
+            continue
+        folder, name = os.path.split(image)
+        if os.path.islink(image):
+            yield image, f"the image {image} is a link to {os.readlink(image)!r}, which is not there"
+            continue
+        if folder not in names:
+            there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+            names[folder] = {_alike(other): other for other in there}
+        other = names[folder].get(_alike(name))
+        if other is None:
+            yield image, f"there is no image {image}; check image_folder and the file's name"
+        else:
+            differs = "capital letters" if _spelt(other) != _spelt(name) else "the code points of its letters"
+            yield image, f"there is no image {image}, but {ascii(other)}, which differs in {differs}; write it so"
+
+
+def _spelt(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _alike(name: str) -> str:
+    return _spelt(_spelt(name).casefold())
 
 
 def _check_image_files(records: Iterable[Record], faults: Faults, *, decode: bool, max_pixels: int) -> None:
@@ -591,15 +737,13 @@ def _check_image_files(records: Iterable[Record], faults: Faults, *, decode: boo
     for record in records:
         for image in record.images:
             lines[image].append(record.line)
-    there = []
-    for image, used_in in lines.items():
-        if os.path.isfile(image):
-            there.append(image)
-            continue
-        for line in used_in:
-            faults.add(line, f"there is no image {image}; check image_folder and the file's name")
+    missing = dict(missing_images(lines))
+    for image, fault in missing.items():
+        for line in lines[image]:
+            faults.add(line, fault)
     if not decode:
         return
+    there = [image for image in lines if image not in missing]
     with ThreadPoolExecutor() as pool:
         for image, fault in zip(there, pool.map(lambda image: _image_fault(image, max_pixels), there), strict=True):
             for line in lines[image] if fault else ():

@@ -3,21 +3,30 @@
 JSON, JSON Lines, CSV and Parquet all become pairs of a line number and a dict of column name -> value. Found here is
 only what makes a file unreadable as a file; `roc/records.py` says which columns there are and checks their values. Both
 put what they find into the same `Faults`, so that one error can name everything that is wrong with a file.
+
+`write_rows` is the way back. What it writes reads as the same rows, or it says what this kind of file cannot hold.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import math
+import numbers
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from roc.whole_file import write_whole
 
 Row = tuple[int, dict[str, Any]]
 """(line in the file from 1, column name -> value); an empty cell is None. For Parquet the row stands for the line."""
 
 _FAULTS_SHOWN = 50
+_DELIMITERS = ",;\t"
 
 
 class DataError(ValueError):
@@ -58,14 +67,20 @@ class Faults:
 
 
 def read_rows(path: Path, faults: Faults) -> list[Row]:
-    """Reads all rows of a file that are there to be read.
+    """All rows of `iter_rows` at once."""
+    return list(iter_rows(path, faults))
+
+
+def iter_rows(path: Path, faults: Faults) -> Iterator[Row]:
+    """Reads the rows of a file that are there to be read, one after the other.
 
     Args:
         path: a `.json` (one list of objects), `.jsonl`, `.csv`, `.tsv` or `.parquet` file. Of a CSV file, comma,
-            semicolon or tab separates the cells, whichever its header has most of, and every value is a text.
+            semicolon or tab separates the cells, whichever its header has most of, and every value is a text. Only a
+            `.json` file is held in memory as a whole.
         faults: takes what is wrong with single lines. A file that is broken from some line on gives the rows before.
 
-    Returns:
+    Yields:
         Rows in the order of the file, perhaps none.
 
     Raises:
@@ -84,7 +99,7 @@ def read_rows(path: Path, faults: Faults) -> list[Row]:
     if reader is None:
         raise DataError([f"{path}: the suffix {path.suffix!r} is not known; expected one of {', '.join(readers)}"])
     try:
-        return list(reader(path, faults))
+        yield from reader(path, faults)
     except UnicodeDecodeError as error:
         raise DataError([f"{path}: this is not UTF-8 text ({error}); save it as UTF-8"]) from error
     except OSError as error:
@@ -93,7 +108,8 @@ def read_rows(path: Path, faults: Faults) -> list[Row]:
 
 def _read_csv(path: Path, faults: Faults) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        delimiter = max(",;\t", key=file.readline().count)
+        # A name in quotation marks may contain any of them.
+        delimiter = max(_DELIMITERS, key=re.sub(r'"[^"]*"', "", file.readline()).count)
         file.seek(0)
         lines = csv.reader(file, delimiter=delimiter, strict=True)
         line = 1
@@ -176,6 +192,24 @@ def _json_row(line: int, sample: Any, faults: Faults) -> Iterator[Row]:
 
 
 def _read_parquet(path: Path, faults: Faults) -> Iterator[Row]:
+    pyarrow = _pyarrow(path)
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            # pandas writes its row numbers under such names
+            columns = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
+            _check_header(columns, faults)
+            if faults:
+                return
+            row = 0
+            for batch in file.iter_batches(batch_size=10_000, columns=columns):
+                for values in batch.to_pylist():
+                    row += 1
+                    yield row, values
+    except pyarrow.ArrowInvalid as error:
+        raise DataError([f"{path}: this is not a Parquet file, or a damaged one: {error}"]) from error
+
+
+def _pyarrow(path: Path) -> ModuleType:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -183,15 +217,7 @@ def _read_parquet(path: Path, faults: Faults) -> Iterator[Row]:
         raise DataError(
             [f"{path}: Parquet files need pyarrow; install it by `pip install pyarrow`, or save as CSV"]
         ) from error
-    try:
-        table = pyarrow.parquet.read_table(path)
-    except pyarrow.ArrowInvalid as error:
-        raise DataError([f"{path}: this is not a Parquet file, or a damaged one: {error}"]) from error
-    # pandas writes its row numbers under such names
-    columns = [name for name in table.column_names if not name.startswith("__index_level_")]
-    _check_header(columns, faults)
-    if not faults:
-        yield from enumerate(table.select(columns).to_pylist(), start=1)
+    return pyarrow
 
 
 def shown(value: Any) -> str:
@@ -200,3 +226,123 @@ def shown(value: Any) -> str:
         return "missing"
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> int:
+    """Writes a data file. The old file of that name stays whole until the new one is complete.
+
+    Args:
+        path: the suffix says what is written: `.csv`, `.tsv`, `.jsonl`, `.json` (one list) or `.parquet`. Its folder
+            is made if it is not there.
+        rows: column name -> value. The columns of a table are those of all rows, in the order of their first
+            appearance. None and a missing name are the same: an empty cell, or nothing at all in JSON. Lists and
+            objects go into JSON and Parquet only.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        ValueError: an unknown suffix, or a value that such a file cannot give back; names row (from 1) and column.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    writers = {
+        ".csv": _write_csv,
+        ".tsv": _write_csv,
+        ".jsonl": _write_json,
+        ".json": _write_json,
+        ".parquet": _write_parquet,
+    }
+    writer = writers.get(path.suffix.lower())
+    if writer is None:
+        raise ValueError(f"{path}: the suffix {path.suffix!r} is not known; expected one of {', '.join(writers)}")
+    plain = (_plain_row(number, row) for number, row in enumerate(rows, start=1))
+    count = 0
+
+    def write(temporary: Path) -> None:
+        nonlocal count
+        count = writer(temporary, plain, path.suffix.lower())
+
+    write_whole(path, write)
+    return count
+
+
+def _plain_row(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(value, f"row {number}, {name!r}") for name, value in row.items()}
+
+
+def _plain(value: Any, where: str) -> Any:
+    """The value in the types of JSON: numpy's numbers and paths become Python's numbers and text."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        if not math.isfinite(value):
+            raise ValueError(f"{where}: {value} cannot be written; give a number, or None for an empty cell")
+        return float(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, list | tuple):
+        return [_plain(part, where) for part in value]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(part, where) for name, part in value.items()}
+    raise ValueError(
+        f"{where}: {shown(value)} is a {type(value).__name__}; expected a text, a number, a list or a dict"
+    )
+
+
+def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _write_csv(path: Path, rows: Iterable[dict[str, Any]], suffix: str) -> int:
+    rows = list(rows)
+    columns = _columns(rows)
+    for number, row in enumerate(rows, start=1):
+        for name, value in row.items():
+            if isinstance(value, list | dict):
+                raise ValueError(f"row {number}, {name!r}: a table of text cannot hold {shown(value)}; write .jsonl")
+            if isinstance(value, str) and (value != value.strip() or not value) and name.lower() == "image":
+                raise ValueError(f"row {number}, {name!r}: {value!r} begins or ends with a blank; write .jsonl")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        delimiter = "\t" if suffix == ".tsv" else ","
+        # A quoted header leaves no doubt about which of its commas, semicolons and tabs separate cells.
+        quoting = csv.QUOTE_ALL if any(mark in name for name in columns for mark in _DELIMITERS) else csv.QUOTE_MINIMAL
+        if columns:
+            csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=quoting).writerow(columns)
+        lines = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+        lines.writerows([row.get(name) for name in columns] for row in rows)
+    return len(rows)
+
+
+def _write_json(path: Path, rows: Iterable[dict[str, Any]], suffix: str) -> int:
+    as_list = suffix == ".json"
+    count = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        for count, row in enumerate(rows, start=1):
+            file.write("" if not as_list else "[\n" if count == 1 else ",\n")
+            there = {name: value for name, value in row.items() if value is not None}
+            file.write(json.dumps(there, ensure_ascii=False))
+            file.write("" if as_list else "\n")
+        if as_list:
+            file.write("\n]\n" if count else "[]\n")
+    return count
+
+
+def _write_parquet(path: Path, rows: Iterable[dict[str, Any]], _suffix: str) -> int:
+    pyarrow = _pyarrow(path)
+    rows = list(rows)
+    columns = {}
+    for name in _columns(rows):
+        values = [row.get(name) for row in rows]
+        try:
+            columns[name] = pyarrow.array(values)
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
+            raise ValueError(f"{name!r}: a column of Parquet holds one type only: {error}; write .jsonl") from error
+        nested = next((number for number, value in enumerate(values) if isinstance(value, list | dict)), None)
+        # Objects with different names would all come back with the names of all.
+        if nested is not None and columns[name].to_pylist() != values:
+            raise ValueError(f"{name!r}: Parquet cannot hold objects with different names in one column; write .jsonl")
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    return len(rows)

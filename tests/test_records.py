@@ -4,6 +4,8 @@ import builtins
 import json
 import random
 import re
+import shutil
+import unicodedata
 
 import pytest
 from PIL import Image
@@ -225,6 +227,8 @@ def test_without_space_only_the_range_is_left_unchecked(folder):
         ("11", "the score is 11, outside the range 1..10"),
         ("0.5", "the score is 0.5, outside the range 1..10"),
         ("", "the score is empty; give a number"),
+        ('"5,3"', "the score is '5,3'; expected a number, with a point: 5.3"),
+        ("excellent", "the score is 'excellent'; expected a number"),
     ],
 )
 def test_bad_score_cells(folder, cell, what):
@@ -247,6 +251,7 @@ def test_bad_score_cells(folder, cell, what):
         ("h_1,h_2", "0.5,0.6", "the histogram adds up to 1.1; expected shares that add up to 1"),
         ("h_1,h_2", "1.5,-0.5", "the histogram has a negative part, -0.5"),
         ("h_1,h_2", "0,0", "the histogram is all 0"),
+        ("h_1,h_2,n_votes", "3,4,8", "the histogram holds 7 votes, but n_votes is 8"),
         ("h_1,h_3", "1,0", "the histogram's columns for 'overall' are numbered [1, 3]; expected 1, 2, 3"),
         ("h_light_1,h_light_2", "1,0", "there is a histogram for 'light', but no score of that name"),
         ("photographer", "Bob", "'photographer' is taken for an attribute, but 'Bob' is no number; drop it, or rename"),
@@ -259,6 +264,22 @@ def test_bad_score_cells(folder, cell, what):
 def test_bad_cells_in_other_columns(folder, columns, cells, what):
     (fault,) = faults(write(folder, "data.csv", f"image,score,{columns}\na.jpg,5,{cells}\n"))
     assert fault.startswith(f"2: {what}")
+
+
+def test_a_histogram_of_shares_needs_no_number_of_votes(folder):
+    path = write(folder, "data.csv", "image,score,h_1,h_2,n_votes\na.jpg,5,0,1,30\nb.jpg,5,10,20,30\n")
+    assert [record.histograms["overall"] for record in read(path)] == [(0, 1), (1 / 3, 2 / 3)]
+
+
+def test_numbers_in_quotation_marks_are_no_numbers_in_json(folder):
+    (fault,) = faults(jsonl(folder, sample(gt_score="5.3")))
+    assert fault == "1: the score is '5.3'; expected a number, without quotation marks"
+
+
+def test_two_samples_in_one_line_can_share_an_id(folder):
+    """In a `.json` list the line alone does not tell samples apart."""
+    path = write(folder, "data.json", json.dumps([sample(), sample()]))
+    assert faults(path)[0].startswith("1: the id 'a.jpg' was used before, in line 1")
 
 
 def test_one_text_among_numbers_is_a_fault_of_its_cell(folder):
@@ -430,6 +451,45 @@ def test_missing_file_unknown_suffix_and_missing_folder(folder):
     path = write(folder, "data.csv", "image,score\na.jpg,5\n")
     with pytest.raises(DataError, match=r"nowhere: no such folder; image_folder has to be"):
         read(path, image_folder=folder / "nowhere")
+
+
+def test_names_with_commas_quotes_and_letters_of_any_script(folder):
+    names = ["a, b.jpg", "\u00c4pfel, \u00d6l.jpg", "\u5c71.jpg", 'say "it".jpg', "100% #1.jpg", "e\u0301.jpg"]
+    for name in names:
+        shutil.copy(folder / "a.jpg", folder / name)
+    quoted = [name.replace('"', '""') for name in names]
+    text = "\ufeffimage,score\r\n" + "".join(f'"{name}",5\r\n' for name in quoted)
+    assert [record.id for record in read(write(folder, "data.csv", text))] == names
+
+
+@pytest.mark.parametrize(
+    ("there", "written", "differs"),
+    [
+        ("e\u0301.jpg", "\u00e9.jpg", "'e\\u0301.jpg', which differs in the code points of its letters"),
+        ("\u00e9.jpg", "e\u0301.jpg", "'\\xe9.jpg', which differs in the code points of its letters"),
+        ("F.JPG", "f.jpg", "'F.JPG', which differs in capital letters"),
+    ],
+)
+def test_a_missing_image_that_only_looks_different_is_named(folder, there, written, differs):
+    assert unicodedata.normalize("NFC", there).casefold() == unicodedata.normalize("NFC", written).casefold()
+    shutil.copy(folder / "a.jpg", folder / there)
+    (fault,) = faults(write(folder, "data.csv", f"image,score\n{written},5\n"))
+    assert fault == f"2: there is no image {folder}/{written}, but {differs}; write it so"
+
+
+def test_links_are_followed_wherever_they_lead_and_a_broken_one_is_named(folder, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    Image.new("RGB", (8, 8)).save(outside / "z.jpg")
+    (folder / "in.jpg").symlink_to("a.jpg")
+    (folder / "out.jpg").symlink_to(outside / "z.jpg")
+    (folder / "set").symlink_to(outside)
+    path = write(folder, "data.csv", "image,score\nin.jpg,5\nout.jpg,5\nset/z.jpg,5\n")
+    assert [record.images[0] for record in read(path)] == [
+        f"{folder}/{name}" for name in ("in.jpg", "out.jpg", "set/z.jpg")
+    ]
+    (folder / "broken.jpg").symlink_to("nowhere.jpg")
+    (fault,) = faults(write(folder, "data.csv", "image,score\nbroken.jpg,5\n"))
+    assert fault == f"2: the image {folder}/broken.jpg is a link to 'nowhere.jpg', which is not there"
 
 
 def test_image_folder_is_a_border(folder):
