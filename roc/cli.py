@@ -31,6 +31,10 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "finetune": Command("roc.finetune", "main", "train a model with the score head on rated images, evaluate, save"),
+    "score": Command("roc.score", "main", "score photos, folders, lists and tar files; goes on where it was stopped"),
+    "evaluate": Command("roc.evaluate", "main", "how well predictions agree with people: metrics, pictures, a report"),
+    "compare": Command("roc.comparison", "main", "two evaluations of the same rows, metric by metric"),
+    "data": Command("roc.data", "main", "make, check, compare, divide and look at data files"),
     "attach": Command("roc.cli", "attach_head", "give a model an untrained score head and save it"),
     "doctor": Command("roc.doctor", "main", "tell whether the score head fits a model, and what to set"),
     "export": Command("roc.export", "main", "merge an adapter, write a checkpoint for vLLM or the head alone, upload"),

@@ -26,8 +26,8 @@ from typing import Any
 HEAD_FILE, HEAD_KEY = "score_head.safetensors", "score_head.weight"
 ROC_FILE = "roc.json"
 
-# What a run leaves beside its checkpoint.
-_NOT_FOR_HUBS = ("training/*", "scenes/*", "plots/*", "run.json", "metrics.txt", "predictions.csv")
+# What a run leaves beside its checkpoint; its report shows pictures of the data.
+_NOT_FOR_HUBS = ("training/*", "scenes/*", "plots/*", "run.json", "metrics.txt", "predictions.csv", "report.html")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ What a run leaves in `output_dir`:
 
     config.json, model.safetensors, ...   the checkpoint, for `Assessment`, `roc.load` and a stock `AutoModel`
     metrics.json predictions.csv plots/   the evaluation on the test rows
+    report.html                           all of that on one page, the curves of the training included
     run.json                              the settings, and whether the run is finished
     training/                             states to resume from, TensorBoard logs
 
@@ -688,35 +689,20 @@ def _evaluate(config: RunConfig, data: Data, history: list[dict], out: Path) -> 
         What is printed: the table, where the plots are, and three lines of Python that use the checkpoint.
     """
     from roc.assessment import Assessment
-    from roc.evaluate import (
-        EvaluatedRow,
-        evaluate_predictions,
-        format_table,
-        plot_training,
-        write_evaluation,
-        write_plots,
-    )
+    from roc.evaluate import evaluable, evaluate_predictions, evaluated_rows, format_table, write_evaluation
     from roc.model_card import write_card
+    from roc.plots import draw, write_plots
+    from roc.report import REPORT_FILE, write_report
 
     held_out = data.test or data.val
-    records = [record for record in held_out if len(record.images) == 1 and record.scores]
+    records = evaluable(held_out)
     lines = []
     if len(records) < len(held_out):
         _note(f"{len(held_out) - len(records)} rows without a score or with several pictures are not evaluated")
     if records:
         assessment = Assessment(out, batch_size=config.per_device_eval_batch_size)
         assessed = assessment.score([record.images[0] for record in records])
-        rows = [
-            EvaluatedRow(
-                id=record.id,
-                scores=record.scores,
-                predictions={name: score.value for name, score in one.scores.items()},
-                std=one.scores["overall"].std,
-                p_n=one.scores["overall"].distribution,
-                h_n=record.histograms.get("overall"),
-            )
-            for record, one in zip(records, assessed, strict=True)
-        ]
+        rows = evaluated_rows(records, assessed)
         votes = [record.histograms["overall"] for record in data.train if "overall" in record.histograms]
         metrics = evaluate_predictions(
             rows,
@@ -727,23 +713,26 @@ def _evaluate(config: RunConfig, data: Data, history: list[dict], out: Path) -> 
         )
         metrics["split"] = "test" if data.test else "val"
         metrics["command"] = _command(config)
+        if config.dataset is not None:
+            metrics["dataset"] = config.dataset
         metrics |= {
             f"answers/{key}": value for key, value in _check_answers(config, assessment, records, assessed).items()
         }
         if data.rater_ceiling is not None:
             metrics |= {f"ceiling/{name}": found["srcc_quality"] for name, found in data.rater_ceiling.items()}
-        write_evaluation(out, rows, metrics, plots=False)
+        write_evaluation(out, rows, metrics)
         model = assessment.model
         write_card(out, model.config.roc, adapter=hasattr(model, "peft_config"), metrics=metrics)
-        write_plots(out / "plots", rows, metrics)
+        write_report(out, rows, metrics, history)
         lines += [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics)]
     else:
         lines.append("There is no held-out row to evaluate on; give a test split or --val_fraction.")
-    plot_training(history, out / "plots" / "training.png")
+        write_plots(out / "plots", draw((), {}, history))
     example = (records or data.train)[0].images[0]
     example = min(example, os.path.relpath(example), key=len)
     lines += [
         "",
+        *([f"Report: {out / REPORT_FILE}"] if records else []),
         f"Plots: {out / 'plots'}    curves: tensorboard --logdir {out / 'training'}",
         "Use it:",
         "    from roc import Assessment",

@@ -1,46 +1,18 @@
-"""What an evaluation computes from rows, what it writes, and that no half-written file stays behind."""
+"""What an evaluation computes from rows, what it writes, and what the command accepts."""
 
 import csv
-import errno
 import json
 import sys
 
 import numpy as np
 import pytest
+from evaluations import LEVELS, SPACE, make_metrics, make_rows
 
-from roc import evaluate, metrics
-from roc.evaluate import EvaluatedRow, evaluate_predictions, format_table, plot_training, write_evaluation
-from roc.score_space import ScoreSpace
-
-SPACE = ScoreSpace(1, 4, num_levels=4)
-LEVELS = np.array(SPACE.levels)
-
-
-def make_rows(n=24, seed=0):
-    """Rows with histograms, two attributes, two subsets and one unscored row in ten."""
-    generator = np.random.default_rng(seed)
-    rows = []
-    for number in range(n):
-        h = generator.dirichlet([1, 2, 2, 1])
-        p = 0.7 * h + 0.3 * generator.dirichlet([1, 1, 1, 1])
-        score, prediction = float(h @ LEVELS), float(p @ LEVELS)
-        rows.append(
-            EvaluatedRow(
-                id=f"photo{number}",
-                scores={"overall": score, "light": score + 0.1 * generator.normal()},
-                predictions={"overall": None if number % 10 == 3 else prediction, "light": prediction},
-                std=float(np.sqrt(p @ LEVELS**2 - prediction**2)),
-                p_n=p.tolist(),
-                h_n=h.tolist(),
-                subset="day" if number % 2 else "night",
-            )
-        )
-    return rows
-
-
-def make_metrics(rows, **options):
-    given = {"space": SPACE, "attributes": ("overall", "light"), "n_resamples": 20} | options
-    return evaluate_predictions(rows, **given)
+from roc import metrics
+from roc.evaluate import evaluate_predictions, evaluated_rows, format_table, main, write_evaluation
+from roc.predictions import EvaluatedRow, read_predictions, write_predictions
+from roc.records import Record
+from roc.results import Assessed, Score
 
 
 def test_keys_of_each_part_agree_with_the_metrics_themselves():
@@ -72,7 +44,13 @@ def test_keys_of_each_part_agree_with_the_metrics_themselves():
     assert found["emd_ratio"] == pytest.approx(found["emd"] / found["emd_baseline"])
     assert "subset/day/emd_ratio" in found
     assert "light/emd" not in found
-    assert found["notes"] == {}
+    assert found["wasserstein"] > 0 and found["kl"] > 0
+    std, p = [row.std for row in scored], [row.predictions["overall"] for row in scored]
+    assert found["coverage_80"] == metrics.coverage(p, std, [row.scores["overall"] for row in scored], 80)
+    votes = [row.h_n for row in scored]
+    assert found["votes_coverage_80"] == metrics.votes_coverage(p, std, votes, LEVELS, 80)
+    assert found["subsets"] == ["night", "day"]
+    assert list(found["notes"]) == ["coverage"] and "normal distribution" in found["notes"]["coverage"]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
@@ -112,7 +90,7 @@ def test_nothing_to_evaluate_and_mismatched_levels_are_refused():
 
 def test_predictions_csv_tells_human_from_model(tmp_path):
     rows = make_rows(12)
-    write_evaluation(tmp_path / "new" / "folder", rows, make_metrics(rows, calibrated=False), plots=False)
+    write_evaluation(tmp_path / "new" / "folder", rows, make_metrics(rows, calibrated=False))
     with open(tmp_path / "new" / "folder" / "predictions.csv", newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
     human = ["score", "score.light", "h_1", "h_2", "h_3", "h_4"]
@@ -129,77 +107,17 @@ def test_predictions_csv_tells_human_from_model(tmp_path):
 
 def test_predictions_csv_has_only_the_columns_there_is_something_for(tmp_path):
     rows = [EvaluatedRow("a, b", {"overall": 1.0}, {"overall": None}), EvaluatedRow("c", {}, {"overall": 0.1 + 0.2})]
-    write_evaluation(tmp_path, rows, evaluate_predictions(rows, space=None, calibrated=True), plots=False)
+    write_evaluation(tmp_path, rows, evaluate_predictions(rows, space=None, calibrated=True))
     assert (tmp_path / "predictions.csv").read_text() == 'id,score,prediction\n"a, b",1,\nc,,0.3\n'
 
 
 def test_metrics_json_is_the_metrics(tmp_path):
     rows = make_rows()
     found = make_metrics(rows)
-    paths = write_evaluation(tmp_path, rows, found, plots=False)
+    paths = write_evaluation(tmp_path, rows, found)
     assert json.loads((tmp_path / "metrics.json").read_text()) == found
     assert [path.name for path in paths] == ["metrics.json", "predictions.csv"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "predictions.csv"]
-
-
-def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path, monkeypatch):
-    rows = make_rows()
-    found = make_metrics(rows)
-    write_evaluation(tmp_path, rows, found, plots=False)
-    before = (tmp_path / "predictions.csv").read_bytes()
-
-    def half_then_full(path, rows, metrics):
-        path.write_text("id,score\nphoto0,")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(evaluate, "_write_predictions", half_then_full)
-    with pytest.raises(OSError, match="No space left"):
-        write_evaluation(tmp_path, rows, found, plots=False)
-    assert (tmp_path / "predictions.csv").read_bytes() == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "predictions.csv"]
-
-
-def test_plots_are_pngs_for_what_the_rows_hold(tmp_path):
-    pytest.importorskip("matplotlib")
-    rows = make_rows()
-    paths = write_evaluation(tmp_path, rows, make_metrics(rows, calibrated=False))
-    assert [path.name for path in paths[2:]] == ["scatter.png", "errors.png", "distribution.png", "spread.png"]
-    for path in paths[2:]:
-        assert path.read_bytes().startswith(b"\x89PNG")
-
-    bare = [EvaluatedRow(str(n), {"overall": n / 7}, {"overall": 0.5}) for n in range(7)]
-    paths = write_evaluation(tmp_path / "bare", bare, evaluate_predictions(bare, space=None, n_resamples=0))
-    assert [path.name for path in paths[2:]] == ["scatter.png", "errors.png", "distribution.png"]
-    unscored = [EvaluatedRow("a", {"overall": 1.0}, {"overall": None})]
-    assert len(write_evaluation(tmp_path / "none", unscored, evaluate_predictions(unscored, space=None))) == 2
-
-
-def test_spread_is_drawn_against_the_errors_where_there_are_no_votes(tmp_path):
-    pytest.importorskip("matplotlib")
-    rows = [EvaluatedRow(str(n), {"overall": n / 7}, {"overall": 0.5}, std=0.1 + n / 50) for n in range(12)]
-    paths = evaluate.write_plots(tmp_path / "plots", rows, evaluate_predictions(rows, space=None, n_resamples=0))
-    assert paths[-1].name == "spread.png"
-
-
-def test_numbers_are_kept_when_matplotlib_is_missing(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    rows = make_rows()
-    with pytest.raises(ImportError, match=r"pip install 'roc-mllm\[train\]'"):
-        write_evaluation(tmp_path, rows, make_metrics(rows))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "predictions.csv"]
-
-
-def test_training_curves(tmp_path):
-    pytest.importorskip("matplotlib")
-    history = [{"step": step, "loss": 5 / step, "l1_loss": 2 / step, "learning_rate": 1e-4} for step in range(1, 40)]
-    history += [{"step": 20, "eval_srcc": 0.5, "eval_plcc": None, "eval_mae": 0.4}, {"step": 40, "eval_srcc": 0.6}]
-    history += [{"step": 40, "train_loss": 1.0, "train_runtime": 3.0, "loss": float("nan")}]
-    path = plot_training(history, tmp_path / "training.png")
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert [file.name for file in tmp_path.iterdir()] == ["training.png"]
-    assert plot_training([{"step": 1, "train_loss": 1.0, "epoch": 0.5}], tmp_path / "empty.png") is None
-    assert not (tmp_path / "empty.png").exists()
 
 
 def test_table_shows_each_metric_with_its_interval():
@@ -212,7 +130,7 @@ def test_table_shows_each_metric_with_its_interval():
     assert next(line for line in lines if line.startswith("  SRCC")).split(maxsplit=1)[1] == expected
     for name in ("PLCC mapped", "KRCC", "MAE", "RMSE on 0..1", "accuracy", "EMD", "light", "subset night"):
         assert any(line.startswith(f"  {name} ") for line in lines), name
-    assert "uncalibrated" in lines[-1]
+    assert "uncalibrated" in lines[-2]
     assert max(map(len, lines)) <= 100
 
 
@@ -222,5 +140,157 @@ def test_table_gives_reasons_instead_of_numbers_it_does_not_have():
     assert "SRCC                 -" in table
     assert "note: * (6 metrics): 2 rows with a prediction, fewer than 3" in table
     without_intervals = format_table(make_metrics(make_rows(), n_resamples=0))
-    assert "95%" not in without_intervals
+    assert "95% interval" not in without_intervals
     assert "[" not in without_intervals
+
+
+def test_a_subset_may_have_a_slash_in_its_name():
+    rows = [EvaluatedRow(str(n), {"overall": n}, {"overall": n}, subset="indoor/day") for n in range(4)]
+    table = format_table(evaluate_predictions(rows, space=None, n_resamples=0))
+    assert "  subset indoor/day       4  1.000" in table
+
+
+def test_rows_of_records_hold_both_sides():
+    score = Score(2.5, 0.5, (0.25,) * 4, tuple(LEVELS), SPACE.range, calibrated=True)
+    records = [
+        Record("a", ("a.jpg",), {"overall": 2.0}, {"overall": (0.5, 0.5, 0, 0)}, dataset="AVA"),
+        Record("b", ("b.jpg",), {"overall": 3.0}, {"overall": (0.5, 0.5)}, dataset="PARA"),
+    ]
+    rows = evaluated_rows(records, [Assessed({"overall": score}), Assessed({"overall": None})])
+    assert rows[0] == EvaluatedRow(
+        "a", {"overall": 2.0}, {"overall": 2.5}, 0.5, (0.25,) * 4, (0.5, 0.5, 0, 0), "AVA", "a.jpg"
+    )
+    assert (rows[1].predictions, rows[1].std, rows[1].subset) == ({"overall": None}, None, "PARA")
+    other_levels = evaluated_rows(records[1:], [Assessed({"overall": score})])[0]
+    assert (other_levels.h_n, other_levels.subset) == (None, None)
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    rows = make_rows()
+    return write_predictions(tmp_path / "p.csv", rows, ("overall", "light"), calibrated=True)
+
+
+def test_the_command_evaluates_predictions_alone(tmp_path, predictions, capsys):
+    out = tmp_path / "out"
+    words = ["--predictions", str(predictions), "--min-score=1", "--max_score", "4", "--threshold", "2.5"]
+    assert main([*words, "--n-resamples", "20", "--test_set", "aadb_agree", "--out", str(out), "--no_report"]) == 0
+    found = json.loads((out / "metrics.json").read_text())
+    expected = make_metrics(make_rows(), threshold=2.5, calibrated=True)
+    assert found.pop("test_set") == "aadb_agree"
+    assert found.pop("command").startswith("roc evaluate --predictions ")
+    assert set(found) == set(expected)
+    assert found["srcc"] == pytest.approx(expected["srcc"])
+    assert found["light/mae_low"] == pytest.approx(expected["light/mae_low"])
+    assert sorted(path.name for path in out.iterdir()) == ["metrics.json", "predictions.csv"]
+    assert (out / "predictions.csv").read_bytes() == predictions.read_bytes()
+    printed = capsys.readouterr()
+    assert "SRCC" in printed.out and str(out) in printed.out and printed.err == ""
+
+
+def test_a_test_set_brings_its_scale(tmp_path, predictions, capsys):
+    words = ["--predictions", str(predictions), "--out", str(tmp_path / "out"), "--no_report"]
+    assert main([*words, "--test_set", "ava", "--n_resamples", "0"]) == 0
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["max_score"] == 10
+    assert main([*words, "--test_set", "aadb"]) == 2
+    assert "outside the range 0..1" in capsys.readouterr().err
+
+
+def test_without_a_scale_the_command_says_what_is_missing(tmp_path, predictions, capsys):
+    words = ["--predictions", str(predictions), "--out", str(tmp_path / "out"), "--no_report", "--n_resamples", "0"]
+    assert main(words) == 0
+    assert "no errors on the unit scale" in capsys.readouterr().err
+    assert "mae_unit" not in json.loads((tmp_path / "out" / "metrics.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "x"], "give either --predictions FILE, or --checkpoint"),
+        (["--predictions", "p.csv", "--checkpoint", "c", "--data_path", "d", "--out", "x"], "give either"),
+        (["--checkpoint", "c", "--out", "x"], "--checkpoint and --data_path go together"),
+        (["--predictions", "p.csv", "--min_score", "1", "--out", "x"], "go together; give both ends"),
+        (
+            ["--predictions", "p.csv", "--split", "test", "--out", "x"],
+            "--split says nothing about a file of predictions",
+        ),
+        (
+            ["--checkpoint", "c", "--data_path", "d", "--max_score", "1", "--min_score", "0", "--out", "x"],
+            "own; leave it",
+        ),
+        (["--predictions", "p.csv", "--n_resamples", "-5", "--out", "x"], "--n_resamples is -5"),
+        (["--predictions", "nowhere.csv", "--out", "x"], "nowhere.csv: no such file"),
+        (["--predictions", "p.csv", "--out", "model"], "is the folder of a model (config.json)"),
+    ],
+)
+def test_words_that_do_not_go_together_are_refused(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert main([*words, "--no_report"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("roc evaluate: ") and said in error
+    assert not (tmp_path / "x").exists()
+
+
+def test_without_matplotlib_the_command_says_how_to_get_it_before_any_work(tmp_path, monkeypatch, predictions, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["--predictions", str(predictions), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "pip install 'roc-mllm[train]'" in error and "--no_report" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """An untrained tiny model of overall and light on 1..10, and six rated pictures, four of them test rows."""
+    from test_modeling import build, picture
+
+    from roc.checkpoint import save
+
+    folder = tmp_path_factory.mktemp("checkpoint")
+    model, processor, _ = build("llava")
+    save(model, processor, folder / "model")
+    lines = ["image,score,light,split,dataset,h_1,h_2"]
+    for n in range(6):
+        picture(n).save(folder / f"{n}.png")
+        lines.append(f"{n}.png,{n + 2},{n + 1},{'test' if n < 4 else 'train'},{'AVA' if n % 2 else 'PARA'},0.5,0.5")
+    (folder / "ratings.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_the_command_evaluates_a_checkpoint_on_its_test_rows(checkpoint, tmp_path, capsys):
+    from roc.assessment import Assessment
+
+    words = [
+        "--checkpoint",
+        str(checkpoint / "model"),
+        "--data_path",
+        str(checkpoint / "ratings.csv"),
+        "--device",
+        "cpu",
+    ]
+    words += ["--no_report", "--n_resamples", "0"]
+    assert main([*words, "--out", str(tmp_path / "test")]) == 0
+    found = json.loads((tmp_path / "test" / "metrics.json").read_text())
+    assert (found["n"], found["split"], found["min_score"], found["max_score"]) == (4, "test", 1, 10)
+    assert (found["attributes"], found["subsets"], found["calibrated"]) == (
+        ["overall", "light"],
+        ["PARA", "AVA"],
+        False,
+    )
+    rows = read_predictions(tmp_path / "test" / "predictions.csv").rows
+    assert [row.id for row in rows] == ["0.png", "1.png", "2.png", "3.png"]
+    assessed = Assessment(checkpoint / "model", device="cpu").score([checkpoint / row.id for row in rows])
+    for row, one in zip(rows, assessed, strict=True):
+        assert row.predictions["light"] == pytest.approx(one.scores["light"].value, abs=1e-5)
+        assert row.p_n == pytest.approx(one.scores["overall"].distribution, abs=1e-6)
+    # Two bins of votes beside ten levels: scores are compared, distributions are not, and it is said.
+    assert "4 histograms have another number of levels than the checkpoint, 10" in capsys.readouterr().err
+    assert "emd" not in found
+
+    assert main([*words, "--split", "all", "--out", str(tmp_path / "all")]) == 0
+    assert json.loads((tmp_path / "all" / "metrics.json").read_text())["n"] == 6
+    assert main([*words, "--split", "val", "--out", str(tmp_path / "val")]) == 2
+    assert "no record belongs to the split 'val'" in capsys.readouterr().err
