@@ -86,14 +86,12 @@ class Assessment:
         Raises:
             ValueError: for an attribute the checkpoint does not know, or an image that cannot be read.
         """
-        wanted = self._wanted(attributes)
-        count = max(self.attributes.index(name) for name in wanted) + 1
+        wanted = self.wanted(attributes)
+        count = self.places(wanted)
         results = []
         for paths, pictures in self._batches(images):
             reading = one_forward(self.model, self.collator.scoring_batch(pictures, count))
-            for row, path in enumerate(paths):
-                scores = dict(zip(self.attributes, self._scores(reading, row, count), strict=False))
-                results.append(Assessed({name: scores[name] for name in wanted}, text=None, path=path))
+            results += self.read_scores(reading, wanted, paths)
         return results
 
     def describe(
@@ -111,21 +109,53 @@ class Assessment:
         """
         results = []
         for paths, pictures in self._batches(images):
-            batch = to_model(self.model, self.collator.prompt_batch(pictures))
-            with torch.inference_mode():
-                answer = self.model.generate_with_scores(**batch, max_new_tokens=max_new_tokens, do_sample=False)
-            for row, path in enumerate(paths):
-                reading = read_levels(answer.score_logits[row].float().cpu(), self.model.score_levels())
-                text = self.processor.tokenizer.decode(answer.sequences[row], skip_special_tokens=True)
-                for value in reading.scores.tolist():
-                    text = text.replace(SCORE_TOKEN, f"{value:.{precision}f}", 1)
-                read = self._scores(LevelReading(*(part.unsqueeze(0) for part in reading)), 0, len(reading.scores))
-                scores: dict[str, Score | None] = dict.fromkeys(self.attributes)
-                scores |= zip(self.attributes, read, strict=False)
-                results.append(Assessed(scores, text=text.strip(), path=path))
+            batch = self.collator.prompt_batch(pictures)
+            results += self.describe_batch(batch, paths, precision=precision, max_new_tokens=max_new_tokens)
         return results
 
-    def _wanted(self, attributes: Sequence[str] | None) -> tuple[str, ...]:
+    def read_scores(
+        self, reading: LevelReading, wanted: Sequence[str], paths: Sequence[str | None]
+    ) -> Iterator[Assessed]:
+        """What one forward pass said, image by image.
+
+        Args:
+            reading: of the first `places(wanted)` scores of each image.
+            wanted: names of the attributes to keep.
+            paths: (B,) of the images; None for pictures in memory.
+        """
+        count = reading.scores.shape[1]
+        for row, path in enumerate(paths):
+            scores = dict(zip(self.attributes, self._scores(reading, row, count), strict=False))
+            yield Assessed({name: scores[name] for name in wanted}, text=None, path=path)
+
+    def describe_batch(
+        self, batch: dict[str, torch.Tensor], paths: Sequence[str | None], *, precision: int, max_new_tokens: int
+    ) -> Iterator[Assessed]:
+        """`describe` for a prepared batch: what `RocCollator.prompt_batch` gives."""
+        with torch.inference_mode():
+            answer = self.model.generate_with_scores(
+                **to_model(self.model, batch), max_new_tokens=max_new_tokens, do_sample=False
+            )
+        for row, path in enumerate(paths):
+            reading = read_levels(answer.score_logits[row].float().cpu(), self.model.score_levels())
+            text = self.processor.tokenizer.decode(answer.sequences[row], skip_special_tokens=True)
+            for value in reading.scores.tolist():
+                text = text.replace(SCORE_TOKEN, f"{value:.{precision}f}", 1)
+            read = self._scores(LevelReading(*(part.unsqueeze(0) for part in reading)), 0, len(reading.scores))
+            scores: dict[str, Score | None] = dict.fromkeys(self.attributes)
+            scores |= zip(self.attributes, read, strict=False)
+            yield Assessed(scores, text=text.strip(), path=path)
+
+    def places(self, wanted: Sequence[str]) -> int:
+        """How many `[SCORE]` of the answer a forward pass has to hold to give these attributes."""
+        return max(self.attributes.index(name) for name in wanted) + 1
+
+    def wanted(self, attributes: Sequence[str] | None) -> tuple[str, ...]:
+        """The attributes asked for, checked; all of the checkpoint where None.
+
+        Raises:
+            ValueError: for an attribute the checkpoint does not know, or none at all.
+        """
         if attributes is None:
             return self.attributes
         wanted = (attributes,) if isinstance(attributes, str) else tuple(attributes)

@@ -23,8 +23,13 @@ def one_forward(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> Level
     Returns:
         Float32 on the CPU: `probabilities` (B, K, N), `scores` and `stds` (B, K), native scale.
     """
-    logits = model(**to_model(model, batch), use_cache=False).score_logits  # (B, K, N)
-    return read_levels(logits.float().cpu(), model.score_levels())
+    return read_levels(level_logits(model, batch).float().cpu(), model.score_levels())
+
+
+@torch.inference_mode()
+def level_logits(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """(B, K, N) logits of the levels, on the model's device; a GPU may still be at work on them."""
+    return model(**to_model(model, batch), use_cache=False).score_logits
 
 
 def to_model(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,0 +1,162 @@
+"""What a scoring run has done so far: a file that is right whenever the run is killed.
+
+The first line holds the settings, every further line what came out of one image: JSON, written whole and flushed. A
+killed run can leave no more than a torn last line, which is cut off when the next run opens the file; everything before
+it is done, everything else is not. So no image is lost, and none is scored twice.
+
+Only one run at a time has the file: the system holds the lock, and lets it go when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+_SETTINGS = "settings"
+_BEGINNING = b'{"settings": '
+
+
+class Journal:
+    """The open file; a context manager that closes it.
+
+    Args:
+        path: where it lies, or shall lie.
+        settings: what decides the numbers, JSON values by name. A journal with others is refused.
+        about: further facts for whoever reads the file; of an older journal, those written then stay.
+        overwrite: start anew, whatever is there.
+
+    Attributes:
+        about: the facts in the file.
+        lost: bytes at the end that were cut off because they are no whole lines.
+
+    Raises:
+        ValueError: the file has other settings, is no journal, or another run is writing it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        settings: Mapping[str, Any],
+        about: Mapping[str, Any] | None = None,
+        *,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.about = dict(about or {})
+        self.lost = 0
+        self._places: dict[str, int] = {}
+        # One handle for everything: closing any other of this file would give the lock away.
+        self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            self._lock()
+            if overwrite:
+                self._file.truncate(0)
+            self._read(json.loads(json.dumps(dict(settings))))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __contains__(self, image: str) -> bool:
+        return image in self._places
+
+    @property
+    def images(self) -> Iterable[str]:
+        """Names of the images that are done, in the order in which they were written."""
+        return self._places.keys()
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Appends rows, each with its `image`, and hands them to the system before it returns."""
+        place, lines = self._file.seek(0, os.SEEK_END), []
+        for row in rows:
+            line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+            self._places[row["image"]] = place
+            place += len(line)
+            lines.append(line)
+        self._file.write(b"".join(lines))
+        self._file.flush()
+
+    def rows(self, images: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """The rows of these images, in this order, one at a time."""
+        at = -1
+        for image in images:
+            place = self._places[image]
+            if place != at:
+                self._file.seek(place)
+            line = self._file.readline()
+            at = place + len(line)
+            yield json.loads(line)
+
+    def remove(self) -> None:
+        """Deletes the file: all of it is in the outputs."""
+        self.path.unlink()
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        try:
+            # Of the process, not of the file handle: the workers that are forked later do not hold it.
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise ValueError(f"{self.path}: another run is writing this; wait for it, or name another --out") from error
+        except OSError:
+            return  # a file system without locks
+
+    def _read(self, settings: dict[str, Any]) -> None:
+        header = self._file.readline()
+        found = _parsed(header)
+        if found is None or _SETTINGS not in found:
+            # A run that is killed at once leaves the beginning of a header. Anything else is not ours to cut.
+            if header.endswith(b"\n") or not _BEGINNING.startswith(header[: len(_BEGINNING)]):
+                raise ValueError(f"{self.path}: this is no journal of a scoring run; move it, or use --overwrite")
+            self._file.seek(0)
+            self._file.truncate()
+            self._file.write(_header(settings, self.about))
+            self._file.flush()
+            return
+        if found[_SETTINGS] != settings:
+            then = found[_SETTINGS]
+            names = [name for name in {**then, **settings} if then.get(name) != settings.get(name)]
+            raise ValueError(
+                f"{self.path}: this run was begun with other settings: "
+                + "; ".join(f"{name} was {then.get(name)!r}, is {settings.get(name)!r}" for name in names)
+                + ". Give those again, name another --out, or start anew with --overwrite."
+            )
+        self.about = found["about"]
+        end = len(header)
+        for line in self._file:
+            row = _parsed(line)
+            if row is None or not isinstance(row.get("image"), str):
+                break
+            self._places.setdefault(row["image"], end)
+            end += len(line)
+        self.lost = self._file.seek(0, os.SEEK_END) - end
+        self._file.truncate(end)
+
+
+def _header(settings: Mapping[str, Any], about: Mapping[str, Any]) -> bytes:
+    return json.dumps({_SETTINGS: settings, "about": about}, ensure_ascii=False).encode() + b"\n"
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """The object in a whole line; None where it is torn or damaged."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None

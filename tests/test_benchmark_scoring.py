@@ -1,0 +1,58 @@
+"""The scoring benchmark: every way gives the same scores, and the figures are what they say."""
+
+import importlib.util
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+FILE = Path(__file__).parents[1] / "scripts" / "benchmark_scoring.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("benchmark_scoring", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_way_gives_the_same_scores(benchmark):
+    model, processor = benchmark.tiny("tiny", 1)
+    inputs = benchmark.tiny_inputs(model, processor, 3, 1)
+    scores = {name: way(model, inputs) for name, way in benchmark.WAYS.items() if way is not benchmark.backbone}
+    assert scores["one forward"].shape == (3, 5) and len(scores["one forward"].unique()) == 15
+    for found in scores.values():
+        assert torch.allclose(found, scores["one forward"], atol=1e-3)
+
+
+def test_the_ratio_is_taken_within_rounds(benchmark):
+    # The machine slowed down fourfold in the second half: each side alone would say nothing.
+    ours, theirs = [1.0, 1.0, 1.0, 4.0, 4.0, 4.0], [5.0, 5.0, 5.0, 20.0, 20.0, 20.0]
+    assert benchmark.ratio(theirs, ours) == (5.0, 5.0, 5.0)
+    middle, low, high = benchmark.ratio([1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0])
+    assert middle == 2.5 and 1 <= low < middle < high <= 4
+
+
+@pytest.fixture
+def threads_kept():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_it_prints_a_table_and_writes_json(benchmark, tmp_path, capsys, threads_kept):
+    out = tmp_path / "figures.json"
+    words = ["--rounds", "2", "--batches", "2", "--files", "8", "--photo-size", "64", "48", "--repeats", "1"]
+    assert benchmark.main([*words, "--workers", "0", "--json", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert told.count("| one forward |") == 1 and "| files to scores |" in told
+    figures = json.loads(out.read_text())
+    assert figures["machine"]["seed"] == 0 and figures["machine"]["torch"] == torch.__version__
+    rows = figures["ways"]
+    assert [row["batch"] for row in rows] == [2] * 5
+    assert all(row["images_per_second"] > 0 and 0 < row["share_of_limit"] < 2 for row in rows)
+    assert all(math.isclose(row["over_generate"][0], 1) for row in rows if row["way"] == "generate")
+    assert all(figures["files"][name] > 0 for name in ("decode", "transfer", "model", "end to end", "in_model"))
