@@ -1,0 +1,113 @@
+"""The pictures of the comparison: the demo's scenes, or a file of one's own, shrunk once to what the model sees."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from roc.demo.scenes import write_dataset
+from roc.demo.tiny_model import PRESETS
+from roc.images import open_image
+from roc.prompts import QUESTIONS, SCORE_TOKEN, answer, question
+from roc.records import Record, read_records, resolve_splits, split_by_id
+from roc.score_space import ScoreSpace
+from roc.whole_file import write_whole
+
+from .arms import SENTENCE, WORDS
+
+# So that the five words become one token each, as they are for the published models.
+_REPEATS = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What all runs share.
+
+    Attributes:
+        name: what the table calls it.
+        space: native scale and number of levels.
+        records: by split, "train", "val" (chooses the learning rate) and "test" (reported).
+        preset: which tiny model (`roc.demo.tiny_model.PRESETS`).
+    """
+
+    name: str
+    space: ScoreSpace
+    records: dict[str, list[Record]]
+    preset: str
+
+    @property
+    def has_comments(self) -> bool:
+        """Whether any training row has words."""
+        return any(record.comment for record in self.records["train"])
+
+    @property
+    def has_histograms(self) -> bool:
+        """Whether any training row has votes."""
+        return any("overall" in record.histograms for record in self.records["train"])
+
+    def texts(self) -> list[str]:
+        """What the tokenizer is learnt from: the same for all arms, so that they start from the same weights."""
+        comments = [record.comment for record in self.records["train"] if record.comment]
+        levels = [SENTENCE.replace(SCORE_TOKEN, word) for word in WORDS]
+        return [*QUESTIONS, question(), answer(), *levels * _REPEATS, *comments[:2000]]
+
+
+def demo(folder: Path, counts: tuple[int, int, int], preset: str) -> Data:
+    """The demo's scenes, drawn where they are not there yet."""
+    size = PRESETS[preset].image_size
+    path = write_dataset(folder, *counts, size=size, seed=0, workers=os.cpu_count() or 1)
+    space = ScoreSpace(1, 10, 10)
+    name = f"demo scenes ({', '.join(map(str, counts))} for training, validation, test)"
+    return Data(name, space, _splits(path, None, space), preset)
+
+
+def own(path: Path, image_folder: Path | None, space: ScoreSpace, folder: Path, preset: str) -> Data:
+    """A file of one's own; its pictures are shrunk into `folder` once.
+
+    Raises:
+        DataError: with all faults of the file.
+        ValueError: where a split is too small to train on or to tell anything.
+    """
+    splits, name = _splits(path, image_folder, space), path.name
+    if not splits["test"]:
+        # Taken from what is trained on, so that nothing the file marks as validation is reported.
+        splits["train"], splits["test"] = split_by_id(splits["train"], 0.2, salt="ablation")
+        name += " (a fifth of its training rows, by a hash of their ids, is the test)"
+    for split, fewest in (("train", 2), ("val", 3), ("test", 3)):
+        if len(splits[split]) < fewest:
+            raise ValueError(
+                f"{path}: {len(splits[split])} usable {split} rows, at least {fewest} are needed; usable is a row with "
+                "one picture and an overall score, and a column 'split' says what it is for"
+            )
+    size = PRESETS[preset].image_size
+    # Pictures that another file has left in this folder, or this one from another place, are not mistaken for these.
+    folder /= hashlib.sha256(path.read_bytes() + os.fsencode(f"{image_folder} {size}")).hexdigest()[:12]
+    shrunk = {split: _shrunk(records, folder / split, size) for split, records in splits.items()}
+    return Data(name, space, shrunk, preset)
+
+
+def _splits(path: Path, image_folder: Path | None, space: ScoreSpace) -> dict[str, list[Record]]:
+    """Rows with one picture and an overall score, by split."""
+    records = read_records(path, image_folder, space=space, num_levels=space.num_levels, check_images=False)
+    usable = [record for record in records if len(record.images) == 1 and "overall" in record.scores]
+    return resolve_splits(usable, val_fraction=0.1)
+
+
+def _shrunk(records: list[Record], folder: Path, size: int) -> list[Record]:
+    """The records with pictures that are squares of `size` already, as the model's processor would make them."""
+
+    def shrink(numbered: tuple[int, Record]) -> Record:
+        number, record = numbered
+        target = folder / f"{number}.png"
+        if not target.exists():
+            square = open_image(record.images[0]).resize((size, size), Image.Resampling.BICUBIC)
+            write_whole(target, lambda path: square.save(path, format="PNG"))
+        return dataclasses.replace(record, images=(str(target),))
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(shrink, enumerate(records)))

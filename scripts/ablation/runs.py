@@ -1,0 +1,161 @@
+"""One run: a model built, taught and asked, in one process and on one thread."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import transformers
+from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments, set_seed
+
+from roc.attachment import attach
+from roc.augment import Augmentation
+from roc.collator import RocCollator
+from roc.demo.tiny_model import PRESETS, build_tiny_llava
+from roc.metrics import mae, plcc, srcc
+from roc.records import Record
+from roc.samples import Samples
+from roc.trainer import RocTrainer
+
+from .arms import ARMS, Arm, Words
+from .data import Data
+
+_SCORED_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every run gets, whatever its arm."""
+
+    steps: int = 250
+    batch_size: int = 32
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    flip: float = 0.5
+
+
+@dataclass(frozen=True)
+class Run:
+    """What tells one run from another.
+
+    Attributes:
+        arm: a key of `ARMS`.
+        comments: whether comments stand in the taught answers.
+        seed: of the first weights, the order of the batches and the mirrored pictures.
+        rate: learning rate.
+    """
+
+    arm: str
+    comments: bool
+    seed: int
+    rate: float
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.arm}-{'comments' if self.comments else 'plain'}-seed{self.seed}-rate{self.rate:g}"
+
+
+def execute(run: Run, data: Data, budget: Budget) -> dict[str, Any]:
+    """Trains and scores one run.
+
+    Returns:
+        The run's own fields, `validation` and `test` (each as `measured` gives it), `losses` as last logged,
+        `parameters` of the model, `train_seconds` (wall clock) and `cpu_seconds` (of this process, training alone).
+    """
+    torch.set_num_threads(1)
+    transformers.utils.logging.set_verbosity_error()
+    arm = ARMS[run.arm]
+    model, processor = build(arm, data, run.seed)
+    collator = RocCollator(processor, model.config.roc)
+    started, worked = time.perf_counter(), time.process_time()
+    losses = train(model, collator, arm, run, data, budget)
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - worked
+    model.eval()
+    return {
+        **asdict(run),
+        **{
+            name: measured(arm, model, collator, data.records[split])
+            for name, split in (("validation", "val"), ("test", "test"))
+        },
+        "losses": losses,
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "train_seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu_seconds, 1),
+    }
+
+
+def build(arm: Arm, data: Data, seed: int) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """The untrained model of an arm: for one seed the same weights for all of them."""
+    model, processor = build_tiny_llava(data.texts(), PRESETS[data.preset], seed=seed)
+    none = {"l1_weight": 0.0, "ce_weight": 0.0, "emd_weight": 0.0}
+    attach(model, processor, data.space, **{**none, **arm.weights})
+    arm.prepare(model, processor)
+    return model, processor
+
+
+def train(
+    model: PreTrainedModel, collator: RocCollator, arm: Arm, run: Run, data: Data, budget: Budget
+) -> dict[str, float]:
+    """Teaches the model with the package's trainer; the seed alone decides batches and mirrored pictures."""
+    set_seed(run.seed)
+    taught = [arm.taught(record, data.space, run.comments) for record in data.records["train"]]
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            max_steps=budget.steps,
+            per_device_train_batch_size=budget.batch_size,
+            learning_rate=run.rate,
+            weight_decay=budget.weight_decay,
+            warmup_steps=budget.warmup,
+            lr_scheduler_type="cosine",
+            seed=run.seed,
+            use_cpu=True,
+            save_strategy="no",
+            logging_steps=max(1, budget.steps // 10),
+            report_to="none",
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+            remove_unused_columns=False,
+            label_names=["labels"],
+        )
+        trainer = RocTrainer(
+            model=model,
+            args=arguments,
+            data_collator=collator,
+            processing_class=collator.processor,
+            train_dataset=Samples(taught, augmentation=Augmentation(flip=budget.flip), seed=run.seed, cache=True),
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "text_loss" in entry]
+    return {name: logged[-1][name] for name in ("text_loss", "l1_loss", "ce_loss", "emd_loss")}
+
+
+def measured(arm: Arm, model: PreTrainedModel, collator: RocCollator, records: list[Record]) -> dict[str, Any]:
+    """SRCC, PLCC and MAE (native scale) over the scored pictures, and the share of unscored ones.
+
+    The level words get `mae_middles` as well (see `Words.middles`). A metric is None with fewer than 3 scored pictures.
+    `predictions` holds the score of each record, None where there is none.
+    """
+    pictures = Samples(records)
+    scores: list[float | None] = []
+    for start in range(0, len(records), _SCORED_AT_ONCE):
+        batch = [pictures[i][1][0] for i in range(start, min(start + _SCORED_AT_ONCE, len(records)))]
+        scores += arm.read(model, collator, batch)
+    human = [record.scores["overall"] for record in records]
+    answered = [(score, rated) for score, rated in zip(scores, human, strict=True) if score is not None]
+    predicted, rated = zip(*answered, strict=True) if answered else ((), ())
+    found = {
+        "n": len(records),
+        "unscored": 1 - len(answered) / len(records),
+        "srcc": srcc(predicted, rated),
+        "plcc": plcc(predicted, rated),
+        "mae": mae(predicted, rated),
+    }
+    if isinstance(arm, Words):
+        found["mae_middles"] = mae(Words.middles(list(predicted), model.score_space), rated)
+    return {**found, "predictions": [None if score is None else round(score, 4) for score in scores]}

@@ -1,0 +1,87 @@
+"""Many runs: those that are not finished, some at a time, each in a process of its own; one file per finished run."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from roc.whole_file import write_text
+
+from .arms import ARMS
+from .data import Data
+from .runs import Budget, Run, execute
+
+
+class AblationError(ValueError):
+    """A comparison that cannot start or go on; the message says what to do."""
+
+
+def finished(out: Path, run: Run) -> dict[str, Any] | None:
+    """The result of a run, None where it is not finished."""
+    path = _file(out, run)
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def execute_all(runs: Sequence[Run], data: Data, budget: Budget, out: Path, jobs: int, what: str) -> None:
+    """Executes those of `runs` that are not finished, `jobs` at a time.
+
+    Raises:
+        AblationError: where a process died.
+    """
+    pending = [run for run in runs if finished(out, run) is None]
+    if not pending:
+        return
+    print(f"{what}: {len(pending)} runs to do, {len(runs) - len(pending)} finished", flush=True)
+    jobs = min(jobs, len(pending))
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(data, budget, out)) as pool:
+            try:
+                waiting = [pool.submit(_execute_one, run) for run in pending]
+                for number, done in enumerate(as_completed(waiting), start=1):
+                    print(f"[{number}/{len(pending)}] {_described(done.result())}", flush=True)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    except BrokenProcessPool as error:
+        raise AblationError(
+            "a training process died (out of memory?); the same command goes on, --jobs 1 takes less memory"
+        ) from error
+
+
+def _begin(data: Data, budget: Budget, out: Path) -> None:
+    """In a new process: keeps what all runs share, and sees to it that the process ends with the one that made it."""
+    global _shared
+    _shared = data, budget, out
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _execute_one(run: Run) -> dict[str, Any]:
+    """Executes a run and keeps its result; the file is there before anybody hears of it."""
+    data, budget, out = _shared
+    result = execute(run, data, budget)
+    write_text(_file(out, run), json.dumps(result) + "\n")
+    return result
+
+
+def _file(out: Path, run: Run) -> Path:
+    return out / "runs" / f"{run.name}.json"
+
+
+def _described(result: dict[str, Any]) -> str:
+    test = result["test"]
+    srcc = "-" if test["srcc"] is None else f"{test['srcc']:.3f}"
+    where = "with comments" if result["comments"] else "without comments"
+    return (
+        f"{ARMS[result['arm']].title}, {where}, seed {result['seed']}, rate {result['rate']:g}: SRCC {srcc}, "
+        f"unscored {test['unscored']:.1%}, {result['train_seconds']:.0f} s"
+    )
