@@ -20,9 +20,11 @@ from typing import Any
 
 import numpy as np
 
+from roc.bootstrap import resamples_for
 from roc.metrics import (
     METRICS,
     Difference,
+    Estimates,
     compare,
     estimate_coverage,
     estimate_distributions,
@@ -71,6 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"--out is {unknown[0]}; expected a name that ends in .html or .json")
         if given.n_resamples < 0:
             raise ValueError(f"--n_resamples is {given.n_resamples}; expected 0 or more")
+        if given.seed < 0:
+            raise ValueError(f"--seed is {given.seed}; expected 0 or more")
+        if given.threshold is not None and not math.isfinite(given.threshold):
+            raise ValueError(f"--threshold is {given.threshold}; expected a finite number")
         a, b = read_evaluation(given.a), read_evaluation(given.b)
         found = compare_evaluations(a, b, threshold=given.threshold, n_resamples=given.n_resamples, seed=given.seed)
         for out in given.out:
@@ -146,8 +152,9 @@ def compare_evaluations(
         seed: of the resampling.
 
     Returns:
-        `a, b` (the folders), `n` (rows that both scored), `unscored_a, unscored_b, n_resamples, seed`, and `metrics`:
-        key -> `Difference`; further attributes as `<attribute>/<key>`.
+        `a, b` (the folders), `n` (rows that both scored), `unscored_a, unscored_b, threshold, n_resamples` (as many as
+        were drawn), `seed`, `metrics`: key -> `Difference`, further attributes as `<attribute>/<key>`; and `notes`: key
+        -> why it is 0 or null.
 
     Raises:
         ValueError: if rows, human scores or scales are not the same; the message names what differs.
@@ -158,6 +165,7 @@ def compare_evaluations(
     rows = [(a.rows[name], b.rows[name]) for name in a.rows]
     options = {"n_resamples": n_resamples, "seed": seed}
     found: dict[str, Difference] = {}
+    notes: dict[str, str] = {}
     for attribute in [name for name in a.metrics["attributes"] if name in b.metrics["attributes"]]:
         prefix = "" if attribute == a.metrics["attributes"][0] else f"{attribute}/"
         rated = [pair for pair in rows if is_number(pair[0].scores.get(attribute))]
@@ -173,60 +181,72 @@ def compare_evaluations(
         scores = [
             estimate_scores(predictions[both, model], human[both], space=space, threshold=threshold) for model in (0, 1)
         ]
-        differences = compare(*scores, **options)
+        groups = [scores]
         if rated:
-            unscored = [estimate_unscored(~np.isnan(predictions[:, model])) for model in (0, 1)]
-            differences |= compare(*unscored, **options)
+            groups.append([estimate_unscored(~np.isnan(predictions[:, model])) for model in (0, 1)])
         if not prefix:
             n, missing = int(both.sum()), np.isnan(predictions).sum(axis=0)
             scored = [pair for pair, there in zip(rated, both, strict=True) if there]
-            differences |= _compare_distributions(scored, space, options)
-            differences |= _compare_coverage(scored, attribute, space, options)
-        found |= {prefix + key: one for key, one in differences.items()}
+            groups += [_distribution_estimates(scored, space), _coverage_estimates(scored, attribute, space)]
+        for group in filter(None, groups):
+            found |= {prefix + key: one for key, one in compare(*group, **options).items()}
+            notes |= {prefix + key: why for key, why in _reasons(*group).items()}
     return {
         "a": a.folder,
         "b": b.folder,
         "n": n,
         "unscored_a": int(missing[0]),
         "unscored_b": int(missing[1]),
-        **options,
+        **({} if threshold is None else {"threshold": threshold}),
+        "n_resamples": resamples_for(n, n_resamples),
+        "seed": seed,
         "metrics": found,
+        "notes": notes,
     }
 
 
-def _compare_distributions(
-    pairs: Sequence[tuple[EvaluatedRow, EvaluatedRow]], space: ScoreSpace | None, options: dict[str, int]
-) -> dict[str, Difference]:
-    """Over the rows for which both models gave as many levels as there are in the histogram."""
+def _reasons(a: Estimates, b: Estimates) -> dict[str, str]:
+    """Metric -> why it is 0 or not there, or what else must be known of it, for either model."""
+    reasons = {}
+    for key in a.values:
+        of_a, of_b = a.notes.get(key), b.notes.get(key)
+        if of_a == of_b:
+            found = [of_a] if of_a else []
+        else:
+            found = [f"{model}: {why}" for model, why in (("A", of_a), ("B", of_b)) if why]
+        if found:
+            reasons[key] = "; ".join(found)
+    return reasons
+
+
+def _distribution_estimates(
+    pairs: Sequence[tuple[EvaluatedRow, EvaluatedRow]], space: ScoreSpace | None
+) -> list[Estimates]:
+    """Of A and of B, over the rows for which both models gave as many levels as there are in the histogram."""
     with_both = [
         (first, second)
         for first, second in pairs
         if None not in (first.h_n, first.p_n, second.p_n) and len(first.h_n) == len(first.p_n) == len(second.p_n)
     ]
     if not with_both:
-        return {}
+        return []
     human = [first.h_n for first, _ in with_both]
     levels = ScoreSpace(space.min_score, space.max_score, len(human[0])).levels if space else None
-    estimates = [
-        estimate_distributions([pair[model].p_n for pair in with_both], human, levels=levels) for model in (0, 1)
-    ]
-    return compare(*estimates, **options)
+    return [estimate_distributions([pair[model].p_n for pair in with_both], human, levels=levels) for model in (0, 1)]
 
 
-def _compare_coverage(
-    pairs: Sequence[tuple[EvaluatedRow, EvaluatedRow]],
-    attribute: str,
-    space: ScoreSpace | None,
-    options: dict[str, int],
-) -> dict[str, Difference]:
+def _coverage_estimates(
+    pairs: Sequence[tuple[EvaluatedRow, EvaluatedRow]], attribute: str, space: ScoreSpace | None
+) -> list[Estimates]:
+    """Of A and of B, over the rows for which both models reported a spread."""
     with_both = [pair for pair in pairs if is_number(pair[0].std) and is_number(pair[1].std)]
     if not with_both:
-        return {}
+        return []
     votes = {}
     if space is not None and all(first.h_n is not None for first, _ in with_both):
         levels = ScoreSpace(space.min_score, space.max_score, len(with_both[0][0].h_n)).levels
         votes = {"histograms": [first.h_n for first, _ in with_both], "levels": levels}
-    estimates = [
+    return [
         estimate_coverage(
             [pair[model].predictions[attribute] for pair in with_both],
             [pair[model].std for pair in with_both],
@@ -235,7 +255,6 @@ def _compare_coverage(
         )
         for model in (0, 1)
     ]
-    return compare(*estimates, **options)
 
 
 def _check_same_rows(a: Evaluation, b: Evaluation) -> None:
@@ -303,7 +322,16 @@ def format_comparison(found: dict[str, Any]) -> str:
         difference, interval, share = _cells(one)
         values = f"{value_text(one.a):>9}{value_text(one.b):>9}{difference:>9}"
         lines.append(f"  {names[key]:<{width}}{values}   {interval:<19}{share}".rstrip())
-    return "\n".join(lines)
+    notes = _notes(found)
+    return "\n".join([*lines, *([""] if notes else []), *(f"  note: {note}" for note in notes)])
+
+
+def _notes(found: dict[str, Any]) -> list[str]:
+    """One line for each reason, with the metrics it holds for."""
+    keys: dict[str, list[str]] = {}
+    for key, why in found["notes"].items():
+        keys.setdefault(why, []).append(_name(key))
+    return [f"{', '.join(names)}: {why}" for why, names in keys.items()]
 
 
 def _cells(one: Difference) -> tuple[str, str, str]:
@@ -319,6 +347,8 @@ def _rows_text(found: dict[str, Any]) -> str:
     text = f"{found['n']:,} rows that both scored"
     if found["unscored_a"] or found["unscored_b"]:
         text += f"; {found['unscored_a']:,} have no score from A, {found['unscored_b']:,} none from B"
+    if "threshold" in found:
+        text += f"; threshold of the accuracy {found['threshold']:g}"
     return text
 
 
@@ -351,6 +381,7 @@ def _as_html(found: dict[str, Any]) -> str:
         f"{found['seed']}: both models are resampled with the same draws. A better in: share of the resamples, a tie "
         "counting half. A coverage is better the nearer it is to what it promises.</p>\n"
         + table(header, rows, numbers=(1, 2, 3, 4, 6))
+        + (f"<ul>{notes}</ul>" if (notes := "".join(f"<li>{escape(note)}</li>" for note in _notes(found))) else "")
     )
     return page("Two models on the same images", body)
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 import sys
@@ -69,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows, metrics = _from_checkpoint(given) if given.checkpoint else _from_predictions(given)
         metrics["command"] = shlex.join(["roc", "evaluate", *words])
         write_evaluation(given.out, rows, metrics)
+        if not given.report and (Path(given.out) / REPORT_FILE).exists():
+            _note(f"{Path(given.out) / REPORT_FILE} is of an earlier evaluation; delete it, or leave --no_report out")
         print(format_table(metrics))
         if given.report:
             write_report(given.out, rows, metrics)
@@ -150,6 +153,10 @@ def _check_words(given: argparse.Namespace) -> None:
         raise ValueError(f"--{wrong[0]} is the checkpoint's own; leave it out")
     if given.n_resamples < 0:
         raise ValueError(f"--n_resamples is {given.n_resamples}; expected 0 or more")
+    if given.seed < 0:
+        raise ValueError(f"--seed is {given.seed}; expected 0 or more")
+    if given.threshold is not None and not math.isfinite(given.threshold):
+        raise ValueError(f"--threshold is {given.threshold}; expected a finite number")
     held = [name for name in ("config.json", "adapter_config.json") if (Path(given.out) / name).exists()]
     if held:
         raise ValueError(
@@ -191,7 +198,8 @@ def _from_predictions(given: argparse.Namespace) -> tuple[list[EvaluatedRow], di
         calibrated=found.calibrated,
     )
     if outside:
-        metrics["notes"]["prediction"] = f"{len(outside)} predictions lie outside {scale[0]:g}..{scale[1]:g}"
+        many = "prediction lies" if len(outside) == 1 else "predictions lie"
+        metrics["notes"]["prediction"] = f"{len(outside)} {many} outside {scale[0]:g}..{scale[1]:g}"
     return rows, metrics | ({"test_set": given.test_set} if test_set else {})
 
 
@@ -334,8 +342,8 @@ def evaluate_predictions(
             not known.
 
     Returns:
-        A flat dict that JSON takes. First what was evaluated: `attributes, min_score, max_score, calibrated,
-        n_resamples, seed`. Then, for the first attribute, the keys of `roc.metrics.summarize`, and those of
+        A flat dict that JSON takes. First what was evaluated: `attributes, min_score, max_score, threshold,
+        calibrated, n_resamples, seed`. Then, for the first attribute, the keys of `roc.metrics.summarize`, and those of
         `summarize_distributions` if there are histograms and of `summarize_coverage` if there are spreads; for each
         further attribute `<attribute>/<key>`; for each subset, named under `subsets`, `subset/<name>/<key>`. Last
         `notes`, key -> why it is 0 or None, or what it assumes.
@@ -353,6 +361,8 @@ def evaluate_predictions(
     metrics: dict[str, Any] = {"attributes": list(attributes)}
     if space is not None:
         metrics |= {"min_score": space.min_score, "max_score": space.max_score}
+    if threshold is not None:
+        metrics["threshold"] = threshold
     metrics |= {"calibrated": calibrated, **options}
     notes: dict[str, str] = {}
 
@@ -368,8 +378,7 @@ def evaluate_predictions(
         if row.subset is not None:
             parts.setdefault(f"subset/{row.subset}/", []).append(row)
     for prefix, part in parts.items():
-        predictions, scores = _scored_pairs(part, first)
-        add(prefix, summarize(predictions, scores, space=space, threshold=threshold, **options))
+        add(prefix, _summary(part, first, space, threshold, options))
         predicted, human = distributions(part, first)
         if len(human):
             levels = None if space is None else _levels(space, human.shape[1])
@@ -381,8 +390,7 @@ def evaluate_predictions(
             add(prefix, _coverage(part, first, space, options))
         if not prefix:
             for attribute in others:
-                predictions, scores = _scored_pairs(part, attribute)
-                add(f"{attribute}/", summarize(predictions, scores, space=space, threshold=threshold, **options))
+                add(f"{attribute}/", _summary(part, attribute, space, threshold, options))
     if "coverage_n" in metrics:
         notes.setdefault("coverage", _ASSUMED)
     metrics["notes"] = notes
@@ -428,7 +436,8 @@ def format_table(metrics: Mapping[str, Any]) -> str:
     first, *others = metrics["attributes"]
     scale = f", scores on {metrics['min_score']:g}..{metrics['max_score']:g}" if "min_score" in metrics else ""
     unscored = f", {metrics['unscored']} unscored and left out" if metrics["unscored"] else ""
-    lines = [f"{first}: {metrics['n']} rows{unscored}{scale}"]
+    threshold = f", threshold of the accuracy {metrics['threshold']:g}" if "threshold" in metrics else ""
+    lines = [f"{first}: {metrics['n']} rows{unscored}{scale}{threshold}"]
     with_interval = any(key.endswith("_low") for key in metrics)
     lines.append(f"  {'':<14}{'value':>8}" + ("   95% interval" if with_interval else ""))
     for key, metric in METRICS.items():
@@ -463,10 +472,27 @@ def format_table(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _scored_pairs(rows: Sequence[EvaluatedRow], attribute: str) -> tuple[list[float | None], list[float]]:
-    """Predictions and human scores of the rows that people rated."""
+def _summary(
+    rows: Sequence[EvaluatedRow],
+    attribute: str,
+    space: ScoreSpace | None,
+    threshold: float | None,
+    options: Mapping[str, int],
+) -> dict[str, Any]:
+    """Metrics of the rows that people rated; how many nobody rated is noted."""
     rated = [row for row in rows if is_number(row.scores.get(attribute))]
-    return [row.predictions.get(attribute) for row in rated], [row.scores[attribute] for row in rated]
+    found = summarize(
+        [row.predictions.get(attribute) for row in rated],
+        [row.scores[attribute] for row in rated],
+        space=space,
+        threshold=threshold,
+        **options,
+    )
+    unrated = len(rows) - len(rated)
+    if unrated:
+        many = "row without a human score is" if unrated == 1 else "rows without a human score are"
+        found["notes"] = {"n": f"{unrated} {many} left out"} | found["notes"]
+    return found
 
 
 def _levels(space: ScoreSpace, num_levels: int) -> list[float]:

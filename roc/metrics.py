@@ -222,9 +222,9 @@ def accuracy(predictions: ArrayLike, scores: ArrayLike, threshold: float) -> flo
         In 0..1, higher is better; None with fewer than 3 rows.
 
     Raises:
-        ValueError: if the lengths differ or a value is not finite.
+        ValueError: if the lengths differ, or a value or the threshold is not finite.
     """
-    return _average(predictions, scores, lambda x, y: float(((x > threshold) == (y > threshold)).mean()))
+    return _average(predictions, scores, lambda x, y: float(_same_side(x, y, threshold).mean()))
 
 
 def emd(p: ArrayLike, q: ArrayLike, r: float = 2) -> float:
@@ -644,6 +644,13 @@ def _average(predictions: ArrayLike, scores: ArrayLike, of: Callable[[Array, Arr
     return None if len(x) < MIN_ROWS else of(x, y)
 
 
+def _same_side(x: Array, y: Array, threshold: float) -> Array:
+    """1 where prediction and human score are on the same side, (n,)."""
+    if not np.isfinite(threshold):
+        raise ValueError(f"the threshold is {threshold}; expected a finite number")
+    return ((x > threshold) == (y > threshold)).astype(np.float64)
+
+
 def _pearson(x: Array, y: Array) -> float:
     if _is_constant(x) or _is_constant(y):
         return 0.0
@@ -668,7 +675,8 @@ def _fit_logistic(x: Array, y: Array) -> Array | None:
     # unbounded fit walks towards them until it gives up. At these bounds it is as straight, or as steep, as matters.
     bounds = ([-100, -100, -100, 1e-3], [100, 100, 100, 100])
     for slope in (0.5, 2.0):
-        start = (top, bottom, 0.0, slope)
+        # One row far outside lies further off than the bounds.
+        start = np.clip((top, bottom, 0.0, slope), *bounds)
         try:
             parameters, _ = optimize.curve_fit(_logistic, x, y, p0=start, bounds=bounds, max_nfev=1000)
         except RuntimeError:
@@ -807,7 +815,10 @@ def _point_estimates(
     statistics["rmse"] = lambda counts: np.sqrt(squared(counts))
     if threshold is not None:
         values["accuracy"] = accuracy(x, y, threshold)
-        statistics["accuracy"] = resampled_mean(((x > threshold) == (y > threshold)).astype(np.float64))
+        statistics["accuracy"] = resampled_mean(_same_side(x, y, threshold))
+        if (y > threshold).all() or (y <= threshold).all():
+            side = "above the threshold" if y[0] > threshold else "not above the threshold"
+            notes["accuracy"] = f"all human scores are {side} {threshold:g}"
     return values, statistics, notes
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import stats
 
 from roc.metrics import METRICS, coverage, votes_coverage
 from roc.predictions import EvaluatedRow, distributions, is_number, scored_rows
@@ -325,17 +326,26 @@ def _calibration(human: np.ndarray, predicted: np.ndarray, metrics: Mapping[str,
     groups = _by_tenths(predicted)
     x = np.array([predicted[group].mean() for group in groups])
     y = np.array([human[group].mean() for group in groups])
-    error = np.array([1.96 * human[group].std() / math.sqrt(len(group)) for group in groups])
-    limits = _limits(x, y - error, y + error)
+    error = np.array([_half_interval(human[group]) for group in groups])
+    reach = np.nan_to_num(error)
+    limits = _limits(x, y - reach, y + reach)
     axes.plot(limits, limits, color=theme.quiet, linewidth=1, linestyle="--", label="as predicted")
     axes.errorbar(x, y, yerr=error, color=theme.model, marker="o", linewidth=1.5, capsize=3, label="mean and its 95%")
     axes.set(xlim=limits, ylim=limits)
-    axes.set_xlabel(f"mean prediction of a tenth of the rows{_range_text(metrics)}")
+    many = f"{len(groups)} groups of about equal size" if len(groups) > 1 else "one group"
+    axes.set_xlabel(f"mean prediction of similar rows{_range_text(metrics)}, {many}")
     axes.set_ylabel("their mean human score")
     axes.set_title("Calibration: what a prediction stands for", loc="left")
     axes.legend(loc="upper left")
     _quiet(axes)
     return figure
+
+
+def _half_interval(values: np.ndarray) -> float:
+    """Half the 95% interval of their mean, by Student's t as groups may be small; NaN for one value."""
+    if len(values) < 2:
+        return math.nan
+    return stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
 
 
 def _coverage(rows: Sequence[EvaluatedRow], metrics: Mapping[str, Any], theme: Theme) -> Figure:
@@ -379,7 +389,7 @@ def _mean_distribution(
         axes.bar(levels - 0.2 * step, h.mean(axis=0), width=0.4 * step, color=theme.human, label="votes")
         axes.bar(levels + 0.2 * step, p.mean(axis=0), width=0.4 * step, color=theme.model, label="predicted")
         if num_levels <= 20:
-            axes.set_xticks(levels, [f"{level:.2g}" for level in levels])
+            axes.set_xticks(levels, [f"{level:.3g}" for level in levels])
         axes.set_xlabel(f"level{_range_text(metrics)}")
         axes.set_ylabel("mean share")
         axes.set_title(f"Mean distribution over {len(h):,} rows{_uncalibrated(metrics)}", loc="left")

@@ -148,7 +148,9 @@ def write_predictions(
     def write(temporary: Path) -> None:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
+            # A quoted header leaves no doubt about which of its commas, semicolons and tabs separate cells.
+            quoting = csv.QUOTE_ALL if any(mark in name for name in columns for mark in ",;\t") else csv.QUOTE_MINIMAL
+            csv.writer(file, lineterminator="\n", quoting=quoting).writerow(columns)
             writer.writerows([_cell(value(row)) for value in columns.values()] for row in rows)
 
     return write_whole(path, write)
@@ -207,6 +209,7 @@ class _Reader:
         self._columns: dict[str, list[str]] | None = None
         self._known: set[str] = set()
         self._lines: dict[str, int] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}
         self._numbers = 0
         self._line = 0
         self._usable = True
@@ -262,6 +265,9 @@ class _Reader:
                 self._faults.add(
                     None, f"the columns {', '.join(names)} leave a level out; expected {kind}_1 .. {kind}_N"
                 )
+            elif len(names) == 1 and self._usable:
+                self._usable = False
+                self._faults.add(None, f"{kind}_1 alone is no distribution; expected {kind}_1 .. {kind}_N")
         if self._columns is None:
             missing = [name for name in ("score", "prediction") if name not in cells]
             if missing:
@@ -274,9 +280,13 @@ class _Reader:
                 )
         self._columns = columns
         found = {kind: [] for kind in ("score", "prediction")}
+        unknown = []
         for name in cells:
-            if match := _ATTRIBUTE.fullmatch(name):
+            match = _ATTRIBUTE.fullmatch(name)
+            if match and match[2] != "overall":  # which is what `score` and `prediction` are
                 found[match[1]].append(match[2])
+            elif name not in _NAMED and not _LEVEL.fullmatch(name):
+                unknown.append(name)
         both = [name for name in found["score"] if name in found["prediction"]]
         self.attributes = tuple(dict.fromkeys([*self.attributes, *both]))
         self.notes = [
@@ -291,11 +301,6 @@ class _Reader:
                 if name not in both
             ),
         ]
-        unknown = [
-            name
-            for name in cells
-            if name not in _NAMED and not _LEVEL.fullmatch(name) and not _ATTRIBUTE.fullmatch(name)
-        ]
         if unknown:
             self.notes.append(f"left aside: {', '.join(unknown)}")
 
@@ -304,8 +309,10 @@ class _Reader:
         if value is None:
             return None
         try:
-            number = float(value) if not isinstance(value, bool) else None
-        except (TypeError, ValueError):
+            # float() takes "1_000" for a number, which no table means by it
+            no_number = isinstance(value, bool) or (isinstance(value, str) and "_" in value)
+            number = None if no_number else float(value)
+        except (TypeError, ValueError, OverflowError):
             number = None
         if number is None or math.isinf(number):
             self._fault(f"{name} is {shown(value)}; expected a number, or an empty cell where there is none")
@@ -345,6 +352,13 @@ class _Reader:
         values = [self._number(cells, name) for name in names]
         empty = sum(value is None for value in values)
         if empty == len(values):
+            return None
+        size, line = self._sizes.setdefault(kind, (len(names), self._line))
+        if size != len(names):
+            self._fault(
+                f"{names[0]} .. {names[-1]} are {len(names)} levels, where line {line} has {size}; expected as many in "
+                "every row"
+            )
             return None
         total = math.fsum(value for value in values if value is not None)
         if empty or min(values) < 0 or total <= 0:

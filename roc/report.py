@@ -18,10 +18,11 @@ from typing import Any
 from PIL import Image
 
 from roc import __version__
+from roc.bootstrap import resamples_for
 from roc.images import ImageError, open_image
 from roc.metrics import METRICS, interval_text, value_text
 from roc.plots import DARK, draw, write_plots
-from roc.predictions import EvaluatedRow, scored_rows
+from roc.predictions import EvaluatedRow, is_number, scored_rows
 from roc.test_sets import TEST_SETS, TestSet, comparable
 from roc.whole_file import write_text
 
@@ -34,8 +35,8 @@ _CAPTIONS = {
     "scatter": "Each picture once: on the dashed line, model and people agree.",
     "errors": "Where on the scale the model is too high (above 0) or too low. The box holds the middle half of the "
     "rows, the whiskers 5% to 95%, the line is the median.",
-    "calibration": "Rows in order of their prediction, in groups of a tenth. On the dashed line a prediction is what "
-    "people say on average; a flatter line means that the predictions are spread too widely.",
+    "calibration": "Rows in order of their prediction, in up to ten groups of about equal size. On the dashed line a "
+    "prediction is what people say on average; a flatter line means that the predictions are spread too widely.",
     "coverage": "How much lies inside the central intervals that prediction and spread make. Assumed: a normal "
     "distribution; votes are spread evenly over half a level to both sides. A spread that tells how far single people "
     "are apart follows the dashed line for votes, and covers means of many people more than it promises.",
@@ -100,6 +101,8 @@ def write_report(
 ) -> list[Path]:
     """Draws the pictures of an evaluation into `folder/plots` and writes `folder/report.html`.
 
+    Pictures that an earlier evaluation left there, and for which this one holds nothing, are removed.
+
     Args:
         folder: made if it is not there. Each file appears once it is complete.
         rows: the rows that were evaluated; their `image`, where known, is shown for the worst of them.
@@ -116,6 +119,8 @@ def write_report(
     """
     folder = Path(folder)
     light = draw(rows, metrics, history)
+    for name in set(_CAPTIONS) - set(light):  # of an earlier evaluation in this folder, perhaps
+        (folder / "plots" / f"{name}.png").unlink(missing_ok=True)
     written = write_plots(folder / "plots", light)
     page = report_html(rows, metrics, light, draw(rows, metrics, history, DARK))
     return [*written, write_text(folder / REPORT_FILE, page)]
@@ -193,6 +198,8 @@ def _head(title: str, metrics: Mapping[str, Any]) -> str:
         facts.append(f"scores on {metrics['min_score']:g}..{metrics['max_score']:g}, higher is better")
     if metrics.get("split"):
         facts.append(f"{metrics['split']} rows")
+    if "threshold" in metrics:
+        facts.append(f"threshold of the accuracy {metrics['threshold']:g}")
     facts.append(f"first score: {metrics['attributes'][0]}")
     return f'<h1>{escape(str(title))}</h1>\n<p class="quiet">{escape("; ".join(facts))}.</p>'
 
@@ -308,13 +315,16 @@ def _worst(rows: Sequence[EvaluatedRow], metrics: Mapping[str, Any]) -> str:
     worst = sorted(scored, key=lambda row: -abs(row.predictions[first] - row.scores[first]))[:WORST]
     if not worst:
         return ""
+    human = [row.scores[first] for row in scored]
+    decimals = 3 if max(human) - min(human) <= 2 else 2  # scores on 0..1 lie closer together
     cards = []
     for row in worst:
         score, prediction = row.scores[first], row.predictions[first]
-        spread = f" &plusmn; {row.std:.2f}" if row.std is not None else ""
+        spread = f" &plusmn; {row.std:.{decimals}f}" if is_number(row.std) else ""
+        error = f"{prediction - score:+.{decimals}f}"
         cards.append(
-            f'<div class="card">{_picture(row)}<div><code>{escape(row.id)}</code><br>people {score:.3g}, '
-            f"model {prediction:.3g}{spread}<br><b>{prediction - score:+.3g}</b></div></div>"
+            f'<div class="card">{_picture(row)}<div><code>{escape(row.id)}</code><br>people '
+            f"{score:.{decimals}f}, model {prediction:.{decimals}f}{spread}<br><b>{error}</b></div></div>"
         )
     many = "The worst" if len(scored) > len(worst) else "All"
     return f'<h2>{many} {len(worst)}</h2>\n<div class="cards">{"".join(cards)}</div>'
@@ -341,8 +351,9 @@ def _data(content: bytes, kind: str) -> str:
 def _footer(metrics: Mapping[str, Any]) -> str:
     lines = [f"Written by roc {__version__}."]
     if metrics["n_resamples"]:
+        drawn = resamples_for(metrics["n"], metrics["n_resamples"])
         lines.append(
-            f"Intervals: percentile bootstrap over rows, {metrics['n_resamples']:,} resamples, seed {metrics['seed']}. "
+            f"Intervals: percentile bootstrap over rows, {drawn:,} resamples, seed {metrics['seed']}. "
             "They tell how much another draw of images would move a number, not how much another training run would."
         )
     text = " ".join(lines)

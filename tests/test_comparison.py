@@ -110,3 +110,36 @@ def test_rows_without_a_scale_or_too_few_are_compared_as_far_as_they_go(tmp_path
         write_evaluation(tmp_path / name, rows, evaluate_predictions(rows, space=None))
     assert main([str(tmp_path / "a"), str(tmp_path / "b")]) == 0
     assert "SRCC                -        -        -" in capsys.readouterr().out
+
+
+def test_what_has_no_number_or_no_spread_says_why(tmp_path, capsys):
+    rows = make_rows(12)
+    flat = [
+        dataclasses.replace(row, predictions={"overall": 2.0, "light": 2.0}, p_n=[0, 1, 0, 0], std=0.0) for row in rows
+    ]
+    a, b = folder(tmp_path, "a", rows), folder(tmp_path, "b", flat)
+    out = tmp_path / "c.json", tmp_path / "c.html"
+    assert main([a, b, "--n_resamples", "10", *(word for path in out for word in ("--out", str(path)))]) == 0
+    why = "B: all predictions are equal, so there is no correlation"
+    assert json.loads(out[0].read_text())["notes"]["light/srcc"] == why
+    assert why in capsys.readouterr().out and why in out[1].read_text()
+    assert json.loads(out[0].read_text())["notes"]["kl"].startswith("B: infinite: ")
+
+
+def test_the_resamples_that_were_drawn_and_the_threshold_are_named(tmp_path, monkeypatch, capsys):
+    a = folder(tmp_path, "a", make_rows(12))
+    monkeypatch.setattr("roc.bootstrap._MOST_ROWS_DRAWN", 0)
+    out = tmp_path / "c.json", tmp_path / "c.html"
+    words = [a, a, "--n_resamples", "101", "--threshold", "2.5"]
+    assert main([*words, *(word for path in out for word in ("--out", str(path)))]) == 0
+    found = json.loads(out[0].read_text())
+    assert (found["n_resamples"], found["threshold"]) == (100, 2.5)
+    assert "100 resamples" in out[1].read_text() and "threshold of the accuracy 2.5" in out[1].read_text()
+    assert "threshold of the accuracy 2.5" in capsys.readouterr().out
+
+
+def test_numbers_that_cannot_be_are_refused(tmp_path, capsys):
+    a = folder(tmp_path, "a", make_rows(4))
+    for words, said in ((["--seed", "-1"], "--seed is -1"), (["--threshold", "nan"], "--threshold is nan")):
+        assert main([a, a, *words]) == 2
+        assert said in capsys.readouterr().err

@@ -20,6 +20,7 @@ def test_keys_of_each_part_agree_with_the_metrics_themselves():
     baseline = np.mean([row.h_n for row in rows], axis=0)
     found = make_metrics(rows, threshold=2.5, baseline_histogram=baseline, calibrated=True)
     assert found["attributes"] == ["overall", "light"]
+    assert found["threshold"] == 2.5 and ", threshold of the accuracy 2.5" in format_table(found)
     assert (found["min_score"], found["max_score"], found["calibrated"]) == (1.0, 4.0, True)
     assert (found["n"], found["unscored"]) == (21, 3)
 
@@ -64,6 +65,8 @@ def test_rows_nobody_rated_are_left_out_of_that_attribute():
     assert (found["light/n"], found["light/unscored"]) == (9, 0)
     assert found["emd_n"] == 8
     assert found["notes"]["emd"] == "over the 8 rows that have a histogram"
+    assert found["notes"]["light/n"] == "3 rows without a human score are left out"
+    assert "n" not in found["notes"]
 
 
 def test_notes_carry_the_prefix_of_their_part():
@@ -125,7 +128,7 @@ def test_table_shows_each_metric_with_its_interval():
     found = make_metrics(rows, threshold=2.5, calibrated=False)
     table = format_table(found)
     lines = table.splitlines()
-    assert lines[0] == "overall: 21 rows, 3 unscored and left out, scores on 1..4"
+    assert lines[0] == "overall: 21 rows, 3 unscored and left out, scores on 1..4, threshold of the accuracy 2.5"
     expected = f"{found['srcc']:.3f}   [{found['srcc_low']:.3f}, {found['srcc_high']:.3f}]"
     assert next(line for line in lines if line.startswith("  SRCC")).split(maxsplit=1)[1] == expected
     for name in ("PLCC mapped", "KRCC", "MAE", "RMSE on 0..1", "accuracy", "EMD", "light", "subset night"):
@@ -203,6 +206,14 @@ def test_without_a_scale_the_command_says_what_is_missing(tmp_path, predictions,
     assert "mae_unit" not in json.loads((tmp_path / "out" / "metrics.json").read_text())
 
 
+def test_an_older_report_is_not_taken_for_the_new_one(tmp_path, predictions, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").write_text("old")
+    assert main(["--predictions", str(predictions), "--out", str(out), "--no_report", "--n_resamples", "0"]) == 0
+    assert "report.html is of an earlier evaluation" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -219,6 +230,8 @@ def test_without_a_scale_the_command_says_what_is_missing(tmp_path, predictions,
             "own; leave it",
         ),
         (["--predictions", "p.csv", "--n_resamples", "-5", "--out", "x"], "--n_resamples is -5"),
+        (["--predictions", "p.csv", "--seed", "-1", "--out", "x"], "--seed is -1; expected 0 or more"),
+        (["--predictions", "p.csv", "--threshold", "nan", "--out", "x"], "--threshold is nan; expected a finite"),
         (["--predictions", "nowhere.csv", "--out", "x"], "nowhere.csv: no such file"),
         (["--predictions", "p.csv", "--out", "model"], "is the folder of a model (config.json)"),
     ],

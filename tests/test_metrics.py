@@ -360,3 +360,21 @@ def test_a_coverage_is_better_the_nearer_it_is_to_what_it_promises():
     honest, wide = (metrics.estimate_coverage(predictions, [std] * 500, scores) for std in (1, 3))
     found = metrics.compare(honest, wide, n_resamples=50)["coverage_80"]
     assert found.difference < 0 and found.a_better == 1
+
+
+def test_mapped_plcc_stands_one_row_far_outside():
+    scores = np.full(10_100, 5.0)
+    scores[7] = 1.0  # more than a hundred standard deviations away
+    mapped = metrics.plcc_mapped(np.random.default_rng(0).normal(5, 1, len(scores)), scores)
+    assert mapped is None or 0 <= mapped <= 1
+
+
+def test_a_threshold_is_a_number_and_says_when_it_parts_nothing():
+    with pytest.raises(ValueError, match="the threshold is nan; expected a finite number"):
+        metrics.accuracy([1, 2, 3], [1, 2, 3], float("nan"))
+    with pytest.raises(ValueError, match="the threshold is inf"):
+        metrics.summarize([1, 2, 3], [1, 2, 3], threshold=float("inf"))
+    found = metrics.summarize([1, 2, 6], [6, 7, 8], threshold=5.5, n_resamples=0)
+    assert found["accuracy"] == pytest.approx(1 / 3)
+    assert found["notes"]["accuracy"] == "all human scores are above the threshold 5.5"
+    assert "accuracy" not in metrics.summarize([1, 2, 6], [1, 7, 8], threshold=5.5, n_resamples=0)["notes"]

@@ -5,10 +5,12 @@ import sys
 import numpy as np
 import pytest
 from evaluations import make_metrics, make_rows
+from scipy import stats
 
 from roc.evaluate import evaluate_predictions
 from roc.plots import DARK, draw, evaluation_figures, training_figure, write_plots
 from roc.predictions import EvaluatedRow
+from roc.score_space import ScoreSpace
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -58,6 +60,24 @@ def test_the_calibration_line_holds_the_means_of_tenths():
     errorbar = figures_of(rows)["calibration"].axes[0].containers[0]
     x, y = errorbar.lines[0].get_data()
     assert x == pytest.approx(np.arange(4.5, 100, 10)) and y == pytest.approx(x + 1)
+
+
+def test_the_calibration_of_few_rows_is_called_what_it_is():
+    """Two groups of five, whose intervals are those of Student's t."""
+    rows = [EvaluatedRow(str(n), {"overall": float(n % 5)}, {"overall": float(n)}) for n in range(10)]
+    axes = figures_of(rows)["calibration"].axes[0]
+    assert axes.get_xlabel() == "mean prediction of similar rows, 2 groups of about equal size"
+    (bars,) = axes.containers[0].lines[2]
+    low, high = stats.t.interval(0.95, 4, loc=2, scale=stats.sem(range(5)))
+    assert [tuple(bar[:, 1]) for bar in bars.get_segments()] == [pytest.approx((low, high))] * 2
+    (lone,) = figures_of(rows[:1])["calibration"].axes[0].containers[0].lines[2]
+    assert not np.size(lone.get_segments()[0])  # one row has no interval
+
+
+def test_levels_are_written_out():
+    rows = [EvaluatedRow("a", {"overall": 1.0}, {"overall": 1.0}, p_n=[0.2] * 5, h_n=[0.2] * 5)]
+    axes = evaluation_figures(rows, evaluate_predictions(rows, space=ScoreSpace(1, 10), n_resamples=0))["distribution"]
+    assert [label.get_text() for label in axes.axes[0].get_xticklabels()] == ["1", "3.25", "5.5", "7.75", "10"]
 
 
 def test_training_curves():

@@ -62,6 +62,11 @@ def test_json_lines_may_name_columns_late(tmp_path):
     assert (second.std, second.h_n) == (0.5, (0.75, 0.25))  # counts of votes become shares
 
 
+def test_a_number_beyond_all_numbers_is_a_fault(tmp_path):
+    (fault,) = faults_of(written(tmp_path, '{"score": 1, "prediction": 1' + "0" * 400 + "}", "p.jsonl"))
+    assert fault.startswith("1: prediction is 1000")
+
+
 def test_all_faults_are_reported_together_with_their_lines(tmp_path):
     text = (
         "id,score,prediction,std,h_1,h_2,calibrated\n"
@@ -87,6 +92,8 @@ def test_all_faults_are_reported_together_with_their_lines(tmp_path):
     [
         ("image,mos,pred\na,1,2\n", "no column 'score' and no column 'prediction', only 'image', 'mos', 'pred'"),
         ("score,prediction\n", "there is no row in this file"),
+        ("score,prediction\n1,5_3\n", "prediction is '5_3'; expected a number"),
+        ("score,prediction,h_1\n1,2,1\n1,2,1\n", "h_1 alone is no distribution; expected h_1 .. h_N"),
         ("score,prediction,p_1,p_3\n1,2,0.5,0.5\n", "p_1, p_3 leave a level out"),
         ("score,prediction,p_1,p_2\n1,2,3,5\n", "p_1 .. p_2 add up to 8; expected shares that add up to 1"),
     ],
@@ -105,6 +112,9 @@ def test_what_is_left_aside_is_said(tmp_path):
         "score.light has no prediction.light beside it and is left aside",
         "left aside: colour",
     )
+    twice = read_predictions(written(tmp_path, "score,prediction,score.overall,prediction.overall\n1,2,3,4\n"))
+    assert (twice.attributes, twice.notes) == (("overall",), ("left aside: score.overall, prediction.overall",))
+    assert twice.rows[0].scores == {"overall": 1}
 
 
 def test_pictures_are_looked_for_in_their_folder_only(tmp_path):
@@ -122,3 +132,18 @@ def test_a_distribution_needs_a_histogram_of_as_many_levels():
     row = EvaluatedRow("x7", {"overall": 2.0}, {"overall": 2.0}, p_n=[0.5, 0.5], h_n=[0.2, 0.3, 0.5])
     with pytest.raises(ValueError, match="row x7: 2 predicted levels and 3 histogram bins"):
         distributions([row], "overall")
+
+
+def test_an_attribute_may_have_semicolons_in_its_name(tmp_path):
+    attributes = ("overall", "colour; warm; cold; neither; nor")
+    rows = [EvaluatedRow("a", dict.fromkeys(attributes, 1.0), dict.fromkeys(attributes, 2.0))]
+    assert read_predictions(write_predictions(tmp_path / "p.csv", rows, attributes)).attributes == attributes
+
+
+def test_histograms_have_the_same_levels_in_all_rows(tmp_path):
+    lines = [
+        {"score": 1, "prediction": 2, "h_1": 1, "h_2": 1},
+        {"score": 1, "prediction": 2} | dict(h_1=1, h_2=1, h_3=1),
+    ]
+    path = written(tmp_path, "\n".join(map(json.dumps, lines)), "p.jsonl")
+    assert faults_of(path) == ["2: h_1 .. h_3 are 3 levels, where line 1 has 2; expected as many in every row"]

@@ -107,3 +107,34 @@ def test_a_page_without_numbers_gives_the_reasons():
     assert "0 rows with a prediction, fewer than 3" in html
     assert "100.0%" in html
     Page(html)
+
+
+def test_scores_of_the_worst_rows_have_as_many_decimals_each():
+    def shown(scores, predictions):
+        rows = [
+            EvaluatedRow(str(n), {"overall": score}, {"overall": value}, std=1.0)
+            for n, (score, value) in enumerate(zip(scores, predictions, strict=True))
+        ]
+        html = report_html(rows, evaluate_predictions(rows, space=None, n_resamples=0), *PICTURES)
+        return [
+            re.sub("<.*?>", " ", card).split("people ")[1].replace("  ", " ").split("  ")[0]
+            for card in html.split('"card">')[1:]
+        ]
+
+    assert shown([2.0, 5.125], [10.0, 5.0]) == [
+        "2.00, model 10.00 &plusmn; 1.00 +8.00",
+        "5.12, model 5.00 &plusmn; 1.00 -0.12",
+    ]
+    assert shown([0.5, 0.25], [0.0, 0.125])[0] == "0.500, model 0.000 &plusmn; 1.000 -0.500"
+    assert shown([2000.0, 0.0], [1234.5, 0.0])[0] == "2000.00, model 1234.50 &plusmn; 1.00 -765.50"
+
+
+def test_pictures_of_an_earlier_evaluation_do_not_stay(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "plots").mkdir()
+    for name in ("coverage.png", "mine.png"):
+        (tmp_path / "plots" / name).write_bytes(b"old")
+    rows = [EvaluatedRow(str(n), {"overall": n}, {"overall": n}) for n in range(3)]
+    write_report(tmp_path, rows, evaluate_predictions(rows, space=None, n_resamples=0))
+    names = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert "coverage.png" not in names and {"mine.png", "scatter.png"} <= names
