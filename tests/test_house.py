@@ -202,6 +202,7 @@ def test_tests_mirror_the_package():
             "distributed",
             "check_families",
             "benchmark_scoring",
+            "benchmark_training",
             "ablation",
             "real_models",
         ):

@@ -27,13 +27,13 @@ HUB_IDS = {
     "smolvlm2_2b": "HuggingFaceTB/SmolVLM2-2.2B-Instruct",
     "mplug_owl2_7b": "MAGAer13/mplug-owl2-llama2-7b",
 }
-# Range, and names of the scores.
+# Range, number of levels and of scores.
 SCALES = {
-    "ava": ((1, 10), 1),
-    "tad66k": ((0, 10), 1),
-    "para": ((1, 5), 6),
-    "aadb": ((0, 1), 7),
-    "icaa17k": ((0, 10), 1),
+    "ava": ((1, 10), 10, 1),
+    "tad66k": ((0, 10), 10, 1),
+    "para": ((1, 5), 9, 6),
+    "aadb": ((0, 1), 10, 7),
+    "icaa17k": ((0, 10), 10, 1),
 }
 
 
@@ -83,9 +83,9 @@ def test_a_setting_belongs_to_the_model_or_to_the_data_set():
 @pytest.mark.parametrize("name", HUB_IDS)
 def test_model_and_data_set_make_one_run(name, dataset):
     config = load_config([MODELS[name], DATASETS[dataset]], {"data_path": "ratings.csv", "output_dir": "out"})
-    (low, high), scores = SCALES[dataset]
+    (low, high), levels, scores = SCALES[dataset]
     assert config.model_name_or_path == HUB_IDS[name]
-    assert (config.min_score, config.max_score, config.num_tokens) == (low, high, 10)
+    assert (config.min_score, config.max_score, config.num_tokens) == (low, high, levels)
     assert len(config.attributes) == scores and config.attributes[0] == "overall"
     assert config.notes == ()
     # The recipe of the paper, for every model and data set.
@@ -116,7 +116,7 @@ def test_the_real_model_carries_the_head(name, dataset):
     assert token_id == WORDS[name]
     assert model.get_input_embeddings().weight.shape[0] == max(rows, token_id + 1)
     assert model.get_output_embeddings().weight.shape[0] == max(rows, token_id + 1)
-    assert model.score_head.weight.shape == (10, model.get_output_embeddings().weight.shape[1])
+    assert model.score_head.weight.shape == (SCALES[dataset][1], model.get_output_embeddings().weight.shape[1])
     assert model.config.roc["answer"].count("[SCORE]") == len(config.attributes)
 
 
