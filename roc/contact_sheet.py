@@ -156,7 +156,7 @@ def _draw_image(sheet: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int,
 
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: str, width: int) -> None:
     """One line of text, its middle left out where it is too long: names differ at their ends."""
-    text, font = _drawable(text, size)
+    text, font = _drawable(" ".join(text.splitlines()), size)
     shown, keep = text, len(text)
     while font.getlength(shown) > width and keep > 2:
         keep -= 1

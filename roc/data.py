@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_HELP)
         return 0 if words else 2
     name, *words = words
+    if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal cannot show must not end the report
+        sys.stdout.reconfigure(errors="backslashreplace")
     if name == "convert":
         from roc.datasets.convert import convert
 
@@ -93,6 +95,7 @@ def check(argv: Sequence[str]) -> int:
     from roc.data_report import check_data
     from roc.score_space import ScoreSpace
 
+    _check_report(given.report, given.file)
     if (given.min_score is None) != (given.max_score is None):
         raise ValueError("--min_score and --max_score belong together; give both or neither")
     space = None
@@ -143,6 +146,7 @@ def leaks(argv: Sequence[str]) -> int:
 
     if given.report is not None and Path(given.report).suffix.lower() not in (".csv", ".tsv", ".jsonl", ".parquet"):
         raise ValueError(f"--report {given.report}: expected a .csv, .tsv, .jsonl or .parquet file")
+    _check_report(given.report, given.train, given.test)
     report = find_leaks(
         read_entries(given.train, given.image_folder),
         read_entries(given.test, given.test_image_folder or given.image_folder),
@@ -264,11 +268,20 @@ def _add_survey(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _check_report(report: str | None, *data_files: str) -> None:
+    """Before an hour's work, not after it: makes the report's folder, and refuses to write over a folder or data."""
+    if report is None:
+        return
+    if os.path.isdir(report):
+        raise ValueError(f"--report {report}: this is a folder; name a file")
+    for file in data_files:
+        if os.path.exists(report) and os.path.exists(file) and os.path.samefile(report, file):
+            raise ValueError(f"--report {report}: {file} is a data file and would be lost; name another file")
+    Path(report).parent.mkdir(parents=True, exist_ok=True)
+
+
 def _memory(given: argparse.Namespace, data_file: str) -> str | None:
     """Where opened images are remembered; None, and a word about it, where that folder takes no files."""
-    if getattr(given, "report", None) is not None:
-        # before an hour's work, not after it
-        Path(given.report).parent.mkdir(parents=True, exist_ok=True)
     if given.resume is not None:
         return given.resume
     memory = f"{getattr(given, 'report', None) or data_file}.checked"

@@ -106,7 +106,8 @@ class DataReport:
         if self.filled:
             lines.append(_row("also", [f"{name} {count}" for name, count in self.filled.items()]))
         if len(self.scores):
-            lines += ["", *self._scale(), "", *_bars(self.scores, self.range or self.guess)]
+            with np.errstate(over="ignore", invalid="ignore"):  # of scores near the largest number there is
+                lines += ["", *self._scale(), "", *_bars(self.scores, self.range or self.guess)]
         return "\n".join(lines)
 
     def _scale(self) -> list[str]:
@@ -116,7 +117,7 @@ class DataReport:
             f"standard deviation {scores.std():.3g}"
         ]
         lengths = [levels for levels in self.histograms if levels]
-        tokens = f" --num_tokens {lengths[0]}" if len(lengths) == 1 else ""
+        tokens = f" --num_tokens {lengths[0]}" if len(lengths) == 1 and lengths[0] > 1 else ""
         if self.range is not None:
             lines.append(f"native range, as given: {self.range[0]:g}..{self.range[1]:g}")
         elif self.guess is None:
@@ -193,7 +194,7 @@ def guess_range(low: float, high: float, num_levels: int | None = None) -> tuple
     Returns:
         (lowest, highest) score of the range, or None.
     """
-    levels = [(1.0, float(num_levels))] if num_levels is not None else []
+    levels = [(1.0, float(num_levels))] if num_levels is not None and num_levels > 1 else []
     return next((one for one in (*levels, *USUAL_RANGES) if one[0] <= low and high <= one[1]), None)
 
 
@@ -391,6 +392,8 @@ def _bars(scores: np.ndarray, ends: tuple[float, float] | None) -> list[str]:
     low, high = ends or (scores.min(), scores.max())
     if scores.min() < low or scores.max() > high or low == high:
         low, high = scores.min() - (low == high) / 2, scores.max() + (low == high) / 2
+    if not (np.diff(np.linspace(low, high, _BARS + 1)) > 0).all():
+        return []
     counts, edges = np.histogram(scores, bins=_BARS, range=(low, high))
     width = max(len(f"{edge:.4g}") for edge in edges)
     return [

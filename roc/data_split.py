@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,11 +89,13 @@ def split_data(
 
     Raises:
         DataError: the file has faults; the same image in two splits is none, it is mended.
-        ValueError: shares that leave nothing, or an `out` that would overwrite the data file.
+        ValueError: shares that leave nothing, or an `out` that holds the data file or other files of these names.
     """
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
         raise ValueError(f"val is {val:g} and test {test:g}; expected shares from 0 that leave something to train on")
     path, out = Path(path), Path(out)
+    targets = {name: out / f"{name}{path.suffix.lower()}" for name in ("train", "val", "test", LEFT_OUT)}
+    _check_targets(targets, path)
     faults = Faults(path)
     # The same image in two splits is what is mended here; an id of two images is not.
     repeats = Repeats(faults, across_splits=False)
@@ -110,7 +112,11 @@ def split_data(
     if by_looks:
         images = list(dict.fromkeys(image for entry in entries for image in entry.images))
         prints, report.unreadable = find_prints(images, memory=memory, workers=workers)
-        links += [(("image", one), ("image", other)) for one, other, _ in looking_alike(prints, prints)]
+        # Identical files by their digest, not by their pairs: a thousand copies of one picture have a million.
+        first = {one.digest: image for image, one in reversed(prints.items())}
+        links += [(("image", image), ("image", first[one.digest])) for image, one in prints.items()]
+        distinct = {image: prints[image] for image in first.values()}
+        links += [(("image", one), ("image", other)) for one, other, _ in looking_alike(distinct, distinct)]
     sources = _sources(entries, links)
 
     members = defaultdict(list)
@@ -124,10 +130,7 @@ def split_data(
         report.sources.update({splits[place] for place in places})
     report.records.update(splits)
 
-    for name in ("train", "val", "test", LEFT_OUT):
-        target = out / f"{name}{path.suffix.lower()}"
-        if target.exists() and target.samefile(path):
-            raise ValueError(f"{target} is the data file itself; name another folder")
+    for name, target in targets.items():
         if report.records[name]:
             rows = zip(splits, iter_rows(path, Faults(path)), strict=True)
             write_rows(target, (_marked(row, name) for split, (_, row) in rows if split == name))
@@ -135,6 +138,19 @@ def split_data(
         else:
             target.unlink(missing_ok=True)  # of an earlier run with other shares
     return report
+
+
+def _check_targets(targets: Mapping[str, Path], path: Path) -> None:
+    """What an earlier split wrote is replaced or deleted; nothing else is."""
+    for name, target in targets.items():
+        if not target.exists():
+            continue
+        if path.exists() and target.samefile(path):
+            raise ValueError(f"{target} is the data file itself; name another folder")
+        if name != LEFT_OUT:
+            _, row = next(iter_rows(target, Faults(target)), (0, {}))
+            if name not in (value for column, value in row.items() if column.lower() == "split"):
+                raise ValueError(f"{target} is there already, and not from an earlier split; name another folder")
 
 
 def _chosen(source: str, there: set[str | None], report: SplitReport, *, val: float, test: float, seed: int) -> str:

@@ -99,8 +99,8 @@ class LeakReport:
 
     Attributes:
         train, test: number of records of each file.
-        leaks: by line of the test file. Of a source with many training records, the first ten are told for each test
-            record.
+        leaks: by line of the test file. Of a source with many training records, or of many identical files, the first
+            ten are told for each test record.
         train_leaked: number of training records that have a counterpart in the test file, those not told included.
         unreadable: images that could not be compared, with the reason.
         plain: images that are too plain to be compared by their looks.
@@ -248,6 +248,8 @@ def find_leaks(
         report.plain = [image for image, one in prints.items() if one.signs is None]
         sides = [{image: prints[image] for image in users if image in prints} for users in (of_train, of_test)]
         found += looking_alike(*sides)
+        tested = {one.digest for one in sides[1].values()}
+        involved.update(i for image, one in sides[0].items() if one.digest in tested for i in of_train[image])
     for one, other, reason in found:
         for i in of_train[one]:
             for j in of_test[other]:
@@ -266,13 +268,14 @@ def looking_alike(train: Mapping[str, Print], test: Mapping[str, Print]) -> Iter
         train, test: image -> its print.
 
     Yields:
-        (image of train, image of test, reason). Identical files are not compared by their looks.
+        (image of train, image of test, reason). Identical files are not compared by their looks; of many in train,
+        the first ten are given.
     """
     by_digest = defaultdict(list)
     for image, one in train.items():
         by_digest[one.digest].append(image)
     for image, one in test.items():
-        for other in by_digest.get(one.digest, ()):
+        for other in by_digest.get(one.digest, ())[:_LISTED]:
             yield other, image, "identical file"
     ours = [image for image, one in train.items() if one.signs is not None]
     theirs = [image for image, one in test.items() if one.signs is not None]

@@ -438,7 +438,7 @@ class _RowReader:
 
     def _images(self, value: Any) -> list[str]:
         images = value if isinstance(value, list) else [value]
-        if not images or not all(isinstance(image, str) and image for image in images):
+        if not images or not all(isinstance(image, str) and image and "\0" not in image for image in images):
             self._fault(f"the image is {shown(value)}; expected a path or a list of paths")
             return []
         return images
@@ -569,7 +569,12 @@ class _RowReader:
             for name in names:
                 if place := _histogram_level(name):
                     attribute, level = place
-                    levels[attribute][level] = name
+                    other = levels[attribute].setdefault(level, name)
+                    if other != name:
+                        self._fault(
+                            f"there are two columns for the votes of level {level} of {attribute!r}, {other!r} and "
+                            f"{name!r}; drop one"
+                        )
             self._levels_of[names] = {attribute: dict(sorted(levels[attribute].items())) for attribute in levels}
         return self._levels_of[names]
 
@@ -592,13 +597,16 @@ class _RowReader:
             for place, value in enumerate(values, start=1):
                 self._number(value, f"{what}'s level {place}")
             return None
-        total = math.fsum(numbers)
+        try:
+            total = math.fsum(numbers)
+        except OverflowError:
+            total = math.inf
         counts = all(number.is_integer() for number in numbers)
         if min(numbers) < 0:
             self._fault(f"{what} has a negative part, {min(numbers):g}; votes cannot be negative")
         elif total == 0:
             self._fault(f"{what} is all 0; leave it out where there are no votes")
-        elif not counts and abs(total - 1) > 1e-3:
+        elif (not counts and abs(total - 1) > 1e-3) or not math.isfinite(total):
             self._fault(f"{what} adds up to {total:.6g}; expected shares that add up to 1, or whole numbers of votes")
         elif counts and total != 1 and attribute == "overall" and n_votes is not None and total != n_votes:
             self._fault(f"{what} holds {total:g} votes, but n_votes is {n_votes}; correct the one that is wrong")
@@ -708,6 +716,12 @@ def missing_images(images: Iterable[str]) -> Iterator[tuple[str, str]]:
     names: dict[str, dict[str, str]] = {}
     for image in images:
         if os.path.isfile(image):
+            continue
+        if os.path.isdir(image):
+            yield image, f"the image {image} is a folder; give the path of one file"
+            continue
+        if os.path.exists(image):
+            yield image, f"the image {image} is no file that can be read twice; save it as one"
             continue
         folder, name = os.path.split(image)
         if os.path.islink(image):

@@ -163,6 +163,9 @@ def _read_json(path: Path, faults: Faults) -> Iterator[Row]:
         except json.JSONDecodeError as error:
             faults.add(error.lineno, f"this is not JSON: {error.msg} (column {error.colno})")
             return
+        except (ValueError, RecursionError) as error:
+            faults.add(line, f"cannot be read as JSON from here on: {error}")
+            return
         yield from _json_row(line, sample, faults)
         position = skip(text, end).end()
         line += text.count("\n", sample_at, position)
@@ -179,9 +182,13 @@ def _read_jsonl(path: Path, faults: Faults) -> Iterator[Row]:
             if not text.strip():
                 continue
             try:
-                yield from _json_row(line, json.loads(text.rstrip()), faults)
+                sample = json.loads(text.rstrip())
             except json.JSONDecodeError as error:
                 faults.add(line, f"this is not JSON: {error.msg} (column {error.colno})")
+            except (ValueError, RecursionError) as error:
+                faults.add(line, f"cannot be read as JSON: {error}")
+            else:
+                yield from _json_row(line, sample, faults)
 
 
 def _json_row(line: int, sample: Any, faults: Faults) -> Iterator[Row]:
@@ -312,7 +319,12 @@ def _write_csv(path: Path, rows: Iterable[dict[str, Any]], suffix: str) -> int:
         if columns:
             csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=quoting).writerow(columns)
         lines = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        lines.writerows([row.get(name) for name in columns] for row in rows)
+        quoted = csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in rows:
+            cells = [row.get(name) for name in columns]
+            # Left to itself, Python before 3.13 writes a bare carriage return as it is, and readers end the row there.
+            writer = quoted if any(isinstance(cell, str) and "\r" in cell for cell in cells) else lines
+            writer.writerow(cells)
     return len(rows)
 
 

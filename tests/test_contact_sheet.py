@@ -98,3 +98,12 @@ def test_bad_input(nine):
     nine.write_text("image,score\n0.png,x\n")
     with pytest.raises(DataError, match="2: the score is 'x'"):
         contact_sheet(nine)
+
+
+def test_a_name_of_two_lines(nine):
+    folder = nine.parent
+    for name in ("two\nlines.png", "two\rlines.png"):
+        (folder / "0.png").rename(folder / name)
+        (folder / "data.csv").write_text(f'image,score\n"{name}",1\n', newline="")
+        assert contact_sheet(nine).unreadable == []
+        (folder / name).rename(folder / "0.png")

@@ -121,3 +121,20 @@ def test_show(folder, capsys):
 def test_bad_input(folder, capsys, words, what):
     status, _, err = run(words, capsys)
     assert status == 2 and err.startswith("roc data") and what in err
+
+
+def test_a_report_goes_into_a_new_folder_and_over_no_data_file(folder, capsys):
+    assert run("check bad.csv --no_images --report new/faults.txt", capsys)[0] == 1
+    assert "bad.csv:3" in (folder / "new/faults.txt").read_text()
+    before = (folder / "good.csv").read_bytes()
+    for words in ("check good.csv --report ./good.csv", "leaks bad.csv good.csv --report good.csv --no_images"):
+        status, _, err = run(words, capsys)
+        assert status == 2 and "good.csv is a data file" in err
+        assert (folder / "good.csv").read_bytes() == before
+
+
+def test_names_that_the_terminal_cannot_show_are_written_as_codes(folder):
+    (folder / "odd.jsonl").write_text(r'{"image": "\ud800.jpg", "score": 1}' "\n")
+    code = "import roc.data; print(roc.data.main(['check', 'odd.jsonl']))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert r"\ud800.jpg" in result.stdout and result.stdout.endswith("\n1\n"), result.stderr

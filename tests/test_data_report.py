@@ -238,3 +238,16 @@ def test_many_rows(tmp_path, count):
     assert report.records == count and report.histograms == {10: count} and report.guess == (1, 10)
     (fault,) = report.faults
     assert f"none of the {count} images is there" in fault
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scores", [(1e308, -1e308), (1e17, 1e17)])
+def test_scores_that_no_bars_can_show(folder, scores):
+    report = check(folder, rated(scores))
+    assert report.faults == [] and "none of the usual ones" in report.summary()
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_level_is_no_range(folder):
+    report = check(folder, [{"image": "a.jpg", "score": 1, "h_1": 3}])
+    assert report.guess == (0, 1)

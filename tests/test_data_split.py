@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from roc import data_split
 from roc.data_split import split_data
 from roc.demo.scenes import render_scene
 from roc.leaks import find_leaks, read_entries
@@ -141,3 +142,30 @@ def test_a_file_with_faults_is_not_split(tmp_path):
     with pytest.raises(DataError, match="2: the score is 'x'"):
         split_data(table(tmp_path, ["a.jpg,x,"]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_files_of_others_are_neither_replaced_nor_deleted(tmp_path):
+    path = table(tmp_path, [f"{i}.jpg,1," for i in range(9)])
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "test.csv").write_text("image,score\nmine.jpg,1\n")
+    for test in (0, 0.1):
+        with pytest.raises(ValueError, match="test.csv is there already, and not from an earlier split"):
+            split_data(path, out, test=test)
+    assert [file.name for file in out.iterdir()] == ["test.csv"] and "mine" in (out / "test.csv").read_text()
+    # The data file itself is found before anything is written, too.
+    path = path.rename(tmp_path / "test.csv")
+    with pytest.raises(ValueError, match="the data file itself"):
+        split_data(path, tmp_path)
+    assert not (tmp_path / "train.csv").exists()
+
+
+def test_many_identical_files_are_one_source_without_all_their_pairs(tmp_path, monkeypatch):
+    render_scene(0, seed=5, size=32).image.save(tmp_path / "0.png")
+    for i in range(1, 20):
+        shutil.copy(tmp_path / "0.png", tmp_path / f"{i}.png")
+    compared = []
+    original = data_split.looking_alike
+    monkeypatch.setattr(data_split, "looking_alike", lambda one, other: compared.append(one) or original(one, other))
+    report = split_data(table(tmp_path, [f"{i}.png,1," for i in range(20)]), tmp_path / "out", by_looks=True)
+    assert sum(report.sources.values()) == 1 and [len(prints) for prints in compared] == [1]

@@ -815,6 +815,48 @@ def test_a_table_with_an_open_quotation_mark(run):
     assert result.status == 2 and "train.csv:3: cannot be read from here on" in result.err
 
 
+def test_an_open_quotation_mark_swallows_no_rows(run):
+    """Short tables, and the last cell of a row, too: the rest of the file would be one cell that nobody looks at."""
+    files = MINIATURES["ICAA17K"].files
+    path = "1train.csv"
+    result = run("ICAA17K", change=write(path, files[path] + 'a.jpg,1,2,"0.1\nb.jpg,1,2,0.1\n'))
+    line = files[path].count("\n") + 1
+    assert result.status == 2 and f"{path}:{line}: cannot be read from here on" in result.err
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "text"),
+    [
+        ("TAD66K", "labels/merge/test.csv", "image,score\n"),
+        ("AVA", "aesthetics_image_lists/generic_test.jpgl", "\n"),
+    ],
+)
+def test_a_table_without_rows_is_not_a_whole_data_set(name, path, text, run):
+    result = run(name, change=write(path, text))
+    assert result.status == 2 and f"{path}: there is nothing in it" in result.err
+
+
+def test_the_data_set_itself_is_not_written_over(tmp_path, capsys):
+    root = MINIATURES["TAD66K"].build(tmp_path)
+    before = (root / "labels/merge/test.csv").read_bytes()
+    assert convert(["TAD66K", "--root", str(root), "--out", f"{root}/labels/../labels/merge/test.csv"]) == 2
+    assert "is a file of the data set" in capsys.readouterr().err
+    assert (root / "labels/merge/test.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("there", ["folder", "broken link"])
+def test_what_is_no_file_is_no_image(there, run):
+    def change(root):
+        (root / "TAD66K/a.jpg").unlink()
+        if there == "folder":
+            (root / "TAD66K/a.jpg").mkdir()
+        else:
+            (root / "TAD66K/a.jpg").symlink_to("annex")
+
+    result = run("TAD66K", change=change)
+    assert result.status == 2 and "1 of the 2 images that TAD66K lists are not there, first TAD66K/a.jpg" in result.err
+
+
 def test_one_split_needs_only_its_images(run):
     result = run("TAD66K", "--split", "test", change=lambda root: (root / "TAD66K/a.jpg").unlink())
     assert result.status == 0 and [record.split for record in result.records] == ["test"]

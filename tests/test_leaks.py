@@ -167,3 +167,15 @@ def test_a_fingerprint_is_what_json_holds(scenes, tmp_path):
 def test_entries_of_a_file(tmp_path):
     (tmp_path / "d.jsonl").write_text('{"image": "a.jpg", "score": 1, "group": "g", "edit": {"source_id": 7}}\n')
     assert read_entries(tmp_path / "d.jsonl") == [Entry("a.jpg", 1, (str(tmp_path / "a.jpg"),), None, "g", "7")]
+
+
+def test_of_many_identical_files_the_first_ten_are_told(tmp_path, scenes):
+    train = [tmp_path / f"train{i}.png" for i in range(15)]
+    for path in (*train, tmp_path / "x.png"):
+        scenes[0].save(path)
+    report = find_leaks(
+        [entry(f"a{i}", images=[str(path)]) for i, path in enumerate(train)],
+        [entry("x", images=[str(tmp_path / "x.png")])],
+    )
+    assert [leak.reasons for leak in report.leaks] == [("identical file",)] * 10
+    assert report.train_leaked == 15

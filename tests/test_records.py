@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import os
 import random
 import re
 import shutil
@@ -266,6 +267,21 @@ def test_bad_cells_in_other_columns(folder, columns, cells, what):
     assert fault.startswith(f"2: {what}")
 
 
+def test_two_columns_for_one_level_are_a_fault(folder):
+    (fault,) = faults(write(folder, "data.csv", "image,score,h_01,h_1,h_2\na.jpg,4,1,2,3\nb.jpg,4,1,2,3\n"))
+    assert fault == "2: there are two columns for the votes of level 1 of 'overall', 'h_01' and 'h_1'; drop one"
+
+
+def test_votes_too_large_to_be_added_are_a_fault(folder):
+    (fault,) = faults(write(folder, "data.csv", "image,score,h_1,h_2\na.jpg,4,1e308,1e308\n"))
+    assert "2: the histogram adds up to inf; expected shares that add up to 1, or whole numbers of votes" in fault
+
+
+def test_a_path_with_a_zero_byte_is_a_fault_of_its_line(folder):
+    (fault,) = faults(jsonl(folder, {"image": "a\0b/c.jpg", "score": 4}))
+    assert fault == "1: the image is 'a\\x00b/c.jpg'; expected a path or a list of paths"
+
+
 def test_a_histogram_of_shares_needs_no_number_of_votes(folder):
     path = write(folder, "data.csv", "image,score,h_1,h_2,n_votes\na.jpg,5,0,1,30\nb.jpg,5,10,20,30\n")
     assert [record.histograms["overall"] for record in read(path)] == [(0, 1), (1 / 3, 2 / 3)]
@@ -475,6 +491,18 @@ def test_a_missing_image_that_only_looks_different_is_named(folder, there, writt
     shutil.copy(folder / "a.jpg", folder / there)
     (fault,) = faults(write(folder, "data.csv", f"image,score\n{written},5\n"))
     assert fault == f"2: there is no image {folder}/{written}, but {differs}; write it so"
+
+
+def test_what_is_there_but_no_file_is_named_as_such(folder):
+    (folder / "dir.jpg").mkdir()
+    (folder / "link.jpg").symlink_to("dir.jpg")
+    os.mkfifo(folder / "pipe.jpg")
+    found = faults(write(folder, "data.csv", "image,score\ndir.jpg,4\nlink.jpg,4\npipe.jpg,4\n"))
+    assert [what.partition(f"{folder}/")[2] for what in found] == [
+        "dir.jpg is a folder; give the path of one file",
+        "link.jpg is a folder; give the path of one file",
+        "pipe.jpg is no file that can be read twice; save it as one",
+    ]
 
 
 def test_links_are_followed_wherever_they_lead_and_a_broken_one_is_named(folder, tmp_path_factory):

@@ -117,3 +117,23 @@ def test_what_cannot_be_given_back_is_refused_and_the_old_file_stays(tmp_path, n
 def test_a_blank_around_an_image_would_be_lost_in_a_table(tmp_path):
     with pytest.raises(ValueError, match="row 1, 'image': ' a.jpg' begins or ends with a blank"):
         write_rows(tmp_path / "t.csv", [{"image": " a.jpg"}])
+
+
+@pytest.mark.parametrize(("value", "what"), [("[" * 100_000, "recursion"), ("1" * 5000, "4300 digits")])
+def test_json_that_python_cannot_hold_is_a_fault_of_its_line(tmp_path, value, what):
+    rows, faults = rows_of(tmp_path, "t.jsonl", f'{{"a": 1}}\n{{"a": {value}}}\n{{"a": 3}}\n')
+    assert (
+        rows == [(1, {"a": 1}), (3, {"a": 3})]
+        and faults[0].startswith("2: cannot be read as JSON")
+        and what in faults[0]
+    )
+    rows, faults = rows_of(tmp_path, "t.json", f'[{{"a": 1}},\n{{"a": {value}}}]\n')
+    assert rows == [(1, {"a": 1})] and faults[0].startswith("2: cannot be read as JSON") and what in faults[0]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_carriage_return_in_a_cell_ends_no_row(tmp_path, suffix):
+    rows = [{"image": "a\rb.jpg", "comment": "one\rtwo"}, {"image": "c.jpg", "comment": None}]
+    path = tmp_path / f"data{suffix}"
+    write_rows(path, rows)
+    assert [row for _, row in read_rows(path, Faults(path))] == rows

@@ -146,6 +146,8 @@ def _convert(module: ModuleType, options: argparse.Namespace) -> int:
     if not reader.rows:
         raise DataError([f"{root}: there is nothing to write", *reader.left_out[:_SHOWN]])
     rows = [_without_histogram(row) for row in reader.rows] if options.no_histograms else reader.rows
+    if reader.holds(out):
+        raise ValueError(f"{out} is a file of the data set and would be lost; name another --out")
     write_rows(out, rows)
     written = [out, *_write_side_tables(out, reader)]
     left_out = [*reader.left_out, *(f"{path}: no such image" for path in dict.fromkeys(reader.absent))]

@@ -13,6 +13,7 @@ by n, not by n - 1), as the score head computes them from its distribution.
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 import os
 import posixpath
@@ -26,6 +27,8 @@ from zipfile import BadZipFile
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 from roc.rows import DataError, shown
 from roc.score_space import ScoreSpace
+
+_END = "\0end of the table"
 
 
 class Unusable(ValueError):
@@ -124,6 +127,11 @@ class Reader:
             self._missing.append(names)
         return ""
 
+    def holds(self, path: Path) -> bool:
+        """Whether this is one of the files that were found."""
+        found = (self.root / name for name in self._found)
+        return path.exists() and any(path.samefile(one) for one in found if one.is_file())
+
     def folders(self, *names: str) -> tuple[str, ...]:
         """Those of some folders of images that are there; at least one is needed. `--images` takes their place."""
         names = (self._images,) if self._images is not None else names
@@ -176,7 +184,7 @@ class Reader:
             ("FILE:LINE", column -> cell as text without spaces around it, "" where empty).
 
         Raises:
-            DataError: a needed column is not there, so that this is another file than expected.
+            DataError: a needed column is not there, so that this is another file than expected; or there is no row.
         """
         cells = self._xlsx(name) if name.endswith(".xlsx") else self._csv(name, delimiter)
         _, header = next(cells, (1, []))
@@ -188,26 +196,47 @@ class Reader:
                     f"{', '.join(header) or 'nothing'}; this is not the file that {self.layout.name} comes with"
                 ]
             )
+        empty = True
         for line, row in cells:
+            empty = False
             if len(row) == len(header):
                 yield f"{name}:{line}", dict(zip(header, row, strict=True))
             elif any(row):
                 self.left_out.append(f"{name}:{line}: {len(row)} cells where the header has {len(header)}")
+        if empty:
+            raise self._nothing_in(name)
 
     def lines(self, name: str) -> Iterator[tuple[str, str]]:
-        """("FILE:LINE", text without spaces around it) of every line of a text file that is not blank."""
+        """("FILE:LINE", text without spaces around it) of every line of a text file that is not blank.
+
+        Raises:
+            DataError: there is no such line.
+        """
+        empty = True
         with (self.root / name).open(encoding=self._encoding(name)) as file:
             for line, text in enumerate(file, start=1):
                 if text.strip():
+                    empty = False
                     yield f"{name}:{line}", text.strip()
+        if empty:
+            raise self._nothing_in(name)
+
+    def _nothing_in(self, name: str) -> DataError:
+        return DataError(
+            [f"{self.root / name}: there is nothing in it; this is no complete copy of {self.layout.name}"]
+        )
 
     def _csv(self, name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         with (self.root / name).open(encoding=self._encoding(name), newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
+            # A line of our own behind the last: swallowed by a cell, it shows a quotation mark that is not closed.
+            reader = csv.reader(itertools.chain(file, [_END]), delimiter=delimiter, skipinitialspace=True)
             line = 1
             try:
                 for row in reader:
-                    if row:
+                    if row and row[-1].endswith(_END):
+                        if row != [_END]:
+                            raise csv.Error("a quotation mark is not closed")
+                    elif row:
                         yield line, [cell.strip() for cell in row]
                     line = reader.line_num + 1
             except csv.Error as error:
@@ -345,7 +374,8 @@ class Reader:
                 place, file = posixpath.split(path)
                 if place not in self._names:
                     try:
-                        self._names[place] = frozenset(os.listdir(self.root / place))
+                        with os.scandir(self.root / place) as entries:
+                            self._names[place] = frozenset(entry.name for entry in entries if entry.is_file())
                     except OSError:
                         self._names[place] = frozenset()
                 if file in self._names[place]:
