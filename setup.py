@@ -30,6 +30,8 @@ EXTRAS = {
     "vision": ["torchvision"],
     "heif": ["pillow-heif"],
     "parquet": ["pyarrow"],
+    # roc score --engine ray. Ray 2.64 takes away how a task is told how often it may be tried again.
+    "ray": ["ray[data]>=2.60,<2.64"],
     # SPAQ's annotations.
     "xlsx": ["openpyxl"],
     # pyarrow, openpyxl: so that the tests read Parquet and .xlsx too. num2words: SmolVLM's processor asks for it.
@@ -50,6 +52,8 @@ setup(
     install_requires=[
         # Model cards and uploads; transformers brings it anyway.
         "huggingface-hub>=1.31",
+        # Images behind URLs; torch and huggingface-hub bring it anyway.
+        "fsspec",
         "numpy>=1.26.4",
         # 11.3 is the first that reads AVIF by itself.
         "pillow>=11.3",

@@ -20,6 +20,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from roc.sources import Source, find_sources
 from roc.whole_file import write_text, write_whole
 
 if TYPE_CHECKING:
+    from roc.cluster import Cluster
     from roc.scoring import Scorer
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -42,7 +44,8 @@ All scores are on the native scale of the checkpoint, min_score to max_score. pr
 attribute; where calibrated is False, the model was taught on mean scores alone and std means nothing.
 
 PATH is an image, a folder (searched with its subfolders), a pattern in quotation marks, a .txt list, a table with a
-column of paths, or a .tar file (of a WebDataset). Killed at any moment, the same command goes on where it stopped.
+column of paths, a .tar file (of a WebDataset), or a URL that fsspec knows (s3://BUCKET/photos). Killed at
+any moment, the same command goes on where it stopped.
 Without --out the scores are only printed."""
 
 
@@ -60,7 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = _parser().parse_args([_with_underscores(word) for word in words])
     try:
         _check(given)
-        return _run(given)
+        with ExitStack() as stack:
+            return _run(given, _cluster(given, stack))
+    except BrokenPipeError:  # of `| head`: nobody reads the rest, nor what Python would say about it when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError, ImportError) as error:
         print(f"roc score: {error}", file=sys.stderr)
         return 2
@@ -98,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, help="processes that read and resize (as many as fit the machine)")
     parser.add_argument("--device", help="cuda, mps, cpu (the first there is)")
     parser.add_argument("--dtype", help="of the backbone (bfloat16 on a GPU that has it, else float32)")
+    parser.add_argument("--engine", choices=["local", "ray"], default="local", help="ray: actors, on many machines too")
+    parser.add_argument("--ray_address", help="auto, HOST:PORT or ray://HOST:PORT (a Ray of its own, here)")
+    parser.add_argument("--actors", type=int, help="of --engine ray: how many load the model (one per GPU)")
     return parser
 
 
@@ -108,10 +118,20 @@ def _with_underscores(word: str) -> str:
 
 def _check(given: argparse.Namespace) -> None:
     """What can be known to be wrong before a model is loaded."""
-    for name, least in (("batch_size", 1), ("workers", 0), ("top", 1), ("max_new_tokens", 1)):
+    for name, least in (("batch_size", 1), ("workers", 0), ("top", 1), ("max_new_tokens", 1), ("actors", 1)):
         value = getattr(given, name)
         if value is not None and value < least:
             raise ValueError(f"--{name} is {value}; expected {least} or more")
+    if given.engine != "ray":
+        for name in ("ray_address", "actors"):
+            if getattr(given, name) is not None:
+                raise ValueError(f"--{name} needs --engine ray")
+    elif given.out is None:
+        raise ValueError("--engine ray needs --out")
+    elif given.workers == 0:
+        raise ValueError("--workers is 0; expected 1 or more with --engine ray")
+    elif given.device not in (None, "cuda", "cpu"):
+        raise ValueError(f"--device is {given.device}; expected cuda or cpu with --engine ray")
     if given.at_least is not None and not math.isfinite(given.at_least):
         raise ValueError(f"--at_least is {given.at_least}; expected a score")
     chosen = given.top is not None or given.at_least is not None
@@ -132,7 +152,18 @@ def _check(given: argparse.Namespace) -> None:
         raise ValueError(f"--copy_to is {given.copy_to}, which is a file; name a folder")
 
 
-def _run(given: argparse.Namespace) -> int:
+def _cluster(given: argparse.Namespace, stack: ExitStack) -> Cluster | None:
+    """Of `--engine ray`; it is not started before it is needed."""
+    if given.engine == "local":
+        return None
+    from roc.cluster import Cluster
+
+    return stack.enter_context(
+        Cluster(given.ray_address, scorers=given.actors, readers=given.workers, device=given.device)
+    )
+
+
+def _run(given: argparse.Namespace, cluster: Cluster | None) -> int:
     listing = find_sources(
         given.paths,
         image_folder=given.image_folder,
@@ -144,8 +175,10 @@ def _run(given: argparse.Namespace) -> int:
     if given.out is None:
         return _print_scores(given, listing.sources)
     sources = _nameable(listing.sources, given.out)
-    scorer = _scorer(given)
+    _check_out(given)
+    scorer = _scorer(given, cluster)
     run = {**_about(given, scorer), "settings": _settings(scorer), **_names(sources)}
+    run["outs"] = _outs(given.out, run)
     journal = given.out.with_name(f"{given.out.name}.part.jsonl")
     if given.out.exists() and not journal.exists() and not given.overwrite:
         return _done_before(given, run, sources)
@@ -156,7 +189,7 @@ def _run(given: argparse.Namespace) -> int:
         if len(journal):
             print(f"going on: {len(sources) - len(todo)} of {len(sources)} images are done", file=sys.stderr)
         start = time.perf_counter()
-        for row in _with_bar(_scored(given, scorer, todo), len(sources), len(sources) - len(todo)):
+        for row in _with_bar(_scored(given, scorer, todo, cluster), len(sources), len(sources) - len(todo)):
             journal.write([row])
         speed = f", {len(todo) / (time.perf_counter() - start):.1f} images/s" if todo else ""
         names = [source.name for source in sources]
@@ -168,14 +201,43 @@ def _run(given: argparse.Namespace) -> int:
     return _summary(given, run, chosen, speed)
 
 
+def _check_out(given: argparse.Namespace) -> None:
+    """Nothing that is scored is written over, and what is to be written can be, before hours of work."""
+    for name in ("out", "gallery"):
+        path = getattr(given, name)
+        if path is not None and os.path.isdir(path):
+            raise ValueError(f"--{name} is {path}, which is a folder; name a file")
+    for path in given.paths:
+        if given.out.exists() and os.path.exists(path) and given.out.samefile(path):
+            raise ValueError(f"--out is {given.out}, which is one of the files to be scored; name another")
+
+
+def _outs(out: Path, run: dict[str, Any]) -> list[str]:
+    """The files that share `scores.run.json` and `scores.errors.csv`: `scores.csv`, `scores.jsonl`, ... of one run."""
+    before = _run_of(out)
+    others = [name for name in before.get("outs", []) if name != out.name and out.with_name(name).exists()]
+    if others and any(before.get(key) != run[key] for key in ("settings", "names")):
+        raise ValueError(
+            f"{_beside(out, '.run.json')} belongs to {others[0]}, of other images or settings; name another --out, "
+            f"that is not called {out.stem} too"
+        )
+    return [*others, out.name]
+
+
+def _run_of(out: Path) -> dict[str, Any]:
+    """What stands in `scores.run.json`; nothing where it cannot be read."""
+    try:
+        run = json.loads(_beside(out, ".run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return run if isinstance(run, dict) else {}
+
+
 def _done_before(given: argparse.Namespace, run: dict[str, Any], sources: Sequence[Source]) -> int:
     """A finished run of the same settings and images: only what is made from its scores is made anew."""
-    try:
-        before = json.loads(_beside(given.out, ".run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = {}
+    before = _run_of(given.out)
     for what, key in (("settings", "settings"), ("images", "names")):
-        if before.get(key) != run[key]:
+        if before.get(key) != run[key] or given.out.name not in before.get("outs", []):
             raise ValueError(
                 f"{given.out} is there already, from a run with other {what} or from something else; "
                 "name another --out, or replace it with --overwrite"
@@ -213,13 +275,18 @@ def _check_images(given: argparse.Namespace, journal: Journal, sources: Sequence
     print(f"{len(gone)} images are done, but no longer there; they are left out ({gone[0]}, ...)", file=sys.stderr)
 
 
-def _scorer(given: argparse.Namespace) -> Scorer:
+def _scorer(given: argparse.Namespace, cluster: Cluster | None = None) -> Scorer:
     # Workers are forked; a tokenizer that has used its threads before that warns in each of them.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from roc.assessment import Assessment
     from roc.scoring import Scorer, Wanted
 
-    assessment = Assessment(given.checkpoint, device=given.device, dtype=given.dtype)
+    device, dtype = given.device, given.dtype
+    if cluster is not None:
+        cluster.start()
+        # What is loaded here says what the weights are; the actors load them again.
+        device, dtype = "cpu", dtype or cluster.dtype
+    assessment = Assessment(given.checkpoint, device=device, dtype=dtype)
     asked = None if given.attributes is None else [name for word in given.attributes for name in word.split(",")]
     names = assessment.wanted(asked)
     names = tuple(name for name in assessment.attributes if name in names)
@@ -231,11 +298,17 @@ def _scorer(given: argparse.Namespace) -> Scorer:
     return Scorer(assessment, wanted, given.batch_size)
 
 
-def _scored(given: argparse.Namespace, scorer: Scorer, sources: Sequence[Source]) -> Iterator[dict[str, Any]]:
+def _scored(
+    given: argparse.Namespace, scorer: Scorer, sources: Sequence[Source], cluster: Cluster | None = None
+) -> Iterator[dict[str, Any]]:
+    """Rows as they are done; in the order of the sources if this machine does it alone."""
     from roc.scoring import OutOfMemory, score_images
 
     try:
-        yield from score_images(scorer, sources, given.checkpoint, workers=given.workers)
+        if cluster is not None:
+            yield from cluster.score_images(scorer, sources, given.checkpoint, batch_size=given.batch_size)
+        else:
+            yield from score_images(scorer, sources, given.checkpoint, workers=given.workers)
     except OutOfMemory as error:
         raise ValueError(f"{error}; free some, and the same command goes on from here") from error
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from roc.images import ImageError, open_image
 from roc.rows import DataError, Faults, read_rows
+from roc.storage import files_below, is_url, open_url
 
 # Pictures a folder or tar file is searched for; a path that is given by name may end in anything.
 _PICTURES = frozenset(
@@ -33,7 +34,7 @@ class Source(NamedTuple):
 
     Attributes:
         name: what the outputs call it.
-        path: the file, or the tar file it lies in.
+        path: the file, or the tar file it lies in; may be a URL.
         offset: where in the tar file it begins, in bytes; None for a file of its own.
         size: its bytes in the tar file.
         fault: why it cannot be read, where that was found while listing.
@@ -54,7 +55,7 @@ class Source(NamedTuple):
         if self.fault is not None:
             raise ImageError(self.fault)
         try:
-            return open_image(self.path if self.offset is None else self.read())
+            return open_image(self.read() if self.offset is not None or is_url(self.path) else self.path)
         except ImageError as error:
             raise ImageError(str(error).removeprefix(f"{self.path}: ").removeprefix("image: ")) from error
 
@@ -65,7 +66,7 @@ class Source(NamedTuple):
             ImageError: where they cannot be read.
         """
         try:
-            with open(self.path, "rb") as file:
+            with open_url(self.path) if is_url(self.path) else open(self.path, "rb") as file:
                 if self.offset is None:
                     return file.read()
                 file.seek(self.offset)
@@ -98,8 +99,9 @@ def find_sources(
     A folder stands for the pictures and `.tar` files in it and in its subfolders, hidden ones left out; a pattern
     (`photos/**/*.jpg`) for the pictures, `.tar` files and folders it matches, and for lists if it ends like one; a
     `.txt` file for the paths in its lines; a CSV, TSV, JSON, JSON Lines or Parquet file for the paths in one of its
-    columns; a `.tar` file (of a WebDataset, say) for the pictures in it, which are named TAR/MEMBER. Anything else is
-    one image.
+    columns; a `.tar` file (of a WebDataset, say) for the pictures in it, which are named TAR/MEMBER; a URL that fsspec
+    knows (`s3://`, `gs://`, ...) for the picture there, or the pictures below it. Lists and tables may hold URLs too.
+    Anything else is one image.
 
     Args:
         paths: what to list.
@@ -135,12 +137,19 @@ def find_sources(
 
 
 def _expand(path: str, image_folder: str | os.PathLike[str] | None, column: str, closed: set[str]) -> Iterator[Source]:
+    if is_url(path):
+        yield from _stored(path)
+        return
     if not os.path.lexists(path) and glob.has_magic(path):
         matches = sorted(glob.glob(path, recursive=True))
         if not matches:
             raise ValueError(f"{path}: nothing matches this pattern")
         wanted = {*_PICTURES, ".tar", os.path.splitext(path)[1].lower()}
+        start = os.path.abspath(os.path.dirname(path.partition("**")[0]))
+        ways = {start: (os.path.realpath(start),)}
         for match in matches:
+            if "**" in path and _way(os.path.abspath(os.path.dirname(match)), ways) is None:
+                continue
             # With ** a folder matches beside all that is in it.
             folder = os.path.isdir(match)
             if "**" not in path if folder else os.path.splitext(match)[1].lower() in wanted:
@@ -161,6 +170,16 @@ def _expand(path: str, image_folder: str | os.PathLike[str] | None, column: str,
         yield from _listed(path, _cells(Path(path), column), image_folder)
     else:
         yield _source(path, path)
+
+
+def _way(folder: str, known: dict[str, tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """The real folders on the way to this one; None where a link leads back to one of them, which ** follows."""
+    if folder not in known:
+        above = os.path.dirname(folder)
+        way = () if above == folder else _way(above, known)
+        real = os.path.realpath(folder)
+        known[folder] = None if way is None or real in way else (*way, real)
+    return known[folder]
 
 
 def _source(name: str, path: str) -> Source:
@@ -193,7 +212,20 @@ def _folder(folder: str, closed: set[str], above: tuple[str, ...]) -> Iterator[S
         elif suffix == ".tar":
             yield from _tar(entry.path)
         elif suffix in _PICTURES:
-            yield _source(entry.path, entry.path)
+            source = _source(entry.path, entry.path)
+            # Opening a pipe would wait for somebody who writes into it.
+            pipe = not entry.is_file() and os.path.exists(entry.path)
+            yield source._replace(fault=source.fault or "this is no file") if pipe else source
+
+
+def _stored(url: str) -> Iterator[Source]:
+    for name in files_below(url):
+        suffix = os.path.splitext(name)[1].lower()
+        hidden = any(part.startswith(".") for part in name.removeprefix(url).split("/"))
+        if suffix == ".tar":
+            yield Source(name, name, fault="tar files behind a URL are not read; copy it to a disk")
+        elif not hidden and (suffix in _PICTURES or name == url):
+            yield _source(name, name)
 
 
 def _tar(path: str) -> Iterator[Source]:
@@ -204,13 +236,24 @@ def _tar(path: str) -> Iterator[Source]:
                 if member.isreg() and not hidden and os.path.splitext(member.name)[1].lower() in _PICTURES:
                     yield _source(f"{path}/{member.name}", path)._replace(offset=member.offset_data, size=member.size)
                 tar.members = []  # it would keep them all
+        if _more(path, tar.offset):
+            raise tarfile.ReadError("after its last member there is something that is neither another one nor its end")
     except (tarfile.TarError, OSError) as error:
         yield Source(path, path, fault=f"this tar file is damaged or cut short, what follows is lost: {error}")
 
 
+def _more(path: str, offset: int) -> bool:
+    """Whether anything but zeros follows: tarfile takes a damaged header for the end, and the end of the first of two
+    tar files for that of both."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return any(block.strip(b"\0") for block in iter(lambda: file.read(1 << 20), b""))
+
+
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # splitlines would also split at marks that can stand in a name
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError([f"{path}: cannot be read as a list of paths: {error}"]) from error
     return [line.strip() for line in lines if line.strip()]
@@ -233,4 +276,4 @@ def _cells(path: Path, column: str) -> list[str]:
 
 def _listed(listed_in: str, names: Iterable[str], image_folder: str | os.PathLike[str] | None) -> Iterator[Source]:
     folder = os.path.dirname(listed_in) if image_folder is None else os.fspath(image_folder)
-    return (_source(name, os.path.join(folder, name)) for name in names)
+    return (_source(name, name if is_url(name) else os.path.join(folder, name)) for name in names)

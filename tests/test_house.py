@@ -18,6 +18,7 @@ PACKAGE = ROOT / "roc"
 ROWS = (
     ("score_space", "families", "bootstrap", "whole_file", "mplug_owl2.configuration", "mplug_owl2.pieces"),
     ("losses", "metrics", "prompts", "images", "results", "augment", "parts", "weight_average", "rows", "journal")
+    + ("storage",)
     + ("test_sets",)
     + ("mplug_owl2.vision", "mplug_owl2.abstractor", "mplug_owl2.language", "mplug_owl2.tokenization"),
     (
@@ -52,6 +53,7 @@ ROWS = (
     ("checkpoint", "memory", "sensitivity"),
     ("trainer", "assessment", "comparison"),
     ("evaluate", "doctor", "export", "data", "scoring"),
+    ("cluster",),
     ("finetune", "score"),
     ("cli",),
 )

@@ -370,3 +370,50 @@ def test_ctrl_c_ends_it_cleanly(photos, checkpoint, expected, tmp_path):
     process.join()
     assert process.exitcode == 0
     check_nothing_lost(tmp_path / "scores.csv", expected)
+
+
+def test_two_outputs_of_one_name_are_kept_apart(run, photos):
+    """They would share scores.run.json and scores.errors.csv: what is finished and what failed, of another run."""
+    assert run(photos / "00.jpg", "--out", "s.csv")[0] == 0
+    assert run(photos / "00.jpg", "--out", "s.jsonl")[0] == 0  # the same in another format
+    assert "all of it before" in run(photos / "00.jpg", "--out", "s.csv")[1]
+    before = Path("s.run.json").read_bytes()
+    for out in ("s.tsv", "s.jsonl"):
+        status, _, errors = run(photos / "02.jpg", "--out", out, "--overwrite")
+        assert status == 2 and "s.run.json belongs to s.csv, of other images" in errors
+    assert Path("s.run.json").read_bytes() == before and not Path("s.tsv").exists()
+    # The others gone, the name is free, and what somebody else puts there is no finished run.
+    Path("s.csv").unlink()
+    Path("s.jsonl").unlink()
+    assert run(photos / "02.jpg", "--out", "s.tsv")[0] == 0
+    Path("s.csv").write_text("image\nmine.jpg\n")
+    status, _, errors = run(photos / "02.jpg", "--out", "s.csv")
+    assert status == 2 and "s.csv is there already" in errors
+
+
+def test_nobody_reads_the_rest(run, photos, monkeypatch):
+    """`roc score photos | head`: no word about it, and none of Python's when it ends."""
+
+    def broken(*_):
+        raise BrokenPipeError("Broken pipe")
+
+    given_away = []
+    monkeypatch.setattr(score, "_print_scores", broken)
+    monkeypatch.setattr(score.os, "dup2", lambda *files: given_away.append(files))
+    status, _, errors = run(photos)
+    assert status == 1 and "pipe" not in errors and len(given_away) == 1
+
+
+def test_a_table_is_not_written_over_itself(run, photos):
+    Path("table.csv").write_text(f"image,score\n{photos}/00.jpg,1\n")
+    status, _, errors = run("table.csv", "--out", "./table.csv", "--overwrite")
+    assert status == 2 and "is one of the files to be scored" in errors
+    assert Path("table.csv").read_text().endswith("00.jpg,1\n")
+
+
+@pytest.mark.parametrize("words", [("--out", "a.csv", "--overwrite"), ("--out", "b.csv", "--gallery", "a.csv")])
+def test_a_folder_in_the_place_of_an_output_is_told_before_the_work(run, photos, words):
+    Path("a.csv").mkdir()
+    status, _, errors = run(photos, *words)
+    assert status == 2 and "is a.csv, which is a folder; name a file" in errors
+    assert [path.name for path in Path().iterdir()] == ["a.csv"]

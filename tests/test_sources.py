@@ -57,6 +57,8 @@ def test_links_lead_in_no_circle_and_some_folders_are_left_out(photos):
     (photos / "photos/sub/up").symlink_to(photos / "photos")
     assert names("photos") == IN_PHOTOS
     assert names("photos", leave_out=[photos / "photos/sub"]) == IN_PHOTOS[:2]
+    assert names("photos/**/*.webp") == names("./photos/s*/**/*.webp", "photos/sub/*.webp")[1:] == IN_PHOTOS[2:]
+    assert names("photos/sub/up/**/*.jpg") == ["photos/sub/up/b.jpg"]
 
 
 def test_patterns(photos):
@@ -151,3 +153,29 @@ def test_a_name_that_is_not_utf8_is_a_fault_of_its_image(photos):
     assert source.name == "odd/\\udcff.jpg"
     with pytest.raises(ImageError, match="not UTF-8"):
         source.open()
+
+
+def test_what_a_damaged_header_hides_in_a_tar_file_is_told(photos):
+    tar_of(photos / "a.tar", ["0.png", "1.png", "2.png"])
+    whole = (photos / "a.tar").read_bytes()
+    second = find_sources(["a.tar"]).sources[1].offset - 512
+    damaged = {"header": whole[:second] + b"x" * 512 + whole[second + 512 :], "cut": whole[: second + 100]}
+    damaged["two"] = whole + whole
+    for kind, data in damaged.items():
+        (photos / "a.tar").write_bytes(data)
+        *good, last = find_sources(["a.tar"]).sources
+        assert len(good) == (3 if kind == "two" else 1) and "what follows is lost" in last.fault, kind
+    # Some programs leave out the blocks of zeros at the end.
+    (photos / "a.tar").write_bytes(whole.rstrip(b"\0") + bytes(-len(whole.rstrip(b"\0")) % 512))
+    assert len(names("a.tar")) == 3
+
+
+def test_a_pipe_in_a_folder_is_a_fault_and_no_wait(photos):
+    os.mkfifo(photos / "photos/d.jpg")
+    assert "is no file" in find_sources(["photos"]).sources[2].fault
+    assert names("photos") == [*IN_PHOTOS[:2], "photos/d.jpg", IN_PHOTOS[2]]
+
+
+def test_a_list_has_a_path_in_every_line_whatever_its_letters(photos):
+    (photos / "list.txt").write_text("a\u2028b.jpg\r\nc\x85d.jpg\n", encoding="utf-8", newline="")
+    assert names("list.txt") == ["a\u2028b.jpg", "c\x85d.jpg"]
