@@ -107,7 +107,12 @@ class ModelConfig:
     freeze: tuple[Literal["vision", "projector", "language", "embeddings"], ...] = option(
         (), "with full: parts that are not trained; the score head always is"
     )
-    gradient_checkpointing: bool = option(False, "trade compute for memory in the backward pass", matters=False)
+    gradient_checkpointing: bool | None = option(
+        None,
+        "compute layers anew in the backward pass, which takes time and saves memory; auto does so where a step would "
+        "not fit into the GPU otherwise",
+        matters=False,
+    )
 
     def model_faults(self) -> list[tuple[str, str]]:
         """Settings of one way of tuning given with another."""

@@ -37,6 +37,10 @@ from roc.records import DataError, Record, read_records, resolve_splits
 
 RUN_FILE = "run.json"
 TABLE_FILE = "metrics.txt"
+# What a step takes is computed from the shapes of the rows with the longest texts; the rest of a GPU is left to what a
+# formula cannot know.
+_MEASURED_ROWS = 8
+_USABLE = 0.9
 
 
 class RunError(ValueError):
@@ -513,9 +517,6 @@ def _training_arguments(config: RunConfig, data: Data) -> Any:
         _note(f"{rated} validation rows are too few for a correlation; there is no validation, the last state is kept")
     elif validates and not keeps_best:
         _note("save_strategy differs from eval_strategy, so the last state is kept, not the best")
-    # Transformers' way of checkpointing needs embeddings that return a tensor; the stand-in's tower has others, and is
-    # far too small to need it.
-    checkpointing = config.gradient_checkpointing and config.model_name_or_path is not None
     joined_by_deepspeed = _engine() == "deepspeed" and _trains_on_cpu()
     training = Path(config.output_dir) / "training"
     arguments = TrainingArguments(
@@ -525,7 +526,6 @@ def _training_arguments(config: RunConfig, data: Data) -> Any:
         per_device_train_batch_size=config.per_device_train_batch_size,
         per_device_eval_batch_size=config.per_device_eval_batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
-        **({"gradient_checkpointing": True} if checkpointing else {}),
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup_steps=config.warmup_ratio,  # below 1: a share of the steps
@@ -591,6 +591,10 @@ def _build_trainer(config: RunConfig, data: Data, arguments: Any, model: Any, pr
     )
     rows = [*data.train, *data.val]
     try:
+        # transformers' older name before 5.23.
+        newer = hasattr(arguments, "activation_checkpointing")
+        name = "activation_checkpointing" if newer else "gradient_checkpointing"
+        setattr(arguments, name, _checkpoints(config, data, arguments, model, collator))
         return RocTrainer(
             model=model,
             args=arguments,
@@ -605,6 +609,70 @@ def _build_trainer(config: RunConfig, data: Data, arguments: Any, model: Any, pr
         )
     except ValueError as error:
         raise RunError(f"These settings cannot be trained with: {error}") from error
+
+
+def _checkpoints(config: RunConfig, data: Data, arguments: Any, model: Any, collator: Any) -> bool:
+    """Whether layers are computed anew in the backward pass: as asked, else where a step would not fit otherwise."""
+    from accelerate.utils import gather_object
+
+    from roc.losses import IGNORE_INDEX
+    from roc.memory import GIB, estimate, meta_model
+    from roc.samples import Samples
+
+    # Transformers' way of checkpointing needs embeddings that return a tensor; the stand-in's tower has others, and is
+    # far too small to need it.
+    if config.model_name_or_path is None:
+        return False
+    if config.gradient_checkpointing is not None:
+        return config.gradient_checkpointing
+    available = _gpu_memory()
+    if available is None:
+        return False
+    longest = sorted(data.train, key=lambda record: -sum(map(len, _said(record))))[:_MEASURED_ROWS]
+    samples = Samples(longest, max_pixels=config.max_pixels)
+    batches = [collator([samples[i]]) for i in range(len(longest))]
+    plugin = arguments.deepspeed_plugin
+    sharding = {None: "ddp", "fsdp": "fsdp2"}.get(_engine()) or ("zero3" if plugin.zero_stage == 3 else "zero2")
+    without, with_ = (
+        estimate(
+            meta_model(model.config),
+            tuning=config.tuning,
+            dtype=config.dtype,
+            bf16=arguments.bf16,
+            batch_size=config.per_device_train_batch_size,
+            tokens=max(batch["input_ids"].shape[1] for batch in batches),
+            supervised_tokens=max(int((batch["labels"] != IGNORE_INDEX).sum()) for batch in batches),
+            gradient_checkpointing=checkpointing,
+            sharding=sharding,
+            num_gpus=arguments.world_size,
+            freeze=config.freeze,
+            lora_rank=config.lora_rank,
+            lora_targets=config.lora_targets,
+            lora_parts=config.lora_parts,
+        ).total
+        for checkpointing in (False, True)
+    )
+    # Every process does the same: the one with the least memory decides.
+    needed = any(gather_object([without > _USABLE * available]))
+    if needed:
+        _note(
+            f"a step would take about {without / GIB:.1f} of the {available / GIB:.1f} GiB of the GPU, so layers are "
+            f"computed anew in the backward pass (about {with_ / GIB:.1f} GiB); gradient_checkpointing says otherwise"
+        )
+    return needed
+
+
+def _said(record: Any) -> list[str]:
+    return [turn for _, turn in record.conversations or ()] or [record.comment or ""]
+
+
+def _gpu_memory() -> int | None:
+    """Bytes of the GPU in use that this process can have; None without one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
 
 
 def _trains_on_cpu() -> bool:

@@ -97,6 +97,11 @@ class RocMixin:
                 module.eval()
         return self
 
+    def enable_input_require_grads(self) -> None:
+        """As ever, but for the words alone: through the embeddings of a frozen vision tower a gradient would run back
+        over all of it for nothing. Only reentrant checkpointing needs any."""
+        self._require_grads_hooks = [self.get_input_embeddings().register_forward_hook(_require_grad)]
+
     @property
     def score_space(self) -> ScoreSpace:
         """Range and levels of the head, from `config.roc`."""
@@ -159,12 +164,7 @@ class RocMixin:
             if keep is None:
                 seen.append(hidden_states)
                 return None
-            if hidden_states.shape[:2] != keep.shape:
-                raise ValueError(
-                    f"The language-model head saw positions {tuple(hidden_states.shape[:2])}, but labels or score_mask "
-                    f"have shape {tuple(keep.shape)}; give them the length of input_ids after image tokens are "
-                    "expanded, and no logits_to_keep."
-                )
+            _check_positions(hidden_states, keep)
             kept = hidden_states[keep]
             seen.append(kept)
             return ((kept if with_vocabulary else kept[:0]).unsqueeze(0), *head_args[1:])
@@ -180,6 +180,45 @@ class RocMixin:
                 "needs exactly one call to read from."
             )
         return outputs, seen[0]
+
+    def level_logits(self, score_mask: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        """The `score_logits` of `forward(score_mask=...)`, for the price of the backbone: the pass ends where the
+        language-model head would begin.
+
+        Args:
+            score_mask: (B, T) True where the next token is `[SCORE]`; on the CPU its places are found without waiting
+                for a GPU that is still at work.
+            **inputs: what the model itself takes.
+
+        Returns:
+            (B, K, N) level logits, NaN where a row has fewer than K scores.
+
+        Raises:
+            ValueError: where `score_mask` does not fit the input of the language-model head.
+        """
+
+        def tap(module: nn.Module, head_args: tuple) -> None:
+            raise _HeadReached(head_args[0])
+
+        handle = self.get_output_embeddings().register_forward_pre_hook(tap)
+        try:
+            self.roc_base_class.forward(self, **inputs)
+        except _HeadReached as reached:
+            hidden_states = reached.hidden_states  # (B, T, H)
+        else:
+            raise RuntimeError(f"{type(self).__name__} never called its output embeddings; there is nothing to read.")
+        finally:
+            handle.remove()
+        _check_positions(hidden_states, score_mask)
+        rows, slots = _rows_and_slots(score_mask)
+        columns = score_mask.nonzero()[:, 1]
+        batch_size, width = score_mask.shape[0], int(slots.max()) + 1 if len(slots) else 0
+        rows, columns, slots = (part.to(hidden_states.device, non_blocking=True) for part in (rows, columns, slots))
+        logits = self.score_head(hidden_states[rows, columns])  # (M, N)
+        if len(logits) == batch_size * width:
+            return logits.unflatten(0, (batch_size, width))
+        blank = logits.new_full((batch_size, width, logits.shape[1]), float("nan"))
+        return blank.index_put((rows, slots), logits)
 
     def _forward(
         self,
@@ -220,6 +259,8 @@ class RocMixin:
             return outputs
         if labels is not None and score_mask is not None:
             raise ValueError("Give labels (training) or score_mask (scoring), not both.")
+        # Keys and values would be kept, each layer's twice, for a generation that does not follow.
+        kwargs.setdefault("use_cache", False)
 
         roc = self.config.roc
         if labels is None:
@@ -311,6 +352,10 @@ class RocMixin:
         return _output_class(type(outputs))(**fields)
 
 
+def _require_grad(module: nn.Module, args: tuple, output: torch.Tensor) -> None:
+    output.requires_grad_(True)
+
+
 def hidden_size(model: PreTrainedModel) -> int:
     """Width H of the language-model head's input."""
     head = model.get_output_embeddings()
@@ -360,6 +405,23 @@ def _output_class(base: type) -> type:
 def _rebuild(base: type[PreTrainedModel]) -> PreTrainedModel:
     cls = roc_class(base)
     return cls.__new__(cls)
+
+
+class _HeadReached(Exception):
+    """Ends a forward pass at the language-model head."""
+
+    def __init__(self, hidden_states: torch.Tensor) -> None:
+        super().__init__()
+        self.hidden_states = hidden_states
+
+
+def _check_positions(hidden_states: torch.Tensor, mask: torch.Tensor) -> None:
+    if hidden_states.shape[:2] != mask.shape:
+        raise ValueError(
+            f"The language-model head saw positions {tuple(hidden_states.shape[:2])}, but labels or score_mask "
+            f"have shape {tuple(mask.shape)}; give them the length of input_ids after image tokens are expanded, and "
+            "no logits_to_keep."
+        )
 
 
 def _rows_and_slots(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

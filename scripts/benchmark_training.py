@@ -260,7 +260,7 @@ class Job:
 
     def loss(self) -> torch.Tensor:
         """Of the batch, as the way computes it."""
-        settings = {"use_cache": False} if "cache" in self.way.ingredients else {}
+        settings = {"use_cache": "cache" not in self.way.ingredients}
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bf16):
             if "logits" in self.way.ingredients:
                 return self.model(**self.batch, **settings).loss

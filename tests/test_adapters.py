@@ -151,3 +151,29 @@ def test_an_evaluation_leaves_the_gradients_of_four_bit_layers_as_they_are(tmp_p
     with torch.no_grad():
         tuned.eval()(**batch)
     assert torch.equal(gradient(), before)
+
+
+def test_checkpointing_sends_no_gradient_through_a_frozen_tower():
+    """Neither way of checkpointing needs it: the gradients of what is trained are those without checkpointing."""
+    found = []
+    for settings in (None, {"use_reentrant": False}, {"use_reentrant": True}):
+        model, _, collator = build("llava")
+        torch.manual_seed(0)
+        tuned = add_lora(model, rank=4, dropout=0.0).train()
+        if settings is not None:
+            # transformers' older name before 5.23.
+            enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+            enable(settings)
+            model.enable_input_require_grads()
+        tower = []
+        model.model.vision_tower.register_forward_hook(lambda module, args, output, tower=tower: tower.append(output))
+        out = tuned(**mixed_batch(collator))
+        out.loss.backward()
+        assert not tower[0].last_hidden_state.requires_grad
+        assert out.past_key_values is None
+        found.append({name: p.grad for name, p in tuned.named_parameters() if p.requires_grad})
+    plain, *others = found
+    assert sum("lora_B" in name and gradient.abs().max() > 0 for name, gradient in plain.items()) > 8
+    for other in others:
+        for name, gradient in plain.items():
+            assert torch.allclose(other[name], gradient, atol=1e-6), name

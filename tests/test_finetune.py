@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_modeling import picture
+from test_modeling import build, picture
 
-from roc import Assessment
+from roc import Assessment, finetune
+from roc.checkpoint import save
 from roc.config import load_config
 from roc.finetune import main
+from roc.trainer import RocTrainer
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--demo_train", "24", "--demo_val", "8", "--demo_test", "8", "--demo_size", "64", "--num_train_epochs", "2",
@@ -320,6 +322,29 @@ def test_edited_data_is_another_run(tmp_path, capsys):
     Path(data).write_text(Path(data).read_text().replace("0.png,5", "0.png,9"))
     assert main(words) == 2
     assert "the content of the data file has changed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "gibibytes", "expected"),
+    [("auto", None, False), ("auto", 80, False), ("auto", 1, True), ("true", 80, True), ("false", 1, False)],
+)
+def test_checkpointing_is_used_where_memory_asks_for_it(tmp_path, capsys, monkeypatch, asked, gibibytes, expected):
+    data = ratings(tmp_path, ["5,4", "6,3", "7,2"])
+    model, processor, _ = build("llava")
+    save(model, processor, tmp_path / "model")
+    monkeypatch.setattr(finetune, "_gpu_memory", lambda: None if gibibytes is None else gibibytes * 2**30)
+    seen, step = [], RocTrainer.training_step
+
+    def training_step(self, model, *rest, **more):
+        seen.append({m.gradient_checkpointing for m in model.modules() if hasattr(m, "gradient_checkpointing")})
+        return step(self, model, *rest, **more)
+
+    monkeypatch.setattr(RocTrainer, "training_step", training_step)
+    words = ["--model_name_or_path", str(tmp_path / "model"), "--data_path", data, "--attributes", "overall,light"]
+    words += ["--gradient_checkpointing", asked, "--min_score", "1", "--max_score", "10", "--tuning", "lora", *QUICK]
+    assert main([*words, "--save_strategy", "no", "--output_dir", str(tmp_path / "out")]) == 0
+    assert seen == [{expected}]
+    assert ("of the 1.0 GiB of the GPU" in capsys.readouterr().err) == (asked == "auto" and expected)
 
 
 def test_too_few_validation_rows_are_said(tmp_path, capsys):
