@@ -632,7 +632,9 @@ def _checkpoints(config: RunConfig, data: Data, arguments: Any, model: Any, coll
     samples = Samples(longest, max_pixels=config.max_pixels)
     batches = [collator([samples[i]]) for i in range(len(longest))]
     plugin = arguments.deepspeed_plugin
-    sharding = {None: "ddp", "fsdp": "fsdp2"}.get(_engine()) or ("zero3" if plugin.zero_stage == 3 else "zero2")
+    sharding = "fsdp2" if _engine() == "fsdp" else "ddp"
+    if plugin is not None and config.tuning != "qlora":  # DeepSpeed spreads no 4-bit weights
+        sharding = "zero3" if plugin.zero_stage == 3 else "zero2"
     without, with_ = (
         estimate(
             meta_model(model.config),
