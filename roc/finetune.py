@@ -619,10 +619,6 @@ def _checkpoints(config: RunConfig, data: Data, arguments: Any, model: Any, coll
     from roc.memory import GIB, estimate, meta_model
     from roc.samples import Samples
 
-    # Transformers' way of checkpointing needs embeddings that return a tensor; the stand-in's tower has others, and is
-    # far too small to need it.
-    if config.model_name_or_path is None:
-        return False
     if config.gradient_checkpointing is not None:
         return config.gradient_checkpointing
     available = _gpu_memory()
