@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from roc.checkpoint import load
 from roc.collator import RocCollator
 from roc.head import LevelReading, read_levels
 from roc.images import open_image
-from roc.one_forward import one_forward, to_model
+from roc.one_forward import compile_layers, one_forward, to_model
 from roc.prompts import SCORE_TOKEN
 from roc.results import Assessed, Score
 
@@ -29,9 +30,11 @@ class Assessment:
         device: "cuda", "mps", "cpu", ...; None = the first of these that is there.
         dtype: of the backbone; None = bfloat16 on a GPU that has it, float32 elsewhere. The head is always float32.
         batch_size: pictures per forward pass; None = 32 on a GPU, 8 on a CPU.
+        compile: compile the layers when they are first run: minutes at the start, faster passes afterwards. Scores
+            move by a rounding. Answers that the model writes are not compiled.
 
     Raises:
-        ValueError: where the checkpoint carries no head.
+        ValueError: where the checkpoint carries no head, or there is no compiler.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Assessment:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         batch_size: int | None = None,
+        compile: bool = False,
     ) -> None:
         device = torch.device(device if device is not None else _best_device())
         if dtype is None:
@@ -50,6 +54,7 @@ class Assessment:
         self.model, self.processor = load(pretrained, device=device, dtype=dtype)
         self.collator = RocCollator(self.processor, self.model.config.roc)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
+        self.compiled = compile_layers(self.model) if compile else 0
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -132,7 +137,9 @@ class Assessment:
         self, batch: dict[str, torch.Tensor], paths: Sequence[str | None], *, precision: int, max_new_tokens: int
     ) -> Iterator[Assessed]:
         """`describe` for a prepared batch: what `RocCollator.prompt_batch` gives."""
-        with torch.inference_mode():
+        # A cache that grows word by word would have the layers compiled again and again.
+        plain = torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
+        with torch.inference_mode(), plain:
             answer = self.model.generate_with_scores(
                 **to_model(self.model, batch), max_new_tokens=max_new_tokens, do_sample=False
             )

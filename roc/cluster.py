@@ -52,6 +52,7 @@ class Cluster:
         scorers: how many load the model; None = one per GPU, without any one for every two CPUs.
         readers: how many read and resize; None = as many as CPUs are left, at most 16 per GPU.
         device: "cuda" or "cpu"; None = GPUs where the cluster has any.
+        compiled: whether each scorer compiles its layers.
     """
 
     def __init__(
@@ -61,11 +62,13 @@ class Cluster:
         scorers: int | None = None,
         readers: int | None = None,
         device: str | None = None,
+        compiled: bool = False,
     ) -> None:
         self._address = address
         self._scorers = scorers
         self._readers = readers
         self._device = device
+        self._compiled = compiled
         self._folder: str | None = None
         self._started = False
 
@@ -167,7 +170,7 @@ class Cluster:
         pretrained = os.path.abspath(pretrained) if os.path.isdir(pretrained) else os.fspath(pretrained)
         preparation = Preparation([], pretrained, scorer.assessment.collator, model.dtype, scorer.places)
         dtype = str(model.dtype).removeprefix("torch.")
-        settings = (pretrained, self._device, dtype, wanted, batch_size, fingerprint(model))
+        settings = (pretrained, self._device, dtype, wanted, batch_size, fingerprint(model), self._compiled)
         model.to("meta")
         waiting = dict.fromkeys(range(len(sources)))
         # Few images are dealt out so that each actor gets several lots.
@@ -289,6 +292,7 @@ class ScoringActor:
         wanted: Wanted,
         batch_size: int | None,
         weights: str,
+        compiled: bool = False,
     ) -> None:
         self.pretrained = pretrained
         self.device = device
@@ -296,6 +300,7 @@ class ScoringActor:
         self.wanted = wanted
         self.batch_size = batch_size
         self.weights = weights
+        self.compiled = compiled
         self.scorer: Scorer | None = None
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
@@ -308,7 +313,7 @@ class ScoringActor:
             return _packed([_stop(error)])
 
     def _load(self) -> Scorer:
-        assessment = Assessment(self.pretrained, device=self.device, dtype=self.dtype)
+        assessment = Assessment(self.pretrained, device=self.device, dtype=self.dtype, compile=self.compiled)
         if fingerprint(assessment.model) != self.weights:
             raise ValueError(f"{self.pretrained} holds other weights on {os.uname().nodename} than where it was asked")
         return Scorer(assessment, self.wanted, self.batch_size)

@@ -76,8 +76,9 @@ class ScoreHead(nn.Module):
             (..., N) level logits.
         """
         device_type = hidden_states.device.type
-        guarded = torch.amp.is_autocast_available(device_type)  # "meta", for one, knows no autocast
-        with torch.autocast(device_type, enabled=False) if guarded else contextlib.nullcontext():
+        # "meta", for one, knows no autocast
+        on = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+        with torch.autocast(device_type, enabled=False) if on else contextlib.nullcontext():
             dtype = torch.promote_types(torch.promote_types(hidden_states.dtype, self.weight.dtype), torch.float32)
             return nn.functional.linear(hidden_states.to(dtype), self.weight.to(dtype))
 

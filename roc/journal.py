@@ -141,7 +141,7 @@ class Journal:
             row = _parsed(line)
             if row is None or not isinstance(row.get("image"), str):
                 break
-            self._places.setdefault(row["image"], end)
+            self._places[row["image"]] = end  # of two rows the later one: the image was tried again
             end += len(line)
         self.lost = self._file.seek(0, os.SEEK_END) - end
         self._file.truncate(end)

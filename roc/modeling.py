@@ -112,7 +112,9 @@ class RocMixin:
 
         Computed on demand: non-persistent buffers are not restored when `transformers` builds a model on `meta`.
         """
-        return torch.tensor(self.score_space.levels, dtype=torch.float32, device=device)
+        roc = self.config.roc
+        levels = _levels(roc["min_score"], roc["max_score"], roc["num_levels"])
+        return torch.tensor(levels, dtype=torch.float32, device=device)
 
     def generate_with_scores(self, **inputs: Any) -> ScoredGeneration:
         """`generate`, reading the score at every `[SCORE]` it writes; no second forward pass.
@@ -210,14 +212,16 @@ class RocMixin:
         finally:
             handle.remove()
         _check_positions(hidden_states, score_mask)
-        rows, slots = _rows_and_slots(score_mask)
-        columns = score_mask.nonzero()[:, 1]
-        batch_size, width = score_mask.shape[0], int(slots.max()) + 1 if len(slots) else 0
-        rows, columns, slots = (part.to(hidden_states.device, non_blocking=True) for part in (rows, columns, slots))
-        logits = self.score_head(hidden_states[rows, columns])  # (M, N)
+        places = score_mask
+        if score_mask.device != hidden_states.device:
+            places = score_mask.nonzero().to(hidden_states.device, non_blocking=True).unbind(1)
+        logits = self.score_head(hidden_states[places])  # (M, N)
+        counts = score_mask.sum(dim=1).tolist()
+        batch_size, width = len(counts), max(counts)
         if len(logits) == batch_size * width:
-            return logits.unflatten(0, (batch_size, width))
+            return logits.view(batch_size, width, -1)
         blank = logits.new_full((batch_size, width, logits.shape[1]), float("nan"))
+        rows, slots = (part.to(logits.device) for part in _rows_and_slots(score_mask))
         return blank.index_put((rows, slots), logits)
 
     def _forward(
@@ -350,6 +354,11 @@ class RocMixin:
         fields["scores"] = blank[..., 0].clone().index_put((rows, slots), scores)
         fields["score_logits"] = blank.index_put((rows, slots), level_logits)
         return _output_class(type(outputs))(**fields)
+
+
+@functools.cache
+def _levels(*space: Any) -> tuple[float, ...]:
+    return ScoreSpace(*space).levels
 
 
 def _require_grad(module: nn.Module, args: tuple, output: torch.Tensor) -> None:

@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", required=True, help="folder or hub id of a model that carries the score head")
     parser.add_argument("--out", type=Path, help=f"file to write, {', '.join(SUFFIXES)}")
     parser.add_argument("--overwrite", action="store_true", help="start anew, whatever is there")
+    parser.add_argument("--retry_failed", action="store_true", help="try images again that could not be scored before")
     parser.add_argument("--column", default="image", help="of a table: the column of paths (image)")
     parser.add_argument("--image_folder", help="where paths in lists and tables start from (the folder of the list)")
     parser.add_argument("--attributes", nargs="+", metavar="NAME", help="which scores (all of the checkpoint)")
@@ -105,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, help="processes that read and resize (as many as fit the machine)")
     parser.add_argument("--device", help="cuda, mps, cpu (the first there is)")
     parser.add_argument("--dtype", help="of the backbone (bfloat16 on a GPU that has it, else float32)")
+    parser.add_argument("--compile", action="store_true", help="compile the layers: minutes at the start, then faster")
     parser.add_argument("--engine", choices=["local", "ray"], default="local", help="ray: actors, on many machines too")
     parser.add_argument("--ray_address", help="auto, HOST:PORT or ray://HOST:PORT (a Ray of its own, here)")
     parser.add_argument("--actors", type=int, help="of --engine ray: how many load the model (one per GPU)")
@@ -159,7 +161,13 @@ def _cluster(given: argparse.Namespace, stack: ExitStack) -> Cluster | None:
     from roc.cluster import Cluster
 
     return stack.enter_context(
-        Cluster(given.ray_address, scorers=given.actors, readers=given.workers, device=given.device)
+        Cluster(
+            given.ray_address,
+            scorers=given.actors,
+            readers=given.workers,
+            device=given.device,
+            compiled=given.compile,
+        )
     )
 
 
@@ -177,15 +185,23 @@ def _run(given: argparse.Namespace, cluster: Cluster | None) -> int:
     sources = _nameable(listing.sources, given.out)
     _check_out(given)
     scorer = _scorer(given, cluster)
-    run = {**_about(given, scorer), "settings": _settings(scorer), **_names(sources)}
+    run = {**_about(given, scorer), "settings": _settings(given, scorer), **_names(sources)}
     run["outs"] = _outs(given.out, run)
     journal = given.out.with_name(f"{given.out.name}.part.jsonl")
-    if given.out.exists() and not journal.exists() and not given.overwrite:
-        return _done_before(given, run, sources)
+    finished = given.out.exists() and not journal.exists() and not given.overwrite
+    if finished:
+        _check_same(given, run)
+        if not (given.retry_failed and _run_of(given.out)["failed"]):
+            return _done_before(given, run, sources)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     with Journal(journal, run["settings"], _about(given, scorer), overwrite=given.overwrite) as journal:
+        if finished:
+            journal.write(_typed(row) for row in _rows_of(given.out))
         _check_images(given, journal, sources)
-        todo = [source for source in sources if source.name not in journal]
+        done = set(journal.images)
+        if given.retry_failed:
+            done -= {row["image"] for row in journal.rows(list(done)) if "error" in row}
+        todo = [source for source in sources if source.name not in done]
         if len(journal):
             print(f"going on: {len(sources) - len(todo)} of {len(sources)} images are done", file=sys.stderr)
         start = time.perf_counter()
@@ -233,8 +249,8 @@ def _run_of(out: Path) -> dict[str, Any]:
     return run if isinstance(run, dict) else {}
 
 
-def _done_before(given: argparse.Namespace, run: dict[str, Any], sources: Sequence[Source]) -> int:
-    """A finished run of the same settings and images: only what is made from its scores is made anew."""
+def _check_same(given: argparse.Namespace, run: dict[str, Any]) -> None:
+    """A finished file is only gone on with under the same settings and images."""
     before = _run_of(given.out)
     for what, key in (("settings", "settings"), ("images", "names")):
         if before.get(key) != run[key] or given.out.name not in before.get("outs", []):
@@ -242,20 +258,29 @@ def _done_before(given: argparse.Namespace, run: dict[str, Any], sources: Sequen
                 f"{given.out} is there already, from a run with other {what} or from something else; "
                 "name another --out, or replace it with --overwrite"
             )
-    run["failed"] = before["failed"]
-    faults = Faults(given.out)
 
-    def rows() -> Iterator[dict[str, Any]]:
-        for _, row in read_rows(given.out, faults):
-            yield {
-                name: float(value) if name.startswith("prediction") and value is not None else value
-                for name, value in row.items()
-            }
 
-    chosen = _choose(given, run, sources, rows)
+def _done_before(given: argparse.Namespace, run: dict[str, Any], sources: Sequence[Source]) -> int:
+    """A finished run: only what is made from its scores is made anew."""
+    run["failed"] = _run_of(given.out)["failed"]
+    chosen = _choose(given, run, sources, lambda: map(_typed, _rows_of(given.out)))
+    return _summary(given, run, chosen, ", all of it before")
+
+
+def _rows_of(out: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a finished file, as the file holds them."""
+    faults = Faults(out)
+    for _, row in read_rows(out, faults):
+        yield row
     if faults:
         raise DataError(faults.texts())
-    return _summary(given, run, chosen, ", all of it before")
+
+
+def _typed(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a table of words as it was before it was written."""
+    typed = {name: value if value is None or name in ("image", "text") else float(value) for name, value in row.items()
+             if name != "calibrated"}  # fmt: skip
+    return typed | {"calibrated": str(row["calibrated"]) == "True"}
 
 
 def _check_images(given: argparse.Namespace, journal: Journal, sources: Sequence[Source]) -> None:
@@ -286,7 +311,7 @@ def _scorer(given: argparse.Namespace, cluster: Cluster | None = None) -> Scorer
         cluster.start()
         # What is loaded here says what the weights are; the actors load them again.
         device, dtype = "cpu", dtype or cluster.dtype
-    assessment = Assessment(given.checkpoint, device=device, dtype=dtype)
+    assessment = Assessment(given.checkpoint, device=device, dtype=dtype, compile=given.compile and cluster is None)
     asked = None if given.attributes is None else [name for word in given.attributes for name in word.split(",")]
     names = assessment.wanted(asked)
     names = tuple(name for name in assessment.attributes if name in names)
@@ -341,7 +366,7 @@ def _attribute(column: str, scorer: Scorer) -> str:
     return column.removeprefix("prediction.") if "." in column else scorer.assessment.attributes[0]
 
 
-def _settings(scorer: Scorer) -> dict[str, Any]:
+def _settings(given: argparse.Namespace, scorer: Scorer) -> dict[str, Any]:
     """What decides the numbers; a run goes on only under the same."""
     from roc.scoring import fingerprint
 
@@ -353,6 +378,7 @@ def _settings(scorer: Scorer) -> dict[str, Any]:
         "distribution": wanted.distribution,
         "describe": wanted.describe,
         **({"max_new_tokens": wanted.max_new_tokens} if wanted.describe else {}),
+        **({"compile": True} if given.compile else {}),
     }
 
 

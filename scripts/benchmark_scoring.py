@@ -1,7 +1,9 @@
 """How fast a score is: the published way, ours, and what the machine could do at most; and photos from files to scores.
 
 python scripts/benchmark_scoring.py                                       tiny model, CPU: ratios of paired runs
+python scripts/benchmark_scoring.py --compile --batches 1 8               also with compiled layers
 python scripts/benchmark_scoring.py --files 400 --shape small             also from JPEG files to scores
+python scripts/benchmark_scoring.py --rounds 0 --trained 300              what speed does to a taught model's scores
 python scripts/benchmark_scoring.py --shape llava-1.5-7b --batches 1 8 32  7B shape, random bfloat16 weights, GPU
 
 Ways, all on the same pictures and prepared inputs:
@@ -11,17 +13,25 @@ Ways, all on the same pictures and prepared inputs:
     one forward     ours: one pass, no vocabulary (roc/one_forward.py)
     backbone        the bare model under it: no vocabulary, no head, nothing read
     backbone again  the same once more: how far two equal things come out apart here (A/A)
+    compiled        one forward, every layer compiled (--compile)
 
 Each round runs every way once, in a random order. A ratio is the median over the rounds of the ratio within a round, so
 that what slows the machine down for a while slows both sides. "of the limit" is the share of what a large matrix
 product reaches on this device, counting the multiplications of one bare pass. Peak memory is that of the allocator,
 which only a GPU has. Weights and pictures are random, from the seed. The tiny models answer with the demo's five
 scores, the 7B shapes (of tests/real_models.py) with one, after ten words.
+
+--files: the pipeline of `roc score`. The cores suffice where there is one for the model and as many more as the workers
+it keeps busy; where they do not, no more can come out than the slower of decoding and model.
+
+--trained: a model of hidden size 256 is taught on demo scenes, and other scenes are scored in every way that could move
+a score, beside float32 one at a time.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib.util
 import json
 import os
@@ -39,20 +49,22 @@ import torch
 import transformers
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import LogitsProcessor, PreTrainedModel
+from transformers import LogitsProcessor, PreTrainedConfig, PreTrainedModel
 
 import roc
 from roc.assessment import Assessment
 from roc.attachment import attach
 from roc.checkpoint import save
 from roc.collator import RocCollator
-from roc.demo.scenes import render_scene
+from roc.demo.scenes import Scene, render_scene
 from roc.demo.tiny_model import PRESETS, TinyLlavaConfig, build_tiny_llava
 from roc.head import read_levels
-from roc.one_forward import one_forward, to_model
+from roc.metrics import srcc
+from roc.one_forward import compile_layers, one_forward, to_model
 from roc.prompts import answer, question
+from roc.records import Record
 from roc.score_space import ScoreSpace
-from roc.scoring import Preparation, Scorer, Wanted, prepare, score_images
+from roc.scoring import Preparation, Scorer, Wanted, merge, prepare, score_images
 from roc.sources import find_sources
 
 TINY = {
@@ -68,7 +80,9 @@ TINY = {
         text_layers=6,
     ),
 }
-REAL = {"llava-1.5-7b": "llava_1_5_7b", "qwen2.5-vl-7b": "qwen2_5_vl_7b"}
+REAL = {"llava-1.5-7b": "llava_1_5_7b", "qwen2.5-vl-7b": "qwen2_5_vl_7b", "mplug-owl2-7b": "mplug_owl2_7b"}
+TAUGHT = ("focus",)
+TAUGHT_SCENES = 1000
 ATTRIBUTES = ("overall", "composition", "light", "colour", "focus")
 SPACE = ScoreSpace(min_score=1, max_score=10, num_levels=10)
 TEXT_TOKENS, ANSWER_TOKENS = 51, 10
@@ -182,13 +196,18 @@ def tiny_inputs(model: PreTrainedModel, processor: Any, batch: int, seed: int) -
     return Inputs(collator.scoring_batch(pictures), collator.prompt_batch(pictures), ids[: last + 1])
 
 
-def real(shape: str, layers: int | None, device: str, seed: int) -> PreTrainedModel:
-    """A published model at its real size, with random bfloat16 weights and head."""
+def real_models() -> Any:
+    """The published models' shapes, which are those of the tests."""
     file = Path(__file__).resolve().parents[1] / "tests" / "real_models.py"
     spec = importlib.util.spec_from_file_location("real_models", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    config = module.real_config(REAL[shape])
+    return module
+
+
+def real_config_of(shape: str, layers: int | None) -> PreTrainedConfig:
+    """The config of a published model, with the first few layers of each tower alone where that is asked for."""
+    config = real_models().real_config(REAL[shape])
     if layers is not None:
         text, vision = config.text_config, config.vision_config
         text.num_hidden_layers = layers
@@ -198,10 +217,16 @@ def real(shape: str, layers: int | None, device: str, seed: int) -> PreTrainedMo
             vision.depth, vision.fullatt_block_indexes = layers, [0]
         else:
             vision.num_hidden_layers = layers + 1  # the last but one is read
+    return config
+
+
+def real(shape: str, layers: int | None, device: str, seed: int) -> PreTrainedModel:
+    """A published model at its real size, with random bfloat16 weights and head."""
+    config = real_config_of(shape, layers)
     torch.manual_seed(seed)
     with torch.device(device):
         model = transformers.AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
-    attach(model, module.real_processor(REAL[shape]), SPACE, attributes=["overall"])
+    attach(model, real_models().real_processor(REAL[shape]), SPACE, attributes=["overall"])
     model.to(device)
     fill_head(model, seed)
     return model.eval()
@@ -211,8 +236,10 @@ def real_inputs(model: PreTrainedModel, batch: int, seed: int) -> Inputs:
     """Random pixels and words of the lengths a photo and the usual question have."""
     generator = torch.Generator().manual_seed(seed)
     config, score_id = model.config, model.config.roc["token_id"]
-    if config.model_type == "llava":
-        side, marked = config.vision_config.image_size, config.image_token_index
+    square = config.model_type in ("llava", "mplug_owl2")
+    if square:
+        side = config.vision_config.image_size
+        marked = config.image_token_index if config.model_type == "llava" else config.image_token_id
         pixels = {"pixel_values": torch.randn(batch, 3, side, side, generator=generator)}
         tokens = config.image_seq_length
     else:  # a photo of 448 x 672 pixels
@@ -231,7 +258,7 @@ def real_inputs(model: PreTrainedModel, batch: int, seed: int) -> Inputs:
 
     def made(token_ids: torch.Tensor) -> dict[str, torch.Tensor]:
         made = {"input_ids": token_ids, "attention_mask": torch.ones_like(token_ids), **pixels}
-        if config.model_type != "llava":
+        if not square:
             made["mm_token_type_ids"] = (token_ids == marked).long()
         return made
 
@@ -258,24 +285,42 @@ def synchronised(device: str) -> float:
     return time.perf_counter()
 
 
+class Compiled:
+    """One forward with compiled layers; the model itself stays as it is for the other ways."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        compile_layers(model)
+        self.forwards = {layer: vars(layer).pop("forward") for layer in model.modules() if "forward" in vars(layer)}
+
+    def __call__(self, model: PreTrainedModel, inputs: Inputs) -> torch.Tensor:
+        """(B, K) scores."""
+        for layer, forward in self.forwards.items():
+            vars(layer)["forward"] = forward
+        try:
+            return ours(model, inputs)
+        finally:
+            for layer in self.forwards:
+                del vars(layer)["forward"]
+
+
 def measure(
-    model: PreTrainedModel, inputs: Inputs, names: Sequence[str], rounds: int, device: str, seed: int
+    model: PreTrainedModel, inputs: Inputs, ways: dict[str, Callable], rounds: int, device: str, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Seconds of each way in each round, its scores and its peak memory."""
     found: dict[str, dict[str, Any]] = {}
-    for name in names:
+    for name, way in ways.items():
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         scores = None
         for _ in range(3):
-            scores = WAYS[name](model, inputs)
+            scores = way(model, inputs)
         peak = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None
         found[name] = {"scores": scores, "peak": peak, "seconds": []}
     order = np.random.default_rng(seed)
     for _ in range(rounds):
-        for name in order.permutation(list(names)):
+        for name in order.permutation(list(ways)):
             start = synchronised(device)
-            WAYS[name](model, inputs)
+            ways[name](model, inputs)
             found[name]["seconds"].append(synchronised(device) - start)
     return found
 
@@ -331,14 +376,16 @@ def benchmark_ways(given: argparse.Namespace, device: str) -> list[dict[str, Any
         model = model.to(device)
     else:
         model, processor = real(given.shape, given.layers, device, given.seed), None
+    model.requires_grad_(False)
     peak = limit(device, model.dtype)
+    ways = {**WAYS, "compiled": Compiled(model)} if given.compile else WAYS
     rows = []
     for batch in given.batches:
         inputs = (
             tiny_inputs(model, processor, batch, given.seed) if processor else real_inputs(model, batch, given.seed)
         )
         needed = operations(model, inputs)
-        found = measure(model, inputs, list(WAYS), given.rounds, device, given.seed)
+        found = measure(model, inputs, ways, given.rounds, device, given.seed)
         base = found["one forward"]["scores"]
         for name, way in found.items():
             speed = batch / statistics.median(way["seconds"])
@@ -357,7 +404,7 @@ def benchmark_ways(given: argparse.Namespace, device: str) -> list[dict[str, Any
             )
     print(table(rows))
     for row in rows:
-        if row["way"] in ("one forward", "backbone again"):
+        if row["way"] in ("one forward", "backbone again", "compiled"):
             middle, low, high = row["over_backbone"]
             told = f"{middle:.3f} (95% {low:.3f} to {high:.3f}) of the backbone's time"
             print(f"batch {row['batch']}: {row['way']} takes {told}")
@@ -431,21 +478,32 @@ def benchmark_files(given: argparse.Namespace, device: str) -> dict[str, Any]:
                 stages[name].append(rate(work))
     found: dict[str, Any] = {name: statistics.median(speed for speed, _ in runs) for name, runs in stages.items()}
     busy = {name: statistics.median(busy for _, busy in runs) for name, runs in stages.items()}
-    pairs = zip(stages["end to end"], stages["model"], strict=True)
-    found["share"] = statistics.median(whole[0] / model[0] for whole, model in pairs)
+    rounds = list(zip(stages["end to end"], stages["model"], stages["decode"], strict=True))
+    found["share"] = statistics.median(whole[0] / model[0] for whole, model, _ in rounds)
+    workers = max(1, given.workers)
+    most = [min(model[0], workers * decode[0]) for _, model, decode in rounds]
+    found["share_of_possible"] = statistics.median(
+        whole[0] / possible for (whole, _, _), possible in zip(rounds, most, strict=True)
+    )
     found |= {"workers": given.workers, "workers_needed": found["model"] / found["decode"]}
+    cores = machine(device)["cores"] - (device == "cpu") * torch.get_num_threads()
+    found["cores_suffice"] = min(cores, given.workers) >= found["workers_needed"]
     found["in_model"] = statistics.median(shares)
     found |= {"main_process_ms": busy["end to end"], "model_ms": busy["model"]}
     width, height = given.photo_size
     print(f"\n{given.files} JPEG files of {width} x {height}, batches of {size}, {given.workers} workers; images/s:\n")
-    print("| decode and resize, one worker | worker to model | model, in memory | files to scores | of the model's |")
-    print("|---|---|---|---|---|")
+    print(
+        "| decode and resize, one worker | worker to model | model, in memory | files to scores | of the model's "
+        "| of the slower of decoding and model |"
+    )
+    print("|---|---|---|---|---|---|")
     print(
         f"| {found['decode']:.0f} | {found['transfer']:.0f} | {found['model']:.0f} | {found['end to end']:.0f} "
-        f"| {100 * found['share']:.0f}% |\n"
+        f"| {100 * found['share']:.0f}% | {100 * found['share_of_possible']:.0f}% |\n"
     )
     print(
-        f"The model keeps {found['workers_needed']:.2f} workers busy. From files to scores, "
+        f"The model keeps {found['workers_needed']:.2f} workers busy: the cores "
+        f"{'suffice' if found['cores_suffice'] else 'do not suffice'}. From files to scores, "
         f"{100 * found['in_model']:.0f}% of the time is spent in the model, start of the workers included."
     )
     if device == "cpu":
@@ -455,6 +513,127 @@ def benchmark_files(given: argparse.Namespace, device: str) -> dict[str, Any]:
             f"{100 * busy['model'] / busy['end to end']:.0f}% of the model's speed."
         )
     return found
+
+
+# --- what speed does to scores ---------------------------------------------------------------------------------------
+
+
+def teach(steps: int, seed: int) -> tuple[PreTrainedModel, Any]:
+    """A model of hidden size 256 that has learnt to see focus in demo scenes, and its processor."""
+    shape = TinyLlavaConfig(text_hidden_size=256)
+    model, processor = build_tiny_llava([question(TAUGHT), answer(TAUGHT)], shape, seed=seed)
+    attach(model, processor, SPACE, attributes=TAUGHT)
+    collator = RocCollator(processor, model.config.roc)
+    rows = [
+        (Record(id=str(i), images=(str(i),), scores={name: scene.true_scores[name] for name in TAUGHT}), [scene.image])
+        for i, scene in enumerate(drawn(TAUGHT_SCENES, seed))
+    ]
+    sees = {name: parameter for name, parameter in model.named_parameters() if "vision" in name or "projector" in name}
+    speaks = [parameter for name, parameter in model.named_parameters() if name not in sees]
+    optimizer = torch.optim.AdamW([{"params": list(sees.values())}, {"params": speaks}], weight_decay=0.05)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, [6e-4, 3e-4], total_steps=steps, pct_start=0.1)
+    order = np.random.default_rng(seed)
+    model.train()
+    for _ in range(steps):
+        batch = collator([rows[i] for i in order.choice(len(rows), 16, replace=False)])
+        model(**batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        rate.step()
+    return model.eval(), processor
+
+
+def drawn(count: int, seed: int, first: int = 0) -> list[Scene]:
+    """Scenes of the size that the taught model sees."""
+    return [render_scene(i, seed=seed, size=64) for i in range(first, first + count)]
+
+
+def differences(model: PreTrainedModel, processor: Any, compiled: bool, seed: int) -> list[dict[str, Any]]:
+    """How far scores of new scenes move, as shares of the range, beside one at a time in float32."""
+    collator = RocCollator(processor, model.config.roc)
+    scene = drawn(96, seed, first=TAUGHT_SCENES)
+    truth = np.array([one.true_scores[TAUGHT[0]] for one in scene])
+    # Of several sizes, so that what the processor does to each is in it.
+    pictures = [one.image.resize((64 + 8 * (i % 5), 64 + 4 * (i % 7))) for i, one in enumerate(scene)]
+    order = np.random.default_rng(seed).permutation(len(pictures)).tolist()
+    batches = [collator.scoring_batch([picture]) for picture in pictures]
+    longer = dict(batches[0])
+    for name, fill in (("input_ids", collator.answer_ids[0]), ("attention_mask", 1), ("score_mask", 0)):
+        longer[name] = torch.nn.functional.pad(longer[name], (0, 20), value=fill)
+    pad_id = processor.tokenizer.pad_token_id
+
+    def scores(of: PreTrainedModel, size: int, among: Sequence[int] = range(len(pictures))) -> torch.Tensor:
+        found = torch.empty(len(pictures), len(TAUGHT))
+        for start in range(0, len(among), size):
+            part = list(among[start : start + size])
+            found[part] = one_forward(of, merge([batches[i] for i in part], pad_id=pad_id)).scores
+        return found
+
+    def padded(of: PreTrainedModel) -> torch.Tensor:
+        return torch.cat([one_forward(of, merge([one, longer], pad_id=pad_id)).scores[:1] for one in batches])
+
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    half.score_head.float()
+    mixed = language_in_bfloat16(model)
+    found = {
+        "one at a time": scores(model, 1),
+        "batches of 8": scores(model, 8),
+        "batches of 32": scores(model, 32),
+        "other neighbours, batches of 7": scores(model, 7, order),
+        "padded, beside a longer row": padded(model),
+        "bfloat16, one at a time": scores(half, 1),
+        "bfloat16, batches of 32": scores(half, 32),
+        "bfloat16, other neighbours": scores(half, 7, order),
+        "bfloat16 language model alone": scores(mixed, 8),
+    }
+    if compiled:
+        compile_layers(model)
+        compile_layers(half)
+        found |= {"compiled, batches of 8": scores(model, 8), "bfloat16, compiled": scores(half, 8)}
+    plain = found["one at a time"]
+    width = SPACE.max_score - SPACE.min_score
+    rows = []
+    for way, moved in found.items():
+        beside = found["bfloat16, one at a time"] if way.startswith("bfloat16, ") else plain
+        apart = (moved - plain).abs() / width
+        rows.append(
+            {
+                "way": way,
+                "largest": float(apart.max()),
+                "mean": float(apart.mean()),
+                "from_neighbours": float((moved - beside).abs().max() / width),
+                "srcc_with_plain": srcc(moved[:, 0].numpy(), plain[:, 0].numpy()),
+                "srcc": srcc(moved[:, 0].numpy(), truth),
+            }
+        )
+    return rows
+
+
+def language_in_bfloat16(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy whose vision tower stays in float32."""
+    model = copy.deepcopy(model)
+    language = model.get_decoder().to(torch.bfloat16)
+    language.get_input_embeddings().float()
+    language.register_forward_pre_hook(
+        lambda module, args, given: (args, {**given, "inputs_embeds": given["inputs_embeds"].to(torch.bfloat16)}),
+        with_kwargs=True,
+    )
+    return model
+
+
+def benchmark_trained(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each way that could move a score."""
+    rows = differences(*teach(given.trained, given.seed), given.compile, given.seed)
+    print(f"\nA model of hidden size 256, {given.trained} steps on demo scenes; shares of the range:\n")
+    print("| way | largest difference | mean | largest between neighbours | SRCC with float32 | SRCC with the truth |")
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['way']} | {row['largest']:.1e} | {row['mean']:.1e} | {row['from_neighbours']:.1e} "
+            f"| {row['srcc_with_plain']:.4f} | {row['srcc']:.3f} |"
+        )
+    return rows
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -489,6 +668,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batches", type=int, nargs="+", default=[8], help="images per pass (8)")
     parser.add_argument("--rounds", type=int, default=200, help="runs of each way (200)")
     parser.add_argument("--layers", type=int, help="of a 7B shape: only the first few, to try the script out")
+    parser.add_argument("--compile", action="store_true", help="also with compiled layers")
+    parser.add_argument("--trained", type=int, default=0, metavar="STEPS", help="teach a model, compare its scores")
     parser.add_argument("--files", type=int, default=0, help="JPEG files to score, of a tiny model (none)")
     parser.add_argument("--photo-size", type=int, nargs=2, default=[1024, 768], metavar=("W", "H"))
     parser.add_argument("--workers", type=int, default=1, help="processes that decode the files (1)")
@@ -501,6 +682,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.files and given.shape in REAL:
         print("benchmark_scoring: --files needs a tiny model, which has a processor", file=sys.stderr)
         return 2
+    if given.shape in REAL and given.device == "cpu" and given.layers is None and given.rounds:
+        print(
+            f"benchmark_scoring: {given.shape} is measured on a GPU, and there is none here; --layers 1 tries it out "
+            "on a CPU",
+            file=sys.stderr,
+        )
+        return 2
     torch.set_num_threads(given.threads)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     facts = {**machine(given.device), "seed": given.seed, "shape": given.shape, "rounds": given.rounds}
@@ -508,6 +696,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     results: dict[str, Any] = {"machine": facts, "ways": benchmark_ways(given, given.device) if given.rounds else []}
     if given.files:
         results["files"] = benchmark_files(given, given.device)
+    if given.trained:
+        results["trained"] = benchmark_trained(given)
     if given.json is not None:
         given.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     return 0

@@ -117,6 +117,45 @@ def test_what_fails_is_named_and_stops_nothing(run, photos, tmp_path, expected):
     assert not Path("scores.errors.csv").exists()
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_what_failed_is_tried_again_when_asked(run, photos, tmp_path, expected, suffix):
+    names = sorted(path.name for path in photos.iterdir())[:3]
+    for name in names:
+        (tmp_path / name).write_bytes((photos / name).read_bytes()[: 900 if name == names[1] else None])
+    words = ["[0-9]*.jpg", "--out", f"scores.{suffix}", "--distribution"]
+    assert run(*words)[0] == 1
+    before = rows_of(f"scores.{suffix}")
+    (tmp_path / names[1]).write_bytes((photos / names[1]).read_bytes())
+    assert run(*words)[0] == 1  # not by itself
+    status, told, errors = run(*words, "--retry_failed")
+    assert status == 0 and "2 of 3 images are done" in errors and not Path("scores.errors.csv").exists()
+    after = rows_of(f"scores.{suffix}")
+    assert [row["image"] for row in after] == names
+    assert [row for row in after if row["image"] != names[1]] == before
+    assert float(after[1]["prediction"]) == pytest.approx(expected[str(photos / names[1])], abs=1e-4)
+
+
+def test_a_begun_run_tries_again_what_failed_when_asked(run, photos, tmp_path, expected, monkeypatch):
+    (tmp_path / "a.jpg").write_bytes((photos / "01.jpg").read_bytes()[:900])
+    words = ["a.jpg", photos, "--out", "scores.csv"]
+    with monkeypatch.context() as context, pytest.raises(Stop):
+        stopped(context, 10)
+        run(*words)
+    (tmp_path / "a.jpg").write_bytes((photos / "01.jpg").read_bytes())
+    status, _, errors = run(*words, "--retry_failed")
+    assert status == 0 and "9 of 41 images are done" in errors
+    assert [row["image"] for row in rows_of("scores.csv")] == ["a.jpg", *sorted(expected)]
+
+
+def test_compiled_is_told_and_another_run(run, photos, monkeypatch):
+    asked = []
+    monkeypatch.setattr("roc.assessment.compile_layers", lambda model: asked.append(model) or 1)
+    assert run(photos / "01.jpg", "--out", "scores.csv", "--compile")[0] == 0
+    assert len(asked) == 1
+    assert json.loads(Path("scores.run.json").read_text())["settings"]["compile"] is True
+    assert run(photos / "01.jpg", "--out", "scores.csv")[0] == 2
+
+
 def test_the_chosen_ones(run, photos, expected):
     best = sorted(expected, key=expected.get, reverse=True)
     words = [photos, "--out", "scores.jsonl"]
