@@ -32,12 +32,14 @@ EXTRAS = {
     "parquet": ["pyarrow"],
     # roc score --engine ray. Ray 2.64 takes away how a task is told how often it may be tried again.
     "ray": ["ray[data]>=2.60,<2.64"],
+    # roc serve. httpx is the client's. python-multipart: older ones know no limit for the headers of a part.
+    "server": ["fastapi>=0.121", "uvicorn>=0.34", "python-multipart>=0.0.27", "prometheus-client>=0.21", "httpx>=0.28"],
     # SPAQ's annotations.
     "xlsx": ["openpyxl"],
     # pyarrow, openpyxl: so that the tests read Parquet and .xlsx too. num2words: SmolVLM's processor asks for it.
     "test": ["pytest", "pytest-xdist", "ruff", "pyarrow", "num2words", "openpyxl"],
 }
-EXTRAS["dev"] = EXTRAS["train"] + EXTRAS["qlora"] + EXTRAS["test"]
+EXTRAS["dev"] = EXTRAS["train"] + EXTRAS["qlora"] + EXTRAS["server"] + EXTRAS["test"]
 
 setup(
     name="roc-mllm",
@@ -48,6 +50,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["roc", "roc.*"]),
+    package_data={"roc.server": ["page/*"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         # Model cards and uploads; transformers brings it anyway.

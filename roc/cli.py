@@ -32,6 +32,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "finetune": Command("roc.finetune", "main", "train a model with the score head on rated images, evaluate, save"),
     "score": Command("roc.score", "main", "score photos, folders, lists and tar files; goes on where it was stopped"),
+    "serve": Command("roc.server.serve", "main", "answer requests for scores over HTTP, with a page for people"),
     "evaluate": Command("roc.evaluate", "main", "how well predictions agree with people: metrics, pictures, a report"),
     "compare": Command("roc.comparison", "main", "two evaluations of the same rows, metric by metric"),
     "data": Command("roc.data", "main", "make, check, compare, divide and look at data files"),

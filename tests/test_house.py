@@ -54,7 +54,13 @@ ROWS = (
     ("trainer", "assessment", "comparison"),
     ("evaluate", "doctor", "export", "data", "scoring"),
     ("cluster",),
-    ("finetune", "score"),
+    ("finetune", "score", "server.errors", "server.schemas", "server.ranking", "server.counters", "server.keys")
+    + ("server.client", "server.children"),
+    ("server.limits", "server.reader", "server.worker"),
+    ("server.uploads", "server.batching"),
+    ("server.service",),
+    ("server.app",),
+    ("server.serve",),
     ("cli",),
 )
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
@@ -205,6 +211,8 @@ def test_tests_mirror_the_package():
             "check_families",
             "benchmark_scoring",
             "benchmark_training",
+            "benchmark_server",
+            "server.page",
             "ablation",
             "real_models",
         ):

@@ -1,0 +1,33 @@
+"""What `/metrics` tells, in the form that Prometheus reads."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Counters:
+    """Counters of one server, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        own = {"registry": self.registry}
+        self.requests = Counter("roc_requests", "Requests answered", ["route", "status"], **own)
+        self.seconds = Histogram("roc_request_seconds", "From request to answer", ["route"], buckets=SECONDS, **own)
+        self.queue = Gauge("roc_queue_images", "Images accepted and not answered yet", **own)
+        self.batches = Histogram("roc_batch_images", "Images of a batch that the model was given", buckets=SIZES, **own)
+        self.images = Counter("roc_images", "Images by what became of them", ["outcome"], **own)
+        self.restarts = Counter("roc_restarts", "Processes that ended and were started again", ["process"], **own)
+        self.bytes = Gauge("roc_body_bytes", "Bytes of request bodies in memory", **own)
+        self.ready = Gauge("roc_ready", "1 while the model can be asked", **own)
+        for outcome in ("scored", "unscored", "refused", "lost"):
+            self.images.labels(outcome)
+        for process in ("worker", "reader"):
+            self.restarts.labels(process)
+
+    def text(self) -> bytes:
+        """All of them, as `/metrics` answers."""
+        return generate_latest(self.registry)

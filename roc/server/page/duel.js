@@ -1,0 +1,113 @@
+// Two photos side by side: which wins, and how surely.
+
+import { percentText, scoreText, verdict } from "./pure.js";
+import { askRank } from "./server.js";
+import { copyOfBars, drawBars, find, hidePicture, make, showPicture } from "./parts.js";
+
+const UNCALIBRATED =
+  "Uncalibrated: this model learned from mean scores alone. " +
+  "Which photo is ahead means something, the percentage does not.";
+
+export class Duel {
+  #photos = [];
+  #asked = 0;
+  #model = null;
+  #timer = null;
+
+  /** needKey: called where the server asks for an API key; gives back whether there is one now. */
+  constructor(needKey) {
+    this.needKey = needKey;
+    this.dialog = find("duel");
+    find("duel-close").addEventListener("click", () => this.dialog.close());
+    find("duel-attribute").addEventListener("change", () => this.#ask());
+    this.dialog.addEventListener("close", () => {
+      this.#asked += 1;
+      clearTimeout(this.#timer);
+      for (const side of ["first", "second"]) hidePicture(find(`duel-${side}`).querySelector("img"));
+    });
+  }
+
+  /** Opens with two photos, judged by `attribute` at first. */
+  open(photos, model, attribute) {
+    [this.#photos, this.#model] = [photos, model];
+    const choice = find("duel-attribute");
+    choice.replaceChildren(...model.attributes.map((name) => make("option", { value: name }, name)));
+    choice.value = attribute;
+    find("duel-by").hidden = model.attributes.length < 2;
+    ["first", "second"].forEach((side, index) => {
+      const figure = find(`duel-${side}`);
+      const image = figure.querySelector("img");
+      showPicture(image, photos[index].file, figure.querySelector(".blank"));
+      image.alt = photos[index].name;
+    });
+    this.dialog.showModal();
+    this.#ask();
+  }
+
+  async #ask() {
+    clearTimeout(this.#timer);
+    const asked = ++this.#asked;
+    const attribute = find("duel-attribute").value;
+    this.#tell("Comparing");
+    this.#photos.forEach((photo, index) => this.#caption(index, photo.scores?.[attribute]));
+    try {
+      const answer = await askRank(this.#photos, attribute);
+      if (asked === this.#asked) this.#show(answer, attribute);
+    } catch (error) {
+      if (asked === this.#asked) this.#failed(error);
+    }
+  }
+
+  async #failed(error) {
+    const asked = this.#asked;
+    if (error.kind === "busy") {
+      this.#tell(`The server is busy; trying again in ${error.wait} s`);
+      this.#timer = setTimeout(() => this.#ask(), error.wait * 1000);
+    } else if (error.kind === "key") {
+      this.#tell("An API key is needed");
+      if ((await this.needKey(error.message)) && asked === this.#asked) this.#ask();
+    } else this.#tell(error.message ?? String(error));
+  }
+
+  #tell(words) {
+    find("duel-verdict").textContent = words;
+    find("duel-odds").hidden = find("duel-note").hidden = true;
+    for (const side of ["first", "second"]) find(`duel-${side}`).classList.remove("winner");
+  }
+
+  #show(answer, attribute) {
+    answer.results?.forEach((result, index) => {
+      const [known, found] = [this.#photos[index].scores?.[attribute], result.scores?.[attribute]];
+      this.#caption(index, found ? { ...known, ...found } : null);
+    });
+    const share = answer.win_probability?.[0]?.[1];
+    const unread = answer.results?.find((result) => result.error);
+    if (typeof share !== "number") {
+      this.#tell(unread ? unread.error.message : `The model gave no ${attribute} score for one of the two.`);
+      return;
+    }
+    this.#tell(verdict(share, this.#photos[0].name, this.#photos[1].name, answer.calibrated));
+    if (share !== 0.5) find(share > 0.5 ? "duel-first" : "duel-second").classList.add("winner");
+    find("duel-odds").hidden = false;
+    find("duel-first-odds").textContent = percentText(share);
+    find("duel-first-odds").dataset.value = share;
+    find("duel-second-odds").textContent = percentText(1 - share);
+    find("duel-share").style.width = `${share * 100}%`;
+    find("duel-note").hidden = answer.calibrated;
+    find("duel-note").textContent = UNCALIBRATED;
+  }
+
+  #caption(index, score) {
+    const caption = find(index ? "duel-second" : "duel-first").querySelector("figcaption");
+    const model = this.#model;
+    caption.replaceChildren(make("span", { className: "name" }, this.#photos[index].name));
+    if (!score) return;
+    const value = make("span", { className: "value" }, scoreText(score.value, model));
+    const spread = make("span", { className: "spread" }, `± ${scoreText(score.std, model)}`);
+    caption.append(make("span", { className: "score" }, value, " ", spread));
+    if (!score.distribution) return;
+    const bars = copyOfBars();
+    drawBars(bars, score, model.levels);
+    caption.append(bars);
+  }
+}

@@ -1,0 +1,97 @@
+// The line in front of the server: a few requests at a time, a rest when it is busy, and nothing falls out.
+
+const TRIES = { broken: 3, away: 4, busy: 10 };
+
+/**
+ * Jobs `{run(signal), done(result), failed(error, again), first}` are run `width` at a time, those with `first` before
+ * the others. A job whose request may do better later goes back to the front of the line; after a few tries it fails
+ * with `again` true: worth the user's asking once more.
+ *
+ * onHold: told {kind, wait, message} when the line rests, null when it goes on.
+ * isAway: asked after a request that nobody answered: whether the server is away altogether.
+ */
+export class Line {
+  #waiting = { first: [], later: [] };
+  #running = new Map();
+  #timer = null;
+  #held = null;
+  #unanswered = 0;
+
+  constructor(width, { onHold, isAway }) {
+    this.width = width;
+    this.onHold = onHold;
+    this.isAway = isAway;
+  }
+
+  get held() {
+    return this.#held;
+  }
+
+  add(job) {
+    job.tries = 0;
+    (job.first ? this.#waiting.first : this.#waiting.later).push(job);
+    this.#go();
+  }
+
+  /** Takes out the jobs that `which` picks, and stops those on their way. */
+  drop(which) {
+    for (const part of ["first", "later"]) this.#waiting[part] = this.#waiting[part].filter((job) => !which(job));
+    for (const [job, stop] of this.#running) if (which(job)) stop.abort();
+  }
+
+  /** Rests for `wait` seconds; 0 = until `release`. */
+  hold(kind, wait, message) {
+    if (this.#held?.kind === "key") return;
+    clearTimeout(this.#timer);
+    this.#held = { kind, wait, message };
+    if (wait) this.#timer = setTimeout(() => this.release(), wait * 1000);
+    this.onHold(this.#held);
+  }
+
+  release() {
+    clearTimeout(this.#timer);
+    if (!this.#held) return;
+    this.#held = null;
+    this.onHold(null);
+    this.#go();
+  }
+
+  #go() {
+    while (!this.#held && this.#running.size < this.width) {
+      const job = this.#waiting.first.shift() ?? this.#waiting.later.shift();
+      if (!job) return;
+      this.#run(job);
+    }
+  }
+
+  async #run(job) {
+    const stop = new AbortController();
+    this.#running.set(job, stop);
+    try {
+      const result = await job.run(stop.signal);
+      this.#unanswered = 0;
+      job.done(result);
+    } catch (error) {
+      await this.#failed(job, error, stop.signal);
+    } finally {
+      this.#running.delete(job);
+      this.#go();
+    }
+  }
+
+  async #failed(job, error, signal) {
+    if (error.kind === "stopped" || signal.aborted) return;
+    const away = error.kind === "away" && (await this.isAway());
+    if (signal.aborted) return;
+    if (error.kind === "key") this.hold("key", 0, error.message);
+    else if (error.kind === "busy")
+      this.hold("busy", Math.max(error.wait, Math.min(30, 2 ** job.tries)), error.message);
+    else if (away) this.hold("away", Math.min(30, 2 ** ++this.#unanswered), error.message);
+    if (error.kind === "away" && !away) error.message = "The server did not answer when it was sent this photo.";
+    if (error.kind !== "key" && !away) job.tries += 1;
+    if (error.kind === "key" || away || job.tries < (TRIES[error.kind] ?? 0)) {
+      job.waits?.();
+      (job.first ? this.#waiting.first : this.#waiting.later).unshift(job);
+    } else job.failed(error, error.kind in TRIES);
+  }
+}

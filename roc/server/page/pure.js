@@ -1,0 +1,218 @@
+// What needs no page: numbers as words, the order of the photos, the file of results. No state, no DOM.
+
+const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
+
+/** Decimals that a score of this scale is told with: 2 for 1 to 10, 3 for 0 to 1, 1 for 0 to 100. */
+export function decimals(min, max) {
+  const span = max - min;
+  return span > 0 ? Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(span / 4)))) : 2;
+}
+
+/** A score in the decimals of its scale; null is told as a dash. */
+export function scoreText(value, model) {
+  return value === null || value === undefined ? "–" : value.toFixed(decimals(model.min_score, model.max_score));
+}
+
+/** A whole percentage that never says 0 or 100 where something is left. */
+export function percentText(share) {
+  const percent = Math.round(share * 100);
+  if (percent <= 0 && share > 0) return "under 1%";
+  if (percent >= 100 && share < 1) return "over 99%";
+  return `${percent}%`;
+}
+
+export function countText(count, one, many = `${one}s`) {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}
+
+/** A message of the server as a sentence. */
+export function sentence(text) {
+  const stop = /[.!?]$/.test(text) ? "" : ".";
+  return text.charAt(0).toUpperCase() + text.slice(1) + stop;
+}
+
+export function bytesText(bytes) {
+  const units = ["bytes", "KiB", "MiB", "GiB"];
+  let unit = 0;
+  while (bytes >= 1024 && unit < units.length - 1) {
+    bytes /= 1024;
+    unit += 1;
+  }
+  return `${unit && bytes < 10 ? bytes.toFixed(1) : Math.round(bytes)} ${units[unit]}`;
+}
+
+/** The `Score` of an attribute of a photo, or null. */
+export function scoreOf(photo, attribute) {
+  return photo.scores?.[attribute] ?? null;
+}
+
+/** Whether a photo is done and has no such score: it could not be read, or the model gave none. */
+export function unscored(photo, attribute) {
+  return photo.state === "failed" || (photo.state === "scored" && scoreOf(photo, attribute) === null);
+}
+
+/**
+ * The photos in the order to be shown in.
+ *
+ * by: {kind: "score", attribute} | {kind: "name"} | {kind: "added"}. Photos without that score come last, whichever
+ * way round the others are: those still to be scored, then those that got none.
+ */
+export function sorted(photos, by, descending) {
+  const turn = descending ? -1 : 1;
+  const late = (photo) => (unscored(photo, by.attribute) ? 2 : scoreOf(photo, by.attribute) === null ? 1 : 0);
+  const compare = {
+    name: (a, b) => turn * collator.compare(a.name, b.name) || a.id - b.id,
+    added: (a, b) => turn * (a.id - b.id),
+    score: (a, b) => {
+      const [lateA, lateB] = [late(a), late(b)];
+      if (lateA || lateB) return lateA - lateB || a.id - b.id;
+      return turn * (scoreOf(a, by.attribute).value - scoreOf(b, by.attribute).value) || a.id - b.id;
+    },
+  };
+  return [...photos].sort(compare[by.kind]);
+}
+
+/** Place of each scored photo by an attribute, highest first; equal scores share a place. Photo -> 1, 2, ... */
+export function ranks(photos, attribute) {
+  const places = new Map();
+  let [place, last] = [0, null];
+  const scored = sorted(photos, { kind: "score", attribute }, true).filter((photo) => scoreOf(photo, attribute));
+  scored.forEach((photo, index) => {
+    const value = scoreOf(photo, attribute).value;
+    if (value !== last) [place, last] = [index + 1, value];
+    places.set(photo, place);
+  });
+  return places;
+}
+
+/** Whether a photo passes the filter {find, minimum, attribute, unscored}; minimum null lets those without one pass. */
+export function passes(photo, filter) {
+  if (filter.unscored && !unscored(photo, filter.attribute)) return false;
+  const part = filter.find.trim().toLocaleLowerCase("en");
+  if (!photo.name.toLocaleLowerCase("en").includes(part)) return false;
+  if (filter.minimum === null || filter.unscored) return true;
+  const score = scoreOf(photo, filter.attribute);
+  return score !== null && score.value >= filter.minimum;
+}
+
+/**
+ * What has to be moved to turn `present` into `wanted` (the same things in another order): the fewest, so that one new
+ * score among thousands moves one card. The rest is a longest increasing run of places.
+ */
+export function misplaced(present, wanted) {
+  const place = new Map(present.map((thing, index) => [thing, index]));
+  const tails = [];
+  const before = new Array(wanted.length).fill(-1);
+  wanted.forEach((thing, index) => {
+    const here = place.get(thing);
+    let [low, high] = [0, tails.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (place.get(wanted[tails[middle]]) < here) low = middle + 1;
+      else high = middle;
+    }
+    before[index] = low ? tails[low - 1] : -1;
+    tails[low] = index;
+  });
+  const moved = new Set(wanted);
+  for (let index = tails.length ? tails[tails.length - 1] : -1; index >= 0; index = before[index]) {
+    moved.delete(wanted[index]);
+  }
+  return moved;
+}
+
+/** SVG path of a distribution as bars in a box of `width` x `height`, the highest as high as the box. */
+export function barsPath(distribution, width = 100, height = 30) {
+  const highest = Math.max(...distribution, 1e-12);
+  const step = width / distribution.length;
+  const gap = distribution.length <= 24 ? step * 0.12 : 0;
+  const round = (number) => Number(number.toFixed(2));
+  return distribution
+    .map((share, index) => {
+      const tall = Math.max((share / highest) * height, 0.6);
+      return `M${round(index * step + gap / 2)} ${height}v${round(-tall)}h${round(step - gap)}v${round(tall)}z`;
+    })
+    .join("");
+}
+
+/** Where on the bars a score lies, 0 to 1. */
+export function placeOnBars(value, levels) {
+  const [low, high] = [levels[0], levels[levels.length - 1]];
+  const along = high > low ? (value - low) / (high - low) : 0;
+  return (0.5 + Math.min(1, Math.max(0, along)) * (levels.length - 1)) / levels.length;
+}
+
+/** A distribution in words: its range and its highest bars. */
+export function barsText(distribution, levels) {
+  const level = (index) => Number(levels[index].toFixed(2));
+  const highest = distribution
+    .map((share, index) => [share, index])
+    .sort((a, b) => b[0] - a[0])
+    .slice(0, 3)
+    .filter(([share]) => share >= 0.005);
+  const told = highest.map(([share, index]) => `${percentText(share)} at ${level(index)}`).join(", ");
+  return `Distribution from ${level(0)} to ${level(levels.length - 1)}: ${told}`;
+}
+
+/** The comment on a photo, or what has become of it; empty where none was asked for. */
+export function commentText(photo) {
+  const words = { waiting: "Comment: waiting", asked: "Writing a comment", failed: `No comment: ${photo.textError}` };
+  return photo.text ?? words[photo.textState] ?? "";
+}
+
+/**
+ * Who wins, in words. `share` is the probability that the first one scores higher; uncalibrated, it tells who is ahead
+ * and not how surely.
+ */
+export function verdict(share, first, second, calibrated) {
+  const [winner, sure] = share >= 0.5 ? [first, share] : [second, 1 - share];
+  if (!calibrated) return share === 0.5 ? "Both score the same" : `${winner} scores higher`;
+  if (sure < 0.55) return "Too close to call";
+  const how = sure >= 0.95 ? "almost surely" : sure >= 0.75 ? "probably" : "by a little";
+  return `${winner} wins, ${how}`;
+}
+
+/** Seconds of a Retry-After header, in numbers or as a date; 2 where there is none, 120 at most. */
+export function waitSeconds(header, now = Date.now()) {
+  const text = (header ?? "").trim();
+  let seconds = 2;
+  if (/^\d+$/.test(text)) seconds = Number(text);
+  else if (!Number.isNaN(Date.parse(text))) seconds = Math.ceil((Date.parse(text) - now) / 1000);
+  return Math.min(120, Math.max(1, seconds));
+}
+
+const PICTURES = /\.(jpe?g|jfif|png|webp|gif|avif|heic|heif|tiff?|bmp|jp2|jxl)$/i;
+
+/** Whether a file found in a folder is meant as a photo. A file that somebody chose by itself is not asked. */
+export function looksLikePhoto(file) {
+  return !file.name.startsWith(".") && (file.type.startsWith("image/") || PICTURES.test(file.name));
+}
+
+/** One cell. A text that a spreadsheet would run as a formula gets an apostrophe before it. */
+export function csvCell(value) {
+  if (value === null || value === undefined) return "";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (typeof value === "number") return String(value);
+  const text = /^[\t\r\n]|^\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]/.test(value) ? `'${value}` : value;
+  return /[",;\t\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/**
+ * The file of results, with the columns of `roc score --distribution --describe`, a spread for each attribute, and why
+ * a photo has no score.
+ */
+export function csvText(photos, model) {
+  const [first, ...others] = model.attributes;
+  const levels = model.levels.map((_, index) => index);
+  const header = ["image", "prediction", "std", ...levels.map((index) => `p_${index + 1}`)];
+  header.push(...others.flatMap((name) => [`prediction.${name}`, `std.${name}`]));
+  header.push("text", "min_score", "max_score", "calibrated", "error");
+  const rows = photos.map((photo) => {
+    const score = scoreOf(photo, first);
+    const row = [photo.name, score?.value, score?.std, ...levels.map((index) => score?.distribution?.[index])];
+    row.push(...others.flatMap((name) => [scoreOf(photo, name)?.value, scoreOf(photo, name)?.std]));
+    row.push(photo.text, model.min_score, model.max_score, model.calibrated, photo.error);
+    return row;
+  });
+  return [header, ...rows].map((row) => `${row.map(csvCell).join(",")}\r\n`).join("");
+}

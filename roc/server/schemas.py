@@ -1,0 +1,208 @@
+"""Requests and answers as pydantic models: what is checked on the way in, and what OpenAPI shows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+# One pixel, as PNG.
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mOoCDgBAALUAZHdCdpsAAAAAElFTkSuQmCC"
+
+Name = Annotated[str, StringConstraints(max_length=1024)]
+
+
+class _Request(BaseModel):
+    # Strict: a "yes" is no true. Unknown keys are mistakes.
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class ImageData(_Request):
+    """One image inside JSON."""
+
+    name: Name | None = Field(default=None, description="what the answer calls it", examples=["a.jpg"])
+    data: str = Field(
+        description="the bytes of the file in base64, without a `data:` prefix",
+        examples=[PIXEL],
+        json_schema_extra={"contentEncoding": "base64"},
+    )
+
+
+class ScoreRequest(_Request):
+    """What `/v1/score` and `/v1/describe` take as JSON."""
+
+    images: list[ImageData] = Field(min_length=1)
+    attributes: list[Name] | None = Field(default=None, min_length=1, description="which scores; null = all")
+    distribution: bool = Field(default=False, description="also the probability of each level")
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [
+                {"images": [{"name": "a.png", "data": PIXEL}], "attributes": ["overall"], "distribution": True}
+            ]
+        },
+    )
+
+
+class RankRequest(_Request):
+    """What `/v1/rank` takes as JSON."""
+
+    images: list[ImageData] = Field(min_length=2, max_length=64)
+    attribute: Name | None = Field(default=None, description="by which score; null = the first of the model")
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [{"images": [{"name": "a.png", "data": PIXEL}, {"name": "b.png", "data": PIXEL}]}]
+        },
+    )
+
+
+class RewardRequest(_Request):
+    """What `/v1/reward` takes."""
+
+    images: list[Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]] = Field(
+        min_length=1, description="files in base64"
+    )
+    attribute: Name | None = Field(default=None, description="which score; null = the first of the model")
+    scale: Literal["unit", "native"] = Field(default="unit", description="0..1, or min_score..max_score of the model")
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"images": [PIXEL], "attribute": "overall", "scale": "unit"}]},
+    )
+
+
+class ErrorBody(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="one word for programs", examples=["unreadable_image"])
+    message: str = Field(description="what came, what was expected, what to do")
+
+
+class RequestError(ErrorBody):
+    """Why a request was refused."""
+
+    details: list[dict[str, Any]] = Field(description="more about single parts of the request")
+
+
+class ErrorAnswer(BaseModel):
+    """The one form of every error."""
+
+    error: RequestError
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "error": {
+                        "code": "unreadable_image",
+                        "message": "a.jpg: not an image, or one whose beginning is damaged",
+                        "details": [],
+                    }
+                }
+            ]
+        }
+    )
+
+
+class ScoreData(BaseModel):
+    """One score, on min_score..max_score."""
+
+    value: float = Field(examples=[7.1])
+    std: float = Field(description="spread; means something only where `calibrated` is true", examples=[1.2])
+    distribution: list[float] | None = Field(default=None, description="probability of each level; only if asked for")
+
+
+class ScoreResult(BaseModel):
+    """What was found for one image: scores or an error."""
+
+    name: str
+    scores: dict[str, ScoreData | None] | None = Field(description="by attribute; null where the model gave none")
+    error: ErrorBody | None
+
+
+class DescribeResult(ScoreResult):
+    """The same with words."""
+
+    text: str | None = Field(description="what the model wrote")
+
+
+class _Scale(BaseModel):
+    model: str = Field(examples=["demo"])
+    min_score: float = Field(examples=[1.0])
+    max_score: float = Field(examples=[10.0])
+    levels: list[float] = Field(description="native value of each level, ascending")
+    calibrated: bool = Field(description="whether std and distribution were learnt from votes")
+
+
+class ScoreAnswer(_Scale):
+    """Of `/v1/score`; results in the order of the images."""
+
+    attributes: list[str]
+    results: list[ScoreResult]
+
+
+class DescribeAnswer(_Scale):
+    """Of `/v1/describe`."""
+
+    attributes: list[str]
+    results: list[DescribeResult]
+
+
+class RankAnswer(_Scale):
+    """Of `/v1/rank`."""
+
+    attribute: str
+    order: list[int] = Field(description="indices of the images, best first")
+    win_probability: list[list[float]] = Field(description="row i, column j: how likely image i beats image j")
+    results: list[ScoreResult]
+
+
+class RewardAnswer(BaseModel):
+    """Of `/v1/reward`."""
+
+    model: str
+    attribute: str
+    scale: Literal["unit", "native"]
+    rewards: list[float | None] = Field(description="null where an image has no score")
+    errors: list[ErrorBody | None]
+
+
+class ModelLimits(BaseModel):
+    """What one request may hold."""
+
+    images: int
+    bytes_per_image: int
+    bytes_per_request: int
+    pixels: int
+
+
+class ModelData(BaseModel):
+    """One model."""
+
+    id: str
+    min_score: float
+    max_score: float
+    num_levels: int
+    levels: list[float]
+    attributes: list[str]
+    calibrated: bool
+    limits: ModelLimits
+    describe: bool
+
+
+class ModelsAnswer(BaseModel):
+    """Of `/v1/models`."""
+
+    data: list[ModelData]
+
+
+class Status(BaseModel):
+    """Of `/healthz` and `/readyz`."""
+
+    status: str

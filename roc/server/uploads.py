@@ -1,0 +1,237 @@
+"""A request's body -> the images in it and what is wanted of them.
+
+Multipart bodies are taken apart by Starlette's parser (python-multipart), JSON by pydantic. Both see the body only
+through `Bodies.read`, which counts and times it, and nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from roc.server.errors import Refusal
+from roc.server.limits import Limits
+from roc.server.schemas import RankRequest, RewardRequest, ScoreRequest
+
+FIELD_BYTES = 64 * 1024
+LONGEST_NAME = 1024
+IN_A_THREAD = 2**20
+"""Bytes of JSON from which on reading it is no matter of milliseconds."""
+
+Form = TypeVar("Form", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One image of a request.
+
+    Attributes:
+        name: what the answer calls it.
+        data: the bytes of the file; None where there are none.
+        fault: code and message, where it is known already that it cannot be used.
+    """
+
+    name: str
+    data: bytes | None = field(repr=False)
+    fault: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a request asks for.
+
+    Attributes:
+        images: in the order they came.
+        attributes: names of the scores; None = all.
+        distribution: whether the probabilities of the levels are wanted.
+        scale: of rewards.
+    """
+
+    images: list[Upload]
+    attributes: list[str] | None = None
+    distribution: bool = False
+    scale: str = "unit"
+
+
+async def read_score(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
+    """Of `/v1/score` and `/v1/describe`.
+
+    Raises:
+        Refusal: 400, 413, 415 or 422.
+    """
+    if _kind(headers) == "application/json":
+        asked = await _json(ScoreRequest, chunks, limits)
+        return Order(_decoded(asked.images, limits), asked.attributes, asked.distribution)
+    images, fields = await _multipart(headers, chunks, limits, ("attributes", "distribution"))
+    distribution = fields.get("distribution", "") or "false"
+    if distribution not in ("true", "false"):
+        raise _invalid("distribution", f"distribution is {_shown(distribution)}; expected true or false")
+    names = [name.strip() for name in fields.get("attributes", "").split(",")]
+    return Order(images, [name for name in names if name] or None, distribution == "true")
+
+
+async def read_rank(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
+    """Of `/v1/rank`.
+
+    Raises:
+        Refusal: 400, 413, 415 or 422.
+    """
+    if _kind(headers) == "application/json":
+        asked = await _json(RankRequest, chunks, limits)
+        images, attribute = _decoded(asked.images, limits), asked.attribute
+    else:
+        images, fields = await _multipart(headers, chunks, limits, ("attribute",))
+        attribute = fields.get("attribute") or None
+    if not 2 <= len(images) <= 64:
+        raise _invalid("files", f"{len(images)} images came; ranking takes 2 to 64")
+    return Order(images, None if attribute is None else [attribute])
+
+
+async def read_reward(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
+    """Of `/v1/reward`.
+
+    Raises:
+        Refusal: 400, 413, 415 or 422.
+    """
+    if _kind(headers) != "application/json":
+        raise _unsupported(headers, "application/json")
+    asked = await _json(RewardRequest, chunks, limits)
+    _check_count(len(asked.images), limits)
+    images = [_image(f"image {i}", data, limits) for i, data in enumerate(asked.images)]
+    return Order(images, None if asked.attribute is None else [asked.attribute], scale=asked.scale)
+
+
+def _kind(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _unsupported(headers: Headers, expected: str) -> Refusal:
+    came = _shown(headers.get("content-type", "")) if "content-type" in headers else "no Content-Type"
+    return Refusal(415, "unsupported_media_type", f"{came} came; expected {expected}")
+
+
+async def _multipart(
+    headers: Headers, chunks: AsyncIterator[bytes], limits: Limits, known: Sequence[str]
+) -> tuple[list[Upload], dict[str, str]]:
+    if _kind(headers) != "multipart/form-data":
+        raise _unsupported(headers, "multipart/form-data with parts `files`, or application/json")
+    parser = MultiPartParser(headers, chunks, max_files=limits.images, max_fields=len(known), max_part_size=FIELD_BYTES)
+    parser.spool_max_size = limits.bytes_per_request + 1
+    try:
+        form = await parser.parse()
+    except FormParserError as error:  # older Starlettes let it through
+        raise _no_multipart(str(error)) from error
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise _too_many(f"more than {limits.images}", limits) from error
+        if error.message.startswith("Too many fields"):
+            raise _invalid(
+                "body", f"too many parts without a file name; expected {', '.join(known)} at most"
+            ) from error
+        raise _no_multipart(error.message) from error
+    try:
+        images, fields = [], {}
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                if name != "files":
+                    raise _invalid(_clean(name), f"a file came as {_shown(name)}; send every image as `files`")
+                images.append(await _part(value, len(images), limits))
+            elif name in known and name not in fields:
+                fields[name] = value
+            elif name == "files":
+                raise _invalid("files", "a part `files` came without a file name; send it as a file")
+            else:
+                raise _invalid(_clean(name), f"a field {_shown(name)} came; expected {', '.join(known)}, each once")
+    finally:
+        await form.close()
+    if not images:
+        raise _invalid("files", "no whole image came; send one or more parts `files`")
+    return images, fields
+
+
+def _no_multipart(reason: str) -> Refusal:
+    told = f"the body is no whole multipart/form-data: {_clean(reason)}; send each image as a part"
+    return Refusal(400, "bad_multipart", told)
+
+
+async def _part(file: UploadFile, index: int, limits: Limits) -> Upload:
+    name = _clean(file.filename or "") or f"image {index}"
+    if file.size is not None and file.size > limits.bytes_per_image:
+        return Upload(name, None, _too_many_bytes(file.size, limits))
+    return Upload(name, await file.read())
+
+
+async def _json(model: type[Form], chunks: AsyncIterator[bytes], limits: Limits) -> Form:
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+    # Base64 holds no commas, so many of them are many values, each of which takes many times its bytes once it is read.
+    if body.count(b",") > 16 * limits.images + 1024:
+        raise _too_many("a list of very many values", limits)
+    try:
+        if len(body) < IN_A_THREAD:
+            return model.model_validate_json(bytes(body))
+        return await asyncio.to_thread(model.model_validate_json, bytes(body))
+    except ValidationError as error:
+        faults = [
+            {"where": _clean(".".join(map(str, fault["loc"]))) or "body", "message": _clean(fault["msg"])}
+            for fault in error.errors(include_url=False, include_context=False, include_input=False)[:20]
+        ]
+        told = "; ".join(f"{fault['where']}: {fault['message']}" for fault in faults[:3])
+        raise Refusal(
+            422, "invalid_request", f"the JSON is not what was expected: {told}; see /openapi.json", faults
+        ) from error
+
+
+def _decoded(images: Sequence[Any], limits: Limits) -> list[Upload]:
+    _check_count(len(images), limits)
+    return [_image(_clean(image.name or "") or f"image {i}", image.data, limits) for i, image in enumerate(images)]
+
+
+def _image(name: str, data: str, limits: Limits) -> Upload:
+    try:
+        content = base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        told = "it begins with `data:`; send only what stands behind the comma" if data[:5] == "data:" else error
+        return Upload(name, None, ("invalid_base64", f"the data is no base64: {told}"))
+    if len(content) > limits.bytes_per_image:
+        return Upload(name, None, _too_many_bytes(len(content), limits))
+    return Upload(name, content)
+
+
+def _check_count(count: int, limits: Limits) -> None:
+    if count > limits.images:
+        raise _too_many(f"{count}", limits)
+
+
+def _too_many(came: str, limits: Limits) -> Refusal:
+    return Refusal(
+        413, "too_many_images", f"{came} came; a request holds {limits.images} images at most; send several requests"
+    )
+
+
+def _too_many_bytes(count: int, limits: Limits) -> tuple[str, str]:
+    return "too_large", f"the file has {count} bytes; expected {limits.bytes_per_image} at most; make it smaller"
+
+
+def _invalid(where: str, message: str) -> Refusal:
+    return Refusal(422, "invalid_request", message, [{"where": where, "message": message}])
+
+
+def _clean(text: str) -> str:
+    """Of someone else's making, fit for an answer: no half characters, no line breaks, not endless."""
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text[:LONGEST_NAME])
+
+
+def _shown(text: str) -> str:
+    return repr(_clean(text)[:80])

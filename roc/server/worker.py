@@ -1,0 +1,169 @@
+"""The process that the model lives in: batches in, results out.
+
+It is `roc.scoring.Scorer`, the fast path of `roc score`, with rows that hold every attribute's spread and distribution.
+While a GPU is at one batch the next is put together; a batch that fails is tried again image by image, so that one odd
+picture does not spoil the answers of its neighbours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roc.server.children import receive, send
+
+if TYPE_CHECKING:
+    from roc.assessment import Assessment
+    from roc.scoring import Prepared, Scorer
+
+MODES = ("score", "describe")
+
+
+def run(connection: Connection, settings: dict[str, Any]) -> None:
+    """What runs in the worker, until the pipe is closed or a message says stop.
+
+    Args:
+        connection: the worker's end.
+        settings: checkpoint, device, dtype, batch_size, max_new_tokens, threads.
+    """
+    import torch
+
+    from roc.assessment import Assessment
+
+    with connection:
+        if settings.get("threads"):
+            torch.set_num_threads(settings["threads"])
+        try:
+            assessment = Assessment(settings["checkpoint"], device=settings["device"], dtype=settings["dtype"])
+            scorers = make_scorers(assessment, settings["batch_size"], settings["max_new_tokens"])
+        except Exception as error:
+            send(connection, {"fault": f"{error}" or type(error).__name__})
+            return
+        send(connection, {"facts": facts(assessment, settings["checkpoint"], scorers)})
+        waiting: list[_Batch] = []
+        while True:
+            try:
+                batch = waiting.pop() if waiting else _received(connection)
+                if batch is None:
+                    return
+                _serve(connection, scorers, batch, waiting)
+            except (EOFError, BrokenPipeError):
+                return
+
+
+def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens: int) -> dict[str, Scorer]:
+    """One for each mode; all attributes with their distributions, so that all requests of a mode go together."""
+    from roc.scoring import Scorer, Wanted
+
+    class AllScores(Scorer):
+        """Rows with everything there is about every attribute."""
+
+        def row(self, assessed: Any) -> dict[str, Any]:
+            scores: dict[str, Any] = {}
+            for name, score in assessed.scores.items():
+                if score is not None and not math.isfinite(score.value):
+                    return {"error": f"the model gave no number for {name}: {score.value}"}
+                scores[name] = None
+                if score is not None:
+                    shares = list(score.distribution)
+                    scores[name] = {"value": score.value, "std": score.std, "distribution": shares}
+            return {"scores": scores, "text": assessed.text}
+
+    return {
+        mode: AllScores(assessment, Wanted(assessment.attributes, True, mode == "describe", max_new_tokens), batch_size)
+        for mode in MODES
+    }
+
+
+def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -> dict[str, Any]:
+    """What the other processes have to know of the model."""
+    roc = dict(assessment.model.config.roc)
+    path = Path(checkpoint)
+    return {
+        "id": path.resolve().name if path.is_dir() else checkpoint,
+        "min_score": float(roc["min_score"]),
+        "max_score": float(roc["max_score"]),
+        "levels": assessment.model.score_levels().float().tolist(),
+        "attributes": list(assessment.attributes),
+        "calibrated": bool(roc["distribution_supervised"]),
+        "roc": roc,
+        "device": assessment.model.device.type,
+        "dtype": str(assessment.model.dtype).removeprefix("torch."),
+        "places": {mode: scorer.places for mode, scorer in scorers.items()},
+    }
+
+
+class _Batch:
+    """A batch as it came.
+
+    Args:
+        header: `batch`, its number, `mode` and `indices`.
+        parts: the inputs of each image.
+    """
+
+    def __init__(self, header: dict[str, Any], parts: Sequence[bytes]) -> None:
+        import safetensors.torch
+
+        from roc.scoring import Prepared
+
+        self.number = header["batch"]
+        self.mode = header["mode"]
+        self.images = [
+            Prepared(index, safetensors.torch.load(part)) for index, part in zip(header["indices"], parts, strict=True)
+        ]
+        self.rows: dict[int, dict[str, Any]] = {}
+
+
+def _received(connection: Connection) -> _Batch | None:
+    header, parts = receive(connection)
+    return None if header.get("stop") else _Batch(header, parts)
+
+
+def _serve(connection: Connection, scorers: dict[str, Scorer], first: _Batch, waiting: list[_Batch]) -> None:
+    """Scores a batch and, as long as more of its mode lie in the pipe, those."""
+    scorer = scorers[first.mode]
+    taken: dict[int, _Batch] = {}
+
+    def coming() -> Iterator[list[Prepared]]:
+        batch: _Batch | None = first
+        while batch is not None:
+            taken.update(dict.fromkeys((image.index for image in batch.images), batch))
+            yield batch.images
+            if not connection.poll():
+                return
+            batch = _received(connection)
+            if batch is None or batch.mode != first.mode:
+                waiting.extend([batch] if batch else [])
+                return
+
+    def done(index: int, row: dict[str, Any]) -> None:
+        batch = taken.pop(index)
+        batch.rows[index] = row
+        if len(batch.rows) == len(batch.images):
+            rows = list(batch.rows.items())
+            send(connection, {"batch": batch.number, "rows": rows, "mode": first.mode, "size": scorer.batch.size})
+
+    try:
+        for index, row in scorer.score(coming()):
+            done(index, row)
+    except (EOFError, BrokenPipeError):
+        raise
+    except Exception as error:
+        _give_up_if_broken(error)
+    for index, batch in list(taken.items()):
+        image = next(image for image in batch.images if image.index == index)
+        try:
+            rows = dict(scorer.score([[image]]))
+        except Exception as error:
+            _give_up_if_broken(error)
+            rows = {index: {"error": f"the model could not take it: {error}".splitlines()[0]}}
+        done(index, rows[index])
+
+
+def _give_up_if_broken(error: Exception) -> None:
+    """After some errors a GPU answers nothing any more; a new process is the only way out."""
+    if "CUDA error" in str(error):
+        raise error

@@ -1,0 +1,162 @@
+"""The Python client against a real server, and what it does with a busy one; the reward example of docs/server.md."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serving import httpx, photo, running
+from test_modeling import picture
+
+from roc.server import client as clients
+from roc.server.client import AsyncClient, Client, ServerError
+
+KEY = "0123456789abcdef"
+DOCS = Path(__file__).parents[2] / "docs" / "server.md"
+
+
+@pytest.fixture(scope="module")
+def server(checkpoint):
+    with running(checkpoint, keys=(KEY,), max_new_tokens=16) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server):
+    with Client(server.url, api_key=KEY) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def values(assessment):
+    return [one.scores["overall"].value for one in assessment.score([picture(i) for i in range(5)])]
+
+
+def test_paths_bytes_and_pictures(client, tmp_path, values):
+    path = tmp_path / "a.png"
+    path.write_bytes(photo(0))
+    answer = client.score([path, str(path), photo(1), picture(2)], ["overall"], distribution=True)
+    assert [result["name"] for result in answer["results"]] == ["a.png", "a.png", "image 2", "image 3"]
+    found = [result["scores"]["overall"]["value"] for result in answer["results"]]
+    assert found == pytest.approx([values[i] for i in (0, 0, 1, 2)], abs=1e-5)
+    assert len(answer["results"][0]["scores"]["overall"]["distribution"]) == 10
+    assert len(client.score(path)["results"]) == 1
+    with pytest.raises(TypeError, match="got int"):
+        client.score([3])
+
+
+def test_the_other_routes(client, values):
+    pictures = [picture(i) for i in range(5)]
+    assert client.rank(pictures)["order"] == sorted(range(5), key=lambda i: -values[i])
+    rewards = client.reward([*pictures, b"no image"], batch=2)
+    assert rewards == pytest.approx([(value - 1) / 9 for value in values] + [None], abs=1e-5)
+    assert client.reward(pictures[:1], scale="native") == pytest.approx(values[:1], abs=1e-5)
+    assert client.models()[0]["id"] == "tiny"
+    assert "text" in client.describe(pictures[0])["results"][0]
+
+
+def test_errors(server, client):
+    with pytest.raises(ServerError, match="image 0: not an image") as error:
+        client.score(b"no image")
+    assert (error.value.status, error.value.code, len(error.value.details)) == (422, "unreadable_image", 1)
+    with Client(server.url) as stranger, pytest.raises(ServerError, match="401 unauthorized"):
+        stranger.models()
+
+
+def test_asynchronously(server, values):
+    async def all_of_it():
+        async with AsyncClient(server.url, api_key=KEY) as client:
+            answers = await asyncio.gather(*[client.score(picture(i % 5)) for i in range(20)])
+            found = [answer["results"][0]["scores"]["overall"]["value"] for answer in answers]
+            assert found == pytest.approx([values[i % 5] for i in range(20)], abs=1e-5)
+            assert (await client.rank([picture(0), picture(1)]))["attribute"] == "overall"
+            assert await client.reward([picture(0)]) == pytest.approx([(values[0] - 1) / 9], abs=1e-5)
+            assert (await client.models())[0]["limits"]["images"] == 64
+            assert (await client.describe(picture(0)))["results"][0]["text"] is not None
+            with pytest.raises(ServerError, match="unknown_attribute"):
+                await client.score(picture(0), "beauty")
+
+    asyncio.run(all_of_it())
+
+
+def busy(times, log):
+    """A server that is busy a few times."""
+
+    def answer(request):
+        log.append(request.url.path)
+        if len(log) <= times:
+            error = {"code": "busy", "message": "full", "details": []}
+            return httpx.Response(503, headers={"Retry-After": "7"}, json={"error": error})
+        return httpx.Response(200, json={"rewards": [0.5]})
+
+    return httpx.MockTransport(answer)
+
+
+def test_a_busy_server_is_asked_again_at_its_pace(monkeypatch):
+    pauses, log = [], []
+    monkeypatch.setattr(clients.time, "sleep", pauses.append)
+    with Client(transport=busy(2, log)) as client:
+        assert client.reward([b"x"]) == [0.5]
+    assert pauses == [7.0, 7.0] and log == ["/v1/reward"] * 3
+    log.clear()
+    with Client(transport=busy(9, log), retries=1) as client, pytest.raises(ServerError, match="503 busy: full"):
+        client.reward([b"x"])
+    assert len(log) == 2
+
+
+def test_asynchronous_patience(monkeypatch):
+    pauses, log = [], []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    monkeypatch.setattr(clients.asyncio, "sleep", sleep)
+
+    async def all_of_it():
+        async with AsyncClient(transport=busy(1, log)) as client:
+            return await client.reward([b"x"])
+
+    assert asyncio.run(all_of_it()) == [0.5] and pauses == [7.0]
+
+
+def test_an_answer_that_is_no_json():
+    transport = httpx.MockTransport(lambda request: httpx.Response(502, text="<html>Bad Gateway</html>"))
+    with Client(transport=transport) as client, pytest.raises(ServerError, match="502 no_json: <html>Bad"):
+        client.models()
+
+
+def python_blocks():
+    return re.findall(r"^```python\n(.*?)^```$", DOCS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_python_of_the_docs(server, tmp_path, monkeypatch, values):
+    """Its blocks run as they stand, with this server's address; then the reward is called as TRL's trainer calls it."""
+    for name in ("a.jpg", "b.jpg"):
+        picture(0, (64, 48)).save(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ROC_API_KEY", KEY)
+    namespace = {"__name__": "docs"}
+    blocks = python_blocks()
+    assert len(blocks) >= 3
+    for block in blocks:
+        exec(compile(block.replace("http://127.0.0.1:8000", server.url), "server.md", "exec"), namespace)
+
+    # trl.GRPOTrainer hands over every column of the data set by name, and more, and takes floats or None.
+    pictures = [[picture(i)] for i in range(3)]
+    completions = [[{"role": "assistant", "content": text}] for text in ("I give it 5.5.", "Nice!", "10")]
+    found = namespace["agreement_reward"](
+        prompts=[[{"role": "user", "content": "Rate it."}]] * 3,
+        completions=completions,
+        completion_ids=[[1, 2], [3], [4]],
+        images=pictures,
+        trainer_state=None,
+        log_extra=None,
+    )
+    expected = [1 - abs((5.5 - 1) / 9 - (values[0] - 1) / 9), 0.0, 1 - abs(1 - (values[2] - 1) / 9)]
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert all(one is None or type(one) is float for one in found)
+    broken = namespace["agreement_reward"](
+        prompts=[""], completions=completions[:1], images=[[np.zeros(3)]] if False else [[b"no image"]]
+    )
+    assert broken == [None]
