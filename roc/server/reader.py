@@ -70,7 +70,7 @@ def run(connection: Connection, checkpoint: str, facts: dict[str, Any], pixels: 
 
     with connection:
         collator = RocCollator(load_processor(checkpoint), facts["roc"])
-        dtype = getattr(torch, facts["dtype"])
+        dtype = getattr(torch, facts["picture_dtype"])
         preparations = {
             mode: Preparation([], checkpoint, collator, dtype, places) for mode, places in facts["places"].items()
         }

@@ -20,7 +20,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from roc.server.errors import Refusal
 from roc.server.limits import Limits
-from roc.server.schemas import RankRequest, RewardRequest, ScoreRequest
+from roc.server.schemas import ImageData, RankRequest, RewardRequest, ScoreRequest
 
 FIELD_BYTES = 64 * 1024
 LONGEST_NAME = 1024
@@ -70,7 +70,7 @@ async def read_score(headers: Headers, chunks: AsyncIterator[bytes], limits: Lim
     """
     if _kind(headers) == "application/json":
         asked = await _json(ScoreRequest, chunks, limits)
-        return Order(_decoded(asked.images, limits), asked.attributes, asked.distribution)
+        return Order(await _named(asked.images, limits), asked.attributes, asked.distribution)
     images, fields = await _multipart(headers, chunks, limits, ("attributes", "distribution"))
     distribution = fields.get("distribution", "") or "false"
     if distribution not in ("true", "false"):
@@ -87,7 +87,7 @@ async def read_rank(headers: Headers, chunks: AsyncIterator[bytes], limits: Limi
     """
     if _kind(headers) == "application/json":
         asked = await _json(RankRequest, chunks, limits)
-        images, attribute = _decoded(asked.images, limits), asked.attribute
+        images, attribute = await _named(asked.images, limits), asked.attribute
     else:
         images, fields = await _multipart(headers, chunks, limits, ("attribute",))
         attribute = fields.get("attribute") or None
@@ -105,8 +105,7 @@ async def read_reward(headers: Headers, chunks: AsyncIterator[bytes], limits: Li
     if _kind(headers) != "application/json":
         raise _unsupported(headers, "application/json")
     asked = await _json(RewardRequest, chunks, limits)
-    _check_count(len(asked.images), limits)
-    images = [_image(f"image {i}", data, limits) for i, data in enumerate(asked.images)]
+    images = await _decoded([(f"image {i}", data) for i, data in enumerate(asked.images)], limits)
     return Order(images, None if asked.attribute is None else [asked.attribute], scale=asked.scale)
 
 
@@ -192,9 +191,18 @@ async def _json(model: type[Form], chunks: AsyncIterator[bytes], limits: Limits)
         ) from error
 
 
-def _decoded(images: Sequence[Any], limits: Limits) -> list[Upload]:
+async def _named(images: Sequence[ImageData], limits: Limits) -> list[Upload]:
+    return await _decoded([(_clean(one.name or "") or f"image {i}", one.data) for i, one in enumerate(images)], limits)
+
+
+async def _decoded(images: Sequence[tuple[str, str]], limits: Limits) -> list[Upload]:
+    """Of names and base64; much of it in a thread, so that between two images others get their turn."""
     _check_count(len(images), limits)
-    return [_image(_clean(image.name or "") or f"image {i}", image.data, limits) for i, image in enumerate(images)]
+
+    def decode() -> list[Upload]:
+        return [_image(name, data, limits) for name, data in images]
+
+    return await asyncio.to_thread(decode) if sum(len(data) for _, data in images) >= IN_A_THREAD else decode()
 
 
 def _image(name: str, data: str, limits: Limits) -> Upload:

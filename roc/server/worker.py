@@ -80,6 +80,8 @@ def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens:
 
 def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -> dict[str, Any]:
     """What the other processes have to know of the model."""
+    from roc.float32_tower import picture_dtype
+
     roc = dict(assessment.model.config.roc)
     path = Path(checkpoint)
     return {
@@ -92,6 +94,7 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
         "roc": roc,
         "device": assessment.model.device.type,
         "dtype": str(assessment.model.dtype).removeprefix("torch."),
+        "picture_dtype": str(picture_dtype(assessment.model)).removeprefix("torch."),
         "places": {mode: scorer.places for mode, scorer in scorers.items()},
     }
 

@@ -275,7 +275,13 @@ def test_schemathesis_finds_nothing(checkpoint, tmp_path):
     )
     server = Process("--checkpoint", checkpoint, "--max_new_tokens", 8)
     server.wait_until_ready()
-    command = ["schemathesis", "--config-file", "schemathesis.toml", "run", f"{server.http.base_url}openapi.json"]
+    command = [
+        "schemathesis",
+        "--config-file",
+        "schemathesis.toml",
+        "run",
+        str(server.http.base_url.join("/openapi.json")),
+    ]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     found = subprocess.run(
         [*command, "--max-examples", "50", "--continue-on-failure", "--no-color"],

@@ -3,11 +3,13 @@
 import asyncio
 import base64
 import json
+import threading
 
 import pytest
 from serving import Limits, photo
 from starlette.datastructures import Headers
 
+from roc.server import uploads
 from roc.server.errors import Refusal
 from roc.server.uploads import read_rank, read_reward, read_score
 
@@ -174,3 +176,19 @@ def test_a_real_photo_in_pieces():
     content = photo(3, (200, 150))
     limits = Limits(images=4, queue=4)
     assert read(read_score, multipart((FILE[0], content)), FORM, limits).images[0].data == content
+
+
+def test_large_bodies_are_decoded_apart_from_the_loop(monkeypatch):
+    monkeypatch.setattr(uploads, "IN_A_THREAD", 1000)
+    in_the_loop, decode = [], uploads._image
+
+    def watched(*arguments):
+        in_the_loop.append(threading.current_thread() is threading.main_thread())
+        return decode(*arguments)
+
+    monkeypatch.setattr(uploads, "_image", watched)
+    for data, expected in ((bytes(10), True), (bytes(900), False)):
+        order = read(read_reward, {"images": [encoded(data), "?"]})
+        assert [image.data for image in order.images] == [data, None]
+        assert in_the_loop == [expected] * 2
+        in_the_loop.clear()
