@@ -28,7 +28,8 @@ class Assessment:
     Args:
         pretrained: folder or hub id of a checkpoint that carries the score head.
         device: "cuda", "mps", "cpu", ...; None = the first of these that is there.
-        dtype: of the backbone; None = bfloat16 on a GPU that has it, float32 elsewhere. The head is always float32.
+        dtype: of the backbone; None = bfloat16 on a GPU that has it, float32 elsewhere. The head is always float32,
+            and so is a vision tower that holds batch normalisation.
         batch_size: pictures per forward pass; None = 32 on a GPU, 8 on a CPU.
         compile: compile the layers when they are first run: minutes at the start, faster passes afterwards. Scores
             move by a rounding. Answers that the model writes are not compiled.
@@ -51,7 +52,7 @@ class Assessment:
             dtype = torch.bfloat16 if has_bfloat16 else torch.float32
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1, or None to let roc choose")
-        self.model, self.processor = load(pretrained, device=device, dtype=dtype)
+        self.model, self.processor = load(pretrained, device=device, dtype=dtype, scoring=True)
         self.collator = RocCollator(self.processor, self.model.config.roc)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
         self.compiled = compile_layers(self.model) if compile else 0

@@ -19,6 +19,7 @@ from transformers.utils import cached_file
 
 from roc.adapters import four_bit, is_adapter, keep_four_bit_exact
 from roc.attachment import carry_head, gathered, model_class
+from roc.float32_tower import join_towers, keeping_towers
 from roc.model_card import card_kept, write_card
 from roc.modeling import roc_class
 from roc.mplug_owl2 import published
@@ -37,6 +38,7 @@ def load(
     *,
     base: str | os.PathLike | None = None,
     quantized: bool | None = None,
+    scoring: bool = False,
     **kwargs,
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A model that carries the head, with its processor, in eval mode.
@@ -48,6 +50,8 @@ def load(
             trained in. The head stays float32.
         base: of an adapter, where its base lies now; None = where it was when the adapter was trained.
         quantized: of an adapter, whether the base is loaded in 4 bits; None = as it was trained.
+        scoring: to score with and no more: beside a language model in half precision, a vision tower that holds batch
+            normalisation is kept in float32, as scores would move (roc/float32_tower.py); not where it is in 4 bits.
         **kwargs: of the model's `from_pretrained` (`attn_implementation`, `device_map`, ...); `revision`, `token` and
             `cache_dir` go to config and processor too, and of an adapter not to its base.
 
@@ -63,7 +67,7 @@ def load(
     where = {key: kwargs[key] for key in ("revision", "token", "cache_dir") if key in kwargs}
     if is_adapter(path, **where):
         kwargs.pop("revision", None)
-        return _load_adapter(path, where, device, dtype, base, quantized, kwargs)
+        return _load_adapter(path, where, device, dtype, base, quantized, scoring, kwargs)
     if base is not None or quantized is not None:
         raise ValueError(f"{path} is a full checkpoint, not an adapter; base and quantized say nothing about it.")
     config = read_config(path, **where)
@@ -72,7 +76,7 @@ def load(
             f"{path} carries no score head (its config.json has no 'roc' section). Train one with "
             f"`bash scripts/finetune.sh --model_name_or_path {path} ...`, or give the folder that roc wrote."
         )
-    model = _load_full(path, where, dtype, kwargs)
+    model = _load_full(path, where, dtype, scoring, kwargs)
     if device is not None:
         model = model.to(device)
     return model.eval(), load_processor(path, **where)
@@ -90,21 +94,30 @@ def read_config(path: str | os.PathLike, **where: Any) -> PreTrainedConfig:
 
 
 def _load_full(
-    path: str | os.PathLike, where: dict[str, Any], dtype: str | torch.dtype | None, kwargs: dict[str, Any]
+    path: str | os.PathLike,
+    where: dict[str, Any],
+    dtype: str | torch.dtype | None,
+    scoring: bool,
+    kwargs: dict[str, Any],
 ) -> PreTrainedModel:
     """A full checkpoint that carries the head, of roc or published."""
     if published.read_config(path, **where) is None:
         config = AutoConfig.from_pretrained(path, **where)
-        return roc_class(model_class(config)).from_pretrained(path, dtype=dtype or "auto", **kwargs)
+        return _read(roc_class(model_class(config)), path, scoring, dtype=dtype or "auto", **kwargs)
     converted = published.read(path, **where)
     cls = roc_class(model_class(converted.config))
-    model = cls.from_pretrained(
-        None, config=converted.config, state_dict=converted.weights, dtype=dtype or "auto", **kwargs
-    )
+    given = {"config": converted.config, "state_dict": converted.weights, "dtype": dtype or "auto"}
+    model = _read(cls, None, scoring, **given, **kwargs)
     model.name_or_path = model.config.name_or_path = os.fspath(path)
     if cached_file(path, "generation_config.json", _raise_exceptions_for_missing_entries=False, **where):
         model.generation_config = GenerationConfig.from_pretrained(path, **where)
     return model
+
+
+def _read(cls: type[PreTrainedModel], path: str | os.PathLike | None, scoring: bool, **kwargs: Any) -> PreTrainedModel:
+    if not scoring or "quantization_config" in kwargs:
+        return cls.from_pretrained(path, **kwargs)
+    return join_towers(keeping_towers(cls).from_pretrained(path, **kwargs), cls)
 
 
 def save(
@@ -156,6 +169,7 @@ def _load_adapter(
     dtype: str | torch.dtype | None,
     base: str | os.PathLike | None,
     quantized: bool | None,
+    scoring: bool,
     kwargs: dict[str, Any],
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     from peft import PeftModel, get_peft_model_state_dict
@@ -182,7 +196,7 @@ def _load_adapter(
             kwargs["device_map"] = {"": device}
     roc = about["roc"]
     if getattr(config, "roc", None) is None:
-        model = carry_head(model_class(config).from_pretrained(name, dtype=dtype, **kwargs), roc)
+        model = carry_head(_read(model_class(config), name, scoring, dtype=dtype, **kwargs), roc)
     else:
         differing = [key for key in _SAME_HEAD if config.roc[key] != roc[key]]
         if differing:
@@ -191,7 +205,7 @@ def _load_adapter(
                 + "; ".join(f"{key}: adapter {roc[key]}, base {config.roc[key]}" for key in differing)
                 + ". Give the base the adapter was trained on."
             )
-        model = _load_full(name, {}, dtype, kwargs)
+        model = _load_full(name, {}, dtype, scoring, kwargs)
         model.config.roc = roc
     found, expected = _fingerprint(model), about["base"]["fingerprint"]
     if not torch.allclose(torch.tensor(found), torch.tensor(expected), rtol=2e-2, atol=1e-5):

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import roc
 from roc.assessment import Assessment
+from roc.float32_tower import picture_dtype
 from roc.scoring import CHUNK, LARGEST_BATCH, OutOfMemory, Preparation, Prepared, Scorer, Wanted, by_shape, fingerprint
 from roc.sources import Source
 from roc.storage import is_url
@@ -168,7 +169,7 @@ class Cluster:
         """
         model, wanted = scorer.assessment.model, scorer.wanted
         pretrained = os.path.abspath(pretrained) if os.path.isdir(pretrained) else os.fspath(pretrained)
-        preparation = Preparation([], pretrained, scorer.assessment.collator, model.dtype, scorer.places)
+        preparation = Preparation([], pretrained, scorer.assessment.collator, picture_dtype(model), scorer.places)
         dtype = str(model.dtype).removeprefix("torch.")
         settings = (pretrained, self._device, dtype, wanted, batch_size, fingerprint(model), self._compiled)
         model.to("meta")

@@ -71,6 +71,7 @@ class RocMixin:
 
     score_head: ScoreHead
     accepts_loss_kwargs = True  # the Trainer then hands over the counts over which each loss is averaged
+    picture_dtype: torch.dtype | None = None  # where it is not the model's own: of a tower kept in float32
     _score_log: list[torch.Tensor] | None = None
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
@@ -101,6 +102,11 @@ class RocMixin:
         """As ever, but for the words alone: through the embeddings of a frozen vision tower a gradient would run back
         over all of it for nothing. Only reentrant checkpointing needs any."""
         self._require_grads_hooks = [self.get_input_embeddings().register_forward_hook(_require_grad)]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model without a tower that is kept in float32, which in most families comes first."""
+        return super().dtype if self.picture_dtype is None else self.get_decoder().dtype
 
     @property
     def score_space(self) -> ScoreSpace:

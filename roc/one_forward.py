@@ -22,6 +22,7 @@ import torch
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from roc.float32_tower import picture_dtype
 from roc.head import LevelReading, read_levels
 
 
@@ -96,8 +97,8 @@ def compile_layers(model: PreTrainedModel) -> int:
 
 
 def to_model(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The batch on the model's device, pictures in the model's dtype."""
-    device, dtype = model.device, model.dtype
+    """The batch on the model's device, pictures in the dtype that the model takes them in."""
+    device, dtype = model.device, picture_dtype(model)
     return {
         key: value.to(device, dtype if value.is_floating_point() else None)
         for key, value in batch.items()

@@ -37,6 +37,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from roc.assessment import Assessment
 from roc.collator import RocCollator
+from roc.float32_tower import picture_dtype
 from roc.head import read_levels
 from roc.one_forward import level_logits
 from roc.processing import load_processor
@@ -108,7 +109,7 @@ class Preparation(Dataset):
         sources: the images.
         pretrained: the checkpoint; a worker that does not inherit the collator loads its processor from there.
         collator: of the checkpoint.
-        dtype: that the model takes pictures in.
+        dtype: that the model takes pictures in (`roc.float32_tower.picture_dtype`).
         places: how many `[SCORE]` of the answer are read; 0 = the question alone, for an answer to be generated.
     """
 
@@ -375,7 +376,7 @@ def score_images(
         OutOfMemory: where a single image does not fit into memory.
     """
     assessment = scorer.assessment
-    dataset = Preparation(sources, pretrained, assessment.collator, assessment.model.dtype, scorer.places)
+    dataset = Preparation(sources, pretrained, assessment.collator, picture_dtype(assessment.model), scorer.places)
     if workers is None:
         workers = default_workers(assessment.model.device.type)
     done: dict[int, dict[str, Any]] = {}

@@ -58,6 +58,7 @@ from roc.checkpoint import save
 from roc.collator import RocCollator
 from roc.demo.scenes import Scene, render_scene
 from roc.demo.tiny_model import PRESETS, TinyLlavaConfig, build_tiny_llava
+from roc.float32_tower import picture_dtype
 from roc.head import read_levels
 from roc.metrics import srcc
 from roc.one_forward import compile_layers, one_forward, to_model
@@ -444,7 +445,7 @@ def benchmark_files(given: argparse.Namespace, device: str) -> dict[str, Any]:
         assessment = Assessment(checkpoint, device=device)
         sources = find_sources([photos]).sources
         places = assessment.places(assessment.attributes)
-        made = (sources, str(checkpoint), assessment.collator, assessment.model.dtype, places)
+        made = (sources, str(checkpoint), assessment.collator, picture_dtype(assessment.model), places)
         dataset, ready = Preparation(*made), Ready(*made)
         scorer = Scorer(assessment, Wanted(assessment.attributes), given.batches[-1])
 
@@ -573,9 +574,9 @@ def differences(model: PreTrainedModel, processor: Any, compiled: bool, seed: in
     def padded(of: PreTrainedModel) -> torch.Tensor:
         return torch.cat([one_forward(of, merge([one, longer], pad_id=pad_id)).scores[:1] for one in batches])
 
-    half = copy.deepcopy(model).to(torch.bfloat16)
-    half.score_head.float()
-    mixed = language_in_bfloat16(model)
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, processor, folder)
+        half = Assessment(folder, device="cpu", dtype="bfloat16").model
     found = {
         "one at a time": scores(model, 1),
         "batches of 8": scores(model, 8),
@@ -585,7 +586,7 @@ def differences(model: PreTrainedModel, processor: Any, compiled: bool, seed: in
         "bfloat16, one at a time": scores(half, 1),
         "bfloat16, batches of 32": scores(half, 32),
         "bfloat16, other neighbours": scores(half, 7, order),
-        "bfloat16 language model alone": scores(mixed, 8),
+        "vision tower in bfloat16 too": scores(throughout_in_bfloat16(model), 1),
     }
     if compiled:
         compile_layers(model)
@@ -610,15 +611,10 @@ def differences(model: PreTrainedModel, processor: Any, compiled: bool, seed: in
     return rows
 
 
-def language_in_bfloat16(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy whose vision tower stays in float32."""
-    model = copy.deepcopy(model)
-    language = model.get_decoder().to(torch.bfloat16)
-    language.get_input_embeddings().float()
-    language.register_forward_pre_hook(
-        lambda module, args, given: (args, {**given, "inputs_embeds": given["inputs_embeds"].to(torch.bfloat16)}),
-        with_kwargs=True,
-    )
+def throughout_in_bfloat16(model: PreTrainedModel) -> PreTrainedModel:
+    """A copy whose vision tower is in bfloat16 as well, as no scoring here has it."""
+    model = copy.deepcopy(model).to(torch.bfloat16)
+    model.score_head.float()
     return model
 
 

@@ -64,12 +64,11 @@ def test_fast_is_not_different(benchmark, threads_kept):
     assert model.config.text_config.hidden_size >= 256
     assert found["one at a time"]["srcc"] > 0.5
     for way, row in found.items():
-        # In bfloat16 what moves is the convolutional tower of this model; the language model stays within the bound.
-        # Beside whom a score is read moves it by less, compiled or not.
-        assert row["from_neighbours"] <= 1e-3 or way == "bfloat16, compiled"
-        bound = 2e-2 if "bfloat16" in way and "alone" not in way else 1e-3
-        assert row["largest"] <= bound, way
         assert row["srcc_with_plain"] >= 0.999, way
+        if way != "vision tower in bfloat16 too":
+            assert max(row["largest"], row["from_neighbours"]) <= 1e-3, way
+    # What the tower is kept in float32 for.
+    assert found["vision tower in bfloat16 too"]["largest"] > 1e-3
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ ROWS = (
         "survey",
         "config",
         "head",
+        "float32_tower",
         "model_card",
         "predictions",
         "datasets.reader",
