@@ -78,6 +78,8 @@ class ScoreHead(nn.Module):
         device_type = hidden_states.device.type
         # "meta", for one, knows no autocast
         on = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+        if not on and hidden_states.dtype == self.weight.dtype == torch.float32:
+            return nn.functional.linear(hidden_states, self.weight)
         with torch.autocast(device_type, enabled=False) if on else contextlib.nullcontext():
             dtype = torch.promote_types(torch.promote_types(hidden_states.dtype, self.weight.dtype), torch.float32)
             return nn.functional.linear(hidden_states.to(dtype), self.weight.to(dtype))

@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import functools
 import inspect
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -114,13 +115,13 @@ class RocMixin:
         return ScoreSpace.from_dict(self.config.roc)
 
     def score_levels(self, device: torch.device | None = None) -> torch.Tensor:
-        """(N,) float32 score value of each level, on the native scale.
+        """(N,) float32 score value of each level, on the native scale; shared, so not to be written to.
 
-        Computed on demand: non-persistent buffers are not restored when `transformers` builds a model on `meta`.
+        No buffer: those that are in no file are not restored when `transformers` builds a model on `meta`.
         """
         roc = self.config.roc
         levels = _levels(roc["min_score"], roc["max_score"], roc["num_levels"])
-        return torch.tensor(levels, dtype=torch.float32, device=device)
+        return levels if device is None else levels.to(device)
 
     def generate_with_scores(self, **inputs: Any) -> ScoredGeneration:
         """`generate`, reading the score at every `[SCORE]` it writes; no second forward pass.
@@ -204,11 +205,11 @@ class RocMixin:
         Raises:
             ValueError: where `score_mask` does not fit the input of the language-model head.
         """
-
-        def tap(module: nn.Module, head_args: tuple) -> None:
-            raise _HeadReached(head_args[0])
-
-        handle = self.get_output_embeddings().register_forward_pre_hook(tap)
+        head = self.get_output_embeddings()
+        if _stop_for_levels not in head._forward_pre_hooks.values():
+            # Stays there: to put it there and take it away again for each pass takes 2% of a tiny model's.
+            head.register_forward_pre_hook(_stop_for_levels)
+        _THREAD.reads_levels = True
         try:
             self.roc_base_class.forward(self, **inputs)
         except _HeadReached as reached:
@@ -216,12 +217,12 @@ class RocMixin:
         else:
             raise RuntimeError(f"{type(self).__name__} never called its output embeddings; there is nothing to read.")
         finally:
-            handle.remove()
+            _THREAD.reads_levels = False
         _check_positions(hidden_states, score_mask)
-        places = score_mask
-        if score_mask.device != hidden_states.device:
-            places = score_mask.nonzero().to(hidden_states.device, non_blocking=True).unbind(1)
-        logits = self.score_head(hidden_states[places])  # (M, N)
+        places = score_mask.flatten().nonzero().flatten().to(hidden_states.device, non_blocking=True)
+        logits = self.score_head(hidden_states.flatten(0, 1).index_select(0, places))  # (M, N)
+        if len(score_mask) == 1:
+            return logits.unsqueeze(0)
         counts = score_mask.sum(dim=1).tolist()
         batch_size, width = len(counts), max(counts)
         if len(logits) == batch_size * width:
@@ -363,8 +364,9 @@ class RocMixin:
 
 
 @functools.cache
-def _levels(*space: Any) -> tuple[float, ...]:
-    return ScoreSpace(*space).levels
+def _levels(*space: Any) -> torch.Tensor:
+    with torch.inference_mode(False):  # made while scoring, it may be used in training
+        return torch.tensor(ScoreSpace(*space).levels, dtype=torch.float32, device="cpu")
 
 
 def _require_grad(module: nn.Module, args: tuple, output: torch.Tensor) -> None:
@@ -428,6 +430,14 @@ class _HeadReached(Exception):
     def __init__(self, hidden_states: torch.Tensor) -> None:
         super().__init__()
         self.hidden_states = hidden_states
+
+
+_THREAD = threading.local()
+
+
+def _stop_for_levels(module: nn.Module, args: tuple) -> None:
+    if getattr(_THREAD, "reads_levels", False):
+        raise _HeadReached(args[0])
 
 
 def _check_positions(hidden_states: torch.Tensor, mask: torch.Tensor) -> None:

@@ -37,16 +37,21 @@ def one_forward(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> Level
     Returns:
         Float32 on the CPU: `probabilities` (B, K, N), `scores` and `stds` (B, K), native scale.
     """
-    return read_levels(level_logits(model, batch).float().cpu(), model.score_levels())
+    return read_levels(_level_logits(model, batch).to("cpu", torch.float32), model.score_levels())
 
 
 @torch.inference_mode()
 def level_logits(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """(B, K, N) logits of the levels, on the model's device; a GPU may still be at work on them."""
+    return _level_logits(model, batch)
+
+
+def _level_logits(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     inputs = {name: value for name, value in batch.items() if name != "score_mask"}
-    if model.device.type != "cpu":
+    device = model.device
+    if device.type != "cpu":
         inputs = without_idle_mask(inputs)
-    return model.level_logits(batch["score_mask"], **to_model(model, inputs), use_cache=False)
+    return model.level_logits(batch["score_mask"], **_placed(inputs, device, picture_dtype(model)), use_cache=False)
 
 
 def without_idle_mask(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -98,7 +103,10 @@ def compile_layers(model: PreTrainedModel) -> int:
 
 def to_model(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The batch on the model's device, pictures in the dtype that the model takes them in."""
-    device, dtype = model.device, picture_dtype(model)
+    return _placed(batch, model.device, picture_dtype(model))
+
+
+def _placed(batch: dict[str, torch.Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     return {
         key: value.to(device, dtype if value.is_floating_point() else None)
         for key, value in batch.items()

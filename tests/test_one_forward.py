@@ -1,5 +1,6 @@
 """The fast path gives what the whole forward gives, in float32 on the CPU, whatever the backbone's dtype."""
 
+import copy
 import shutil
 
 import pytest
@@ -43,6 +44,28 @@ def test_rows_may_hold_different_numbers_of_scores():
     found = level_logits(model, batch)
     assert torch.equal(found[0], whole[0]) and torch.equal(found[1, 0], whole[1, 0])
     assert found[1, 1].isnan().all()
+
+
+def test_scoring_leaves_the_other_forwards_as_they_are():
+    model, processor, collator = build("llava")
+    batch = to_model(model, collator.prompt_batch([picture(0)]))
+    scoring = collator.scoring_batch([picture(0)])
+    with torch.no_grad():
+        before = model(**batch).logits
+    first = level_logits(model, scoring)
+    head = model.get_output_embeddings()
+    for _ in range(3):
+        level_logits(model, scoring)
+    assert len(head._forward_pre_hooks) == 1
+    with pytest.raises(ValueError, match="score_mask"):
+        level_logits(model, {**scoring, "score_mask": scoring["score_mask"][:, 1:]})
+    with torch.no_grad():
+        assert torch.equal(model(**batch).logits, before)
+    # A copy, and a head that takes the place of the first.
+    assert torch.equal(level_logits(copy.deepcopy(model), scoring), first)
+    model.resize_token_embeddings(model.get_output_embeddings().out_features + 8)
+    assert model.get_output_embeddings() is not head
+    assert torch.equal(level_logits(model, scoring), first)
 
 
 def test_a_mask_of_another_length_is_refused():
