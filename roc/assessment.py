@@ -13,12 +13,14 @@ from PIL import Image
 
 from roc.checkpoint import load
 from roc.collator import RocCollator
+from roc.float8 import use_float8
 from roc.head import LevelReading, read_levels
 from roc.images import open_image
 from roc.one_forward import compile_layers, one_forward, to_model
 from roc.prompts import SCORE_TOKEN
 from roc.results import Assessed, Score
 
+_DTYPES = ("float32", "bfloat16", "float16", "float8")
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 
@@ -29,13 +31,14 @@ class Assessment:
         pretrained: folder or hub id of a checkpoint that carries the score head.
         device: "cuda", "mps", "cpu", ...; None = the first of these that is there.
         dtype: of the backbone; None = bfloat16 on a GPU that has it, float32 elsewhere. The head is always float32,
-            and so is a vision tower that holds batch normalisation.
+            and so is a vision tower that holds batch normalisation. "float8" = bfloat16 with the linear layers of the
+            language model in 8 bits (roc/float8.py): for NVIDIA GPUs from Ada and Hopper on.
         batch_size: pictures per forward pass; None = 32 on a GPU, 8 on a CPU.
         compile: compile the layers when they are first run: minutes at the start, faster passes afterwards. Scores
             move by a rounding. Answers that the model writes are not compiled.
 
     Raises:
-        ValueError: where the checkpoint carries no head, or there is no compiler.
+        ValueError: where the checkpoint carries no head, there is no compiler, or the device has no float8.
     """
 
     def __init__(
@@ -50,9 +53,17 @@ class Assessment:
         if dtype is None:
             has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
             dtype = torch.bfloat16 if has_bfloat16 else torch.float32
+        if str(dtype).removeprefix("torch.") not in _DTYPES:
+            raise ValueError(f"dtype is {dtype}; expected one of {', '.join(_DTYPES)}, or None to let roc choose")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1, or None to let roc choose")
-        self.model, self.processor = load(pretrained, device=device, dtype=dtype, scoring=True)
+        in_float8 = dtype == "float8"
+        given = {"device": "cpu", "dtype": torch.bfloat16} if in_float8 else {"device": device, "dtype": dtype}
+        self.model, self.processor = load(pretrained, **given, scoring=True)
+        if in_float8:
+            use_float8(self.model, device)
+            self.model.to(device)
+        self.dtype = "float8" if in_float8 else str(self.model.dtype).removeprefix("torch.")
         self.collator = RocCollator(self.processor, self.model.config.roc)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
         self.compiled = compile_layers(self.model) if compile else 0

@@ -170,7 +170,7 @@ class Cluster:
         model, wanted = scorer.assessment.model, scorer.wanted
         pretrained = os.path.abspath(pretrained) if os.path.isdir(pretrained) else os.fspath(pretrained)
         preparation = Preparation([], pretrained, scorer.assessment.collator, picture_dtype(model), scorer.places)
-        dtype = str(model.dtype).removeprefix("torch.")
+        dtype = scorer.assessment.dtype
         settings = (pretrained, self._device, dtype, wanted, batch_size, fingerprint(model), self._compiled)
         model.to("meta")
         waiting = dict.fromkeys(range(len(sources)))

@@ -55,7 +55,7 @@ import functools
 import math
 import typing
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -65,6 +65,7 @@ from transformers.activations import QuickGELUActivation
 
 from roc import adapters
 from roc.attachment import model_class
+from roc.float8 import float8_layers
 from roc.modeling import RocMixin, roc_class
 from roc.parts import PARTS, parameter_parts
 
@@ -219,19 +220,27 @@ def estimate_scoring(
     """What scoring takes: the weights, and what is alive inside one block. The language-model head does not run.
 
     Args:
-        model, dtype, batch_size, tokens, patches: as for `estimate`; the head stays float32.
+        model, dtype, batch_size, tokens, patches: as for `estimate`; the head stays float32. "float8" = bfloat16 with
+            the linear layers of the language model in 8 bits, a scale for each row, and their inputs rounded as they
+            come, by way of float32.
 
     Raises:
         ValueError: for a model without the head, or an unknown dtype.
     """
-    _check(model, dtype)
+    _check(model, dtype, [*_SIZES, "float8"])
+    size = _SIZES.get(dtype, 2)
     head = model.score_head.weight.numel()
     rest = sum(parameter.numel() for parameter in model.parameters()) - head
     part_of = parameter_parts(model)
     blocks = _blocks(model, part_of)
     rows = _rows(model, part_of, blocks, batch_size, tokens, patches)
     inside = max((rows[block.part] * _alive_in(block) for block in blocks), default=0)
-    return MemoryEstimate(weights=_SIZES[dtype] * rest + 4 * head, activations=_SIZES[dtype] * inside)
+    weights, activations = size * rest + 4 * head, size * inside
+    if dtype == "float8":
+        layers = [layer for _, _, layer in float8_layers(model)]
+        weights += sum(4 * layer.out_features - layer.weight.numel() for layer in layers)
+        activations += 5 * batch_size * tokens * max((layer.in_features for layer in layers), default=0)
+    return MemoryEstimate(weights=weights, activations=activations)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -421,7 +430,8 @@ def memory_table(
             supervised_tokens=supervised_tokens,
             **shape,
         )
-    rows["score, bfloat16", "1 or 8"] = estimate_scoring(model, **shape)
+    for dtype in ("bfloat16", "float8"):
+        rows[f"score, {dtype}", "1 or 8"] = estimate_scoring(model, dtype=dtype, **shape)
     counts = Counter[str]()
     for name, part in parameter_parts(model).items():
         counts[part] += model.get_parameter(name).numel()
@@ -557,10 +567,10 @@ def _rows(
     return {"language": batch_size * tokens, "vision": batch_size * patches}
 
 
-def _check(model: PreTrainedModel, dtype: str) -> None:
+def _check(model: PreTrainedModel, dtype: str, known: Collection[str] = _SIZES) -> None:
     if not isinstance(model, RocMixin):
         raise ValueError(
             f"This {type(model).__name__} carries no score head; give what meta_model(config) or roc.attach made."
         )
-    if dtype not in _SIZES:
-        raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(_SIZES)}.")
+    if dtype not in known:
+        raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(known)}.")

@@ -105,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch_size", type=int, help="images per forward pass (found while scoring)")
     parser.add_argument("--workers", type=int, help="processes that read and resize (as many as fit the machine)")
     parser.add_argument("--device", help="cuda, mps, cpu (the first there is)")
-    parser.add_argument("--dtype", help="of the backbone (bfloat16 on a GPU that has it, else float32)")
+    parser.add_argument(
+        "--dtype", help="float32, bfloat16, float16, float8 (bfloat16 on a GPU that has it, else float32)"
+    )
     parser.add_argument("--compile", action="store_true", help="compile the layers: minutes at the start, then faster")
     parser.add_argument("--engine", choices=["local", "ray"], default="local", help="ray: actors, on many machines too")
     parser.add_argument("--ray_address", help="auto, HOST:PORT or ray://HOST:PORT (a Ray of its own, here)")
@@ -373,7 +375,7 @@ def _settings(given: argparse.Namespace, scorer: Scorer) -> dict[str, Any]:
     model, wanted = scorer.assessment.model, scorer.wanted
     return {
         "weights": fingerprint(model),
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": scorer.assessment.dtype,
         "attributes": list(wanted.attributes),
         "distribution": wanted.distribution,
         "describe": wanted.describe,

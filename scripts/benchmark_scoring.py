@@ -4,7 +4,8 @@ python scripts/benchmark_scoring.py                                       tiny m
 python scripts/benchmark_scoring.py --compile --batches 1 8               also with compiled layers
 python scripts/benchmark_scoring.py --files 400 --shape small             also from JPEG files to scores
 python scripts/benchmark_scoring.py --rounds 0 --trained 300              what speed does to a taught model's scores
-python scripts/benchmark_scoring.py --shape llava-1.5-7b --batches 1 8 32  7B shape, random bfloat16 weights, GPU
+python scripts/benchmark_scoring.py --shape llava-1.5-7b --compile --float8 --batches 1 8 32
+                                                                          7B shape, random bfloat16 weights, GPU
 
 Ways, all on the same pictures and prepared inputs:
 
@@ -14,12 +15,14 @@ Ways, all on the same pictures and prepared inputs:
     backbone        the bare model under it: no vocabulary, no head, nothing read
     backbone again  the same once more: how far two equal things come out apart here (A/A)
     compiled        one forward, every layer compiled (--compile)
+    float8          one forward, the language model's linear layers in 8 bits (--float8)
 
 Each round runs every way once, in a random order. A ratio is the median over the rounds of the ratio within a round, so
-that what slows the machine down for a while slows both sides. "of the limit" is the share of what a large matrix
-product reaches on this device, counting the multiplications of one bare pass. Peak memory is that of the allocator,
-which only a GPU has. Weights and pictures are random, from the seed. The tiny models answer with the demo's five
-scores, the 7B shapes (of tests/real_models.py) with one, after ten words.
+that what slows the machine down for a while slows both sides. Those in float8 have rounds of their own, after all the
+others: the wider weights are gone by then, so that the peak is theirs. "of the limit" is the share of what a large
+matrix product reaches on this device, counting the multiplications of one bare pass. Peak memory is that of the
+allocator, which only a GPU has. Weights and pictures are random, from the seed. The tiny models answer with the demo's
+five scores, the 7B shapes (of tests/real_models.py) with one, after ten words.
 
 --files: the pipeline of `roc score`. The cores suffice where there is one for the model and as many more as the workers
 it keeps busy; where they do not, no more can come out than the slower of decoding and model.
@@ -58,6 +61,7 @@ from roc.checkpoint import save
 from roc.collator import RocCollator
 from roc.demo.scenes import Scene, render_scene
 from roc.demo.tiny_model import PRESETS, TinyLlavaConfig, build_tiny_llava
+from roc.float8 import use_float8
 from roc.float32_tower import picture_dtype
 from roc.head import read_levels
 from roc.metrics import srcc
@@ -371,7 +375,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def benchmark_ways(given: argparse.Namespace, device: str) -> list[dict[str, Any]]:
-    """A row for each way and batch size, printed as they are found."""
+    """A row for each way and batch size."""
     if given.shape in TINY:
         model, processor = tiny(given.shape, given.seed)
         model = model.to(device)
@@ -379,26 +383,33 @@ def benchmark_ways(given: argparse.Namespace, device: str) -> list[dict[str, Any
         model, processor = real(given.shape, given.layers, device, given.seed), None
     model.requires_grad_(False)
     peak = limit(device, model.dtype)
+    inputs = {
+        batch: tiny_inputs(model, processor, batch, given.seed) if processor else real_inputs(model, batch, given.seed)
+        for batch in given.batches
+    }
+    needed = {batch: operations(model, one) for batch, one in inputs.items()}
     ways = {**WAYS, "compiled": Compiled(model)} if given.compile else WAYS
+    found = {batch: measure(model, one, ways, given.rounds, device, given.seed) for batch, one in inputs.items()}
+    if given.float8:
+        use_float8(model, device)
+        torch.compiler.reset()
+        ways = {"float8": ours, "float8, compiled": Compiled(model)} if given.compile else {"float8": ours}
+        for batch, one in inputs.items():
+            found[batch] |= measure(model, one, ways, given.rounds, device, given.seed)
     rows = []
-    for batch in given.batches:
-        inputs = (
-            tiny_inputs(model, processor, batch, given.seed) if processor else real_inputs(model, batch, given.seed)
-        )
-        needed = operations(model, inputs)
-        found = measure(model, inputs, ways, given.rounds, device, given.seed)
-        base = found["one forward"]["scores"]
-        for name, way in found.items():
+    for batch, measured in found.items():
+        base = measured["one forward"]["scores"]
+        for name, way in measured.items():
             speed = batch / statistics.median(way["seconds"])
             rows.append(
                 {
                     "way": name,
                     "batch": batch,
                     "images_per_second": speed,
-                    "over_generate": ratio(found["generate"]["seconds"], way["seconds"]),
-                    "over_backbone": ratio(way["seconds"], found["backbone"]["seconds"]),
-                    "share_of_limit": speed * needed / peak,
-                    "gflop_per_image": needed / 1e9,
+                    "over_generate": ratio(measured["generate"]["seconds"], way["seconds"]),
+                    "over_backbone": ratio(way["seconds"], measured["backbone"]["seconds"]),
+                    "share_of_limit": speed * needed[batch] / peak,
+                    "gflop_per_image": needed[batch] / 1e9,
                     "peak_gib": way["peak"],
                     "score_difference": None if way["scores"] is None else float((way["scores"] - base).abs().max()),
                 }
@@ -576,7 +587,7 @@ def differences(model: PreTrainedModel, processor: Any, compiled: bool, seed: in
 
     with tempfile.TemporaryDirectory() as folder:
         save(model, processor, folder)
-        half = Assessment(folder, device="cpu", dtype="bfloat16").model
+        half, eight = (Assessment(folder, device="cpu", dtype=dtype).model for dtype in ("bfloat16", "float8"))
     found = {
         "one at a time": scores(model, 1),
         "batches of 8": scores(model, 8),
@@ -587,16 +598,24 @@ def differences(model: PreTrainedModel, processor: Any, compiled: bool, seed: in
         "bfloat16, batches of 32": scores(half, 32),
         "bfloat16, other neighbours": scores(half, 7, order),
         "vision tower in bfloat16 too": scores(throughout_in_bfloat16(model), 1),
+        "float8, one at a time": scores(eight, 1),
+        "float8, batches of 32": scores(eight, 32),
+        "float8, other neighbours": scores(eight, 7, order),
     }
     if compiled:
         compile_layers(model)
         compile_layers(half)
-        found |= {"compiled, batches of 8": scores(model, 8), "bfloat16, compiled": scores(half, 8)}
+        compile_layers(eight)
+        found |= {
+            "compiled, batches of 8": scores(model, 8),
+            "bfloat16, compiled": scores(half, 8),
+            "float8, compiled": scores(eight, 8),
+        }
     plain = found["one at a time"]
     width = SPACE.max_score - SPACE.min_score
     rows = []
     for way, moved in found.items():
-        beside = found["bfloat16, one at a time"] if way.startswith("bfloat16, ") else plain
+        beside = found.get(f"{way.partition(', ')[0]}, one at a time", plain)
         apart = (moved - plain).abs() / width
         rows.append(
             {
@@ -665,6 +684,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=200, help="runs of each way (200)")
     parser.add_argument("--layers", type=int, help="of a 7B shape: only the first few, to try the script out")
     parser.add_argument("--compile", action="store_true", help="also with compiled layers")
+    parser.add_argument("--float8", action="store_true", help="also with linear layers in 8 bits")
     parser.add_argument("--trained", type=int, default=0, metavar="STEPS", help="teach a model, compare its scores")
     parser.add_argument("--files", type=int, default=0, help="JPEG files to score, of a tiny model (none)")
     parser.add_argument("--photo-size", type=int, nargs=2, default=[1024, 768], metavar=("W", "H"))

@@ -28,6 +28,7 @@ ROWS = (
         "config",
         "head",
         "float32_tower",
+        "float8",
         "model_card",
         "predictions",
         "datasets.reader",

@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
         "--cors_origin", action="append", default=[], metavar="URL", help="a site whose pages may ask too (none)"
     )
     parser.add_argument("--device", help="cuda, mps, cpu (the first there is)")
-    parser.add_argument("--dtype", help="of the backbone (bfloat16 on a GPU that has it, else float32)")
+    parser.add_argument(
+        "--dtype", help="float32, bfloat16, float16, float8 (bfloat16 on a GPU that has it, else float32)"
+    )
     parser.add_argument("--batch_size", type=int, help="images per forward pass (found while scoring)")
     parser.add_argument("--batch_wait_ms", type=float, default=5.0, help="that an image waits for others (5)")
     parser.add_argument("--readers", type=int, help="processes that decode and resize (as many as fit the machine)")

@@ -93,7 +93,7 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
         "calibrated": bool(roc["distribution_supervised"]),
         "roc": roc,
         "device": assessment.model.device.type,
-        "dtype": str(assessment.model.dtype).removeprefix("torch."),
+        "dtype": assessment.dtype,
         "picture_dtype": str(picture_dtype(assessment.model)).removeprefix("torch."),
         "places": {mode: scorer.places for mode, scorer in scorers.items()},
     }

@@ -1,0 +1,134 @@
+"""The language model's linear layers in 8-bit floating point: half the memory of bfloat16, and a faster product on
+NVIDIA GPUs that have one for it (Ada, Hopper and later).
+
+Each row of a weight and, as it comes, each token's hidden state is divided by a scale of its own so that its largest
+number is the largest of `float8_e4m3fn` (448), and rounded to it; products are summed in float32 and scaled back:
+`y_ij = a_i w_j sum_k round(x_ik / a_i) round(W_jk / w_j)`. Everything else stays as it is: vision tower, projector,
+embeddings, attention, norms, head.
+
+PyTorch's `scaled_mm` does the product; `torchao`, which wraps the same kernel, refuses machines without such a GPU, so
+that nothing could be tested there. On a CPU the same rounded numbers are multiplied in float32: to check scores, not to
+be fast. For scoring only: no gradient passes. No GPU has run it yet.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+LARGEST = torch.finfo(torch.float8_e4m3fn).max
+_MULTIPLE = 16
+"""Of both sides of a weight that the kernel takes."""
+
+
+class Float8Linear(nn.Module):
+    """What a linear layer computes, from rounded numbers.
+
+    Args:
+        linear: the layer; its weight is (out_features, in_features), both multiples of 16.
+        device: where the rounded weight goes.
+    """
+
+    def __init__(self, linear: nn.Linear, device: torch.device) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        weight, scale = rounded(linear.weight.detach().to(device))
+        self.register_buffer("weight", weight)  # (out_features, in_features) float8
+        self.register_buffer("scale", scale)  # (out_features, 1) float32
+        self.bias = linear.bias
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """(..., in_features) to (..., out_features), same dtype."""
+        rows, scale = rounded(hidden_states.flatten(0, -2))
+        multiply = _on_tensor_cores if rows.is_cuda else _in_float32
+        output = multiply(rows, scale, self.weight, self.scale, hidden_states.dtype)
+        if self.bias is not None:
+            output = output + self.bias
+        return output.unflatten(0, hidden_states.shape[:-1])
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+def rounded(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows as 8-bit numbers, and what to multiply them by.
+
+    Args:
+        values: (R, C) of a floating dtype.
+
+    Returns:
+        (R, C) `float8_e4m3fn`, the largest of each row +-448 unless the row is all zeros; (R, 1) float32 scales.
+    """
+    largest = torch.linalg.vector_norm(values, ord=float("inf"), dim=-1, keepdim=True).float()
+    scale = largest.clamp(min=torch.finfo(torch.float32).tiny * LARGEST) / LARGEST
+    return (values / scale).to(torch.float8_e4m3fn), scale
+
+
+def float8_layers(model: PreTrainedModel) -> list[tuple[nn.Module, str, nn.Linear]]:
+    """The layers that `use_float8` replaces, each with its parent and its name there: those below `get_decoder()`."""
+    return [
+        (parent, name, layer)
+        for parent_name, parent in model.get_decoder().named_modules()
+        for name, layer in parent.named_children()
+        if type(layer) is nn.Linear and "lora_" not in parent_name
+        if layer.in_features % _MULTIPLE == 0 and layer.out_features % _MULTIPLE == 0
+    ]
+
+
+def use_float8(model: PreTrainedModel, device: str | torch.device) -> int:
+    """Puts `Float8Linear` in the place of the language model's linear layers; low-rank matrices beside them stay.
+
+    Layer by layer, so that `device` never holds them in the wider format too. The rest of the model stays where it is.
+
+    Args:
+        model: plain or with an adapter.
+        device: where the rounded weights go.
+
+    Returns:
+        How many layers that are.
+
+    Raises:
+        ValueError: this device has no such numbers, or the model no such layers.
+    """
+    device = torch.device(device)
+    _check_device(device)
+    found = float8_layers(model)
+    if not found:
+        raise ValueError(
+            f"{type(model).__name__} has no linear layers that float8 could hold: they are held in 4 bits already, or "
+            f"their sides are no multiples of {_MULTIPLE}; give another dtype"
+        )
+    for parent, name, layer in found:
+        setattr(parent, name, Float8Linear(layer, device))
+    return len(found)
+
+
+def _check_device(device: torch.device) -> None:
+    if device.type == "cpu":
+        return
+    told = device.type
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if torch.version.hip is None and capability >= (8, 9):
+            return
+        told = torch.cuda.get_device_name(device)
+    raise ValueError(
+        f"{told} does not multiply float8; expected an NVIDIA GPU of compute capability 8.9 or more (Ada, Hopper and "
+        "later), or a CPU to check scores; give another dtype"
+    )
+
+
+def _on_tensor_cores(
+    rows: torch.Tensor, row_scale: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor:
+    by_row = nn.functional.ScalingType.RowWise
+    return nn.functional.scaled_mm(
+        rows, weight.t(), row_scale, by_row, scale.t(), by_row, output_dtype=dtype, use_fast_accum=True
+    )
+
+
+def _in_float32(
+    rows: torch.Tensor, row_scale: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor:
+    return ((rows.float() @ weight.float().t()) * row_scale * scale.t()).to(dtype)
