@@ -96,7 +96,8 @@ def test_layers_of_the_language_model_alone_and_scores_stay_close(family):
     gone = set(before) - {name for name, _ in model.named_parameters()}
     assert gone == {f"{name}.weight" for name in replaced}
     apart = (one_forward(model, batch).scores - plain).abs()
-    assert 0 < apart.max() < 0.05 * SPACE.width
+    # An untrained model with a steep head makes much of little.
+    assert 0 < apart.max() < 0.1 * SPACE.width and apart.mean() < 0.03 * SPACE.width
 
 
 def test_the_matrices_of_an_adapter_stay():

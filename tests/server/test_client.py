@@ -3,6 +3,7 @@
 import asyncio
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def busy(times, log):
 
 def test_a_busy_server_is_asked_again_at_its_pace(monkeypatch):
     pauses, log = [], []
-    monkeypatch.setattr(clients.time, "sleep", pauses.append)
+    monkeypatch.setattr(clients, "time", SimpleNamespace(sleep=pauses.append))
     with Client(transport=busy(2, log)) as client:
         assert client.reward([b"x"]) == [0.5]
     assert pauses == [7.0, 7.0] and log == ["/v1/reward"] * 3
@@ -111,7 +112,8 @@ def test_asynchronous_patience(monkeypatch):
     async def sleep(seconds):
         pauses.append(seconds)
 
-    monkeypatch.setattr(clients.asyncio, "sleep", sleep)
+    # Not of the module itself: the loop of a server beside this one sleeps too.
+    monkeypatch.setattr(clients, "asyncio", SimpleNamespace(sleep=sleep))
 
     async def all_of_it():
         async with AsyncClient(transport=busy(1, log)) as client:
