@@ -49,21 +49,22 @@ class Assessment:
         batch_size: int | None = None,
         compile: bool = False,
     ) -> None:
-        device = torch.device(device if device is not None else _best_device())
+        device = _checked(_best_device() if device is None else device)
         if dtype is None:
             has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
             dtype = torch.bfloat16 if has_bfloat16 else torch.float32
-        if str(dtype).removeprefix("torch.") not in _DTYPES:
+        dtype = str(dtype).removeprefix("torch.")
+        if dtype not in _DTYPES:
             raise ValueError(f"dtype is {dtype}; expected one of {', '.join(_DTYPES)}, or None to let roc choose")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1, or None to let roc choose")
-        in_float8 = dtype == "float8"
-        given = {"device": "cpu", "dtype": torch.bfloat16} if in_float8 else {"device": device, "dtype": dtype}
-        self.model, self.processor = load(pretrained, **given, scoring=True)
-        if in_float8:
+        self.dtype = dtype
+        if dtype == "float8":
+            self.model, self.processor = load(pretrained, device="cpu", dtype="bfloat16", scoring=True)
             use_float8(self.model, device)
             self.model.to(device)
-        self.dtype = "float8" if in_float8 else str(self.model.dtype).removeprefix("torch.")
+        else:
+            self.model, self.processor = load(pretrained, device=device, dtype=dtype, scoring=True)
         self.collator = RocCollator(self.processor, self.model.config.roc)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
         self.compiled = compile_layers(self.model) if compile else 0
@@ -208,6 +209,22 @@ class Assessment:
             part = images[start : start + self.batch_size]
             paths = [os.fspath(image) if isinstance(image, str | os.PathLike) else None for image in part]
             yield paths, [open_image(image) for image in part]
+
+
+def _checked(device: str | torch.device) -> torch.device:
+    """The device, if it is one and is here."""
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device is {device!r}; expected cpu, cuda, cuda:1, mps or the like") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device is {device}, and PyTorch {torch.__version__} finds {torch.cuda.device_count()} GPUs here; give "
+            "one of them, or cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device is mps, and PyTorch finds none here; expected cpu, or cuda where there is a GPU")
+    return device
 
 
 def _best_device() -> str:

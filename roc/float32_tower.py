@@ -1,7 +1,8 @@
 """A vision tower that stays in float32 beside a language model in half precision, where bfloat16 would move scores.
 
 Batch normalisation divides by what it saw while training, channel by channel, and convolutions between make small
-roundings large: on the demo's tower bfloat16 moves a score by up to 4e-3 of the range, on its language model by 5e-4.
+roundings large: on a tower like the demo's bfloat16 moves a score by up to 4e-3 of the range, on the language model
+beside it by 5e-4 (`scripts/benchmark_scoring.py --trained 300`).
 Vision transformers take bfloat16 as language models do, so that towers without batch normalisation stay as they are.
 
 Such a tower is read in float32 from the file (`keeping_towers`), and numbers are cast where they enter and leave it

@@ -2,13 +2,14 @@
 NVIDIA GPUs that have one for it (Ada, Hopper and later).
 
 Each row of a weight and, as it comes, each token's hidden state is divided by a scale of its own so that its largest
-number is the largest of `float8_e4m3fn` (448), and rounded to it; products are summed in float32 and scaled back:
+number is the largest of `float8_e4m3fn` (448), and rounded to it; the sum of products is scaled back:
 `y_ij = a_i w_j sum_k round(x_ik / a_i) round(W_jk / w_j)`. Everything else stays as it is: vision tower, projector,
 embeddings, attention, norms, head.
 
 PyTorch's `scaled_mm` does the product; `torchao`, which wraps the same kernel, refuses machines without such a GPU, so
-that nothing could be tested there. On a CPU the same rounded numbers are multiplied in float32: to check scores, not to
-be fast. For scoring only: no gradient passes. No GPU has run it yet.
+that nothing could be tested there. It sums as the tensor cores do, which is coarser than float32 and far finer than the
+rounding. On a CPU the same rounded numbers are multiplied in float32: to check scores, not to be fast. For scoring
+only: no gradient passes. No GPU has run it yet.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ class Float8Linear(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(..., in_features) to (..., out_features), same dtype."""
-        rows, scale = rounded(hidden_states.flatten(0, -2))
+        rows, scale = rounded(hidden_states.reshape(-1, self.in_features).contiguous())
         multiply = _on_tensor_cores if rows.is_cuda else _in_float32
         output = multiply(rows, scale, self.weight, self.scale, hidden_states.dtype)
         if self.bias is not None:
             output = output + self.bias
-        return output.unflatten(0, hidden_states.shape[:-1])
+        return output.view(*hidden_states.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -61,7 +62,8 @@ def rounded(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         (R, C) `float8_e4m3fn`, the largest of each row +-448 unless the row is all zeros; (R, 1) float32 scales.
     """
     largest = torch.linalg.vector_norm(values, ord=float("inf"), dim=-1, keepdim=True).float()
-    scale = largest.clamp(min=torch.finfo(torch.float32).tiny * LARGEST) / LARGEST
+    # Times, for a GPU divides by a number otherwise than a CPU does; so both hold the same weights.
+    scale = largest.clamp(min=torch.finfo(torch.float32).tiny * LARGEST) * (1 / LARGEST)
     return (values / scale).to(torch.float8_e4m3fn), scale
 
 
@@ -99,9 +101,11 @@ def use_float8(model: PreTrainedModel, device: str | torch.device) -> int:
             f"{type(model).__name__} has no linear layers that float8 could hold: they are held in 4 bits already, or "
             f"their sides are no multiples of {_MULTIPLE}; give another dtype"
         )
-    for parent, name, layer in found:
+    count = len(found)
+    while found:  # each wide weight is given up before the next is rounded
+        parent, name, layer = found.pop()
         setattr(parent, name, Float8Linear(layer, device))
-    return len(found)
+    return count
 
 
 def _check_device(device: torch.device) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 
 from roc.images import ImageError
 from roc.sources import Source
+from roc.storage import is_url
 from roc.whole_file import write_text
 
 MOST = 1000
@@ -103,15 +104,24 @@ def _card(shown: Shown, scale: tuple[float, float], folder: Path) -> str:
         picture = (
             f'<img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" alt="{name}" loading="lazy">'
         )
-    if shown.source.offset is None:
-        link = html.escape(quote(os.path.relpath(os.path.abspath(shown.source.path), folder)), quote=True)
-        picture = f'<a href="{link}">{picture}</a>'
+    link = _link(shown.source, folder)
+    if link is not None:
+        picture = f'<a href="{html.escape(link, quote=True)}">{picture}</a>'
     text = f"<p>{html.escape(shown.text)}</p>" if shown.text else ""
     return (
         f'<figure data-score="{shown.score:.4f}" data-name="{name.lower()}">{picture}'
         f'<figcaption><b>{shown.score:.2f}</b><span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'
         f'<span class="name" title="{name}">{last}</span>{text}</figcaption></figure>'
     )
+
+
+def _link(source: Source, folder: Path) -> str | None:
+    """Where a browser finds the picture; one in a tar file or in a store it does not know has no link."""
+    if source.offset is not None:
+        return None
+    if is_url(source.path):
+        return source.path if source.path.startswith(("https://", "http://")) else None
+    return quote(os.path.relpath(os.path.abspath(source.path), folder))
 
 
 def _thumbnail(source: Source) -> tuple[str, tuple[int, int]] | None:

@@ -28,6 +28,7 @@ import roc
 from roc.journal import Journal
 from roc.rows import DataError, Faults, read_rows, write_rows
 from roc.sources import Source, find_sources
+from roc.storage import is_url
 from roc.whole_file import write_text, write_whole
 
 if TYPE_CHECKING:
@@ -189,13 +190,13 @@ def _run(given: argparse.Namespace, cluster: Cluster | None) -> int:
     scorer = _scorer(given, cluster)
     run = {**_about(given, scorer), "settings": _settings(given, scorer), **_names(sources)}
     run["outs"] = _outs(given.out, run)
-    journal = given.out.with_name(f"{given.out.name}.part.jsonl")
+    journal = _journal(given.out)
     finished = given.out.exists() and not journal.exists() and not given.overwrite
     if finished:
         _check_same(given, run)
         if not (given.retry_failed and _run_of(given.out)["failed"]):
             return _done_before(given, run, sources)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(given)
     with Journal(journal, run["settings"], _about(given, scorer), overwrite=given.overwrite) as journal:
         if finished:
             journal.write(_typed(row) for row in _rows_of(given.out))
@@ -220,14 +221,41 @@ def _run(given: argparse.Namespace, cluster: Cluster | None) -> int:
 
 
 def _check_out(given: argparse.Namespace) -> None:
-    """Nothing that is scored is written over, and what is to be written can be, before hours of work."""
+    """Nothing that is scored or written is written over; told before hours of work."""
     for name in ("out", "gallery"):
         path = getattr(given, name)
         if path is not None and os.path.isdir(path):
             raise ValueError(f"--{name} is {path}, which is a folder; name a file")
+    written = [given.out, _journal(given.out), *(_beside(given.out, end) for end in (".run.json", ".errors.csv"))]
+    if given.top is not None or given.at_least is not None:
+        written.append(_selected(given.out))
+    for path in written if given.gallery is not None else ():
+        if _same(given.gallery, path):
+            raise ValueError(f"--gallery is {given.gallery}, where {path} goes; name another")
     for path in given.paths:
-        if given.out.exists() and os.path.exists(path) and given.out.samefile(path):
-            raise ValueError(f"--out is {given.out}, which is one of the files to be scored; name another")
+        for file in written:
+            if _same(file, path):
+                raise ValueError(
+                    f"--out {given.out} writes {file}, which is one of the files to be scored; name another"
+                )
+        if given.gallery is not None and _same(given.gallery, path):
+            raise ValueError(f"--gallery is {given.gallery}, which is one of the files to be scored; name another")
+
+
+def _make_folders(given: argparse.Namespace) -> None:
+    """Those of everything that is to be written."""
+    for folder in (given.out.parent, given.gallery and Path(given.gallery).parent, given.copy_to):
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK):
+                raise ValueError(f"{folder} cannot be written to; name another folder")
+
+
+def _same(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Whether two paths are one file, there or not."""
+    if os.path.exists(one) and os.path.exists(other):
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _outs(out: Path, run: dict[str, Any]) -> list[str]:
@@ -426,6 +454,14 @@ def _beside(out: Path, ending: str) -> Path:
     return out.with_name(out.stem + ending)
 
 
+def _journal(out: Path) -> Path:
+    return out.with_name(f"{out.name}.part.jsonl")
+
+
+def _selected(out: Path) -> Path:
+    return _beside(out, f".selected{out.suffix}")
+
+
 def _write_errors(out: Path, rows: Iterable[dict[str, Any]]) -> int:
     """`scores.errors.csv`, or none where nothing failed; how many did."""
     path = _beside(out, ".errors.csv")
@@ -466,7 +502,7 @@ def _choose(
             chosen[place[row["image"]]] = row
     by_name = {source.name: source for source in sources if source.name in place}
     if choosing:
-        write_rows(_beside(given.out, f".selected{given.out.suffix}"), chosen)
+        write_rows(_selected(given.out), chosen)
     if given.copy_to is not None:
         _copy([by_name[image] for image in best], Path(given.copy_to))
     if given.gallery is not None:
@@ -496,7 +532,7 @@ def _copy(sources: Sequence[Source], folder: Path) -> None:
         if target.exists():
             if target.read_bytes() != source.read():
                 raise ValueError(f"{target} is there already and is another picture; give --copy_to a new folder")
-        elif source.offset is None:
+        elif source.offset is None and not is_url(source.path):
             write_whole(target, lambda path, source=source: shutil.copy2(source.path, path))
         else:
             write_whole(target, lambda path, source=source: path.write_bytes(source.read()))
@@ -513,7 +549,7 @@ def _summary(given: argparse.Namespace, run: dict[str, Any], chosen: int | None,
         print("std and distributions are uncalibrated: the model was trained on mean scores alone")
     if chosen is not None:
         copied = "" if given.copy_to is None else f", copied to {given.copy_to}"
-        print(f"{_beside(given.out, f'.selected{given.out.suffix}')}: the {chosen} chosen, best first{copied}")
+        print(f"{_selected(given.out)}: the {chosen} chosen, best first{copied}")
     if given.gallery is not None:
         print(f"{given.gallery}: the gallery")
     if run["failed"]:

@@ -46,6 +46,14 @@ def test_a_row_is_rounded_by_its_own_scale():
     assert values.float()[2].tolist() == [0.0, 224.0, 448.0]
 
 
+def test_scales_are_the_same_wherever_they_are_computed():
+    # A GPU divides by a number by multiplying; were the CPU to divide, a Ray actor's weights would look like others.
+    values = random(64, 32)
+    _, scale = rounded(values)
+    assert torch.equal(scale, values.abs().amax(1, keepdim=True) * torch.tensor(1 / 448, dtype=torch.float32))
+    assert rounded(values.t())[0].shape == (32, 64)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_layer_multiplies_rounded_numbers(dtype):
     linear = nn.Linear(32, 48).to(dtype)
@@ -55,6 +63,8 @@ def test_a_layer_multiplies_rounded_numbers(dtype):
     assert found.shape == (2, 3, 48) and found.dtype == dtype
     tolerance = 1e-5 if dtype == torch.float32 else 2e-2
     torch.testing.assert_close(found.double(), expected.view(2, 3, 48), atol=tolerance, rtol=tolerance)
+    layer = Float8Linear(linear, torch.device("cpu"))
+    assert torch.equal(layer(hidden_states[1, 2]), found[1, 2]) and layer(hidden_states[:0]).shape == (0, 3, 48)
 
 
 def kernel_runs_here():
@@ -145,6 +155,10 @@ def test_an_assessment_scores_and_speaks_in_it(checkpoint):
         for name in ATTRIBUTES:
             assert one.scores[name].value == pytest.approx(other.scores[name].value, abs=0.05 * SPACE.width)
     assert assessment.describe(PICTURES[0], max_new_tokens=3)[0].text is not None
+
+
+def test_it_may_be_named_as_torch_names_its_own(checkpoint):
+    assert Assessment(checkpoint, device="cpu", dtype="torch.float8").dtype == "float8"
 
 
 @pytest.mark.parametrize("dtype", ["float9", torch.float8_e4m3fn, torch.int8])

@@ -75,3 +75,10 @@ def test_of_many_the_best_and_the_worst(sources, tmp_path, monkeypatch):
 def test_a_picture_that_has_gone_leaves_its_place(tmp_path):
     count, page = write(tmp_path / "page.html", [Shown(Source("gone.jpg", "gone.jpg"), 5.0)])
     assert count == 1 and page.all("img") == [] and page.all("figure")[0]["data-name"] == "gone.jpg"
+
+
+def test_only_what_a_browser_can_open_is_linked(tmp_path):
+    names = ["https://host/a b.jpg", "s3://bucket/a.jpg", "here.jpg"]
+    found = [gallery._link(Source(name, name), tmp_path) for name in names]
+    assert found[:2] == ["https://host/a b.jpg", None] and found[2].endswith("here.jpg")
+    assert gallery._link(Source("a.tar/b.jpg", "a.tar", offset=512, size=9), tmp_path) is None

@@ -450,6 +450,44 @@ def test_a_table_is_not_written_over_itself(run, photos):
     assert Path("table.csv").read_text().endswith("00.jpg,1\n")
 
 
+@pytest.mark.parametrize("table", ["s.errors.csv", "s.selected.csv", "s.csv.part.jsonl", "page.html"])
+def test_nothing_that_lies_beside_the_output_is_an_input(run, photos, table):
+    image = str(photos / "01.jpg")
+    text = json.dumps({"image": image}) if table.endswith("jsonl") else f"image\n{image}\n"
+    Path(table).write_text(text)
+    words = ["--out", "s.csv", "--top", "1", "--gallery", "./page.html"]
+    status, _, errors = run(photos / "00.jpg", table, *words)
+    assert status == 2 and table in errors and "one of the files to be scored" in errors
+    assert [path.name for path in Path().iterdir()] == [table] and Path(table).read_text() == text
+
+
+@pytest.mark.parametrize(
+    "name", ["s.csv", "../{here}/s.csv", "s.csv.part.jsonl", "s.run.json", "s.errors.csv", "s.selected.csv"]
+)
+def test_a_gallery_takes_the_place_of_no_other_output(run, photos, name):
+    name = name.format(here=Path.cwd().name)
+    status, _, errors = run(photos / "00.jpg", "--out", "s.csv", "--top", "1", "--gallery", name)
+    assert status == 2 and f"--gallery is {name}, where s" in errors and not list(Path().iterdir())
+
+
+def test_images_behind_urls_are_copied_and_drawn(run, photos):
+    url = f"file://{photos}"
+    words = ["--out", "s.csv", "--top", "2", "--copy_to", "best", "--gallery", "g.html"]
+    assert run(url, *words)[0] == 0
+    best = [Path(row["image"]).name for row in rows_of("s.selected.csv")]
+    assert sorted(os.listdir("best")) == [f"{place}_{name}" for place, name in enumerate(best, start=1)]
+    assert Path("best", f"1_{best[0]}").read_bytes() == (photos / best[0]).read_bytes()
+    page = Path("g.html").read_text()
+    assert page.count("<figure ") == 2 and "<a href" not in page
+
+
+def test_a_device_that_is_not_here_is_told(run, photos, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for device, told in (("cuda", "finds 0 GPUs here"), ("toaster", "device is 'toaster'; expected cpu, cuda")):
+        status, _, errors = run(photos / "00.jpg", "--out", "s.csv", "--device", device)
+        assert status == 2 and told in errors and not list(Path().iterdir())
+
+
 @pytest.mark.parametrize("words", [("--out", "a.csv", "--overwrite"), ("--out", "b.csv", "--gallery", "a.csv")])
 def test_a_folder_in_the_place_of_an_output_is_told_before_the_work(run, photos, words):
     Path("a.csv").mkdir()
