@@ -166,6 +166,7 @@ def admit(
         Unsupported: where the head does not fit it.
     """
     source = os.fspath(source)
+    _check_there(source)
     device = device or _best_device()
     if is_adapter(source):
         tuned, processor = load(source, dtype=dtype, quantized=False)
@@ -229,12 +230,13 @@ def _plan(source: str) -> _Plan:
 
     Raises:
         OSError: where there is no such model.
-        Unsupported: where `transformers` does not know it, or it cannot carry the head.
+        Unsupported: where its configuration cannot be read, or it cannot carry the head.
     """
     try:
         config = read_config(source)
     except ValueError as error:
-        raise Unsupported(f"transformers {transformers.__version__} does not know it: {_first_line(error)}") from error
+        reason = f"its configuration cannot be read: {_first_line(error)} (transformers {transformers.__version__})"
+        raise Unsupported(reason) from error
     try:
         with torch.device("meta"):
             bare = model_class(config)(copy.deepcopy(config))
@@ -725,6 +727,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the libraries; what matters is among the findings
             if options.memory:
+                _check_there(options.model)
                 print(memory_table(read_config(options.model)))
                 return 0
             if options.sensitivity is not None:
@@ -816,6 +819,12 @@ def _files(paths: Sequence[str]) -> list[str]:
         else:
             files.append(path)
     return files
+
+
+def _check_there(source: str) -> None:
+    """A name that can only be a folder has to be one; of others the hub says whether there is such a model."""
+    if (os.path.isabs(source) or source.startswith(".") or source.count("/") > 1) and not os.path.isdir(source):
+        raise FileNotFoundError(f"There is no folder {source}; a model of a hub is named organisation/model.")
 
 
 def _best_device() -> str:

@@ -2,7 +2,8 @@
 
 The single metrics (`srcc`, `plcc`, ...) take two lists of numbers and return a float. Two rules hold for all of them:
 
-* a constant input has no correlation; it gives 0, not NaN;
+* a constant input has no correlation; it gives 0, not NaN. Ranks tell any two different numbers apart; for PLCC an
+  input that differs by no more than rounding does is constant;
 * fewer than three rows give None: with two rows every correlation is 1 or -1.
 
 The `estimate_...` functions compute a group of metrics at once, with the reasons for every 0 or None, and the
@@ -160,12 +161,12 @@ def srcc(predictions: ArrayLike, scores: ArrayLike) -> float | None:
     Raises:
         ValueError: if the lengths differ or a value is not finite.
     """
-    return _correlation(predictions, scores, lambda x, y: _pearson(stats.rankdata(x), stats.rankdata(y)))
+    return _measure(predictions, scores, lambda x, y: _pearson(stats.rankdata(x), stats.rankdata(y)))
 
 
 def plcc(predictions: ArrayLike, scores: ArrayLike) -> float | None:
     """Pearson correlation of the values as they are, with no fitted curve. Arguments and result as `srcc`."""
-    return _correlation(predictions, scores, _pearson)
+    return _measure(predictions, scores, _pearson)
 
 
 def plcc_mapped(predictions: ArrayLike, scores: ArrayLike) -> float | None:
@@ -191,7 +192,7 @@ def plcc_mapped(predictions: ArrayLike, scores: ArrayLike) -> float | None:
 
 def krcc(predictions: ArrayLike, scores: ArrayLike) -> float | None:
     """Kendall rank correlation, tau-b (corrected for ties). Arguments and result as `srcc`."""
-    return _correlation(predictions, scores, _kendall)
+    return _measure(predictions, scores, _kendall)
 
 
 def mae(predictions: ArrayLike, scores: ArrayLike) -> float | None:
@@ -199,7 +200,7 @@ def mae(predictions: ArrayLike, scores: ArrayLike) -> float | None:
 
     None with fewer than 3 rows; errors as `srcc`.
     """
-    return _average(predictions, scores, lambda x, y: float(np.abs(x - y).mean()))
+    return _measure(predictions, scores, lambda x, y: float(np.abs(x - y).mean()))
 
 
 def rmse(predictions: ArrayLike, scores: ArrayLike) -> float | None:
@@ -207,7 +208,7 @@ def rmse(predictions: ArrayLike, scores: ArrayLike) -> float | None:
 
     None with fewer than 3 rows; errors as `srcc`.
     """
-    return _average(predictions, scores, lambda x, y: float(np.sqrt(np.square(x - y).mean())))
+    return _measure(predictions, scores, lambda x, y: float(np.sqrt(np.square(x - y).mean())))
 
 
 def accuracy(predictions: ArrayLike, scores: ArrayLike, threshold: float) -> float | None:
@@ -224,7 +225,7 @@ def accuracy(predictions: ArrayLike, scores: ArrayLike, threshold: float) -> flo
     Raises:
         ValueError: if the lengths differ, or a value or the threshold is not finite.
     """
-    return _average(predictions, scores, lambda x, y: float(_same_side(x, y, threshold).mean()))
+    return _measure(predictions, scores, lambda x, y: float(_same_side(x, y, threshold).mean()))
 
 
 def emd(p: ArrayLike, q: ArrayLike, r: float = 2) -> float:
@@ -628,18 +629,15 @@ def _pairs(predictions: ArrayLike, scores: ArrayLike) -> tuple[Array, Array]:
 
 
 def _is_constant(values: Array) -> bool:
-    # Rounding noise on a constant is no order: the mean of equal float64 numbers may differ in the last digit.
+    # Sums that differ in their last digits only: what is left of them without their mean is rounding.
     return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
-def _correlation(predictions: ArrayLike, scores: ArrayLike, of: Callable[[Array, Array], float]) -> float | None:
-    x, y = _pairs(predictions, scores)
-    if len(x) < MIN_ROWS:
-        return None
-    return 0.0 if _is_constant(x) or _is_constant(y) else of(x, y)
+def _all_equal(values: Array) -> bool:
+    return bool((values == values[0]).all())
 
 
-def _average(predictions: ArrayLike, scores: ArrayLike, of: Callable[[Array, Array], float]) -> float | None:
+def _measure(predictions: ArrayLike, scores: ArrayLike, of: Callable[[Array, Array], float]) -> float | None:
     x, y = _pairs(predictions, scores)
     return None if len(x) < MIN_ROWS else of(x, y)
 
@@ -658,8 +656,7 @@ def _pearson(x: Array, y: Array) -> float:
 
 
 def _kendall(x: Array, y: Array) -> float:
-    tau = float(stats.kendalltau(x, y).statistic)
-    return 0.0 if np.isnan(tau) else tau
+    return 0.0 if _all_equal(x) or _all_equal(y) else float(stats.kendalltau(x, y).statistic)
 
 
 def _logistic(x: Array, top: float, bottom: float, middle: float, slope: float) -> Array:
@@ -785,18 +782,25 @@ def _point_estimates(
     values: dict[str, float | None] = {"srcc": srcc(x, y), "plcc": plcc(x, y), "plcc_mapped": None, "krcc": krcc(x, y)}
     statistics: dict[str, Statistic] = {}
     notes: dict[str, str] = {}
-    constant = [name for name, given in (("predictions", x), ("human scores", y)) if _is_constant(given)]
-    if constant:
-        reason = f"all {' and all '.join(constant)} are equal, so there is no correlation"
-        values |= dict.fromkeys(CORRELATIONS, 0.0)
-        notes |= dict.fromkeys(CORRELATIONS, reason)
-        statistics |= dict.fromkeys(CORRELATIONS, lambda counts: np.zeros(len(counts)))
+    named = {"predictions": x, "human scores": y}
+    equal = [name for name, given in named.items() if _all_equal(given)]
+    constant = [name for name, given in named.items() if _is_constant(given)]
+    if equal:
+        zeros, reason = CORRELATIONS, f"all {' and all '.join(equal)} are equal, so there is no correlation"
+    elif constant:
+        zeros = ("plcc", "plcc_mapped")
+        reason = f"all {' and all '.join(constant)} are equal but for rounding, so only their order can be compared"
     else:
-        statistics |= {
-            "srcc": lambda counts: resampled_pearson(counts, resampled_ranks(counts, x), resampled_ranks(counts, y)),
-            "plcc": lambda counts: resampled_pearson(counts, x, y),
-            "krcc": lambda counts: resampled_kendall(counts, x, y),
-        }
+        zeros, reason = (), ""
+    statistics |= {
+        "srcc": lambda counts: resampled_pearson(counts, resampled_ranks(counts, x), resampled_ranks(counts, y)),
+        "plcc": lambda counts: resampled_pearson(counts, x, y),
+        "krcc": lambda counts: resampled_kendall(counts, x, y),
+    }
+    values |= dict.fromkeys(zeros, 0.0)
+    notes |= dict.fromkeys(zeros, reason)
+    statistics |= dict.fromkeys(zeros, lambda counts: np.zeros(len(counts)))
+    if not zeros:
         mapped = _fit_logistic(x, y) if len(x) >= MIN_ROWS_MAPPED else None
         if mapped is not None:
             values["plcc_mapped"] = _pearson(mapped, y)

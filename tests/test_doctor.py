@@ -1,6 +1,7 @@
 """The doctor: what it says of a model that fits, that every check can fail, and which models it refuses and why."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -225,7 +226,7 @@ def without_template(path):
         (lambda path: config_folder(path, "gpt2"), "'gpt2' is no image-text-to-text model"),
         (lambda path: config_folder(path, "florence2"), "is an encoder-decoder"),
         (lambda path: config_folder(path, "blip"), "has no output embeddings"),
-        (unknown, "does not know it"),
+        (unknown, "does not recognize this architecture"),
         (tokenizer_only, "no processor for images and text"),
         (without_template, "has no chat template"),
     ],
@@ -241,7 +242,15 @@ def test_what_does_not_fit_is_told_before_weights_are_read(make, reason, tmp_pat
 @pytest.mark.parametrize("words", [["/nowhere/model"], ["/nowhere/model", "--memory"], ["/nowhere", "--sensitivity"]])
 def test_a_model_that_is_not_there_is_bad_input(words, capsys):
     assert main(words) == 2
-    assert "nowhere" in capsys.readouterr().err
+    assert f"There is no folder {words[0]}" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_broken_is_named(tmp_path, capsys):
+    published = json.loads((Path(__file__).parent / "reference/roc4mllm/checkpoint/config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**published, "visual_config": None}))
+    assert main([str(tmp_path)]) == 1
+    out = capsys.readouterr().out
+    assert f"its configuration cannot be read: {tmp_path}: config.json cannot be used: visual_config is None" in out
 
 
 # --- the other tables ------------------------------------------------------------------------------------------------

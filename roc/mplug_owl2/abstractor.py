@@ -29,8 +29,20 @@ def grid_positions(side: int, width: int) -> np.ndarray:
     return np.concatenate([np.zeros((1, width), dtype=np.float32), patches])
 
 
+def positions(config: MplugOwl2AbstractorConfig) -> dict[str, np.ndarray]:
+    """The places of queries and patches, by the names of their buffers."""
+    return {
+        "q_pos_embed": line_positions(np.arange(config.num_learnable_queries), config.hidden_size),
+        "k_pos_embed": grid_positions(config.grid_size, config.hidden_size),
+    }
+
+
 class MplugOwl2AbstractorAttention(nn.Module):
-    """Queries read queries and patches; places are added to what queries and keys are made of, not to the values."""
+    """Queries read queries and patches; places are added to what queries and keys are made of, not to the values.
+
+    The places are buffers. They follow from the configuration, but a checkpoint in half precision was trained with
+    rounded ones, so those that a file holds are used.
+    """
 
     def __init__(self, config: MplugOwl2AbstractorConfig) -> None:
         super().__init__()
@@ -42,13 +54,14 @@ class MplugOwl2AbstractorAttention(nn.Module):
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
         self.key = nn.Linear(config.hidden_size, config.hidden_size)
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.register_buffer("q_pos_embed", torch.empty(config.num_learnable_queries, config.hidden_size))
+        self.register_buffer("k_pos_embed", torch.empty(1 + config.grid_size**2, config.hidden_size))
 
-    def forward(
-        self, queries: torch.Tensor, patches: torch.Tensor, query_positions: torch.Tensor, patch_positions: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, queries: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+        query_places, patch_places = self.q_pos_embed.to(queries.dtype), self.k_pos_embed.to(queries.dtype)
         source = torch.cat([queries, patches], dim=1)
-        query = self._heads(self.query(queries + query_positions))
-        key = self._heads(self.key(source + torch.cat([query_positions, patch_positions])))
+        query = self._heads(self.query(queries + query_places))
+        key = self._heads(self.key(source + torch.cat([query_places, patch_places])))
         value = self._heads(self.value(source))
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         dropout = self.config.attention_probs_dropout_prob if self.training else 0.0
@@ -97,12 +110,9 @@ class MplugOwl2AbstractorCrossAttention(nn.Module):
         self.norm1 = nn.LayerNorm(config.hidden_size)
         self.normk = nn.LayerNorm(config.hidden_size)
 
-    def forward(
-        self, queries: torch.Tensor, patches: torch.Tensor, query_positions: torch.Tensor, patch_positions: torch.Tensor
-    ) -> torch.Tensor:
+    def forward(self, queries: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
         queries = self.norm1(queries)
-        attended = self.attention(queries, self.normk(patches), query_positions, patch_positions)
-        return self.output(attended, queries)
+        return self.output(self.attention(queries, self.normk(patches)), queries)
 
 
 class MplugOwl2AbstractorLayer(GradientCheckpointingLayer):
@@ -112,8 +122,8 @@ class MplugOwl2AbstractorLayer(GradientCheckpointingLayer):
         super().__init__()
         self.crossattention = MplugOwl2AbstractorCrossAttention(config)
 
-    def forward(self, queries: torch.Tensor, *args: torch.Tensor) -> torch.Tensor:
-        return self.crossattention(queries, *args)
+    def forward(self, queries: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+        return self.crossattention(queries, patches)
 
 
 class MplugOwl2AbstractorEncoder(nn.Module):
@@ -123,9 +133,9 @@ class MplugOwl2AbstractorEncoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList([MplugOwl2AbstractorLayer(config) for _ in range(config.num_hidden_layers)])
 
-    def forward(self, queries: torch.Tensor, *args: torch.Tensor) -> torch.Tensor:
+    def forward(self, queries: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:
-            queries = layer(queries, *args)
+            queries = layer(queries, patches)
         return queries
 
 
@@ -145,19 +155,7 @@ class MplugOwl2VisualAbstractor(PreTrainedModel):
         self.encoder = MplugOwl2AbstractorEncoder(config)
         self.visual_fc = nn.Linear(config.hidden_size, language_hidden_size)
         self.vit_eos = nn.Parameter(torch.empty(1, 1, language_hidden_size))
-        for name, positions in self._positions().items():
-            self.register_buffer(name, positions, persistent=False)
         self.post_init()
-
-    def _positions(self) -> dict[str, torch.Tensor]:
-        """The buffers: functions of the configuration, so no checkpoint need hold them."""
-        config = self.config
-        return {
-            "query_positions": torch.tensor(
-                line_positions(np.arange(config.num_learnable_queries), config.hidden_size)
-            ),
-            "patch_positions": torch.tensor(grid_positions(config.grid_size, config.hidden_size)),
-        }
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -165,11 +163,10 @@ class MplugOwl2VisualAbstractor(PreTrainedModel):
         if module is self:
             init.normal_(self.query_embeds, std=self.config.initializer_range)
             init.normal_(self.vit_eos, std=self.config.initializer_range)
-            for name, positions in self._positions().items():
-                init.copy_(getattr(self, name), positions)
+        if isinstance(module, MplugOwl2AbstractorAttention):
+            for name, places in positions(module.config).items():
+                init.copy_(getattr(module, name), torch.tensor(places))
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
-        dtype = self.query_embeds.dtype
-        places = (self.query_positions.to(dtype), self.patch_positions.to(dtype))
-        queries = self.encoder(self.query_embeds.expand(len(patches), -1, -1), patches, *places)
+        queries = self.encoder(self.query_embeds.expand(len(patches), -1, -1), patches)
         return torch.cat([self.visual_fc(queries), self.vit_eos.expand(len(patches), -1, -1)], dim=1)

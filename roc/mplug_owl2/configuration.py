@@ -11,9 +11,14 @@ from typing import Any
 
 from huggingface_hub.dataclasses import strict
 from transformers import LlamaConfig, PreTrainedConfig
+from transformers.activations import ACT2FN
 
 # What LLaMA's fields were called before `rope_parameters`.
 _OLD_TEXT_FIELDS = ("rope_theta", "rope_scaling")
+_TEXT_SIZES = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    "num_key_value_heads",
+)
 
 
 @strict
@@ -77,7 +82,7 @@ class MplugOwl2Config(PreTrainedConfig):
         **kwargs: further keys become attributes. With `visual_config` among them they are the flat published form.
 
     Raises:
-        ValueError: where the sections do not fit each other.
+        ValueError: where a section holds what no model has, or the sections do not fit each other.
     """
 
     model_type = "mplug_owl2"
@@ -101,12 +106,35 @@ class MplugOwl2Config(PreTrainedConfig):
             if not isinstance(values, PreTrainedConfig):
                 setattr(self, name, section(**_without_type(values or {})))
         super().__post_init__(**kwargs)
+        self._check_values()
         self._check_fit()
 
     @property
     def image_seq_length(self) -> int:
         """Positions one image takes: the queries and the mark that ends them."""
         return self.abstractor_config.num_learnable_queries + 1
+
+    def _check_values(self) -> None:
+        """What transformers takes as it comes, and stumbles over where it builds the model."""
+        parts = {"language": self.text_config, "vision": self.vision_config, "abstractor": self.abstractor_config}
+        for part, section in parts.items():
+            activation = getattr(section, "hidden_act", "silu")
+            if not isinstance(activation, str) or activation not in ACT2FN:
+                raise ValueError(
+                    f"The {part} hidden_act is {activation!r}; expected an activation that transformers knows, such as "
+                    "quick_gelu, gelu or silu."
+                )
+            for name in _TEXT_SIZES if part == "language" else _own_names(type(section)):
+                value, default = getattr(section, name), getattr(type(section), name, 1)
+                if isinstance(default, float):
+                    fits, expected = type(value) in (int, float) and value >= 0, "a number, 0 or above"
+                else:
+                    fits, expected = type(value) is int and value > 0, "a whole number above 0"
+                if not fits and name != "hidden_act":
+                    raise ValueError(f"The {part} {name} is {value!r}; expected {expected}.")
+        theta = self.text_config.rope_parameters.get("rope_theta")
+        if type(theta) not in (int, float) or not theta > 0:
+            raise ValueError(f"rope_theta is {theta!r}; expected a number above 0.")
 
     def _check_fit(self) -> None:
         """The abstractor reads what the vision encoder writes: width and number of patches must agree."""
@@ -143,15 +171,35 @@ class MplugOwl2Config(PreTrainedConfig):
                 "A configuration has either visual_config (the published flat form) or sections, not both."
             )
         visual = kwargs.pop("visual_config")
-        missing = [name for name in ("visual_model", "visual_abstractor") if name not in visual]
-        if missing:
-            raise ValueError(
-                f"visual_config needs visual_model and visual_abstractor; {', '.join(missing)} is missing."
-            )
+        if not isinstance(visual, dict):
+            raise ValueError(f"visual_config is {visual!r}; expected visual_model and visual_abstractor in it.")
+        for name in ("visual_model", "visual_abstractor"):
+            if name not in visual:
+                raise ValueError(f"visual_config needs visual_model and visual_abstractor; {name} is missing.")
+            if not isinstance(visual[name], dict):
+                raise ValueError(f"{name} in visual_config is {visual[name]!r}; expected its settings by name.")
+        check_rope_scaling(kwargs.get("rope_scaling"))
         self.vision_config = _own(MplugOwl2VisionConfig, visual["visual_model"])
         self.abstractor_config = _own(MplugOwl2AbstractorConfig, visual["visual_abstractor"])
         self.text_config = _own(MplugOwl2TextConfig, {**kwargs, "tie_word_embeddings": self.tie_word_embeddings})
         return {key: value for key, value in kwargs.items() if key not in self.text_config}
+
+
+def check_rope_scaling(scaling: Any) -> None:
+    """Makes sure that a flat `rope_scaling` is one of those that the published code knows.
+
+    Raises:
+        ValueError: where it is another.
+    """
+    if scaling is None:
+        return
+    kind = scaling.get("type", scaling.get("rope_type")) if isinstance(scaling, dict) else None
+    factor = scaling.get("factor") if isinstance(scaling, dict) else None
+    if kind != "default" and (kind not in ("linear", "dynamic") or type(factor) not in (int, float) or not factor >= 1):
+        raise ValueError(
+            f"rope_scaling is {scaling!r}; expected what the published code knows: null, or a type, linear or dynamic, "
+            "and a factor of 1 or more."
+        )
 
 
 def own_values(section: PreTrainedConfig) -> dict[str, Any]:

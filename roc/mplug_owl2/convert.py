@@ -4,8 +4,9 @@ The published model keeps the N score levels as the last N rows of the vocabular
 language-model head, and everything about the score on top of its flat `config.json`. Here the head's rows become
 `score_head.weight` and the keys become `config.roc`; the vocabulary ends before the levels. What our layout has no
 place for is kept apart as extras, so that nothing is lost on the way back: the levels' rows of the input embedding,
-which no input ever reads, the parameter `learned_weight`, which no forward reads, and buffers that follow from the
-configuration.
+which no input ever reads, the parameter `learned_weight`, which no forward reads, and the rotary embeddings' buffers,
+which the published code computes anew. The abstractor's buffers are read as they are stored, rounded with the weights
+where these are in half precision; where a checkpoint holds none they follow from the configuration.
 
 Nothing is guessed: where keys, shapes, ids and buffers contradict each other, a `ValueError` says which.
 """
@@ -17,14 +18,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from transformers import AddedToken, PreTrainedConfig
 
 from roc import __version__
-from roc.mplug_owl2.abstractor import grid_positions, line_positions
-from roc.mplug_owl2.configuration import MplugOwl2Config, own_values
-from roc.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
+from roc.mplug_owl2.abstractor import positions
+from roc.mplug_owl2.configuration import MplugOwl2Config, check_rope_scaling, own_values
+from roc.mplug_owl2.modeling import OPTIONAL_KEYS, MplugOwl2ForConditionalGeneration
 from roc.prompts import SCORE_TOKEN
 from roc.score_space import ScoreSpace
 
@@ -189,13 +189,13 @@ def to_roc(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Sp
         tensors: by published name; they are not changed, and what is not cut is passed on as it is.
 
     Raises:
-        ValueError: naming what is missing, too much, of another shape, or a buffer with other values.
+        ValueError: naming what is missing, too much, of another shape, or a buffer of another configuration.
     """
     ours, levels = to_roc_config(config), levels_of(config)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     read, unused = sort_keys(ours, shapes, rows_of_levels=levels.count)
     weights, extras = {name: tensors[name] for name in read}, {name: tensors[name] for name in unused}
-    _check_buffers(ours, extras)
+    _check_frequencies(ours, extras)
     # Copies: a part of a tensor cannot be saved without the whole.
     extras[EMBEDDING] = weights[EMBEDDING][levels.start :].clone()
     weights[HEAD] = weights[OUTPUT][levels.start :].to(torch.float32, copy=True)
@@ -214,7 +214,8 @@ def to_published_config(config: MplugOwl2Config, original: Mapping[str, Any] | N
         original: what was published, where the model comes from there; as long as it holds it is not changed.
 
     Raises:
-        ValueError: where input and output embeddings are one matrix.
+        ValueError: where input and output embeddings are one matrix, or positions are scaled in a way that the
+            published code does not know.
     """
     _check_untied(config)
     roc, rows = config.roc, config.text_config.vocab_size
@@ -245,7 +246,7 @@ def to_published(
 
     Without extras the model was trained here: its levels have no rows in the input embedding. No input reads them, so
     they become what the published code starts them with, the mean of the rows before `[SCORE]`; `learned_weight`
-    becomes 0, and the buffers are computed, in float32.
+    becomes 0, and buffers that are not among the weights are computed, in float32.
 
     Args:
         config: with `config.roc`.
@@ -272,8 +273,7 @@ def to_published(
         raise ValueError(f"The extras hold no {EMBEDDING} of shape {tuple(head.shape)}; they belong to another model.")
     tensors[EMBEDDING] = torch.cat([embedding, extras[EMBEDDING].to(embedding.dtype)])
     tensors[OUTPUT] = torch.cat([output, head.to(output.dtype)])
-    tensors |= {name: value for name, value in extras.items() if name != EMBEDDING}
-    return tensors
+    return tensors | {name: value for name, value in extras.items() if name not in tensors}
 
 
 def is_exact(head: torch.Tensor, dtype: torch.dtype) -> bool:
@@ -302,8 +302,8 @@ def sort_keys(
     expected = {published_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
     rows = config.text_config.vocab_size + rows_of_levels
     expected |= {name: (rows, config.text_config.hidden_size) for name in (EMBEDDING, OUTPUT)}
-    known = {"learned_weight": (1,), **{name: tuple(value.shape) for name, value in buffers(config).items()}}
-    faults = [f"{name} is missing" for name in expected if name not in shapes]
+    known = {"learned_weight": (1,), **{name: tuple(value.shape) for name, value in frequencies(config).items()}}
+    faults = [f"{name} is missing" for name in expected if name not in shapes and not is_optional(name)]
     for name, shape in shapes.items():
         wanted = (expected | known).get(name)
         if wanted is None:
@@ -318,21 +318,24 @@ def sort_keys(
 
 def buffers(config: MplugOwl2Config) -> dict[str, torch.Tensor]:
     """The buffers that published checkpoints hold, as they follow from the configuration, float32."""
-    text, abstractor = config.text_config, config.abstractor_config
-    # Those of plain rotary embeddings also where they are scaled: the positions were scaled then, not these.
-    powers = torch.arange(0, text.head_dim, 2, dtype=torch.float32) / text.head_dim
-    frequencies = 1.0 / text.rope_parameters["rope_theta"] ** powers
-    places = {
-        "q_pos_embed": line_positions(np.arange(abstractor.num_learnable_queries), abstractor.hidden_size),
-        "k_pos_embed": grid_positions(abstractor.grid_size, abstractor.hidden_size),
-    }
-    found = {
-        f"model.layers.{i}.self_attn.rotary_emb.inv_freq": frequencies.clone() for i in range(text.num_hidden_layers)
-    }
+    found, abstractor = frequencies(config), config.abstractor_config
     for i in range(abstractor.num_hidden_layers):
         attention = f"model.visual_abstractor.encoder.layers.{i}.crossattention.attention"
-        found |= {f"{attention}.{name}": torch.tensor(values) for name, values in places.items()}
+        found |= {f"{attention}.{name}": torch.tensor(places) for name, places in positions(abstractor).items()}
     return found
+
+
+def frequencies(config: MplugOwl2Config) -> dict[str, torch.Tensor]:
+    """Those of the rotary embeddings, plain also where positions are scaled: not these were scaled then."""
+    text = config.text_config
+    powers = torch.arange(0, text.head_dim, 2, dtype=torch.float32) / text.head_dim
+    values = 1.0 / text.rope_parameters["rope_theta"] ** powers
+    return {f"model.layers.{i}.self_attn.rotary_emb.inv_freq": values.clone() for i in range(text.num_hidden_layers)}
+
+
+def is_optional(name: str) -> bool:
+    """Whether a checkpoint may leave out this key of the model: a buffer that follows from the configuration."""
+    return any(re.search(pattern, name) for pattern in OPTIONAL_KEYS)
 
 
 def published_name(name: str) -> str:
@@ -347,6 +350,8 @@ def _flat(config: MplugOwl2Config) -> dict[str, Any]:
     text = own_values(config.text_config)
     rope = dict(text.pop("rope_parameters"))
     theta, kind = rope.pop("rope_theta"), rope.pop("rope_type", "default")
+    scaling = None if kind == "default" else {"type": kind, **rope}
+    check_rope_scaling(scaling)
     return {
         **further,
         **text,
@@ -354,7 +359,7 @@ def _flat(config: MplugOwl2Config) -> dict[str, Any]:
         "architectures": [_ARCHITECTURE],
         "model_type": config.model_type,
         "rope_theta": theta,
-        "rope_scaling": None if kind == "default" else {"type": kind, **rope},
+        "rope_scaling": scaling,
         "torch_dtype": str(config.dtype or torch.float32).removeprefix("torch."),
         "visual_config": {
             name: {**own_values(getattr(config, ours)), "model_type": model_type}
@@ -376,23 +381,20 @@ def _check_untied(config: MplugOwl2Config) -> None:
         )
 
 
-def _check_buffers(config: MplugOwl2Config, stored: Mapping[str, torch.Tensor]) -> None:
-    """The model computes its buffers; a checkpoint trained with others would give other numbers.
+def _check_frequencies(config: MplugOwl2Config, stored: Mapping[str, torch.Tensor]) -> None:
+    """The model computes these buffers; a checkpoint trained with others would give other numbers.
 
     Raises:
         ValueError: naming a buffer that differs by more than rounding.
     """
-    computed = buffers(config)
-    for name, values in stored.items():
-        if name not in computed:
-            continue
-        # Sines of angles up to hundreds differ by some 1e-6 between ways to compute them.
+    for name, computed in frequencies(config).items():
+        values = stored.get(name, computed)
         tolerance = max(2e-5, torch.finfo(values.dtype).eps)
-        if not torch.allclose(values.float(), computed[name], rtol=tolerance, atol=tolerance):
-            apart = float((values.float() - computed[name]).abs().max())
+        if not torch.allclose(values.float(), computed, rtol=tolerance, atol=tolerance):
+            apart = float((values.float() - computed).abs().max())
             raise ValueError(
                 f"{name} differs by {apart:.1e} from what follows from config.json; the checkpoint belongs to another "
-                "configuration (rope_theta, grid_size, num_learnable_queries)."
+                "configuration (rope_theta)."
             )
 
 

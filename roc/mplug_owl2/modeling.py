@@ -22,12 +22,13 @@ from roc.mplug_owl2.language import MplugOwl2TextModel
 from roc.mplug_owl2.vision import MplugOwl2VisionModel
 
 # Published keys, as regular expressions, that hold nothing to load: a parameter that no forward reads, and buffers that
-# follow from the configuration.
+# the published code computes anew.
 UNUSED_KEYS = (
     r"^learned_weight$",
     r"^model\.(language_model\.)?layers\.\d+\.self_attn\.rotary_emb\.inv_freq$",
-    r"^model\.visual_abstractor\.encoder\.layers\.\d+\.crossattention\.attention\.[qk]_pos_embed$",
 )
+# Buffers that follow from the configuration where a checkpoint does not hold them.
+OPTIONAL_KEYS = (r"^model\.visual_abstractor\.encoder\.layers\.\d+\.crossattention\.attention\.[qk]_pos_embed$",)
 
 
 @dataclasses.dataclass
@@ -57,6 +58,7 @@ class MplugOwl2PreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_attention_backend = True
     _keys_to_ignore_on_load_unexpected = list(UNUSED_KEYS)
+    _keys_to_ignore_on_load_missing = list(OPTIONAL_KEYS)
 
 
 class MplugOwl2Model(MplugOwl2PreTrainedModel):

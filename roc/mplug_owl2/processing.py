@@ -227,6 +227,11 @@ class MplugOwl2Processor(ProcessorMixin):
         """
         path, where = pretrained_model_name_or_path, {name: kwargs[name] for name in _WHERE if name in kwargs}
         tokenizer = MplugOwl2Tokenizer.from_pretrained(path, **where)
+        if "eos" in tokenizer.init_kwargs["special_tokens_pattern"].split("_"):
+            raise ValueError(
+                f"{path}: tokenizer_config.json has add_eos_token true, which closes a prompt with "
+                f"{tokenizer.eos_token} before its answer begins; expected false, as everything published has it."
+            )
         try:
             config, _ = MplugOwl2Config.get_config_dict(path, **where)
         except OSError:  # a folder of a processor alone

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers.utils import cached_file
 
@@ -86,11 +86,20 @@ def published_config(path: str | os.PathLike, **where: Any) -> dict[str, Any] | 
 
 
 def read_config(path: str | os.PathLike, **where: Any) -> MplugOwl2Config | None:
-    """The configuration of a published checkpoint, with `config.roc`; None where `path` holds something else."""
+    """The configuration of a published checkpoint, with `config.roc`; None where `path` holds something else.
+
+    Raises:
+        ValueError: where a small file is broken, or no model can be made of what `config.json` says.
+    """
     config = published_config(path, **where)
     if config is None:
         return None
-    ours = convert.to_roc_config(config)
+    for name in _SMALL:
+        _read_json(path, name, where)
+    try:
+        ours = convert.to_roc_config(config)
+    except Exception as error:  # of any kind: transformers and huggingface_hub have their own for some values
+        raise ValueError(f"{path}: config.json cannot be used: {_reason(error)}") from error
     ours.name_or_path = os.fspath(path)
     return ours
 
@@ -109,14 +118,14 @@ def read(path: str | os.PathLike, **where: Any) -> Converted:
     config = published_config(path, **where)
     if config is None:
         raise ValueError(f"{path} is no published ROC4MLLM checkpoint: its config.json has no num_tokens.")
+    ours = read_config(path, **where)
     stored = read_weights(path, **where)
     try:
         weights, extras = convert.to_roc(config, stored.tensors)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     weights[convert.HEAD] = _exact_head(path, weights[convert.HEAD], stored.tensors[convert.OUTPUT].dtype, where)
-    ours = read_config(path, **where)
-    dtypes = {value.dtype for name, value in weights.items() if name != convert.HEAD}
+    dtypes = {value.dtype for name, value in weights.items() if name != convert.HEAD and not convert.is_optional(name)}
     dtype = functools.reduce(torch.promote_types, dtypes)
     for part in (ours, *(getattr(ours, name) for name in ours.sub_configs)):
         part.dtype = dtype
@@ -138,7 +147,7 @@ def read_weights(path: str | os.PathLike, **where: Any) -> Stored:
         index = f"{single}.index.json"
         content = _read_json(path, index, where)
         if content is not None:
-            return _read_shards(path, index, content["weight_map"], where)
+            return _read_shards(path, index, content.get("weight_map"), where)
     raise FileNotFoundError(f"{path} has no weights: none of {', '.join(_SINGLE)}, whole or in shards.")
 
 
@@ -178,10 +187,10 @@ def write(
             of the input embedding as `convert.to_published` says.
 
     Raises:
-        ValueError: where weights, extras and configuration do not fit each other.
+        ValueError: where weights, extras and configuration do not fit each other, or the layout has no place for what
+            configuration and processor say.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     extras, texts, files = _read_extras(source)
     tensors = convert.to_published(config, weights, extras)
     if extras is None:
@@ -195,6 +204,7 @@ def write(
     published = convert.to_published_config(config, original)
     if published != original:
         texts["config.json"] = _text(published)
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (folder / name).write_bytes(text.encode())
     processor.tokenizer.save_vocabulary(str(folder))
@@ -229,7 +239,7 @@ def _made_up(config: MplugOwl2Config, processor: MplugOwl2Processor) -> dict[str
             "tokenizer_class": "LlamaTokenizer",
         },
         _PREPROCESSOR: {
-            "crop_size": pixels.crop_size["height"],
+            **({"crop_size": _side(pixels.crop_size, "crop_size")} if pixels.do_center_crop else {}),
             "do_center_crop": pixels.do_center_crop,
             "do_normalize": pixels.do_normalize,
             "do_resize": pixels.do_resize,
@@ -237,7 +247,7 @@ def _made_up(config: MplugOwl2Config, processor: MplugOwl2Processor) -> dict[str
             "image_mean": list(pixels.image_mean),
             "image_std": list(pixels.image_std),
             "resample": int(pixels.resample),
-            "size": pixels.size["shortest_edge"],
+            "size": _side(pixels.size, "size"),
         },
         _GENERATION: {
             "_from_model_config": True,
@@ -245,6 +255,22 @@ def _made_up(config: MplugOwl2Config, processor: MplugOwl2Processor) -> dict[str
             "eos_token_id": text.eos_token_id,
         },
     }
+
+
+def _side(size: Mapping[str, int], name: str) -> int:
+    """A size as transformers 4.31 wrote it: one number.
+
+    Raises:
+        ValueError: where it is not that of a square.
+    """
+    told = {key: size[key] for key in ("shortest_edge", "longest_edge", "height", "width") if size.get(key) is not None}
+    side = told.get("shortest_edge", told.get("height"))
+    if side is None or told.get("height") != told.get("width"):
+        raise ValueError(
+            f"The image processor's {name} is {told}; the published layout has one number, so it has to be that of a "
+            'square: {"shortest_edge": S} or {"height": S, "width": S}.'
+        )
+    return side
 
 
 def _added_token(token: str) -> dict[str, Any]:
@@ -277,7 +303,12 @@ def _exact_head(path: str | os.PathLike, head: torch.Tensor, dtype: torch.dtype,
     return exact
 
 
-def _read_shards(path: str | os.PathLike, index: str, weight_map: Mapping[str, str], where: dict[str, Any]) -> Stored:
+def _read_shards(path: str | os.PathLike, index: str, weight_map: Any, where: dict[str, Any]) -> Stored:
+    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(v, str) for v in weight_map.values()):
+        raise ValueError(
+            f"{path}: {index} has no usable weight_map; expected the file of every tensor, by the tensor's name. Copy "
+            "the file again from the checkpoint's source."
+        )
     tensors: dict[str, torch.Tensor] = {}
     files: dict[str, list[str]] = {}
     for name in dict.fromkeys(weight_map.values()):
@@ -303,8 +334,14 @@ def _read_tensors(file: str | os.PathLike) -> dict[str, torch.Tensor]:
             return load_file(file)
         # Files from before torch 1.6 cannot be mapped.
         tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{file} cannot be read as tensors: {str(error).splitlines()[0]}") from error
+    except OSError:
+        raise
+    except Exception as error:  # of any kind: what a pickle is taken for depends on its first bytes
+        reason = "it holds other things" if isinstance(error, pickle.UnpicklingError) else _reason(error)
+        raise ValueError(
+            f"{file} cannot be read as tensors: {reason}; expected what torch.save or safetensors writes. Copy "
+            "the file again from the checkpoint's source."
+        ) from error
     if not isinstance(tensors, dict) or not all(map(torch.is_tensor, tensors.values())):
         raise ValueError(f"{file} holds something else than tensors by name.")
     return tensors
@@ -336,5 +373,23 @@ def _find(path: str | os.PathLike, name: str, where: Mapping[str, Any]) -> str |
 
 
 def _read_json(path: str | os.PathLike, name: str, where: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a file of the folder says; None where it has none.
+
+    Raises:
+        ValueError: where it is no JSON object.
+    """
     file = _find(path, name, where)
-    return None if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+    if file is None:
+        return None
+    try:
+        content = json.loads(Path(file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {name} is no JSON: {_reason(error)}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: {name} holds {type(content).__name__}; expected an object, {{...}}.")
+    return content
+
+
+def _reason(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,10 +1,13 @@
-"""The visual abstractor against its recording, and the places it computes against the stored ones."""
+"""The visual abstractor against its recording, and the places it starts with against the stored ones."""
+
+import copy
 
 import numpy as np
+import pytest
 import torch
 
 from mplug_owl2.recording import FOLDER, TOLERANCE, checkpoint, expected
-from roc.mplug_owl2.abstractor import grid_positions, line_positions
+from roc.mplug_owl2.abstractor import MplugOwl2VisualAbstractor, grid_positions, line_positions
 
 
 def test_image_positions():
@@ -13,13 +16,17 @@ def test_image_positions():
     torch.testing.assert_close(found, expected()["abstractor.last_hidden_state"], **TOLERANCE)
 
 
-def test_places_are_the_stored_ones():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_new_one_has_the_stored_places(dtype):
     stored = torch.load(FOLDER / "checkpoint" / "pytorch_model.bin", weights_only=True)
-    abstractor = checkpoint().model.visual_abstractor
-    for layer in range(2):
-        prefix = f"model.visual_abstractor.encoder.layers.{layer}.crossattention.attention"
-        for places, key in ((abstractor.query_positions, "q_pos_embed"), (abstractor.patch_positions, "k_pos_embed")):
-            torch.testing.assert_close(places, stored[f"{prefix}.{key}"], atol=2e-7, rtol=0)
+    config = copy.deepcopy(checkpoint().config.abstractor_config)
+    abstractor = MplugOwl2VisualAbstractor._from_config(config, language_hidden_size=64, dtype=dtype)
+    places = dict(abstractor.named_buffers())
+    assert len(places) == 4
+    for name, values in places.items():
+        golden = stored[f"model.visual_abstractor.{name}"].to(dtype)
+        torch.testing.assert_close(values, golden, atol=2e-7, rtol=torch.finfo(dtype).eps)
+    assert len({values.data_ptr() for values in places.values()}) == 4  # a file may not hold one twice
 
 
 def test_places_by_hand():

@@ -8,6 +8,8 @@ from transformers import AutoConfig
 from mplug_owl2.recording import FOLDER
 from roc.mplug_owl2.configuration import MplugOwl2Config
 
+FLAT = {"visual_config": {"visual_model": {}, "visual_abstractor": {}}}
+
 
 def published():
     return AutoConfig.from_pretrained(FOLDER / "checkpoint")
@@ -42,14 +44,13 @@ def test_our_own_form_round_trips(tmp_path):
 
 
 def test_older_rope_settings_are_understood():
-    flat = {"visual_config": {"visual_model": {}, "visual_abstractor": {}}, "rope_theta": 5e5, "vocab_size": 32}
+    flat = {**FLAT, "rope_theta": 5e5, "vocab_size": 32}
     text = MplugOwl2Config(**flat, rope_scaling={"type": "linear", "factor": 2.0}).text_config
     assert text.rope_parameters["rope_theta"] == 5e5 and text.rope_parameters["factor"] == 2.0
 
 
 def test_tied_embeddings_are_read_from_the_flat_form():
-    flat = {"visual_config": {"visual_model": {}, "visual_abstractor": {}}, "tie_word_embeddings": True}
-    config = MplugOwl2Config(**flat)
+    config = MplugOwl2Config(**FLAT, tie_word_embeddings=True)
     assert config.tie_word_embeddings and config.text_config.tie_word_embeddings
 
 
@@ -61,6 +62,21 @@ def test_tied_embeddings_are_read_from_the_flat_form():
         ({"vision_config": {"image_size": 224}}, "16 patches along a side, but the abstractor's grid_size is 32"),
         ({"abstractor_config": {"num_attention_heads": 7}}, "abstractor hidden_size 1024 cannot be divided among 7"),
         ({"visual_config": {"visual_model": {}}}, "visual_abstractor; visual_abstractor is missing"),
+        ({"visual_config": None}, "visual_config is None; expected visual_model and visual_abstractor"),
+        ({"visual_config": {"visual_model": None, "visual_abstractor": {}}}, "visual_model in visual_config is None"),
+        ({"text_config": {"hidden_act": "gelu_foo"}}, "language hidden_act is 'gelu_foo'; expected an activation"),
+        ({"vision_config": {"hidden_act": None}}, "vision hidden_act is None; expected an activation"),
+        ({"vision_config": {"patch_size": 0}}, "vision patch_size is 0; expected a whole number above 0"),
+        ({"abstractor_config": {"num_hidden_layers": "6"}}, "abstractor num_hidden_layers is '6'; expected a whole"),
+        ({"abstractor_config": {"layer_norm_eps": None}}, "abstractor layer_norm_eps is None; expected a number"),
+        ({"text_config": {"num_key_value_heads": 0}}, "language num_key_value_heads is 0; expected a whole number"),
+        ({**FLAT, "rope_theta": None}, "rope_theta is None; expected a number above 0"),
+        (
+            {**FLAT, "rope_scaling": {"type": "foo", "factor": 2.0}},
+            "rope_scaling is {'type': 'foo', .* linear or dynamic",
+        ),
+        ({**FLAT, "rope_scaling": {"type": "linear"}}, "rope_scaling is {'type': 'linear'}; expected .* a factor"),
+        ({**FLAT, "rope_scaling": 2.0}, r"rope_scaling is 2\.0"),
         ({"image_token_id": 31999}, "31999 is a row of the embedding"),
         ({"text_config": {}, "visual_config": {}}, "visual_config .* or sections, not both"),
     ],

@@ -1,11 +1,15 @@
 """The language model against its recording: which weights a position is read with, and where it stands."""
 
+import json
+
 import pytest
 import torch
 from torch import nn
 
-from mplug_owl2.recording import TOLERANCE, batch, case, checkpoint, expected
+from mplug_owl2.recording import FOLDER, TOLERANCE, batch, case, checkpoint, expected
+from roc.mplug_owl2 import MplugOwl2Config
 from roc.mplug_owl2.language import MplugOwl2Multiway, MplugOwl2MultiwayRMSNorm
+from roc.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
 
 
 def test_hidden_states_after_every_layer():
@@ -61,3 +65,37 @@ def test_ids_and_embeddings_together_are_refused():
     ids = batch([[1, 2]])["input_ids"]
     with pytest.raises(ValueError, match="one of the two"):
         checkpoint().model.language_model(ids, inputs_embeds=torch.zeros(1, 2, 64))
+
+
+def with_rope(**changes):
+    """The recorded weights under a published configuration with other positions."""
+    flat = json.loads((FOLDER / "checkpoint" / "config.json").read_text())
+    model = MplugOwl2ForConditionalGeneration(MplugOwl2Config(**{**flat, **changes})).eval()
+    model.load_state_dict(checkpoint().state_dict())
+    return model
+
+
+def test_scaled_positions():
+    """As transformers 4.31 has them: linear divides places by the factor; dynamic, beyond the length the model was
+    made for, raises the base by what exceeds it."""
+    inputs = case("single")
+    length = int(inputs["attention_mask"][0].sum())
+    inputs = {
+        "pixel_values": inputs["pixel_values"][:1],
+        **{k: inputs[k][:1, :length] for k in ("input_ids", "attention_mask")},
+    }
+    with torch.no_grad():
+        plain = checkpoint()(**inputs).logits
+        half = checkpoint()(**inputs, position_ids=torch.arange(length)[None] / 2).logits
+        linear = with_rope(rope_scaling={"type": "linear", "factor": 2.0})(**inputs).logits
+        short = with_rope(rope_scaling={"type": "dynamic", "factor": 2.0})(**inputs).logits
+        dynamic = with_rope(rope_scaling={"type": "dynamic", "factor": 2.0}, max_position_embeddings=16)(
+            **inputs
+        ).logits
+        base = 1e4 * (2 * length / 16 - (2 - 1)) ** (16 / (16 - 2))  # heads are 16 wide
+        raised = with_rope(rope_theta=base)(**inputs).logits
+    torch.testing.assert_close(linear, half, **TOLERANCE)
+    torch.testing.assert_close(dynamic, raised, **TOLERANCE)
+    torch.testing.assert_close(short, plain, **TOLERANCE)
+    for scaled in (linear, dynamic):
+        assert (scaled - plain).abs().max() > 0.1

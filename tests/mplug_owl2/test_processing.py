@@ -264,3 +264,22 @@ def test_a_folder_as_the_published_training_leaves_it_says_what_to_copy(tmp_path
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(ValueError, match=r"trained has no preprocessor_config\.json.* copy that of the base model"):
         load_processor(folder)
+
+
+def test_a_folder_without_an_opening_token_has_none(tmp_path):
+    """The published code opens a row with what its tokenizer opens a text with."""
+    usual = load_processor(PUBLISHED)
+    folder = published_copy(tmp_path, "tokenizer_config.json", lambda old: {**old, "add_bos_token": False})
+    bare = load_processor(folder)
+    save_processor(bare, tmp_path / "saved")
+    for processor in (bare, load_processor(tmp_path / "saved")):
+        for make in ("scoring_batch", "prompt_batch"):
+            opened_ids = getattr(collator(usual), make)(opened(PICTURES[:2]))["input_ids"]
+            ids = getattr(collator(processor), make)(opened(PICTURES[:2]))["input_ids"]
+            assert (opened_ids[:, 0] == 1).all() and torch.equal(ids, opened_ids[:, 1:])
+
+
+def test_a_token_that_would_close_the_prompt_is_refused(tmp_path):
+    folder = published_copy(tmp_path, "tokenizer_config.json", lambda old: {**old, "add_eos_token": True})
+    with pytest.raises(ValueError, match=r"copy: tokenizer_config\.json has add_eos_token true.*expected false"):
+        load_processor(folder)

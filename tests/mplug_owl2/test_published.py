@@ -5,13 +5,17 @@ tokenizer setting, number format and files.
 """
 
 import contextlib
+import functools
 import json
 import pickle
+import re
 import shutil
 
 import pytest
 import torch
+import transformers
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForImageTextToText, TrainingArguments
 
@@ -32,11 +36,13 @@ from roc import load as load_with_head
 from roc.adapters import add_lora
 from roc.attachment import attach
 from roc.checkpoint import read_config, save
+from roc.cli import main as cli_main
 from roc.collator import RocCollator
 from roc.export import head_only, main, to_published, to_roc
 from roc.finetune import main as finetune_main
+from roc.float8 import Float8Linear, rounded
 from roc.losses import text_cross_entropy
-from roc.mplug_owl2 import MplugOwl2Config, published
+from roc.mplug_owl2 import MplugOwl2Config, convert, published
 from roc.mplug_owl2.convert import ANSWER, QUESTION, to_published_config
 from roc.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
 from roc.one_forward import one_forward
@@ -132,6 +138,56 @@ def test_scores_of_every_case(assessment, name):
     torch.testing.assert_close(logits, expected()[f"case.{name}.score_logits"], **TOLERANCE)
     torch.testing.assert_close(logits.softmax(-1), expected()[f"case.{name}.score_probs"], atol=2e-5, rtol=0)
     torch.testing.assert_close(found.scores, expected()[f"case.{name}.score_expectation"], atol=2e-4, rtol=0)
+
+
+# In 8 bits
+
+
+class RoundedLinear(torch.nn.Module):
+    """What `Float8Linear` means, in plain arithmetic: a float64 product of the rounded numbers, scaled back."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.weight = self.read_back(linear.weight.detach())
+
+    @staticmethod
+    def read_back(rows):
+        values, scale = rounded(rows)
+        return values.double() * scale.double()
+
+    def forward(self, hidden_states):
+        rows = self.read_back(hidden_states.flatten(0, -2)) @ self.weight.t()
+        return rows.to(hidden_states.dtype).unflatten(0, hidden_states.shape[:-1])
+
+
+def test_in_8_bits_it_is_off_by_what_rounding_does(assessment):
+    """Every linear layer of the language model, those of text and those of images; their products and the scores."""
+    found, plain = (Assessment(PUBLISHED, device="cpu", dtype=dtype) for dtype in ("float8", "bfloat16"))
+    linear = {n: m for n, m in plain.model.get_decoder().named_modules() if type(m) is torch.nn.Linear}
+    replaced = {n: m for n, m in found.model.get_decoder().named_modules() if isinstance(m, Float8Linear)}
+    assert set(linear) == set(replaced) and len(replaced) == 27
+    assert sum(type(m) is torch.nn.Linear for m in found.model.get_decoder().modules()) == 0
+    references = {name: RoundedLinear(layer) for name, layer in linear.items()}
+    for name, reference in references.items():
+        plain.model.get_decoder().set_submodule(name, reference)
+    read = set()
+
+    def compare(name, layer, inputs, output):
+        exact = references[name](inputs[0].double())
+        torch.testing.assert_close(output.double(), exact, rtol=2**-8, atol=1e-5 * float(exact.abs().max()))
+        read.add(name)
+
+    for name, layer in replaced.items():
+        layer.register_forward_hook(functools.partial(compare, name))
+    scores = [
+        torch.tensor([one.scores["overall"].value for one in each.score(PICTURES)])
+        for each in (assessment, found, plain)
+    ]
+    assert read == set(linear)
+    # Where a sum falls between two numbers of bfloat16, another order of it may round the other way.
+    off = (scores[2] - scores[0]).abs().max()
+    assert 0 < off and (scores[1] - scores[2]).abs().max() < off
+    assert (scores[1] - scores[0]).abs().max() < 2 * off
 
 
 # Losses
@@ -326,6 +382,101 @@ def test_commands(ours, tmp_path, capsys):
         assert not (tmp_path / "wrong").exists()
 
 
+# Places of the abstractor
+
+
+@pytest.fixture(scope="module", params=["float16", "bfloat16"])
+def halved(request, tmp_path_factory):
+    """The recording as a training in half precision saves it, places rounded like everything else."""
+    folder = shutil.copytree(PUBLISHED, tmp_path_factory.mktemp("halved") / request.param)
+    dtype = getattr(torch, request.param)
+    tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    torch.save({name: value.to(dtype) for name, value in tensors.items()}, folder / "pytorch_model.bin")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "torch_dtype": request.param}))
+    return folder
+
+
+def places(model):
+    return {name: value for name, value in model.state_dict().items() if name.endswith("_pos_embed")}
+
+
+def distributions(folder):
+    """(6, N) probabilities of the levels, in float32."""
+    assessment = Assessment(folder, device="cpu", dtype="float32")
+    pictures = [Image.open(path).convert("RGB") for path in PICTURES]
+    batch = RocCollator(assessment.processor, assessment.model.config.roc).scoring_batch(pictures)
+    return one_forward(assessment.model, batch).probabilities
+
+
+def test_stored_places_are_used(halved, tmp_path):
+    """A rounded place is another, seen in float32: the published code adds the stored one, and so does all of ours."""
+    stored = torch.load(halved / "pytorch_model.bin", weights_only=True)
+    model, processor = load_with_head(halved, dtype="float32")
+    found = places(model)
+    assert len(found) == 4
+    for name, values in found.items():
+        assert torch.equal(values, stored[name].float()), name
+    golden = distributions(halved)
+    # Places of the formula in the same files give other numbers.
+    other = shutil.copytree(halved, tmp_path / "formula")
+    computed = convert.buffers(model.config)
+    changed = {name: computed[name] if name.endswith("_pos_embed") else value for name, value in stored.items()}
+    torch.save(changed, other / "pytorch_model.bin")
+    assert not torch.equal(distributions(other), golden)
+    assert load_with_head(other)[0].dtype == stored["lm_head.weight"].dtype  # wider places widen nothing else
+    save(model, processor, tmp_path / "saved")
+    to_roc(halved, tmp_path / "ours")
+    save(*load_with_head(tmp_path / "ours"), tmp_path / "again")
+    to_published(tmp_path / "ours", tmp_path / "back")
+    assert files(tmp_path / "back") == files(halved)
+    for folder in ("saved", "ours", "again", "back"):
+        assert torch.equal(distributions(tmp_path / folder), golden), folder
+    tuned = add_lora(load_with_head(halved)[0], rank=2, targets=("q_proj",))
+    save(tuned, processor, tmp_path / "adapter")
+    adapted, _ = load_with_head(tmp_path / "adapter", dtype="float32")
+    assert all(torch.equal(values, found[name]) for name, values in places(adapted.get_base_model()).items())
+
+
+def test_places_that_a_folder_does_not_hold_are_computed(ours, assessment, tmp_path, caplog):
+    """Of our layout before they were in it, and of a published folder that newer versions of transformers wrote."""
+    older = shutil.copytree(ours, tmp_path / "older")
+    tensors = load_file(older / "model.safetensors")
+    fewer = {name: value for name, value in tensors.items() if not name.endswith("_pos_embed")}
+    assert len(tensors) - len(fewer) == 4
+    save_file(fewer, older / "model.safetensors", {"format": "pt"})
+    with safe_open(ours / "published_extras.safetensors", "pt") as opened:
+        metadata = opened.metadata()
+    extras = {**load_file(ours / "published_extras.safetensors"), **{n: tensors[n] for n in set(tensors) - set(fewer)}}
+    save_file(extras, older / "published_extras.safetensors", metadata)
+    newer = shutil.copytree(PUBLISHED, tmp_path / "newer")
+    tensors = torch.load(newer / "pytorch_model.bin", weights_only=True)
+    torch.save({n: v for n, v in tensors.items() if not n.endswith("_pos_embed")}, newer / "pytorch_model.bin")
+    logging = transformers.utils.logging
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_warning()
+    logging.enable_propagation()
+    try:
+        for folder in (older, newer):
+            for model in (load_with_head(folder)[0], load_with_head(folder, dtype="bfloat16")[0]):
+                for name, computed in convert.buffers(model.config).items():
+                    if name.endswith("_pos_embed"):
+                        torch.testing.assert_close(places(model)[name], computed.to(model.dtype), atol=0, rtol=0)
+        assert not caplog.records
+        # Of a stock model it says that there is no place for the head, and no more.
+        _, report = AutoModelForImageTextToText.from_pretrained(older, output_loading_info=True)
+        assert not report["missing_keys"] and "score_head" in caplog.text and "_pos_embed" not in caplog.text
+    finally:
+        logging.disable_propagation()
+        logging.set_verbosity(verbosity)
+    scores = [one.scores["overall"].value for one in assessment.score(PICTURES)]
+    for folder in (older, newer):
+        found = [one.scores["overall"].value for one in Assessment(folder, device="cpu").score(PICTURES)]
+        assert found == pytest.approx(scores, abs=2e-5)
+    to_published(older, tmp_path / "back")
+    assert files(tmp_path / "back") == files(PUBLISHED)
+
+
 # A second published folder
 
 
@@ -518,6 +669,26 @@ def copied(second, tmp_path):
     return shutil.copytree(second / "shards", tmp_path / "copied")
 
 
+@pytest.mark.parametrize(("size", "crop"), [({"height": 30, "width": 30}, True), ({"shortest_edge": 30}, False)])
+def test_picture_sizes_are_one_number_where_they_are_made_up(second, tmp_path, size, crop):
+    attached = shutil.copytree(second / "attached", tmp_path / "attached")
+    file = attached / "processor_config.json"
+    settings = json.loads(file.read_text())
+    settings["image_processor"] |= {"size": size, "do_center_crop": crop}
+    file.write_text(json.dumps(settings))
+    to_published(attached, tmp_path / "published")
+    pixels = json.loads((tmp_path / "published" / "preprocessor_config.json").read_text())
+    assert (pixels["size"], pixels.get("crop_size")) == (30, 30 if crop else None)
+    first, other = (Assessment(folder, device="cpu") for folder in (attached, tmp_path / "published"))
+    for one, two in zip(first.score(PICTURES[:2]), other.score(PICTURES[:2]), strict=True):
+        assert one.scores == two.scores
+    settings["image_processor"] |= {"size": {"height": 30, "width": 20}}
+    file.write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"processor's size is {'height': 30, 'width': 20}; .* of a square"):
+        to_published(attached, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+
+
 def test_a_missing_shard_and_a_wrong_index_are_named(copied):
     shard = copied / "pytorch_model-00002-of-00003.bin"
     tensors = torch.load(shard, weights_only=True)
@@ -534,6 +705,54 @@ def test_a_missing_shard_and_a_wrong_index_are_named(copied):
     (copied / "pytorch_model.bin.index.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no weights: none of model\.safetensors, pytorch_model\.bin"):
         load_with_head(copied)
+
+
+@pytest.mark.parametrize("command", ["load", "to_roc", "score", "export", "doctor"])
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("pytorch_model-00002-of-00003.bin", b"abc", "00002-of-00003.bin cannot be read as tensors: .*; expected what"),
+        ("pytorch_model-00002-of-00003.bin", b"", "00002-of-00003.bin cannot be read as tensors: EOFError; expected"),
+        ("pytorch_model.bin.index.json", b"{}", "pytorch_model.bin.index.json has no usable weight_map; expected the"),
+        ("pytorch_model.bin.index.json", b'{"weight_map": {"a": 1}}', "index.json has no usable weight_map"),
+        ("pytorch_model.bin.index.json", b"[]", r"index.json holds list; expected an object, \{...\}"),
+        (
+            "config.json",
+            {"hidden_act": "gelu_foo"},
+            "config.json cannot be used: The language hidden_act is 'gelu_foo'",
+        ),
+        (
+            "config.json",
+            {"visual_config": None},
+            "config.json cannot be used: visual_config is None; expected visual_m",
+        ),
+        (
+            "config.json",
+            {"hidden_size": None},
+            "config.json cannot be used: .*'hidden_size' expected int, got NoneType",
+        ),
+        ("config.json", {"torch_dtype": "x"}, "config.json cannot be used: .*'x'"),
+        ("config.json", b"{", "config.json is no JSON: "),
+        ("added_tokens.json", b"null", "added_tokens.json holds NoneType; expected an object"),
+        ("preprocessor_config.json", b"", "preprocessor_config.json is no JSON: "),
+    ],
+)
+def test_broken_files_are_named(copied, command, file, content, message, tmp_path, capsys):
+    if isinstance(content, dict):
+        content = json.dumps({**json.loads((copied / file).read_text()), **content}).encode()
+    (copied / file).write_bytes(content)
+    if command in ("load", "to_roc"):
+        with pytest.raises(ValueError, match=message):
+            load_with_head(copied) if command == "load" else to_roc(copied, tmp_path / "ours")
+        return
+    words = {
+        "score": ["score", str(PICTURES[0]), "--checkpoint", str(copied), "--device", "cpu"],
+        "export": ["export", str(copied), "--to-roc", str(tmp_path / "ours")],
+        "doctor": ["doctor", str(copied)],
+    }
+    assert cli_main(words[command]) in (1, 2)
+    told = capsys.readouterr()
+    assert re.search(message, told.out + told.err) and "Traceback" not in told.out + told.err
 
 
 class Evil:
