@@ -19,6 +19,7 @@ from transformers.utils import cached_file
 
 from roc.adapters import four_bit, is_adapter, keep_four_bit_exact
 from roc.attachment import carry_head, gathered, model_class
+from roc.base_fingerprint import differing, fingerprint
 from roc.float32_tower import join_towers, keeping_towers
 from roc.model_card import card_kept, write_card
 from roc.modeling import roc_class
@@ -29,6 +30,8 @@ ADAPTER_FILE = "roc_config.json"
 
 # What an adapter and the base it is put on must agree in, beside the fingerprint.
 _SAME_HEAD = ("token_id", "num_levels", "min_score", "max_score", "attributes")
+
+_BASE_IS = "base=... in Python, --base of `roc export`"
 
 
 def load(
@@ -145,16 +148,16 @@ def save(
     with card_kept(path):
         # Not "auto": PEFT would look for the base on the hub to compare vocabularies; the row is in the adapter anyway.
         model.save_pretrained(path, state_dict=state_dict, save_embedding_layers=False)
-    plain = model.get_base_model()
+    plain, base = model.get_base_model(), model.peft_config["default"].base_model_name_or_path
     quantized = getattr(plain, "quantization_method", None) is not None
     about = {
         "roc": model.config.roc,
         "tuning": "qlora" if quantized else "lora",
         "base": {
-            "name_or_path": model.peft_config["default"].base_model_name_or_path,
+            "name_or_path": os.path.abspath(base) if base and os.path.isdir(base) else base,
             "model_type": model.config.model_type,
             "dtype": str(plain.dtype).removeprefix("torch."),
-            "fingerprint": _fingerprint(model),
+            "fingerprint": fingerprint(model),
         },
     }
     (Path(path) / ADAPTER_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
@@ -180,9 +183,10 @@ def _load_adapter(
     about = json.loads(Path(file).read_text(encoding="utf-8"))
     name = about["base"]["name_or_path"] if base is None else os.fspath(base)
     if not name:
-        raise ValueError(f"The base of adapter {path} had no name when it was trained; say where it is with base=...")
-    _check_exists(name, f"it is the base of adapter {path}; if it moved, say where it is now with base=...")
-    config = read_config(name)
+        raise ValueError(f"The base of adapter {path} had no name when it was trained; say where it is: {_BASE_IS}.")
+    if base is None:
+        name = _moved_with(path, name)
+    config = _base_config(path, name)
     if config.model_type != about["base"]["model_type"]:
         raise ValueError(
             f"Adapter {path} was trained on a {about['base']['model_type']} model ({about['base']['name_or_path']}), "
@@ -207,14 +211,17 @@ def _load_adapter(
             )
         model = _load_full(name, {}, dtype, scoring, kwargs)
         model.config.roc = roc
-    found, expected = _fingerprint(model), about["base"]["fingerprint"]
-    if not torch.allclose(torch.tensor(found), torch.tensor(expected), rtol=2e-2, atol=1e-5):
+    apart = _weights_apart(model, about["base"]["fingerprint"])
+    if apart:
+        some = ", ".join(apart[:3]) + (", ..." if len(apart) > 3 else "")
         raise ValueError(
-            f"{name} has other weights than the base that adapter {path} was trained on (the mean rows of their "
-            "embeddings differ); give the base it was trained on."
+            f"{name} has other weights than the base that adapter {path} was trained on, "
+            f"{about['base']['name_or_path']} as it was then; parts that differ ({len(apart)}): {some}. "
+            f"Give the base it was trained on: {_BASE_IS}."
         )
     keep_four_bit_exact(model)
     model = PeftModel.from_pretrained(model, path, **where)
+    model.peft_config["default"].base_model_name_or_path = name
     stored = cached_file(path, "adapter_model.safetensors", **where)
     with safe_open(stored, "pt") as tensors:
         apart = set(tensors.keys()) ^ set(get_peft_model_state_dict(model, save_embedding_layers=False))
@@ -228,18 +235,47 @@ def _load_adapter(
     return model.eval(), load_processor(path, **where)
 
 
+def _moved_with(path: str | os.PathLike, name: str) -> str:
+    """Where the base of an adapter lies: where it was; or, if both have moved together, at the same place above it."""
+    if os.path.isdir(name) or not os.path.isdir(path):
+        return name
+    words = Path(name).parts
+    ends = [Path(*words[start:]) for start in range(1, len(words))] if os.path.isabs(name) else [Path(name)]
+    for folder in Path(path).resolve().parents:
+        for end in ends:
+            if (folder / end / "config.json").is_file():
+                return str(folder / end)
+    return name
+
+
+def _base_config(path: str | os.PathLike, name: str) -> PreTrainedConfig:
+    """The configuration of an adapter's base."""
+    reason = "there is no such folder"
+    if not _is_missing_folder(name):
+        try:
+            return read_config(name)
+        except OSError as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+    raise FileNotFoundError(f"The base {name} of adapter {path} is not there: {reason}. Say where it is: {_BASE_IS}.")
+
+
 def _check_exists(path: str | os.PathLike, advice: str) -> None:
     """A name that can only be a folder has to be one; anything else is left to the hub's own errors."""
-    name = os.fspath(path)
+    if _is_missing_folder(os.fspath(path)):
+        raise FileNotFoundError(f"There is no folder {path}: {advice}; a model of a hub is named organisation/model.")
+
+
+def _is_missing_folder(name: str) -> bool:
     local = os.path.isabs(name) or name.startswith(".") or name.count("/") > 1 or os.path.isdir(os.path.dirname(name))
-    if local and not os.path.isdir(name):
-        raise FileNotFoundError(f"There is no folder {name}: {advice}; a model of a hub is named organisation/model.")
+    return local and not os.path.isdir(name)
 
 
-@torch.no_grad()
-def _fingerprint(model: PreTrainedModel) -> list[float]:
-    """The first 16 values of the mean input embedding below `[SCORE]`: tells one base from another in any dtype."""
-    embedding = model.get_input_embeddings()
-    weight = getattr(embedding, "original_module", embedding).weight
-    with gathered([weight]):
-        return weight[: model.config.roc["token_id"], :16].float().mean(dim=0).tolist()
+def _weights_apart(model: PreTrainedModel, expected: Any) -> list[str]:
+    """In which parts a base is another than the one with that fingerprint."""
+    if not isinstance(expected, list):
+        return differing(fingerprint(model), expected)
+    # An older fingerprint: the first values of the mean input embedding below [SCORE].
+    weight = model.get_input_embeddings().weight
+    with gathered([weight]), torch.no_grad():
+        found = weight[: model.config.roc["token_id"], : len(expected)].float().mean(dim=0).cpu()
+    return [] if torch.allclose(found, torch.tensor(expected), rtol=2e-2, atol=1e-5) else ["the mean embedding"]

@@ -342,7 +342,8 @@ class RocTrainer(Trainer):
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """A saved state that does not fit is an error, not a warning over untrained weights."""
-        self.model.tie_weights()
+        if not hasattr(self.model, "peft_config"):  # PEFT ties the rows it trains, and holds the tied weights elsewhere
+            self.model.tie_weights()
         missing = set(load_result.missing_keys) - set(self.model.all_tied_weights_keys)
         if missing or load_result.unexpected_keys:
             raise RuntimeError(

@@ -13,7 +13,9 @@ from transformers import AutoModelForImageTextToText
 
 from roc.adapters import add_lora, four_bit, merged
 from roc.attachment import attach
+from roc.base_fingerprint import differing, fingerprint
 from roc.checkpoint import load, save
+from roc.cli import main
 from roc.collator import RocCollator
 from roc.one_forward import one_forward
 from roc.processing import load_processor, save_processor
@@ -199,6 +201,158 @@ def test_an_adapter_on_another_base_is_refused(adapter, tmp_path):
     save(model, processor, tmp_path / "head")
     with pytest.raises(ValueError, match="head of its base .* differ: attributes: adapter .*overall.*light"):
         load(folder, base=tmp_path / "head")
+
+
+def changed(base, folder, change, dtype=None):
+    """A copy of a base with other weights: `change(name, weight)` gives the new one; saved in `dtype`."""
+    model = AutoModelForImageTextToText.from_pretrained(base)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.copy_(change(name, weight))
+    (model if dtype is None else model.to(getattr(torch, dtype))).save_pretrained(folder)
+    save_processor(load_processor(base), folder)
+    return folder
+
+
+def noise(share, where=lambda name: True):
+    torch.manual_seed(1)
+    return lambda name, weight: weight * (1 + share * torch.randn_like(weight)) if where(name) else weight
+
+
+CHANGES = {
+    "all but embeddings": (noise(1e-3, lambda name: "embed" not in name and "lm_head" not in name), r"model.vis"),
+    "one layer": (noise(1e-2, lambda name: "layers.1.mlp.up_proj" in name), r"\(1\): .*layers.1\. "),
+    "one norm": (
+        noise(1e-2, lambda name: "layers.0.input_layernorm" in name),
+        r"\(1\): .*layers.0\. ",
+    ),
+    "vision": (noise(1e-2, lambda name: "vis" in name), "model.vis"),
+    "embeddings": (noise(1e-2, lambda name: "embed_tokens" in name), "embed_tokens"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_base_that_differs_anywhere_is_refused_in_any_dtype(adapter, tmp_path, name):
+    folder, base, _ = adapter
+    change, part = CHANGES[name]
+    other = changed(base, tmp_path / "other", change)
+    for dtype in (None, "bfloat16"):
+        with pytest.raises(ValueError, match=f"other weights than the base.*parts that differ .*{part}"):
+            load(folder, base=other, dtype=dtype)
+
+
+def test_an_adapter_on_its_own_merge_is_refused(adapter, tmp_path):
+    folder, _, _ = adapter
+    model, processor = load(folder)
+    before = fingerprint(model)
+    plain = merged(model)
+    apart = differing(fingerprint(plain), before)
+    assert {"model.language_model.layers.0", "model.language_model.layers.1"} <= set(apart)
+    assert apart[-1] == "the row of [SCORE]" and not any("vis" in block for block in apart)
+    save(plain, processor, tmp_path)
+    with pytest.raises(ValueError, match="other weights than the base"):
+        load(folder, base=tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_base_in_another_dtype_is_the_same_base(adapter, tmp_path, dtype):
+    folder, base, expected = adapter
+    half = changed(base, tmp_path / "half", lambda name, weight: weight, dtype)
+    assert (scores_of(*load(folder, base=half)) - expected).abs().max() < 0.1
+    load(folder, dtype=dtype)
+    model, processor = load(folder, base=half, dtype=dtype)
+    save(model, processor, tmp_path / "adapter")  # as trained in half precision
+    for given in (base, half):
+        for wanted in ("float32", "bfloat16", "float16"):
+            load(tmp_path / "adapter", base=given, dtype=wanted)
+    with pytest.raises(ValueError, match="other weights"):
+        load(tmp_path / "adapter", base=changed(base, tmp_path / "other", noise(0.05)), dtype="float32")
+
+
+def test_four_bits_of_the_same_base_are_the_same_base(adapter, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    folder, base, _ = adapter
+    half = changed(base, tmp_path / "half", lambda name, weight: weight, "bfloat16")
+    other = changed(base, tmp_path / "other", noise(0.05, lambda name: "_proj.weight" in name))
+    model, processor = load(folder, quantized=True)
+    save(model, processor, tmp_path / "qlora")
+    about = json.loads((tmp_path / "qlora" / "roc_config.json").read_text())
+    assert about["tuning"] == "qlora" and not about["base"]["fingerprint"]["linear"]
+    for path in (folder, tmp_path / "qlora"):
+        for quantized in (False, True):
+            load(path, base=half, quantized=quantized)
+            with pytest.raises(ValueError, match="other weights.*model.language_model.layers.0"):
+                load(path, base=other, quantized=quantized)
+
+
+def test_a_head_on_one_side_only_is_refused(adapter, tmp_path):
+    folder, base, _ = adapter
+    model, processor = AutoModelForImageTextToText.from_pretrained(base), load_processor(base)
+    attach(model, processor, SPACE, attributes=ATTRIBUTES)
+    save(model, processor, tmp_path / "untrained")
+    load(folder, base=tmp_path / "untrained")  # the very head that training began with
+    fill_head(model)
+    with torch.no_grad():  # as training does
+        model.get_input_embeddings().weight[model.config.roc["token_id"]].normal_(std=0.02)
+    save(model, processor, tmp_path / "carries")
+    with pytest.raises(ValueError, match=r"differ \(1\): the row of \[SCORE\]"):
+        load(folder, base=tmp_path / "carries")
+    tuned, processor = trained_adapter(tmp_path / "carries")
+    save(tuned, processor, tmp_path / "adapter")
+    with pytest.raises(ValueError, match=r"differ \(1\): the row of \[SCORE\]"):
+        load(tmp_path / "adapter", base=base)
+
+
+def test_an_older_fingerprint_is_checked_as_it_was(adapter, tmp_path):
+    folder, base, expected = adapter
+    old = tmp_path / "adapter"
+    shutil.copytree(folder, old)
+    about = json.loads((old / "roc_config.json").read_text())
+    model = AutoModelForImageTextToText.from_pretrained(base)
+    rows = model.get_input_embeddings().weight[: about["roc"]["token_id"], :16]
+    about["base"]["fingerprint"] = rows.mean(dim=0).tolist()
+    (old / "roc_config.json").write_text(json.dumps(about))
+    assert torch.equal(scores_of(*load(old)), expected)
+    family = json.loads((base / "config.json").read_text())["model_type"]
+    with pytest.raises(ValueError, match="other weights than the base.*the mean embedding"):
+        load(old, base=save_base(family, tmp_path / "seed", seed=5))
+
+
+def test_a_relative_base_is_found_from_anywhere_and_after_a_move_of_both(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    save_base("llava", "models/base")
+    model, processor = trained_adapter("models/base", steps=2)
+    save(model, processor, "runs/adapter")
+    expected = scores_of(model, processor)
+    monkeypatch.chdir(tmp_path)
+    assert torch.equal(scores_of(*load("here/runs/adapter")), expected)
+    (tmp_path / "here").rename(tmp_path / "there")
+    again, processor = load("there/runs/adapter")
+    assert torch.equal(scores_of(again, processor), expected)
+    save(again, processor, tmp_path / "copy")
+    about = json.loads((tmp_path / "copy" / "roc_config.json").read_text())
+    assert about["base"]["name_or_path"] == str(tmp_path / "there" / "models" / "base")
+
+
+@pytest.mark.parametrize("stored", ["/nowhere/models/base", "models/base", "base"])
+@pytest.mark.parametrize("command", ["score", "export"])
+def test_a_base_that_is_not_there_is_one_line(adapter, tmp_path, capsys, stored, command):
+    shutil.copytree(adapter[0], tmp_path / "adapter")
+    about = json.loads((tmp_path / "adapter" / "roc_config.json").read_text())
+    about["base"]["name_or_path"] = stored
+    (tmp_path / "adapter" / "roc_config.json").write_text(json.dumps(about))
+    picture(0).save(tmp_path / "0.png")
+    moved = str(tmp_path / "adapter")
+    words = {
+        "score": [str(tmp_path / "0.png"), "--checkpoint", moved, "--out", str(tmp_path / "o.csv")],
+        "export": [moved, "--merge", str(tmp_path / "out")],
+    }
+    assert main([command, *words[command]]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    found = [line for line in lines if line.startswith("roc ")]
+    assert len(found) == 1 and lines[-1] == found[0], lines
+    assert f"The base {stored} of adapter {moved} is not there" in found[0] and "base=" in found[0]
 
 
 def test_an_adapter_on_a_checkpoint_that_carries_the_head(tmp_path):

@@ -1,6 +1,7 @@
 """The whole job through the real command: train, evaluate, save, use, resume, refuse."""
 
 import csv
+import itertools
 import json
 import os
 import shlex
@@ -15,11 +16,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_modeling import build, picture
+from tiny_models import BUILDERS
 
+import roc.trainer
 from roc import Assessment, finetune
 from roc.checkpoint import save
 from roc.config import load_config
 from roc.finetune import main
+from roc.processing import save_processor
 from roc.trainer import RocTrainer
 
 ROOT = Path(__file__).parents[1]
@@ -170,6 +174,48 @@ def test_the_mean_of_the_weights_is_what_is_saved(tmp_path):
     mean, own = load_file(state / "model.safetensors"), load_file(state / "training_weights.safetensors")
     assert torch.equal(kept["score_head.weight"], mean["score_head.weight"])
     assert not torch.equal(mean["score_head.weight"], own["score_head.weight"])
+
+
+def tied_base(folder, family="qwen2_5_vl"):
+    """A saved tiny base without a head that predicts with the rows it embeds with."""
+    model, processor = BUILDERS[family](hidden_size=64, tied=True)
+    model.save_pretrained(folder)
+    save_processor(processor, folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("tuning", ["lora", pytest.param("qlora", marks=pytest.mark.slow)])
+def test_the_best_adapter_on_tied_embeddings_is_kept_and_a_cut_run_goes_on(tmp_path, capsys, monkeypatch, tuning):
+    if tuning == "qlora":
+        pytest.importorskip("bitsandbytes")
+    evaluated = itertools.count()
+    monkeypatch.setattr(roc.trainer, "srcc", lambda *_: 1 - 0.1 * next(evaluated))  # the first state is the best
+    out, training = tmp_path / "out", tmp_path / "out" / "training"
+    words = ["--model_name_or_path", tied_base(tmp_path / "base"), "--tuning", tuning, "--bf16", "False",
+             "--dtype", "float32", "--save_total_limit", "9", "--learning_rate", "1e-2"]  # fmt: skip
+    assert demo(out, *words) == 0
+    first, last = (load_file(training / f"checkpoint-{step}" / "adapter_model.safetensors") for step in (3, 6))
+    kept = load_file(out / "adapter_model.safetensors")
+    rows = [name for name in kept if "trainable_tokens_delta" in name]
+    assert len(rows) == 1 and not torch.equal(first[rows[0]], last[rows[0]])
+    assert kept.keys() == first.keys() and all(torch.equal(kept[name], first[name]) for name in first)
+
+    table = csv.DictReader((out / "scenes" / "ratings.csv").open())
+    held = [row for row in table if row["split"] == "val"]
+    values = [one.scores["overall"].value for one in Assessment(out).score([out / "scenes" / r["image"] for r in held])]
+    history = json.loads((training / "checkpoint-6" / "trainer_state.json").read_text())["log_history"]
+    logged = [entry["eval_mae"] for entry in history if "eval_mae" in entry]
+    off = sum(abs(value - float(row["score"])) for value, row in zip(values, held, strict=True)) / len(held)
+    assert off == pytest.approx(logged[0], abs=1e-4) and abs(logged[1] - logged[0]) > 1e-3
+
+    shutil.rmtree(training / "checkpoint-6")
+    run = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps(run | {"finished": False}))
+    assert demo(out, *words) == 0
+    assert "Resuming from" in capsys.readouterr().out
+    again = load_file(training / "checkpoint-6" / "adapter_model.safetensors")
+    for name, weight in last.items():
+        torch.testing.assert_close(again[name], weight, atol=1e-6, rtol=0)
 
 
 def ava_file(folder, count=6, **changes):

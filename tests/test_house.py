@@ -51,7 +51,7 @@ ROWS = (
     ("collator", "report", "data_split", "datasets.ava_captions", "mplug_owl2.processing"),
     ("datasets.convert", "mplug_owl2", "mplug_owl2.published"),
     ("attachment", "processing"),
-    ("adapters", "one_forward", "demo.tiny_model"),
+    ("adapters", "base_fingerprint", "one_forward", "demo.tiny_model"),
     ("checkpoint", "memory", "sensitivity"),
     ("trainer", "assessment", "comparison"),
     ("evaluate", "doctor", "export", "data", "scoring"),
