@@ -53,10 +53,10 @@ WHAT = {
     400: "The body cannot be taken apart",
     401: "No API key, or a wrong one",
     408: "The body took too long",
-    413: "Too many bytes or images",
-    415: "Neither multipart/form-data nor application/json",
+    413: "Too many bytes, images or pixels",
+    415: "Neither multipart/form-data nor application/json, or an odd charset",
     422: "Not what was expected, or not one image can be read",
-    503: "Busy, loading, or the model's process ended; Retry-After tells when to try again",
+    503: "Busy, loading, or a process ended; Retry-After tells when to try again",
     504: "No answer in time",
 }
 
@@ -92,21 +92,23 @@ def create_app(
             await service.close()
 
     # No pages of documentation: they would load scripts from elsewhere.
-    app = FastAPI(title="roc", version=roc.__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="roc", version=roc.__version__, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _internal_error)
     app.include_router(_pages(service))
     app.include_router(_routes(service, keys or Keys()))
-    app.add_middleware(_Around, service=service)
     if cors_origins:
         app.add_middleware(
-            CORSMiddleware,
+            _Cors,
             allow_origins=list(cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Retry-After"],
         )
+    app.add_middleware(_Around, service=service)
     app.openapi = lambda: _description(app, service, bool(keys))  # type: ignore[method-assign]
     return app
 
@@ -122,6 +124,7 @@ def _pages(service: Service) -> APIRouter:
     router = APIRouter()
     unready = {503: {"model": schemas.Status, "description": "The model is not loaded"}}
 
+    @router.head("/", include_in_schema=False)
     @router.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return _file("index.html")
@@ -130,11 +133,13 @@ def _pages(service: Service) -> APIRouter:
     async def part_of_page(name: str) -> FileResponse:
         return _file(name)
 
+    @router.head("/healthz", include_in_schema=False)
     @router.get("/healthz", response_model=schemas.Status, tags=["probes"])
     async def healthz() -> JSONResponse:
         """Whether the server is alive."""
         return JSONResponse({"status": "ok"})
 
+    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", response_model=schemas.Status, responses=unready, tags=["probes"])
     async def readyz() -> JSONResponse:
         """Whether the model can be asked."""
@@ -206,7 +211,7 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
 
     @router.post("/describe", response_model=schemas.DescribeAnswer, responses=refusals, openapi_extra=takes_score)
     async def describe(request: Request) -> JSONResponse:
-        """The same with the model's words; much slower."""
+        """The same with the model's words; much slower, and scores wait for its batch."""
         return await answer(request, read_score, "describe", put_scores_and_texts)
 
     @router.post(
@@ -254,7 +259,8 @@ def check_attributes(order: Order, facts: dict[str, Any]) -> None:
 def model_data(facts: dict[str, Any], limits: Limits) -> dict[str, Any]:
     """What `/v1/models` tells of the model."""
     told = {name: facts[name] for name in ("id", "min_score", "max_score", "levels", "attributes", "calibrated")}
-    allowed = {name: getattr(limits, name) for name in ("images", "bytes_per_image", "bytes_per_request", "pixels")}
+    names = ("images", "bytes_per_image", "bytes_per_request", "pixels", "pixels_per_request")
+    allowed = {name: getattr(limits, name) for name in names}
     return {**told, "num_levels": len(facts["levels"]), "limits": allowed, "describe": True}
 
 
@@ -388,6 +394,18 @@ async def _internal_error(request: Request, error: Exception) -> JSONResponse:
         500,
         {**HEADERS, "Connection": "close"},
     )
+
+
+class _Cors(CORSMiddleware):
+    """Starlette's, with its refusals in the form of all others."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code < 400:
+            return response
+        kept = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+        told = f"{bytes(response.body).decode()}; --cors_origin of `roc serve` allows other sites"
+        return JSONResponse(error_body("cors_refused", told), response.status_code, kept)
 
 
 class _Around:

@@ -143,8 +143,9 @@ class Batching:
         """In a thread: starts a worker and hands on what it says until it ends."""
         try:
             child = Child(run, (self._settings,), self._starter)
-        except OSError as error:
-            self._call(self._ended, f"it could not be started: {error}")
+        except Exception as error:
+            # Not OSError alone: the process that all are forked from may be gone (EOFError), or no thread be left.
+            self._call(self._ended, f"it could not be started: {error!r}")
             return
         self._child = child
         reason = "it ended"
@@ -156,6 +157,10 @@ class Batching:
                 self._call(self._heard, header)
         except EOFError:
             child.close(5.0)
+        except Exception as error:
+            reason = f"what it said is no message: {error!r}"
+            child.kill()
+            child.close()
         self._call(self._ended, reason)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:

@@ -10,6 +10,7 @@ import atexit
 import json
 import multiprocessing
 import signal
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Protocol
@@ -64,7 +65,12 @@ class Child:
 
     def __init__(self, target: Target, arguments: Sequence[Any], starter: Starter) -> None:
         self._connection, theirs = multiprocessing.Pipe()
-        self._running = starter(target, (theirs, *arguments))
+        try:
+            self._running = starter(target, (theirs, *arguments))
+        except BaseException:
+            self._connection.close()
+            theirs.close()
+            raise
         # Where nobody closes it, or Python would wait for it at its own end for ever: it does not mind SIGTERM.
         atexit.register(self._running.kill)
         # Where it is a process it has a copy; with this one open, its end would never be noticed.
@@ -75,6 +81,11 @@ class Child:
     def pid(self) -> int | None:
         """Of the process."""
         return self._running.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._running.is_alive()
 
     def send(self, header: dict[str, Any], parts: Sequence[bytes] = ()) -> None:
         """Sends a message.
@@ -92,11 +103,10 @@ class Child:
 
         Raises:
             EOFError: where it has ended.
-            TimeoutError: where nothing came in time.
+            TimeoutError: where not all of it came in time.
+            Exception: of many kinds, where what came is no message.
         """
-        if seconds is not None and not self._connection.poll(seconds):
-            raise TimeoutError
-        return receive(self._connection)
+        return receive(self._connection, seconds)
 
     def kill(self) -> None:
         """Ends it at once; whoever waits in `receive` gets an EOFError."""
@@ -119,14 +129,28 @@ def send(connection: Connection, header: dict[str, Any], parts: Sequence[bytes] 
         connection.send_bytes(part)
 
 
-def receive(connection: Connection) -> tuple[dict[str, Any], list[bytes]]:
+def receive(connection: Connection, seconds: float | None = None) -> tuple[dict[str, Any], list[bytes]]:
     """The next message from the other end.
+
+    Args:
+        connection: this end.
+        seconds: to wait for it; None = for ever.
 
     Raises:
         EOFError: there is no other end any more.
+        TimeoutError: not all of it came in time.
     """
+    end = None if seconds is None else time.monotonic() + seconds
+
+    def piece() -> bytes:
+        if end is not None and not connection.poll(max(0.0, end - time.monotonic())):
+            raise TimeoutError
+        return connection.recv_bytes()
+
     try:
-        header = json.loads(connection.recv_bytes())
-        return header, [connection.recv_bytes() for _ in range(header.pop("parts"))]
+        header = json.loads(piece())
+        return header, [piece() for _ in range(header.pop("parts"))]
+    except TimeoutError:
+        raise
     except OSError as error:
         raise EOFError(str(error)) from error

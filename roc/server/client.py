@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,8 +23,10 @@ from typing import Any
 
 import httpx
 
+from roc.images import open_image
+
 Image = str | os.PathLike[str] | bytes | Any
-"""A path, the bytes of a file, or a PIL image (sent as PNG)."""
+"""A path, the bytes of a file, or a PIL image (as `Assessment` sees it, without loss: sent as PNG)."""
 
 LONGEST_PAUSE = 30.0
 
@@ -51,6 +54,7 @@ class _Common:
 
     def __init__(self, retries: int) -> None:
         self._retries = retries
+        self._limits: dict[str, int] | None = None
 
     @staticmethod
     def _options(url: str, api_key: str | None, timeout: float) -> dict[str, Any]:
@@ -60,6 +64,8 @@ class _Common:
     @staticmethod
     def _form(images: Image | Sequence[Image], fields: dict[str, str | None]) -> dict[str, Any]:
         files = [("files", _file(image, index)) for index, image in enumerate(_several(images))]
+        if not files:
+            raise ValueError("no image came; expected one or more")
         return {"files": files, "data": {name: value for name, value in fields.items() if value is not None}}
 
     @staticmethod
@@ -68,9 +74,29 @@ class _Common:
         return {"attributes": names, "distribution": "true" if distribution else None}
 
     @staticmethod
-    def _reward_body(images: Sequence[Image], attribute: str | None, scale: str) -> dict[str, Any]:
-        data = [base64.b64encode(_file(image, 0)[1]).decode() for image in images]
-        return {"json": {"images": data, "attribute": attribute, "scale": scale}}
+    def _reward_bodies(
+        images: Iterable[Image], batch: int, limits: dict[str, int], **rest: str | None
+    ) -> Iterator[dict[str, Any]]:
+        """Bodies that the server takes, each made when it is its turn."""
+        most = limits["bytes_per_request"] - len(json.dumps({"images": [], **rest}))
+        data: list[str] = []
+        size = 0
+        for index, image in enumerate(images):
+            name, content = _file(image, index)
+            if len(content) > limits["bytes_per_image"]:
+                raise ValueError(
+                    f"{name} takes {len(content)} bytes to send; the server takes {limits['bytes_per_image']}; make it "
+                    "smaller, or start the server with a larger --bytes_per_image"
+                )
+            one = base64.b64encode(content).decode()
+            more = len(one) + len('"", ')
+            if data and (len(data) >= min(batch, limits["images"]) or size + more > most):
+                yield {"json": {"images": data, **rest}}
+                data, size = [], 0
+            data.append(one)
+            size += more
+        if data:
+            yield {"json": {"images": data, **rest}}
 
     def _pause(self, response: httpx.Response, attempt: int) -> float | None:
         """Seconds until the next try; None = none is due."""
@@ -140,6 +166,7 @@ class Client(_Common):
 
         Raises:
             ServerError: where the server refuses; one unreadable image among others stands in the answer.
+            ValueError: for no image at all, or a PIL image that `Assessment` refuses too.
         """
         return self._post("/v1/score", self._form(images, self._score_fields(attributes, distribution)))
 
@@ -162,21 +189,29 @@ class Client(_Common):
             images: any number.
             attribute: None = the first of the model.
             scale: "unit" (0..1) or "native".
-            batch: images per request.
+            batch: images per request; fewer go where the server takes fewer, or fewer bytes.
+
+        Raises:
+            ValueError: for an image that takes more bytes than the server takes.
         """
+        if self._limits is None:
+            self._limits = self.models()[0]["limits"]
         rewards: list[float | None] = []
-        for part in _parts(images, batch):
-            rewards += self._post("/v1/reward", self._reward_body(part, attribute, scale))["rewards"]
+        for body in self._reward_bodies(images, batch, self._limits, attribute=attribute, scale=scale):
+            rewards += self._post("/v1/reward", body)["rewards"]
         return rewards
 
     def models(self) -> list[dict[str, Any]]:
         """The model, its scale and its limits."""
-        return self._read(self._http.get("/v1/models"))["data"]
+        return self._ask("GET", "/v1/models")["data"]
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._ask("POST", path, **body)
+
+    def _ask(self, method: str, path: str, **body: Any) -> dict[str, Any]:
         attempt = 0
         while True:
-            response = self._http.post(path, **body)
+            response = self._http.request(method, path, **body)
             pause = self._pause(response, attempt)
             if pause is None:
                 return self._read(response)
@@ -237,19 +272,24 @@ class AsyncClient(_Common):
         self, images: Sequence[Image], attribute: str | None = None, *, scale: str = "unit", batch: int = 32
     ) -> list[float | None]:
         """As `Client.reward`."""
+        if self._limits is None:
+            self._limits = (await self.models())[0]["limits"]
         rewards: list[float | None] = []
-        for part in _parts(images, batch):
-            rewards += (await self._post("/v1/reward", self._reward_body(part, attribute, scale)))["rewards"]
+        for body in self._reward_bodies(images, batch, self._limits, attribute=attribute, scale=scale):
+            rewards += (await self._post("/v1/reward", body))["rewards"]
         return rewards
 
     async def models(self) -> list[dict[str, Any]]:
         """As `Client.models`."""
-        return self._read(await self._http.get("/v1/models"))["data"]
+        return (await self._ask("GET", "/v1/models"))["data"]
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._ask("POST", path, **body)
+
+    async def _ask(self, method: str, path: str, **body: Any) -> dict[str, Any]:
         attempt = 0
         while True:
-            response = await self._http.post(path, **body)
+            response = await self._http.request(method, path, **body)
             pause = self._pause(response, attempt)
             if pause is None:
                 return self._read(response)
@@ -261,11 +301,6 @@ def _several(images: Image | Sequence[Image]) -> Iterable[Image]:
     return images if isinstance(images, list | tuple) else [images]
 
 
-def _parts(images: Sequence[Image], size: int) -> Iterator[Sequence[Image]]:
-    for start in range(0, len(images), size):
-        yield images[start : start + size]
-
-
 def _file(image: Image, index: int) -> tuple[str, bytes]:
     """Name and bytes of a file."""
     if isinstance(image, bytes | bytearray):
@@ -274,6 +309,6 @@ def _file(image: Image, index: int) -> tuple[str, bytes]:
         return Path(image).name, Path(image).read_bytes()
     if hasattr(image, "save"):
         file = io.BytesIO()
-        image.save(file, "PNG")
+        open_image(image).save(file, "PNG")
         return f"image {index}", file.getvalue()
     raise TypeError(f"expected a path, the bytes of a file or a PIL image, got {type(image).__name__}")

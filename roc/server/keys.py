@@ -51,12 +51,15 @@ def find_keys(file: str | os.PathLike[str] | None, environment: Mapping[str, str
     """Keys of a file, one a line (lines that begin with # are notes), and of `ROC_API_KEYS`, separated by commas.
 
     Raises:
-        ValueError: for a file without a key, or a key that is no key.
+        ValueError: for a file without a key, a variable that is set and holds none, or a key that is no key.
         OSError: where the file cannot be read.
     """
     lines = Path(file).read_text(encoding="utf-8").splitlines() if file is not None else []
     keys = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     if file is not None and not keys:
         raise ValueError(f"{file} holds no API key; write one a line, or leave --api_key_file out")
-    keys += [key.strip() for key in environment.get(VARIABLE, "").split(",") if key.strip()]
+    told = [key.strip() for key in environment.get(VARIABLE, "").split(",") if key.strip()]
+    if VARIABLE in environment and not told:
+        raise ValueError(f"{VARIABLE} is set and holds no API key; write one into it, or unset it to let everybody in")
+    keys += told
     return Keys(tuple(keys))

@@ -7,6 +7,7 @@ requests together: that is what bounds the memory of this process.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, fields
 
@@ -27,20 +28,27 @@ class Limits:
     bytes_per_request: int = field(default=64 * MEBIBYTE, metadata={"help": "bytes of the body of one request"})
     bytes_in_house: int = field(default=512 * MEBIBYTE, metadata={"help": "bytes of all bodies at work at once"})
     pixels: int = field(default=60_000_000, metadata={"help": "width x height of one image"})
+    pixels_per_request: int = field(
+        default=1_000_000_000, metadata={"help": "width x height of all images of one request together"}
+    )
     queue: int = field(default=512, metadata={"help": "images at work and waiting; beyond it: 503"})
     body_seconds: float = field(default=60.0, metadata={"help": "that a body may take to come in"})
     idle_seconds: float = field(default=10.0, metadata={"help": "without a single byte of a body or of the headers"})
     timeout: float = field(default=60.0, metadata={"help": "seconds from a whole body to its answer; beyond it: 504"})
     image_seconds: float = field(default=20.0, metadata={"help": "that decoding one image may take"})
+    max_connections: int = field(default=1000, metadata={"help": "open connections; beyond it: 503"})
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            if getattr(self, one.name) <= 0:
-                raise ValueError(f"--{one.name} is {getattr(self, one.name)}; expected more than 0")
+            value = getattr(self, one.name)
+            if not math.isfinite(value) or value <= 0:
+                raise ValueError(f"--{one.name} is {value}; expected a number above 0")
         if self.queue < self.images:
             raise ValueError(f"--queue is {self.queue}; expected {self.images} or more, or less of --images")
         if self.bytes_in_house < self.bytes_per_request:
             raise ValueError(f"--bytes_in_house is {self.bytes_in_house}; expected --bytes_per_request or more")
+        if self.pixels_per_request < self.pixels:
+            raise ValueError(f"--pixels_per_request is {self.pixels_per_request}; expected --pixels or more")
 
 
 class Bodies:

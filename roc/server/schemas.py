@@ -180,6 +180,7 @@ class ModelLimits(BaseModel):
     bytes_per_image: int
     bytes_per_request: int
     pixels: int
+    pixels_per_request: int
 
 
 class ModelData(BaseModel):

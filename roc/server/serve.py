@@ -7,26 +7,36 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from http import HTTPStatus
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from roc.server.app import HEADERS, create_app
-from roc.server.errors import error_body
+from roc.server.errors import error_body, unavailable
 from roc.server.keys import Keys, find_keys
 from roc.server.limits import Limits
 from roc.server.service import Service, Settings
 
 logger = logging.getLogger(__name__)
+
+REFUSED_SECONDS = 1.0
+"""How long a connection that is one too many stays open, so that its sender gets to see why."""
+
+SPARE_HANDLES = 256
+"""Files and pipes that the server opens beside its connections."""
 
 DESCRIPTION = """Answers requests for scores over HTTP, and shows a page at / to drop photos on:
 
@@ -108,7 +118,7 @@ def _with_underscores(word: str) -> str:
 def _settings(given: argparse.Namespace) -> Settings:
     for name, least in (("batch_size", 1), ("readers", 1), ("threads", 1), ("max_new_tokens", 1), ("batch_wait_ms", 0)):
         value = getattr(given, name)
-        if value is not None and value < least:
+        if value is not None and not least <= value < math.inf:
             raise ValueError(f"--{name} is {value}; expected {least} or more")
     if not 0 <= given.port <= 65535:
         raise ValueError(f"--port is {given.port}; expected 0 to 65535")
@@ -163,6 +173,7 @@ def serve(
         0, or 2 where the model cannot be loaded.
     """
     service = Service(settings)
+    _allow_handles(settings.limits.max_connections)
 
     def stop(reason: str) -> None:
         print(f"roc serve: {reason}", file=sys.stderr)
@@ -193,7 +204,7 @@ def make_server(app: Any, limits: Limits, *, log_requests: bool = False) -> uvic
     return uvicorn.Server(
         uvicorn.Config(
             app,
-            http=_protocol(limits.idle_seconds),
+            http=_protocol(limits.idle_seconds, limits.max_connections),
             ws="none",
             log_config=None,
             access_log=log_requests,
@@ -205,28 +216,69 @@ def make_server(app: Any, limits: Limits, *, log_requests: bool = False) -> uvic
     )
 
 
-def _protocol(seconds: float) -> type[H11Protocol]:
-    """uvicorn's, with an end to headers that never end, and its own refusals in the form of all others."""
+def _protocol(seconds: float, most: int) -> type[H11Protocol]:
+    """uvicorn's, with an end to headers that never end, and its own refusals in the form of all others.
+
+    Args:
+        seconds: from the first byte of a request, or from the beginning of a connection, to the end of its headers.
+        most: connections; a further one is told so and closed.
+    """
 
     class Protocol(H11Protocol):
+        _patience: asyncio.TimerHandle | None = None
+        _too_many = False
+
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._patience = self.loop.call_later(seconds, self._give_up)
+            self._patience = self.loop.call_later(seconds, self.transport.close)
+            if len(self.connections) > most:
+                self._too_many = True
+                self.connections.discard(self)
+                refusal = unavailable(f"{most} connections are open, and no more may be", code="busy")
+                self._write(503, refusal.body, refusal.headers)
+                # A connection that is closed with bytes unread loses the answer: they are waited for, not for long.
+                self.loop.call_later(REFUSED_SECONDS, self.transport.close)
 
-        def _give_up(self) -> None:
-            if self.cycle is None and not self.transport.is_closing():
+        def data_received(self, data: bytes) -> None:
+            if self._too_many:
                 self.transport.close()
+                return
+            super().data_received(data)
+            if self.conn.their_state is not h11.IDLE:
+                self._stop_patience()
+            elif self._patience is None:
+                self._patience = self.loop.call_later(seconds, self.transport.close)
+
+        def _stop_patience(self) -> None:
+            if self._patience is not None:
+                self._patience.cancel()
+                self._patience = None
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._patience.cancel()
+            self._stop_patience()
             super().connection_lost(exc)
 
         def send_400_response(self, msg: str) -> None:
-            body = json.dumps(error_body("bad_request", msg)).encode()
-            headers = {**HEADERS, "Content-Type": "application/json", "Connection": "close"}
-            headers["Content-Length"] = str(len(body))
-            head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            self.transport.write(f"HTTP/1.1 400 Bad Request\r\n{head}\r\n".encode() + body)
+            self._write(400, error_body("bad_request", msg), {})
             self.transport.close()
 
+        def _write(self, status: int, error: dict[str, Any], more: dict[str, str]) -> None:
+            body = json.dumps(error).encode()
+            headers = {**HEADERS, "Content-Type": "application/json", "Connection": "close", **more}
+            headers["Content-Length"] = str(len(body))
+            head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            self.transport.write(f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{head}\r\n".encode() + body)
+
     return Protocol
+
+
+def _allow_handles(count: int) -> None:
+    """Has the system allow this process so many open connections, where it may: 1024 files are a common limit."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = count + SPARE_HANDLES
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            allowed = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))

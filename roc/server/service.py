@@ -7,7 +7,8 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +17,16 @@ from roc.server.children import Starter, in_process
 from roc.server.counters import Counters
 from roc.server.errors import Refusal, unavailable
 from roc.server.limits import Bodies, Limits
-from roc.server.reader import BYTES_PER_PIXEL, SPARE_MEMORY, Readers
+from roc.server.reader import BYTES_PER_PIXEL, SPARE_MEMORY, Read, Readers
 from roc.server.uploads import Upload
 
 logger = logging.getLogger(__name__)
 
 PREPARED = 128
 """Images that are decoded or waiting for the model, decoded, at once: tensors are larger than files."""
+
+AHEAD = 1
+"""Images that lie ready for whichever reader is done first; each is one that the next request in turn waits for."""
 
 STUCK = 5.0
 """After how many times the timeout of a request a model that does not answer is taken for dead."""
@@ -55,6 +59,64 @@ class Settings:
     limits: Limits = Limits()
 
 
+@dataclass(eq=False)
+class _Request:
+    pixels: int = 0
+
+
+class Turns:
+    """A number of places, and who comes next: the request that holds the fewest; of equals, each in turn.
+
+    Args:
+        places: taken at once.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._held: Counter[object] = Counter()
+        self._waiting: dict[object, deque[asyncio.Future[None]]] = {}
+
+    @contextlib.asynccontextmanager
+    async def turn(self, whose: object) -> AsyncIterator[None]:
+        """Waits for a place and holds it for as long as it is entered.
+
+        Args:
+            whose: the request.
+        """
+        if self._free:
+            self._free -= 1
+            self._held[whose] += 1
+        else:
+            future = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(whose, deque()).append(future)
+            try:
+                await future
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled():
+                    self._give_up(whose)
+                raise
+        try:
+            yield
+        finally:
+            self._give_up(whose)
+
+    def _give_up(self, whose: object) -> None:
+        self._held[whose] -= 1
+        if not self._held[whose]:
+            del self._held[whose]
+        while self._waiting:
+            whose = min(self._waiting, key=self._held.__getitem__)
+            own = self._waiting.pop(whose)
+            future = own.popleft()
+            if own:
+                self._waiting[whose] = own
+            if not future.done():
+                self._held[whose] += 1
+                future.set_result(None)
+                return
+        self._free += 1
+
+
 class Service:
     """The model, behind all that keeps it busy and safe.
 
@@ -84,7 +146,7 @@ class Service:
     @property
     def ready(self) -> bool:
         """Whether the model can be asked."""
-        return self._readers is not None and self._batching is not None and self._batching.ready
+        return self._batching is not None and self._batching.ready and self._readers is not None and self._readers.ready
 
     @property
     def worker_pid(self) -> int | None:
@@ -138,6 +200,7 @@ class Service:
             self.limits.image_seconds,
             self.counters.restarts.labels("reader").inc,
         )
+        self._turns = Turns(self._readers.count + AHEAD)
 
     def _failed(self, reason: str) -> None:
         self.failure = reason
@@ -186,11 +249,13 @@ class Service:
             For each `{"scores": ..., "text": ...}` or `{"error": {"code", "message"}}`.
 
         Raises:
-            Refusal: 503 where the model's process ended, 504 where time is up.
+            Refusal: 413 where they have too many pixels together, 503 where the model's process ended or none that
+                reads images can be started, 504 where time is up.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        tasks = [asyncio.create_task(self._one(image, mode)) for image in images]
+        request = _Request()
+        tasks = [asyncio.create_task(self._one(image, mode, request)) for image in images]
         try:
             async with asyncio.timeout(self.limits.timeout):
                 found = await asyncio.gather(*tasks)
@@ -209,12 +274,15 @@ class Service:
         self._pace += 0.05 * ((loop.time() - began) / max(1, self._images) - self._pace)
         return found
 
-    async def _one(self, image: Upload, mode: str) -> dict[str, Any]:
+    async def _one(self, image: Upload, mode: str, request: _Request) -> dict[str, Any]:
         if image.data is None:
             return self._refused(*(image.fault or ("unreadable_image", "it holds nothing")))
         assert self._readers is not None and self._batching is not None
-        async with self._prepared:
-            read = await self._readers.read(mode, image.data)
+        async with contextlib.AsyncExitStack() as stack:
+            async with self._turns.turn(request):
+                await stack.enter_async_context(self._prepared)
+                read = await self._readers.read(mode, image.data)
+            self._count_pixels(request, read)
             if read.inputs is None:
                 return self._refused("unreadable_image", read.fault or "it cannot be read")
             row = await self._batching.score(mode, read.length, read.inputs)
@@ -223,6 +291,16 @@ class Service:
             return {"error": {"code": "unscored", "message": row["error"]}}
         self.counters.images.labels("scored").inc()
         return row
+
+    def _count_pixels(self, request: _Request, read: Read) -> None:
+        request.pixels += self.limits.pixels if read.pixels is None else read.pixels
+        if request.pixels > self.limits.pixels_per_request:
+            raise Refusal(
+                413,
+                "too_many_pixels",
+                f"the images of this request have more than {self.limits.pixels_per_request} pixels together; send "
+                "fewer or smaller images at a time",
+            )
 
     def _refused(self, code: str, message: str) -> dict[str, Any]:
         self.counters.images.labels("refused").inc()

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -26,6 +29,10 @@ FIELD_BYTES = 64 * 1024
 LONGEST_NAME = 1024
 IN_A_THREAD = 2**20
 """Bytes of JSON from which on reading it is no matter of milliseconds."""
+
+CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
+FILE_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s\"]+)", re.IGNORECASE)
+"""As RFC 5987 writes it, which RFC 7578 forbids here and some clients send all the same."""
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -118,12 +125,30 @@ def _unsupported(headers: Headers, expected: str) -> Refusal:
     return Refusal(415, "unsupported_media_type", f"{came} came; expected {expected}")
 
 
+class _Parser(MultiPartParser):
+    """Starlette's, for which a part with a name in the form of RFC 5987 alone is a file too."""
+
+    def on_headers_finished(self) -> None:
+        part = self._current_part
+        told = part.content_disposition or b""
+        extended = FILE_NAME.search(told)
+        if extended and b"filename" not in parse_options_header(told)[1]:
+            name = unquote(extended[1].decode("latin-1")).replace("\\", "\\\\").replace('"', '\\"')
+            part.content_disposition = told + b'; filename="' + name.encode() + b'"'
+        super().on_headers_finished()
+
+
 async def _multipart(
     headers: Headers, chunks: AsyncIterator[bytes], limits: Limits, known: Sequence[str]
 ) -> tuple[list[Upload], dict[str, str]]:
     if _kind(headers) != "multipart/form-data":
         raise _unsupported(headers, "multipart/form-data with parts `files`, or application/json")
-    parser = MultiPartParser(headers, chunks, max_files=limits.images, max_fields=len(known), max_part_size=FIELD_BYTES)
+    charset = parse_options_header(headers["content-type"])[1].get(b"charset", b"utf-8").decode("latin-1").lower()
+    if charset not in CHARSETS:
+        told = f"charset={_shown(charset)} came; expected {', '.join(CHARSETS)}, or none, which is utf-8"
+        raise Refusal(415, "unsupported_media_type", told)
+    # One field more than there are, so that one that came twice is told by its name.
+    parser = _Parser(headers, chunks, max_files=limits.images, max_fields=len(known) + 1, max_part_size=FIELD_BYTES)
     parser.spool_max_size = limits.bytes_per_request + 1
     try:
         form = await parser.parse()
@@ -133,9 +158,8 @@ async def _multipart(
         if error.message.startswith("Too many files"):
             raise _too_many(f"more than {limits.images}", limits) from error
         if error.message.startswith("Too many fields"):
-            raise _invalid(
-                "body", f"too many parts without a file name; expected {', '.join(known)} at most"
-            ) from error
+            told = f"too many parts without a file name; expected {', '.join(known)}, each once"
+            raise _invalid("body", told) from error
         raise _no_multipart(error.message) from error
     try:
         images, fields = [], {}
@@ -144,7 +168,9 @@ async def _multipart(
                 if name != "files":
                     raise _invalid(_clean(name), f"a file came as {_shown(name)}; send every image as `files`")
                 images.append(await _part(value, len(images), limits))
-            elif name in known and name not in fields:
+            elif name in fields:
+                raise _invalid(name, f"the field {name} came twice; send it once")
+            elif name in known:
                 fields[name] = value
             elif name == "files":
                 raise _invalid("files", "a part `files` came without a file name; send it as a file")

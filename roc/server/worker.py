@@ -64,8 +64,9 @@ def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens:
         def row(self, assessed: Any) -> dict[str, Any]:
             scores: dict[str, Any] = {}
             for name, score in assessed.scores.items():
-                if score is not None and not math.isfinite(score.value):
-                    return {"error": f"the model gave no number for {name}: {score.value}"}
+                odd = [] if score is None else _no_numbers([score.value, score.std, *score.distribution])
+                if odd:
+                    return {"error": f"the model gave no number for {name}: {odd[0]}"}
                 scores[name] = None
                 if score is not None:
                     shares = list(score.distribution)
@@ -76,6 +77,10 @@ def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens:
         mode: AllScores(assessment, Wanted(assessment.attributes, True, mode == "describe", max_new_tokens), batch_size)
         for mode in MODES
     }
+
+
+def _no_numbers(values: Sequence[float]) -> list[float]:
+    return [value for value in values if not math.isfinite(value)]
 
 
 def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -> dict[str, Any]:

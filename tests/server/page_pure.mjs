@@ -102,6 +102,11 @@ test("Retry-After in seconds, as a date, missing, absurd", () => {
   assert.deepEqual(headers.map((header) => pure.waitSeconds(header, now)), [7, 9, 2, 120, 2]);
 });
 
+test("keys that a header can carry", () => {
+  const keys = ["0123456789abcdef", "a-b_c.D~+/=!", "clé", "ключ", "zwei worte", "a\u200bb", "a\nb", ""];
+  assert.deepEqual(keys.map(pure.fitsHeader), [true, true, false, false, false, false, false, false]);
+});
+
 test("what a folder holds besides photos", () => {
   const file = (name, type = "") => ({ name, type });
   const kept = [file("a.JPG"), file("b.heic"), file("c", "image/png"), file("d.txt", "text/plain"), file("._a.jpg")];

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import multiprocessing
 import threading
 import time
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ httpx = pytest.importorskip("httpx")
 from test_modeling import build, picture  # noqa: E402
 
 from roc.checkpoint import save  # noqa: E402
+from roc.server import children  # noqa: E402
 from roc.server.app import create_app  # noqa: E402
 from roc.server.keys import Keys  # noqa: E402
 from roc.server.limits import Limits  # noqa: E402
@@ -37,6 +39,16 @@ def in_thread(target, arguments):
     thread = InThread(target=target, args=tuple(arguments), daemon=True)
     thread.start()
     return thread
+
+
+def by_fork(target, arguments):
+    process = multiprocessing.get_context("fork").Process(target=children._run, args=(target, *arguments), daemon=True)
+    process.start()
+    return process
+
+
+if "fork" not in multiprocessing.get_all_start_methods():
+    by_fork = None
 
 
 def tiny_checkpoint(folder, family="llava"):

@@ -5,6 +5,7 @@ Its two kinds of processes run as threads here; tests/server/test_serve.py has t
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import math
@@ -12,16 +13,17 @@ import socket
 import struct
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
-from serving import Limits, files, photo, running, wait_for
+from serving import Limits, files, httpx, photo, running, wait_for
 from test_modeling import picture
 
 from roc.server.app import put_ranks, put_rewards, put_scores_and_texts
 from roc.server.errors import Refusal
-from roc.server.service import default_readers
+from roc.server.service import Turns, default_readers
 from roc.server.uploads import Order, Upload
 
 KEY = "0123456789abcdef"
@@ -163,7 +165,8 @@ def test_models_and_probes(http):
     (model,) = http.get("/v1/models").json()["data"]
     assert (model["id"], model["num_levels"], model["describe"]) == ("tiny", 10, True)
     assert model["limits"] == {
-        **{"images": 8, "bytes_per_image": 2 * 2**20, "bytes_per_request": 3 * 2**20, "pixels": 60_000_000}
+        **{"images": 8, "bytes_per_image": 2 * 2**20, "bytes_per_request": 3 * 2**20, "pixels": 60_000_000},
+        "pixels_per_request": 10**9,
     }
     assert http.get("/healthz").json() == {"status": "ok"} and http.get("/readyz").json() == {"status": "ready"}
 
@@ -221,6 +224,14 @@ def test_headers_of_every_answer(http):
         assert "access-control-allow-origin" not in response.headers and "server" not in response.headers
 
 
+def test_head(http):
+    for path in ("/", "/healthz", "/readyz"):
+        known, asked = http.get(path), http.head(path)
+        assert (asked.status_code, asked.content) == (known.status_code, b"") == (200, b"")
+        assert asked.headers["content-length"] == known.headers["content-length"]
+        assert asked.headers["content-type"] == known.headers["content-type"]
+
+
 def test_nothing_but_the_page_is_served(http):
     for path in ("/page/..%2fapp.py", "/page/../app.py", "/page/%2e%2e/app.py", "/page/nix.js", "/page/", "/app.py"):
         refused(http.get(path), 404, "not_found")
@@ -230,7 +241,11 @@ def test_errors_have_one_form(http):
     refused(http.get("/nix"), 404, "not_found")
     error = refused(http.get("/v1/score"), 405, "method_not_allowed")
     assert "GET" in error["message"] and http.get("/v1/score").headers["allow"] == "POST"
+    refused(http.post("/v1/score/", files=files(photo(0))), 404, "not_found")
     refused(http.post("/v1/score", content=b"x"), 415, "unsupported_media_type")
+    for charset in ("undefined", "punycode"):
+        kind = {"Content-Type": f"multipart/form-data; boundary=B; charset={charset}"}
+        refused(http.post("/v1/score", content=b"--B--", headers=kind), 415, "unsupported_media_type")
     error = refused(http.post("/v1/score", files=files(photo(0)), data={"attributes": "beauty"}), 422)
     assert "'beauty'" in error["message"] and "overall" in error["message"]
 
@@ -243,6 +258,9 @@ def test_cors_is_off_and_can_be_allowed(server, checkpoint):
         assert allowed.headers["access-control-allow-origin"] == "https://photos.example"
         stranger = other.http.options("/v1/score", headers={**asked, "Origin": "https://elsewhere.example"})
         assert "access-control-allow-origin" not in stranger.headers
+        refused(stranger, 400, "cors_refused")
+        assert "default-src 'none'" in stranger.headers["content-security-policy"]
+        assert allowed.headers["x-content-type-options"] == "nosniff"
 
         # Keys: on everything below /v1, before a byte of the body is read.
         error = refused(other.http.post("/v1/score", content=b"{}"), 401, "unauthorized")
@@ -296,6 +314,86 @@ def test_before_the_model_is_there_and_when_it_takes_too_long(server, good, monk
     monkeypatch.setattr(server.service._batching, "score", never)
     monkeypatch.setattr(server.service, "limits", Limits(timeout=0.1))
     refused(server.http.post("/v1/score", files=files(photo(0))), 504, "timeout")
+
+
+def test_without_a_process_that_reads_images(server, good, monkeypatch):
+    monkeypatch.setattr("roc.server.reader.PAUSE", 0.02)
+
+    def none(*arguments):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(server.service._readers, "_starter", none)
+    # As if its only reader had been killed.
+    monkeypatch.setattr("roc.server.reader.Child.alive", False)
+    asked = {"score": {"files": files(photo(0))}, "reward": {"json": {"images": encoded(photo(0))}}}
+    for path, body in asked.items():
+        response = server.http.post(f"/v1/{path}", **body)
+        refused(response, 503, "no_reader")
+        assert response.headers["retry-after"]
+    assert server.http.get("/readyz").status_code == 503
+    monkeypatch.undo()
+    wait_for(lambda: server.http.get("/readyz").status_code == 200, 5)
+
+
+def test_pixels_of_a_request_together(checkpoint):
+    with running(checkpoint, limits=Limits(pixels=1200, pixels_per_request=4000)) as server:
+        several = [photo(i) for i in range(3)]
+        assert server.http.post("/v1/score", files=files(*several)).status_code == 200
+        # What is refused by its header costs nothing; what breaks while it is decoded costs as much as a whole one.
+        assert server.http.post("/v1/score", files=files(*several, *[photo(0, (400, 40))] * 4)).status_code == 200
+        cut = photo(0)[:-30]
+        for many in ([*several, photo(3)], [photo(0), cut, cut, cut]):
+            error = refused(server.http.post("/v1/score", files=files(*many)), 413, "too_many_pixels")
+            assert "more than 4000 pixels together" in error["message"]
+        refused(server.http.post("/v1/reward", json={"images": encoded(*[photo(0)] * 4)}), 413, "too_many_pixels")
+        wait_for(lambda: server.service._images == 0 and server.service._turns._free == 2, 5)
+
+
+def test_each_request_in_turn():
+    done = []
+
+    async def one(turns, whose):
+        async with turns.turn(whose):
+            await asyncio.sleep(0)
+            done.append(whose)
+
+    async def all_of_it():
+        turns = Turns(2)
+        tasks = [asyncio.create_task(one(turns, whose)) for whose in "aaaaaabbbc"]
+        await asyncio.sleep(0)
+        tasks[-2].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert "".join(done) == "aabacbaaa"
+        # One that was cancelled just when it was its turn hands it on.
+        turns = Turns(1)
+        held = turns.turn("a")
+        await held.__aenter__()
+        late, last = asyncio.create_task(one(turns, "late")), asyncio.create_task(one(turns, "last"))
+        await asyncio.sleep(0)
+        await held.__aexit__(None, None, None)
+        late.cancel()
+        await asyncio.wait_for(last, 5)
+        assert turns._free == 1 and late.cancelled() and done[-1] == "last"
+
+    asyncio.run(all_of_it())
+
+
+def test_a_large_request_does_not_hold_up_a_small_one(server, good, monkeypatch):
+    read, order = server.service._readers.read, []
+
+    async def slow(mode, data):
+        order.append(len(data))
+        await asyncio.sleep(0.1)
+        return await read(mode, data)
+
+    monkeypatch.setattr(server.service._readers, "read", slow)
+    small = photo(0)
+    with ThreadPoolExecutor(1) as pool:
+        large = pool.submit(httpx.post, f"{server.url}/v1/score", files=files(*[photo(0, (90, 80))] * 8))
+        wait_for(lambda: order)
+        assert server.http.post("/v1/score", files=files(small)).status_code == 200
+        assert not large.done() and large.result().status_code == 200
+    assert order.index(len(small)) <= 4
 
 
 def test_a_fault_of_the_server(server, good, monkeypatch):
@@ -473,6 +571,51 @@ def test_headers_that_never_end(server, good):
     start = time.monotonic()
     assert talk(server, b"POST /v1/score HTTP/1.1\r\nHost: x\r\n") == b""
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0], ids=["at_once", "later"])
+def test_later_headers_that_never_end(server, good, seconds):
+    """Of the second and the third request of a connection, a byte now and then."""
+    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        for _ in range(2):
+            connection.sendall(whole)
+            answer = b""
+            while not answer.endswith(b'{"status":"ok"}'):
+                answer += connection.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 200")
+            time.sleep(seconds)
+        start = time.monotonic()
+        with pytest.raises(OSError):
+            for sign in whole:
+                connection.sendall(bytes([sign]))
+                time.sleep(0.1)
+            raise AssertionError("the server waited for the whole request")
+        assert time.monotonic() - start < 2.5
+
+
+def test_connections_beyond_the_limit(checkpoint):
+    with running(checkpoint, limits=Limits(max_connections=5)) as server, contextlib.ExitStack() as stack:
+        host, port = server.url.removeprefix("http://").split(":")
+        server.http.close()
+        wait_for(lambda: talk(server, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")[9:12] == b"200")
+
+        def connect():
+            return stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
+
+        held = [connect() for _ in range(5)]
+        held[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert held[0].recv(65536).startswith(b"HTTP/1.1 200")
+        with httpx.Client(base_url=server.url) as other:
+            response = other.post("/v1/score", files=files(photo(0)))
+            refused(response, 503, "busy")
+            assert response.headers["retry-after"] and response.headers["x-content-type-options"] == "nosniff"
+        held[1].close()
+        held[2].sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert held[2].recv(65536).startswith(b"HTTP/1.1 200")
+        with httpx.Client(base_url=server.url) as other:
+            assert other.get("/healthz").status_code == 200
 
 
 def test_headers_that_are_too_long(server, good):

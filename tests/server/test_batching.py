@@ -183,6 +183,47 @@ def test_one_that_never_loads_is_told_and_not_tried_again(pretend):
     assert worker.started == 1
 
 
+@pytest.mark.parametrize("fault", [OSError(24, "Too many open files"), EOFError()], ids=repr)
+def test_a_worker_that_cannot_be_started_is_tried_again(pretend, monkeypatch, fault):
+    worker = pretend(size=1)
+    faults, child = [], batching.Child
+
+    def start(*arguments):
+        if faults:
+            raise faults.pop()
+        return child(*arguments)
+
+    monkeypatch.setattr(batching, "Child", start)
+
+    async def scenario(queue, log):
+        assert await outcome(queue, "a") == "a"
+        faults.append(fault)
+        assert await outcome(queue, "deadly") == "worker_lost"
+        return await outcome(queue, "b")
+
+    assert go(scenario) == "b" and not faults and worker.started == 2
+
+
+def test_a_worker_that_says_what_it_should_not(pretend, monkeypatch):
+    worker = pretend(size=1)
+    sane, run = worker.run, []
+
+    def odd(connection, settings):
+        if run:
+            return sane(connection, settings)
+        run.append(1)
+        send(connection, {"facts": {"id": "pretended"}})
+        receive(connection)
+        connection.send_bytes(b"\xff{")
+
+    monkeypatch.setattr(batching, "run", odd)
+
+    async def scenario(queue, log):
+        return await outcome(queue, "a"), await outcome(queue, "b")
+
+    assert go(scenario) == ("worker_lost", "b")
+
+
 def test_an_image_that_nobody_waits_for_is_not_sent(pretend):
     worker = pretend(size=1)
 

@@ -6,9 +6,8 @@ import signal
 import time
 
 import pytest
-from serving import in_thread
+from serving import by_fork, in_thread, wait_for
 
-from roc.server import children
 from roc.server.children import Child, receive, send
 
 
@@ -37,6 +36,31 @@ def test_header_and_parts():
     child.close(5)
 
 
+def test_parts_that_never_come():
+    def run(connection):
+        connection.send_bytes(b'{"parts": 2}')
+        connection.send_bytes(b"one")
+        receive(connection)
+
+    child = Child(run, (), in_thread)
+    with pytest.raises(TimeoutError):
+        child.receive(0.1)
+    child.send({})
+    child.close(5)
+
+
+def test_one_that_does_not_start_leaves_no_pipe_open():
+    ends = []
+
+    def starter(target, arguments):
+        ends.append(arguments[0])
+        raise OSError(24, "Too many open files")
+
+    with pytest.raises(OSError, match="Too many"):
+        Child(echo, ("hello",), starter)
+    assert ends[0].closed
+
+
 def test_nothing_is_unpickled():
     """A process that was taken over sends what it likes; only JSON is read."""
     ours, theirs = multiprocessing.Pipe()
@@ -45,18 +69,12 @@ def test_nothing_is_unpickled():
         receive(ours)
 
 
-def by_fork(target, arguments):
-    process = multiprocessing.get_context("fork").Process(target=children._run, args=(target, *arguments), daemon=True)
-    process.start()
-    return process
-
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="a process in milliseconds")
+@pytest.mark.skipif(by_fork is None, reason="a process in milliseconds")
 def test_a_process_that_is_killed():
     child = Child(echo, ("hello",), by_fork)
     child.send({})
     header, _ = child.receive(60)
-    assert header["pid"] == child.pid != os.getpid()
+    assert header["pid"] == child.pid != os.getpid() and child.alive
     # It leaves signals that are meant for a whole group to its parent.
     os.kill(child.pid, signal.SIGTERM)
     os.kill(child.pid, signal.SIGINT)
@@ -65,6 +83,7 @@ def test_a_process_that_is_killed():
     child.kill()
     with pytest.raises(EOFError):
         child.receive(10)
+    wait_for(lambda: not child.alive, 5)
     start = time.monotonic()
     child.close(5)
     assert time.monotonic() - start < 5

@@ -1,12 +1,15 @@
 """The Python client against a real server, and what it does with a busy one; the reward example of docs/server.md."""
 
 import asyncio
+import io
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 from serving import httpx, photo, running
 from test_modeling import picture
 
@@ -45,6 +48,34 @@ def test_paths_bytes_and_pictures(client, tmp_path, values):
     assert len(client.score(path)["results"]) == 1
     with pytest.raises(TypeError, match="got int"):
         client.score([3])
+    with pytest.raises(ValueError, match="no image came"):
+        client.score([])
+
+
+def turned():
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6
+    picture(0, (60, 20)).save(file, "JPEG", exif=exif)
+    return Image.open(file)
+
+
+PALETTE = picture(1).convert("P")
+PALETTE.info["transparency"] = bytes(range(0, 256, 8))
+ODD = {
+    "turned": turned(),
+    "cmyk": picture(2).convert("CMYK"),
+    "sixteen_bit": Image.fromarray((np.arange(1200, dtype=np.uint16) * 50).reshape(30, 40)),
+    "float": Image.fromarray(np.linspace(0, 1, 1200, dtype=np.float32).reshape(30, 40)),
+    "palette_with_alpha": PALETTE,
+    "transparent": Image.merge("RGBA", [*picture(3).split(), picture(4).convert("L")]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_pictures_are_what_assessment_sees(client, assessment, name):
+    known = assessment.score(ODD[name])[0].scores["overall"].value
+    assert client.score(ODD[name])["results"][0]["scores"]["overall"]["value"] == pytest.approx(known, abs=1e-5)
+    assert client.reward([ODD[name]], scale="native") == pytest.approx([known], abs=1e-5)
 
 
 def test_the_other_routes(client, values):
@@ -81,11 +112,17 @@ def test_asynchronously(server, values):
     asyncio.run(all_of_it())
 
 
+LIMITS = {"images": 4, "bytes_per_image": 3000, "bytes_per_request": 10_000}
+
+
 def busy(times, log):
     """A server that is busy a few times."""
 
     def answer(request):
         log.append(request.url.path)
+        if request.url.path == "/v1/models" and len(log) > times:
+            log.pop()
+            return httpx.Response(200, json={"data": [{"id": "tiny", "limits": LIMITS}]})
         if len(log) <= times:
             error = {"code": "busy", "message": "full", "details": []}
             return httpx.Response(503, headers={"Retry-After": "7"}, json={"error": error})
@@ -99,7 +136,7 @@ def test_a_busy_server_is_asked_again_at_its_pace(monkeypatch):
     monkeypatch.setattr(clients, "time", SimpleNamespace(sleep=pauses.append))
     with Client(transport=busy(2, log)) as client:
         assert client.reward([b"x"]) == [0.5]
-    assert pauses == [7.0, 7.0] and log == ["/v1/reward"] * 3
+    assert pauses == [7.0, 7.0] and log == ["/v1/models"] * 2 + ["/v1/reward"]
     log.clear()
     with Client(transport=busy(9, log), retries=1) as client, pytest.raises(ServerError, match="503 busy: full"):
         client.reward([b"x"])
@@ -120,6 +157,46 @@ def test_asynchronous_patience(monkeypatch):
             return await client.reward([b"x"])
 
     assert asyncio.run(all_of_it()) == [0.5] and pauses == [7.0]
+
+
+def test_the_model_is_asked_for_again_too(monkeypatch):
+    pauses = []
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    monkeypatch.setattr(clients, "time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr(clients, "asyncio", SimpleNamespace(sleep=sleep))
+    with Client(transport=busy(2, [])) as client:
+        assert client.models()[0]["id"] == "tiny"
+
+    async def all_of_it():
+        async with AsyncClient(transport=busy(2, [])) as client:
+            return (await client.models())[0]["id"]
+
+    assert asyncio.run(all_of_it()) == "tiny" and pauses == [7.0] * 4
+
+
+def test_rewards_go_in_requests_that_the_server_takes():
+    sizes, counts = [], []
+
+    def answer(request):
+        if request.url.path == "/v1/models":
+            return httpx.Response(200, json={"data": [{"limits": LIMITS}]})
+        sizes.append(len(request.content))
+        counts.append(len(json.loads(request.content)["images"]))
+        return httpx.Response(200, json={"rewards": [0.5] * counts[-1]})
+
+    contents = [*[bytes(2990)] * 5, *[b"x"] * 9]
+    with Client(transport=httpx.MockTransport(answer)) as client:
+        assert client.reward(contents) == [0.5] * 14
+        assert counts == [2, 2, 4, 4, 2] and max(sizes) <= LIMITS["bytes_per_request"]
+        assert client.reward([]) == []
+        counts.clear()
+        assert client.reward([b"x"] * 5, batch=2) == [0.5] * 5 and counts == [2, 2, 1]
+        noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
+        with pytest.raises(ValueError, match="image 1 takes .* the server takes 3000"):
+            client.reward([b"x", noise])
 
 
 def test_an_answer_that_is_no_json():
@@ -158,7 +235,5 @@ def test_the_python_of_the_docs(server, tmp_path, monkeypatch, values):
     expected = [1 - abs((5.5 - 1) / 9 - (values[0] - 1) / 9), 0.0, 1 - abs(1 - (values[2] - 1) / 9)]
     assert found == pytest.approx(expected, abs=1e-5)
     assert all(one is None or type(one) is float for one in found)
-    broken = namespace["agreement_reward"](
-        prompts=[""], completions=completions[:1], images=[[np.zeros(3)]] if False else [[b"no image"]]
-    )
+    broken = namespace["agreement_reward"](prompts=[""], completions=completions[:1], images=[[b"no image"]])
     assert broken == [None]

@@ -43,3 +43,11 @@ def test_a_file_without_a_good_key(tmp_path, text):
     path.write_text(text)
     with pytest.raises(ValueError, match="expected|no API key"):
         find_keys(path, {})
+
+
+def test_a_variable_without_a_key():
+    """Set by mistake, it would leave the door open."""
+    for value in ("", " , "):
+        with pytest.raises(ValueError, match="ROC_API_KEYS is set and holds no API key"):
+            find_keys(None, {"ROC_API_KEYS": value})
+    assert not find_keys(None, {})

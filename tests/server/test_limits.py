@@ -1,6 +1,7 @@
 """Bodies are counted and timed while they come in."""
 
 import asyncio
+import math
 
 import pytest
 from serving import Limits
@@ -94,7 +95,10 @@ def test_draining_ends():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"images": 0}, {"timeout": -1}, {"queue": 10}, {"bytes_in_house": 10}], ids=lambda one: next(iter(one))
+    "wrong",
+    [{"images": 0}, {"timeout": -1}, {"queue": 10}, {"bytes_in_house": 10}, {"pixels_per_request": 10}]
+    + [{name: value} for name in ("idle_seconds", "timeout") for value in (math.nan, math.inf)],
+    ids=str,
 )
 def test_limits_that_make_no_sense(wrong):
     with pytest.raises(ValueError, match=f"--{next(iter(wrong))} is "):

@@ -289,6 +289,12 @@ def test_a_key_is_asked_for_and_kept_for_this_tab_alone(visit, photos):
         server.key = "s3cret"
         page = visit(server.url, ready=False)
         dialog = page.get_by_role("dialog")
+        for odd in ("ключ", "s3cr\N{ZERO WIDTH SPACE}et"):
+            dialog.get_by_label("API key").fill(odd)
+            dialog.get_by_role("button", name="Use this key").click()
+            expect(page.get_by_role("alert")).to_have_text(
+                "This is no API key: it may hold only letters from A to Z, digits and signs. Copy it again."
+            )
         dialog.get_by_label("API key").fill("wrong")
         dialog.get_by_role("button", name="Use this key").click()
         expect(page.get_by_role("alert")).to_have_text("The server did not accept this key.")

@@ -2,17 +2,20 @@
 
 import asyncio
 import io
+import os
+import signal
 import time
 
 import pytest
 import safetensors.torch
 import torch
 from PIL import Image
-from serving import in_thread, photo
+from serving import by_fork, in_thread, photo, wait_for
 from test_modeling import picture
 
 from roc.server import reader
-from roc.server.children import receive, send
+from roc.server.children import Child, receive, send
+from roc.server.errors import Refusal
 from roc.server.reader import Picture, Readers
 from roc.server.worker import facts, make_scorers
 
@@ -30,9 +33,10 @@ def read_all(jobs, arguments, *, run=None, monkeypatch=None, count=1, seconds=10
 
     async def all_of_it():
         readers = Readers(arguments, in_thread, count, seconds, lambda: restarts.append(1))
-        found = await asyncio.gather(*[readers.read(*job) for job in jobs])
-        await readers.close()
-        return found
+        try:
+            return await asyncio.gather(*[readers.read(*job) for job in jobs])
+        finally:
+            await readers.close()
 
     return asyncio.run(all_of_it()), len(restarts)
 
@@ -65,6 +69,14 @@ def test_a_bomb_is_refused_by_its_header():
     assert time.monotonic() - start < 0.5
 
 
+ODD = {
+    b"garbage": b"\xff{",
+    b"short": b'{"length": 1, "parts": 1}',
+    b"odd": b'{"length": 1, "parts": []}',
+    b"list": b"[1]",
+}
+
+
 def odd(connection, slow):
     """A reader that ends, or takes its time, for some files."""
     with connection:
@@ -74,6 +86,9 @@ def odd(connection, slow):
                 _, (data,) = receive(connection)
                 if data == b"deadly":
                     return
+                if data in ODD:
+                    connection.send_bytes(ODD[data])
+                    continue
                 time.sleep(slow if data == b"slow" else 0)
                 send(connection, {"length": 1}, [data.upper()])
             except (EOFError, BrokenPipeError):
@@ -84,7 +99,109 @@ def test_a_file_that_ends_its_reader(monkeypatch):
     jobs = [("score", data) for data in (b"a", b"deadly", b"b", b"deadly", b"c")]
     found, restarts = read_all(jobs, (0.0,), run=odd, monkeypatch=monkeypatch, count=2)
     assert [one.inputs for one in found] == [b"A", None, b"B", None, b"C"]
-    assert "ended the process" in found[1].fault and restarts == 2
+    # Each was given to two, so that a reader which had been ended by something else costs no image its score.
+    assert "ended the process" in found[1].fault and restarts == 4
+
+
+@pytest.mark.parametrize("odd_one", ODD)
+def test_a_reader_that_says_what_it_should_not(monkeypatch, odd_one):
+    jobs = [("score", data) for data in (b"a", odd_one, b"b")]
+    found, _ = read_all(jobs, (0.0,), run=odd, monkeypatch=monkeypatch, seconds=0.2)
+    assert [one.inputs for one in found] == [b"A", None, b"B"] and found[1].fault
+
+
+def during(arguments, scenario, *, starter=in_thread, count=1):
+    async def all_of_it():
+        readers = Readers(arguments, starter, count, 10.0)
+        try:
+            return await asyncio.wait_for(scenario(readers), 20)
+        finally:
+            await readers.close()
+
+    return asyncio.run(all_of_it())
+
+
+@pytest.mark.skipif(by_fork is None, reason="a process in milliseconds")
+def test_readers_that_were_killed_while_they_had_nothing_to_do(monkeypatch):
+    monkeypatch.setattr(reader, "run", odd)
+    pids = []
+
+    def starter(target, arguments):
+        process = by_fork(target, arguments)
+        pids.append(process.pid)
+        return process
+
+    async def scenario(readers):
+        assert (await readers.read("score", b"a")).inputs == b"A"
+        os.kill(pids[-1], signal.SIGKILL)
+        await asyncio.sleep(0.1)
+        assert (await readers.read("score", b"b")).inputs == b"B"
+        # And one that dies while it is sent the image.
+        monkeypatch.setattr(Child, "alive", True)
+        os.kill(pids[-1], signal.SIGKILL)
+        return (await readers.read("score", b"c")).inputs
+
+    assert during((0.0,), scenario, starter=starter) == b"C" and len(pids) == 3
+
+
+def test_a_reader_that_cannot_be_started_for_a_while(monkeypatch):
+    """No file handles, no memory: told at once, and over as soon as there are some."""
+    monkeypatch.setattr(reader, "run", odd)
+    monkeypatch.setattr(reader, "PAUSE", 0.02)
+    faults = []
+
+    def starter(target, arguments):
+        if faults:
+            raise faults[0]
+        return in_thread(target, arguments)
+
+    async def scenario(readers):
+        assert (await readers.read("score", b"a")).inputs == b"A" and readers.ready
+        for fault in (OSError(24, "Too many open files"), EOFError(), RuntimeError("can't start new thread")):
+            faults[:] = [fault]
+            with pytest.raises(Refusal) as error:
+                await readers.read("score", b"deadly")
+            assert (error.value.status, error.value.code) == (503, "no_reader") and error.value.retry_after
+            assert not readers.ready
+            with pytest.raises(Refusal):
+                await readers.read("score", b"b")
+            faults.clear()
+            while not readers.ready:
+                await asyncio.sleep(0.01)
+            assert (await readers.read("score", b"c")).inputs == b"C"
+
+    during((0.0,), scenario, starter=starter)
+
+
+def test_a_fault_in_the_thread_of_a_reader(monkeypatch):
+    monkeypatch.setattr(reader, "run", odd)
+
+    async def scenario(readers):
+        with monkeypatch.context() as patch:
+            patch.setattr(readers, "_ask", None)
+            with pytest.raises(Refusal):
+                await readers.read("score", b"a")
+        return (await readers.read("score", b"b")).inputs
+
+    assert during((0.0,), scenario) == b"B"
+
+
+def test_one_reader_is_enough(monkeypatch):
+    """One that cannot be started takes no images from one that runs."""
+    monkeypatch.setattr(reader, "run", odd)
+    started = []
+
+    def starter(target, arguments):
+        started.append(1)
+        if len(started) > 1:
+            raise OSError(12, "Cannot allocate memory")
+        return in_thread(target, arguments)
+
+    async def scenario(readers):
+        await asyncio.to_thread(wait_for, lambda: len(started) == 2)
+        return [(await readers.read("score", b"a")).inputs for _ in range(20)]
+
+    assert during((0.0,), scenario, starter=starter, count=2) == [b"A"] * 20
 
 
 def test_a_file_that_takes_too_long(monkeypatch):
@@ -95,5 +212,13 @@ def test_a_file_that_takes_too_long(monkeypatch):
 
 
 def test_readers_that_do_not_start(monkeypatch):
-    found, _ = read_all([("score", b"a")], (), run=lambda connection: connection.close(), monkeypatch=monkeypatch)
-    assert "could be started" in found[0].fault
+    with pytest.raises(Refusal, match="could be started"):
+        read_all([("score", b"a")], (), run=lambda connection: connection.close(), monkeypatch=monkeypatch)
+
+
+def test_how_many_pixels_were_decoded(checkpoint, known):
+    cut = photo(0, (60, 50))
+    contents = [photo(0, (40, 30)), cut[: len(cut) - 30], b"no image", photo(0, (500, 10))]
+    found, _ = read_all([("score", data) for data in contents], (checkpoint, known, 3000, None))
+    assert [one.pixels for one in found] == [1200, 3000, 0, 0]
+    assert found[0].inputs and not any(one.inputs for one in found[1:])

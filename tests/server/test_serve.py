@@ -196,8 +196,13 @@ def test_a_checkpoint_that_cannot_be_loaded(tmp_path):
         ["--cors_origin", "photos.example"],
         ["--api_key_file", "/no/such/file"],
         ["--host", "192.0.2.1"],
+        ["--idle_seconds", "nan"],
+        ["--timeout", "inf"],
+        ["--batch_wait_ms", "nan"],
+        ["--batch_wait_ms", "inf"],
+        ["--max_connections", "0"],
     ],
-    ids=lambda words: words[0],
+    ids=" ".join,
 )
 def test_bad_input(words, capsys):
     assert main(["--checkpoint", "x", *words]) == 2
@@ -215,6 +220,9 @@ def test_keys_that_can_be_guessed(monkeypatch, capsys):
     assert main(["--checkpoint", "x", "--port", "0"]) == 2
     said = capsys.readouterr().err
     assert "expected 16 or more" in said and "secret" not in said
+    monkeypatch.setenv("ROC_API_KEYS", "")
+    assert main(["--checkpoint", "x", "--port", "0"]) == 2
+    assert capsys.readouterr().err.startswith("roc serve: ROC_API_KEYS is set and holds no API key")
 
 
 def test_flags_become_settings(tmp_path, monkeypatch):

@@ -166,10 +166,34 @@ def test_names_are_made_fit_for_an_answer():
         order = read(read_score, multipart((b'name="files"; filename="' + name + b'"', b"abc")), FORM)
         found = order.images[0].name
         assert found.isprintable() and found.encode() and (shown is None or found == shown)
-    order = read(
-        read_score, multipart((b'name="files"; filename="\\ud800.jpg"', b"")), f"{FORM}; charset=unicode_escape"
-    )
-    assert order.images[0].name.encode()
+
+
+@pytest.mark.parametrize(
+    "charset", ["undefined", "punycode", "unicode_escape", "idna", "base64", "nix", "utf-16", '""']
+)
+def test_charsets(charset):
+    body = multipart((b'name="files"; filename="\\ud800\xc3\xa4.jpg"', b""))
+    assert refused(read_score, body, f"{FORM}; charset={charset}") == (415, "unsupported_media_type")
+    for known, shown in (("UTF-8", "ä"), ("us-ascii", "Ã¤"), ('"iso-8859-1"', "Ã¤")):
+        assert read(read_score, body, f"{FORM}; charset={known}").images[0].name.endswith(f"{shown}.jpg")
+
+
+def test_a_name_that_came_in_another_form():
+    for told, shown in [
+        (b"filename*=UTF-8''x.jpg", "x.jpg"),
+        (b"filename*=utf-8'de'%C3%A4%22%5C.jpg", 'ä"\\.jpg'),
+        (b"filename=\"a.jpg\"; filename*=UTF-8''a.jpg", "a.jpg"),
+        (b"filename*=UTF-8''%FF%0D%0A.jpg", None),
+    ]:
+        image = read(read_score, multipart((b'name="files"; ' + told, b"abc")), FORM).images[0]
+        assert image.data == b"abc" and image.name.isprintable() and shown in (None, image.name)
+
+
+def test_a_field_that_came_twice():
+    for count in (2, 3):
+        body = multipart(FILE, *[(b'name="attributes"', b"a")] * count)
+        with pytest.raises(Refusal, match="the field attributes came twice"):
+            read(read_score, body, FORM)
 
 
 def test_a_real_photo_in_pieces():

@@ -95,8 +95,12 @@ def test_no_number(assessment):
     scorer = worker.make_scorers(assessment, 1, 8)["score"]
     known = assessment.score(picture(0))[0]
     score = known.scores["light"]
-    object.__setattr__(score, "value", math.nan)
-    assert scorer.row(known) == {"error": "the model gave no number for light: nan"}
+    for name in ("std", "value"):
+        object.__setattr__(score, name, math.nan)
+        assert scorer.row(known) == {"error": "the model gave no number for light: nan"}
+        object.__setattr__(score, name, 1.0)
+    object.__setattr__(score, "distribution", (math.inf, *score.distribution[1:]))
+    assert scorer.row(known) == {"error": "the model gave no number for light: inf"}
 
 
 def test_a_checkpoint_that_is_none(tmp_path):

@@ -1,6 +1,7 @@
 // The page of `roc serve`: takes photos in, has them scored a few at a time, and keeps them in order.
 
-import { bytesText, countText, csvText, misplaced, passes, ranks, scoreText, sorted, unscored } from "./pure.js";
+import { bytesText, countText, csvText, fitsHeader, misplaced, passes } from "./pure.js";
+import { ranks, scoreText, sorted, unscored } from "./pure.js";
 import { NoAnswer, askComment, askModel, askScore, hasKey, keepKey } from "./server.js";
 import { fromList, fromTransfer } from "./collect.js";
 import { Card } from "./card.js";
@@ -120,6 +121,7 @@ let keyAsked = null;
 /** Asks for the API key; true once there is one. */
 function needKey() {
   keyAsked ??= new Promise((answer) => {
+    find("key-problem").textContent = "The server did not accept this key.";
     find("key-problem").hidden = !hasKey();
     find("key-text").value = "";
     find("key").showModal();
@@ -140,7 +142,14 @@ function needKey() {
 
 find("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  keepKey(find("key-text").value.trim());
+  const key = find("key-text").value.trim();
+  if (!fitsHeader(key)) {
+    find("key-problem").textContent =
+      "This is no API key: it may hold only letters from A to Z, digits and signs. Copy it again.";
+    find("key-problem").hidden = false;
+    return;
+  }
+  keepKey(key);
   find("key").close("given");
 });
 find("key-cancel").addEventListener("click", () => find("key").close());

@@ -181,6 +181,11 @@ export function waitSeconds(header, now = Date.now()) {
   return Math.min(120, Math.max(1, seconds));
 }
 
+/** Whether an API key can go into a header; what the server refuses as a key as well. */
+export function fitsHeader(key) {
+  return /^[!-~]+$/.test(key);
+}
+
 const PICTURES = /\.(jpe?g|jfif|png|webp|gif|avif|heic|heif|tiff?|bmp|jp2|jxl)$/i;
 
 /** Whether a file found in a folder is meant as a photo. A file that somebody chose by itself is not asked. */
