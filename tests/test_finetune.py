@@ -228,7 +228,7 @@ def ava_file(folder, count=6, **changes):
     return folder / "ava.json"
 
 
-@pytest.mark.parametrize("count", [1, 6])
+@pytest.mark.parametrize("count", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_the_published_sample_trains_through_the_script_and_its_variables(tmp_path, count, finished):
     (tmp_path / "images").mkdir()
     data = ava_file(tmp_path / "images", count)
