@@ -66,7 +66,7 @@ def load(
         ValueError: where the checkpoint carries no head, adapter and base do not fit, or the files of a published
             checkpoint contradict each other.
     """
-    _check_exists(path, "`bash scripts/finetune.sh` makes checkpoints/demo")
+    check_exists(path, "`bash scripts/finetune.sh` makes checkpoints/demo")
     where = {key: kwargs[key] for key in ("revision", "token", "cache_dir") if key in kwargs}
     if is_adapter(path, **where):
         kwargs.pop("revision", None)
@@ -259,8 +259,16 @@ def _base_config(path: str | os.PathLike, name: str) -> PreTrainedConfig:
     raise FileNotFoundError(f"The base {name} of adapter {path} is not there: {reason}. Say where it is: {_BASE_IS}.")
 
 
-def _check_exists(path: str | os.PathLike, advice: str) -> None:
-    """A name that can only be a folder has to be one; anything else is left to the hub's own errors."""
+def check_exists(path: str | os.PathLike, advice: str = "look where you are, and at the spelling") -> None:
+    """A name that can only be a folder has to be one; anything else is left to the hub's own errors.
+
+    Args:
+        path: folder or hub id.
+        advice: where such a folder comes from.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
     if _is_missing_folder(os.fspath(path)):
         raise FileNotFoundError(f"There is no folder {path}: {advice}; a model of a hub is named organisation/model.")
 

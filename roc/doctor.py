@@ -32,7 +32,7 @@ from transformers.utils import is_torchvision_available
 
 from roc.adapters import LORA_PARTS, add_lora, is_adapter, layer_kind, lora_targets, merged
 from roc.attachment import attach, check_can_carry, model_class
-from roc.checkpoint import load, read_config, save
+from roc.checkpoint import check_exists, load, read_config, save
 from roc.collator import RocCollator
 from roc.demo.scenes import render_scene
 from roc.head import read_levels
@@ -166,7 +166,7 @@ def admit(
         Unsupported: where the head does not fit it.
     """
     source = os.fspath(source)
-    _check_there(source)
+    check_exists(source)
     device = device or _best_device()
     if is_adapter(source):
         tuned, processor = load(source, dtype=dtype, quantized=False)
@@ -727,7 +727,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the libraries; what matters is among the findings
             if options.memory:
-                _check_there(options.model)
+                check_exists(options.model)
                 print(memory_table(read_config(options.model)))
                 return 0
             if options.sensitivity is not None:
@@ -819,12 +819,6 @@ def _files(paths: Sequence[str]) -> list[str]:
         else:
             files.append(path)
     return files
-
-
-def _check_there(source: str) -> None:
-    """A name that can only be a folder has to be one; of others the hub says whether there is such a model."""
-    if (os.path.isabs(source) or source.startswith(".") or source.count("/") > 1) and not os.path.isdir(source):
-        raise FileNotFoundError(f"There is no folder {source}; a model of a hub is named organisation/model.")
 
 
 def _best_device() -> str:

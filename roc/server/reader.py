@@ -250,22 +250,17 @@ class Readers:
 
     def _work(self, place: int, child: Child, job: _Job) -> Child | None:
         """Has an image read, by a second reader where the first one ended; what is left is the reader for the next."""
-        current: Child | None = child
-        if not child.alive:
-            current = self._replaced(place, child)
-        for is_last in (False, True):
-            if current is None:
-                self._call(_refuse, job.future)
-                return None
+        current = child if child.alive else self._replaced(place, child)
+        tries = 2
+        while current is not None:
             found, fine, again = self._ask(current, job)
-            is_last = is_last or not again
-            if is_last:
+            tries -= 1
+            if not (again and tries):
                 self._call(_settle, job.future, found)
-            if not fine:
-                current = self._replaced(place, current)
-            if is_last:
-                break
-        return current
+                return current if fine else self._replaced(place, current)
+            current = self._replaced(place, current)
+        self._call(_refuse, job.future)
+        return None
 
     def _replaced(self, place: int, child: Child) -> Child | None:
         with contextlib.suppress(Exception):
