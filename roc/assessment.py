@@ -38,7 +38,8 @@ class Assessment:
             move by a rounding. Answers that the model writes are not compiled.
 
     Raises:
-        ValueError: where the checkpoint carries no head, the device is not here or has no float8, or there is no compiler.
+        ValueError: where the checkpoint carries no head, the device is not here or has no float8, or there is no
+            compiler.
     """
 
     def __init__(
