@@ -7,13 +7,13 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-# Public name -> file it lives in. No file of the package may bear a public name: importing `roc/X.py` sets `roc.X` to
-# the module, which would replace the function or class of that name.
+# Public name -> file it lives in. No file or folder of the package may bear a public name: importing `roc/X.py` sets
+# `roc.X` to the module, which would replace the function or class of that name.
 _PUBLIC = {
-    "Assessment": "assessment",
+    "Assessment": "scoring.assessment",
     "ScoreSpace": "score_space",
-    "attach": "attachment",
-    "load": "checkpoint",
+    "attach": "model.attachment",
+    "load": "checkpoint.folder",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

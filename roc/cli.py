@@ -30,15 +30,23 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
-    "finetune": Command("roc.finetune", "main", "train a model with the score head on rated images, evaluate, save"),
-    "score": Command("roc.score", "main", "score photos, folders, lists and tar files; goes on where it was stopped"),
-    "serve": Command("roc.server.serve", "main", "answer requests for scores over HTTP, with a page for people"),
-    "evaluate": Command("roc.evaluate", "main", "how well predictions agree with people: metrics, pictures, a report"),
-    "compare": Command("roc.comparison", "main", "two evaluations of the same rows, metric by metric"),
-    "data": Command("roc.data", "main", "make, check, compare, divide and look at data files"),
+    "finetune": Command(
+        "roc.training.job", "main", "train a model with the score head on rated images, evaluate, save"
+    ),
+    "score": Command(
+        "roc.commands.score", "main", "score photos, folders, lists and tar files; goes on where it was stopped"
+    ),
+    "serve": Command("roc.server.listen", "main", "answer requests for scores over HTTP, with a page for people"),
+    "evaluate": Command(
+        "roc.evaluation.evaluate", "main", "how well predictions agree with people: metrics, pictures, a report"
+    ),
+    "compare": Command("roc.evaluation.compare", "main", "two evaluations of the same rows, metric by metric"),
+    "data": Command("roc.commands.data", "main", "make, check, compare, divide and look at data files"),
     "attach": Command("roc.cli", "attach_head", "give a model an untrained score head and save it"),
-    "doctor": Command("roc.doctor", "main", "tell whether the score head fits a model, and what to set"),
-    "export": Command("roc.export", "main", "merge an adapter, write a checkpoint for vLLM or the head alone, upload"),
+    "doctor": Command("roc.doctor.checks", "main", "tell whether the score head fits a model, and what to set"),
+    "export": Command(
+        "roc.checkpoint.export", "main", "merge an adapter, write a checkpoint for vLLM or the head alone, upload"
+    ),
 }
 
 ATTACH_HELP = """usage: roc attach MODEL OUT [--name value ...]
@@ -103,7 +111,7 @@ def attach_head(argv: Sequence[str]) -> int:
     Returns:
         0, or 2 with the reason on stderr where the words or the model cannot be used.
     """
-    from roc.config import SETTINGS, ScoreConfig, load_config, read_flags
+    from roc.training.config import SETTINGS, ScoreConfig, load_config, read_flags
 
     scale = ["min_score", "max_score", "num_tokens"]
     carried = [name for name, entry in SETTINGS.items() if entry.group is ScoreConfig and name not in scale]
@@ -129,9 +137,9 @@ def attach_head(argv: Sequence[str]) -> int:
 
         from transformers import AutoConfig
 
-        from roc.attachment import attach, model_class
-        from roc.checkpoint import save
-        from roc.processing import load_processor
+        from roc.checkpoint.folder import save
+        from roc.model.attachment import attach, model_class
+        from roc.model.processing import load_processor
 
         model = model_class(AutoConfig.from_pretrained(source)).from_pretrained(source, dtype=config.dtype)
         processor = load_processor(source)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 SCORE_TOKEN = "[SCORE]"
-"""Stands in an answer where a score is; one row of the vocabulary (see `roc/attachment.py`)."""
+"""Stands in an answer where a score is; one row of the vocabulary (see `roc/model/attachment.py`)."""
 
 IMAGE_PLACEHOLDER = "<|image|>"
 """Stands in a question where an image is, as in the published data files; the collator puts the family's own mark."""

@@ -11,7 +11,7 @@ Ways, all on the same pictures and prepared inputs:
 
     generate        the published way (ROC4MLLM): the answer is written token by token, cached, up to its last [SCORE]
     all logits      one forward pass with logits for every position (Q-Align, DeQA-Score), the head read from it
-    one forward     ours: one pass, no vocabulary (roc/one_forward.py)
+    one forward     ours: one pass, no vocabulary (roc/scoring/one_forward.py)
     backbone        the bare model under it: no vocabulary, no head, nothing read
     backbone again  the same once more: how far two equal things come out apart here (A/A)
     compiled        one forward, every layer compiled (--compile)
@@ -22,7 +22,7 @@ that what slows the machine down for a while slows both sides. Those in float8 h
 others: the wider weights are gone by then, so that the peak is theirs. "of the limit" is the share of what a large
 matrix product reaches on this device, counting the multiplications of one bare pass. Peak memory is that of the
 allocator, which only a GPU has. Weights and pictures are random, from the seed. The tiny models answer with the demo's
-five scores, the 7B shapes (of tests/real_models.py) with one, after ten words.
+five scores, the 7B shapes (of tests/helpers/real_models.py) with one, after ten words.
 
 --files: the pipeline of `roc score`. The cores suffice where there is one for the model and as many more as the workers
 it keeps busy; where they do not, no more can come out than the slower of decoding and model.
@@ -55,22 +55,22 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LogitsProcessor, PreTrainedConfig, PreTrainedModel
 
 import roc
-from roc.assessment import Assessment
-from roc.attachment import attach
-from roc.checkpoint import save
-from roc.collator import RocCollator
+from roc.checkpoint.folder import save
+from roc.data.records import Record
 from roc.demo.scenes import Scene, render_scene
 from roc.demo.tiny_model import PRESETS, TinyLlavaConfig, build_tiny_llava
-from roc.float8 import use_float8
-from roc.float32_tower import picture_dtype
-from roc.head import read_levels
-from roc.metrics import srcc
-from roc.one_forward import compile_layers, one_forward, to_model
+from roc.evaluation.metrics import srcc
+from roc.model.attachment import attach
+from roc.model.collator import RocCollator
+from roc.model.float8 import use_float8
+from roc.model.float32_tower import picture_dtype
+from roc.model.head import read_levels
 from roc.prompts import answer, question
-from roc.records import Record
 from roc.score_space import ScoreSpace
-from roc.scoring import Preparation, Scorer, Wanted, merge, prepare, score_images
-from roc.sources import find_sources
+from roc.scoring.assessment import Assessment
+from roc.scoring.batches import Preparation, Scorer, Wanted, merge, prepare, score_images
+from roc.scoring.one_forward import compile_layers, one_forward, to_model
+from roc.scoring.sources import find_sources
 
 TINY = {
     "tiny": PRESETS["demo"],
@@ -203,7 +203,7 @@ def tiny_inputs(model: PreTrainedModel, processor: Any, batch: int, seed: int) -
 
 def real_models() -> Any:
     """The published models' shapes, which are those of the tests."""
-    file = Path(__file__).resolve().parents[1] / "tests" / "real_models.py"
+    file = Path(__file__).resolve().parents[1] / "tests" / "helpers" / "real_models.py"
     spec = importlib.util.spec_from_file_location("real_models", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

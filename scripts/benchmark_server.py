@@ -6,7 +6,8 @@ python scripts/benchmark_server.py --checkpoint checkpoints/demo --photos photos
 Each client sends one photo after the other over a connection of its own and waits for each answer. Every answer is
 compared, attribute by attribute, with what `Assessment` says of that photo; "nearest other" is how close two photos
 come in their scores, so that an answer that was mixed up would show. `roc score` is its engine with its own choice of
-workers and batches (`roc.scoring.score_images`), run before and after the load on the same files on the same machine;
+workers and batches (`roc.scoring.batches.score_images`), run before and after the load on the same files on the same
+machine;
 its rate is without its start. The clients' requests are made beforehand, so that they cost little of the machine they
 share with the server.
 """
@@ -33,10 +34,10 @@ import torch
 from PIL import Image
 
 import roc
-from roc.assessment import Assessment
 from roc.demo.scenes import render_scene
-from roc.scoring import Scorer, Wanted, score_images
-from roc.sources import Source, find_sources
+from roc.scoring.assessment import Assessment
+from roc.scoring.batches import Scorer, Wanted, score_images
+from roc.scoring.sources import Source, find_sources
 
 
 def draw_photos(folder: Path, count: int, size: tuple[int, int], seed: int) -> None:

@@ -10,10 +10,10 @@ A step is forward, backward, clipping and AdamW, with LoRA in all linear layers 
 layer, as transformers' Trainer does it, and has the model's own forward compute the text loss from logits at every
 position. From there the ways form a ladder: each has one ingredient more than the one above it.
 
-    logits         the language-model head runs at the supervised positions only (roc/modeling.py)
+    logits         the language-model head runs at the supervised positions only (roc/model/modeling.py)
     frozen         no gradient is sent through parts that are not trained. With checkpointing the Trainer asks for one
                    at the output of every embedding, the vision tower's too, which only reentrant checkpointing needs
-    checkpointing  only as many layers as memory asks for by the formula of roc/memory.py: none, or one in n
+    checkpointing  only as many layers as memory asks for by the formula of roc/model/memory.py: none, or one in n
     cache          no keys and values are kept for a generation that never comes; checkpointing turns it off by itself
     optimizer      the fused AdamW
     compile        every transformer layer is compiled
@@ -54,14 +54,14 @@ from benchmark_scoring import REAL, SPACE, machine, ratio, real_inputs, synchron
 from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from roc.adapters import add_lora
-from roc.attachment import attach
-from roc.head import read_levels
-from roc.losses import IGNORE_INDEX, smooth_l1
-from roc.memory import GIB, estimate, meta_model
-from roc.modeling import score_positions
+from roc.model.adapters import add_lora
+from roc.model.attachment import attach
+from roc.model.head import read_levels
+from roc.model.losses import IGNORE_INDEX, smooth_l1
+from roc.model.memory import GIB, estimate, meta_model
+from roc.model.modeling import score_positions
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 from real_models import real_config, real_processor  # noqa: E402  the shapes are those of the tests
 
 INGREDIENTS = ("logits", "frozen", "checkpointing", "cache", "optimizer", "compile")

@@ -3,7 +3,8 @@
 python scripts/check_families.py                            all families, a row each
 python scripts/check_families.py --families llava gemma3
 
-The models are tiny and random, but of the real classes (tests/tiny_models.py), so this runs from a checkout, without
+The models are tiny and random, but of the real classes (tests/helpers/tiny_models.py), so this runs from a checkout,
+without
 network. The table is Markdown. Exit status: 0 everything holds, 1 something does not; it is named below the table.
 """
 
@@ -21,16 +22,16 @@ import torch
 import transformers
 from PIL import Image
 
-from roc import doctor
-from roc.adapters import add_lora, four_bit, merged
-from roc.attachment import attach, model_class
-from roc.checkpoint import load, save
-from roc.doctor import Candidate, Finding
-from roc.metrics import plcc
-from roc.one_forward import one_forward
-from roc.processing import load_processor, save_processor
-from roc.records import Record
+from roc.checkpoint.folder import load, save
+from roc.data.records import Record
+from roc.doctor import checks as doctor
+from roc.doctor.checks import Candidate, Finding
+from roc.evaluation.metrics import plcc
+from roc.model.adapters import add_lora, four_bit, merged
+from roc.model.attachment import attach, model_class
+from roc.model.processing import load_processor, save_processor
 from roc.score_space import ScoreSpace
+from roc.scoring.one_forward import one_forward
 
 ENOUGH, PLENTY = 0.9, 0.95
 """Correlation of scores and labels that training has to reach, and at which it stops."""
@@ -58,7 +59,7 @@ class Family:
     """What was found about one family.
 
     Attributes:
-        name: key of `FAMILY_BUILDERS` in tests/tiny_models.py.
+        name: key of `FAMILY_BUILDERS` in tests/helpers/tiny_models.py.
         parameters: of the tiny model; 0 where it cannot be built.
         findings: in the order in which they were made.
         seconds: it took.
@@ -76,8 +77,8 @@ class Family:
 
 
 def builders() -> dict:
-    """The families and what builds their tiny models, from tests/tiny_models.py beside this folder."""
-    file = Path(__file__).resolve().parents[1] / "tests" / "tiny_models.py"
+    """The families and what builds their tiny models, from tests/helpers/tiny_models.py beside this folder."""
+    file = Path(__file__).resolve().parents[1] / "tests" / "helpers" / "tiny_models.py"
     spec = importlib.util.spec_from_file_location("tiny_models", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

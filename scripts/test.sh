@@ -2,7 +2,7 @@
 # Everything that has to hold before a change is committed: lint, format, tests. Arguments go to pytest.
 #
 #   bash scripts/test.sh
-#   bash scripts/test.sh tests/test_config.py -k yaml
+#   bash scripts/test.sh tests/training/test_config.py -k yaml
 
 set -euo pipefail
 

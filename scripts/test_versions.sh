@@ -2,7 +2,7 @@
 # The tests at both ends of the versions that setup.py allows, each in an environment made from nothing.
 #
 #   bash scripts/test_versions.sh                                        the oldest end, then the newest
-#   bash scripts/test_versions.sh oldest tests/test_trainer.py -k ddp    one end; what follows goes to pytest
+#   bash scripts/test_versions.sh oldest tests/training/test_trainer.py -k ddp    one end; what follows goes to pytest
 #
 # oldest: Python 3.11 with constraints-oldest.txt, which holds the lower bounds of setup.py. newest: the newest Python of
 # 3.11 to 3.13 here, with whatever the package index has today within the bounds. The environments, .venv-oldest and

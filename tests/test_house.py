@@ -16,53 +16,97 @@ PACKAGE = ROOT / "roc"
 
 # A file imports only from rows above its own; two parts of one row never import each other.
 ROWS = (
-    ("score_space", "families", "bootstrap", "whole_file", "mplug_owl2.configuration", "mplug_owl2.pieces"),
-    ("losses", "metrics", "prompts", "images", "results", "augment", "parts", "weight_average", "rows", "journal")
-    + ("storage",)
-    + ("test_sets",)
-    + ("mplug_owl2.vision", "mplug_owl2.abstractor", "mplug_owl2.language", "mplug_owl2.tokenization"),
     (
-        "records",
-        "sources",
-        "survey",
-        "config",
-        "head",
-        "float32_tower",
-        "float8",
-        "model_card",
-        "predictions",
-        "datasets.reader",
-        "mplug_owl2.modeling",
+        "score_space",
+        "model.families",
+        "evaluation.bootstrap",
+        "files",
+        "model.mplug_owl2.configuration",
+        "model.mplug_owl2.pieces",
     ),
-    ("datasets.ava", "datasets.aadb", "datasets.tad66k", "datasets.para", "datasets.icaa17k", "datasets.lapis")
-    + ("datasets.flickr_aes", "datasets.eva", "datasets.koniq10k", "datasets.spaq", "datasets.kadid10k")
+    (
+        "model.losses",
+        "evaluation.metrics",
+        "prompts",
+        "data.images",
+        "scoring.results",
+        "data.augment",
+        "model.parts",
+        "training.weight_average",
+        "data.rows",
+        "scoring.journal",
+    )
+    + ("scoring.urls",)
+    + ("evaluation.test_sets",)
     + (
-        "datasets.biq2021",
-        "gallery",
-        "data_report",
-        "leaks",
-        "contact_sheet",
-        "modeling",
-        "samples",
-        "plots",
-        "demo.scenes",
-        "mplug_owl2.convert",
+        "model.mplug_owl2.vision",
+        "model.mplug_owl2.abstractor",
+        "model.mplug_owl2.language",
+        "model.mplug_owl2.tokenization",
     ),
-    ("collator", "report", "data_split", "datasets.ava_captions", "mplug_owl2.processing"),
-    ("datasets.convert", "mplug_owl2", "mplug_owl2.published"),
-    ("attachment", "processing"),
-    ("adapters", "base_fingerprint", "one_forward", "demo.tiny_model"),
-    ("checkpoint", "memory", "sensitivity"),
-    ("trainer", "assessment", "comparison"),
-    ("evaluate", "doctor", "export", "data", "scoring"),
-    ("cluster",),
-    ("finetune", "score", "server.errors", "server.schemas", "server.ranking", "server.counters", "server.keys")
+    (
+        "data.records",
+        "scoring.sources",
+        "data.survey",
+        "training.config",
+        "model.head",
+        "model.float32_tower",
+        "model.float8",
+        "checkpoint.card",
+        "evaluation.predictions",
+        "data.datasets.reader",
+        "model.mplug_owl2.modeling",
+    ),
+    (
+        "data.datasets.ava",
+        "data.datasets.aadb",
+        "data.datasets.tad66k",
+        "data.datasets.para",
+        "data.datasets.icaa17k",
+        "data.datasets.lapis",
+    )
+    + (
+        "data.datasets.flickr_aes",
+        "data.datasets.eva",
+        "data.datasets.koniq10k",
+        "data.datasets.spaq",
+        "data.datasets.kadid10k",
+    )
+    + (
+        "data.datasets.biq2021",
+        "scoring.gallery",
+        "data.check",
+        "data.leaks",
+        "data.sheet",
+        "model.modeling",
+        "training.samples",
+        "evaluation.plots",
+        "demo.scenes",
+        "model.mplug_owl2.convert",
+    ),
+    ("model.collator", "evaluation.report", "data.split", "data.datasets.ava_captions", "model.mplug_owl2.processing"),
+    ("data.datasets.convert", "model.mplug_owl2", "model.mplug_owl2.published"),
+    ("model.attachment", "model.processing"),
+    ("model.adapters", "checkpoint.fingerprint", "scoring.one_forward", "demo.tiny_model"),
+    ("checkpoint.folder", "model.memory", "doctor.sensitivity"),
+    ("training.trainer", "scoring.assessment", "evaluation.compare"),
+    ("evaluation.evaluate", "doctor.checks", "checkpoint.export", "commands.data", "scoring.batches"),
+    ("scoring.cluster",),
+    (
+        "training.job",
+        "commands.score",
+        "server.errors",
+        "server.schemas",
+        "server.ranking",
+        "server.counters",
+        "server.keys",
+    )
     + ("server.client", "server.children"),
     ("server.limits", "server.reader", "server.worker"),
     ("server.uploads", "server.batching"),
     ("server.service",),
     ("server.app",),
-    ("server.serve",),
+    ("server.listen",),
     ("cli",),
 )
 ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
@@ -125,12 +169,12 @@ def test_imports_go_upwards_only():
 @pytest.mark.parametrize(
     ("part", "source"),
     [
-        ("losses", "from roc.head import ScoreHead"),
-        ("losses", "def f():\n    import roc.cli"),
-        ("head", "from roc import config"),
-        ("head", "from roc import attach"),
-        ("head", "from .records import Record"),
-        ("demo.scenes", "from ..trainer import RocTrainer"),
+        ("model.losses", "from roc.model.head import ScoreHead"),
+        ("model.losses", "def f():\n    import roc.cli"),
+        ("model.head", "from roc.training import config"),
+        ("model.head", "from roc import attach"),
+        ("model.head", "from ..data.records import Record"),
+        ("demo.scenes", "from ..training.trainer import RocTrainer"),
         ("demo", "from roc.demo.scenes import draw"),
         ("", "from roc.score_space import ScoreSpace"),
     ],
@@ -143,7 +187,10 @@ def test_the_layer_test_sees_a_wrong_import(part, source):
 
 def test_the_layer_test_allows_the_version_and_the_rows_above():
     files = dict.fromkeys(FILES, "")
-    assert violations({**files, "attachment": "from roc import __version__\nfrom roc.head import ScoreHead"}) == []
+    assert (
+        violations({**files, "model.attachment": "from roc import __version__\nfrom roc.model.head import ScoreHead"})
+        == []
+    )
 
 
 @pytest.mark.parametrize("part", [part for part in FILES if FILES[part].name != "__init__.py"])
@@ -162,7 +209,7 @@ def test_import_roc_needs_no_torch():
 
 
 def test_config_needs_no_torch():
-    assert run("import sys, roc.config; print('torch' in sys.modules)").stdout == "False\n"
+    assert run("import sys, roc.training.config; print('torch' in sys.modules)").stdout == "False\n"
 
 
 def test_public_names():
@@ -208,15 +255,15 @@ def test_tests_mirror_the_package():
         if part not in FILES and part not in (
             "house",
             "readme",
-            "demo_job",
-            "distributed",
-            "check_families",
-            "benchmark_scoring",
-            "benchmark_training",
-            "benchmark_server",
+            "training.demo_job",
+            "training.distributed",
+            "scripts.check_families",
+            "scripts.benchmark_scoring",
+            "scripts.benchmark_training",
+            "scripts.benchmark_server",
             "server.page",
-            "ablation",
-            "real_models",
+            "scripts.ablation",
+            "model.real_models",
         ):
             stray.append(str(path.relative_to(ROOT)))
     assert stray == []

@@ -17,7 +17,7 @@ from PIL import Image
 from tiny_models import tiny_llava
 
 import roc
-from roc.checkpoint import save
+from roc.checkpoint.folder import save
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -40,7 +40,7 @@ def in_process(target: Target, arguments: Sequence[Any]) -> Running:
     """
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload(["roc.server.reader", "roc.server.worker", "roc.scoring"])
+    context.set_forkserver_preload(["roc.server.reader", "roc.server.worker", "roc.scoring.batches"])
     process = context.Process(target=_run, args=(target, *arguments), daemon=True)
     process.start()
     return process

@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx
 
-from roc.images import open_image
+from roc.data.images import open_image
 
 Image = str | os.PathLike[str] | bytes | Any
 """A path, the bytes of a file, or a PIL image (as `Assessment` sees it, without loss: sent as PNG)."""

@@ -22,7 +22,7 @@ from roc.server.errors import Refusal, unavailable
 if TYPE_CHECKING:
     from PIL import Image
 
-    from roc.scoring import Preparation
+    from roc.scoring.batches import Preparation
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Picture:
         Raises:
             ImageError: as `open_image`; the message does not begin with a name.
         """
-        from roc.images import ImageError, open_image
+        from roc.data.images import ImageError, open_image
 
         try:
             return open_image(self.data, max_pixels=self.pixels)
@@ -90,9 +90,9 @@ def run(connection: Connection, checkpoint: str, facts: dict[str, Any], pixels: 
     """
     import torch
 
-    from roc.collator import RocCollator
-    from roc.processing import load_processor
-    from roc.scoring import Preparation
+    from roc.model.collator import RocCollator
+    from roc.model.processing import load_processor
+    from roc.scoring.batches import Preparation
 
     with connection:
         collator = RocCollator(load_processor(checkpoint), facts["roc"])

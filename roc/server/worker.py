@@ -1,6 +1,7 @@
 """The process that the model lives in: batches in, results out.
 
-It is `roc.scoring.Scorer`, the fast path of `roc score`, with rows that hold every attribute's spread and distribution.
+It is `roc.scoring.batches.Scorer`, the fast path of `roc score`, with rows that hold every attribute's spread and
+distribution.
 While a GPU is at one batch the next is put together; a batch that fails is tried again image by image, so that one odd
 picture does not spoil the answers of its neighbours.
 """
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 from roc.server.children import receive, send
 
 if TYPE_CHECKING:
-    from roc.assessment import Assessment
-    from roc.scoring import Prepared, Scorer
+    from roc.scoring.assessment import Assessment
+    from roc.scoring.batches import Prepared, Scorer
 
 MODES = ("score", "describe")
 
@@ -31,7 +32,7 @@ def run(connection: Connection, settings: dict[str, Any]) -> None:
     """
     import torch
 
-    from roc.assessment import Assessment
+    from roc.scoring.assessment import Assessment
 
     with connection:
         if settings.get("threads"):
@@ -56,7 +57,7 @@ def run(connection: Connection, settings: dict[str, Any]) -> None:
 
 def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens: int) -> dict[str, Scorer]:
     """One for each mode; all attributes with their distributions, so that all requests of a mode go together."""
-    from roc.scoring import Scorer, Wanted
+    from roc.scoring.batches import Scorer, Wanted
 
     class AllScores(Scorer):
         """Rows with everything there is about every attribute."""
@@ -85,7 +86,7 @@ def _no_numbers(values: Sequence[float]) -> list[float]:
 
 def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -> dict[str, Any]:
     """What the other processes have to know of the model."""
-    from roc.float32_tower import picture_dtype
+    from roc.model.float32_tower import picture_dtype
 
     roc = dict(assessment.model.config.roc)
     path = Path(checkpoint)
@@ -115,7 +116,7 @@ class _Batch:
     def __init__(self, header: dict[str, Any], parts: Sequence[bytes]) -> None:
         import safetensors.torch
 
-        from roc.scoring import Prepared
+        from roc.scoring.batches import Prepared
 
         self.number = header["batch"]
         self.mode = header["mode"]

@@ -24,12 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from roc import __version__
+from roc.data.images import ImageError
+from roc.data.records import DataError
 from roc.demo import scenes
 from roc.demo.tiny_model import PRESETS
-from roc.images import ImageError
-from roc.records import DataError
+from roc.files import write_text
 from roc.score_space import ScoreSpace
-from roc.whole_file import write_text
 
 from .arms import ARMS
 from .data import Data, demo, own

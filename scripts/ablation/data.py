@@ -10,13 +10,13 @@ from pathlib import Path
 
 from PIL import Image
 
+from roc.data.images import open_image
+from roc.data.records import Record, read_records, resolve_splits, split_by_id
 from roc.demo.scenes import write_dataset
 from roc.demo.tiny_model import PRESETS
-from roc.images import open_image
+from roc.files import write_whole
 from roc.prompts import QUESTIONS, SCORE_TOKEN, answer, question
-from roc.records import Record, read_records, resolve_splits, split_by_id
 from roc.score_space import ScoreSpace
-from roc.whole_file import write_whole
 
 from .arms import SENTENCE, WORDS
 

@@ -11,14 +11,14 @@ import torch
 import transformers
 from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments, set_seed
 
-from roc.attachment import attach
-from roc.augment import Augmentation
-from roc.collator import RocCollator
+from roc.data.augment import Augmentation
+from roc.data.records import Record
 from roc.demo.tiny_model import PRESETS, build_tiny_llava
-from roc.metrics import mae, plcc, srcc
-from roc.records import Record
-from roc.samples import Samples
-from roc.trainer import RocTrainer
+from roc.evaluation.metrics import mae, plcc, srcc
+from roc.model.attachment import attach
+from roc.model.collator import RocCollator
+from roc.training.samples import Samples
+from roc.training.trainer import RocTrainer
 
 from .arms import ARMS, Arm, Words
 from .data import Data

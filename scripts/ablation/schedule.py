@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from roc.whole_file import write_text
+from roc.files import write_text
 
 from .arms import ARMS
 from .data import Data

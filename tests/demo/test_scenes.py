@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from roc.data.records import read_records
 from roc.demo import scenes
 from roc.demo.scenes import ATTRIBUTES, LATENTS, RaterPanel, overall_quality, rater_ceiling, render_scene, write_dataset
-from roc.records import read_records
 from roc.score_space import ScoreSpace
 
 BEST = {"subject_x": 1 / 3, "roll": 0.0, "stops": 0.75, "hue_gap": 180.0, "focus": 1.0}

@@ -12,6 +12,6 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def assessment(checkpoint):
-    from roc.assessment import Assessment
+    from roc.scoring.assessment import Assessment
 
     return Assessment(checkpoint, device="cpu")

@@ -1,6 +1,6 @@
 """The whole server over real sockets: every route, every refusal, and uploads that mean harm.
 
-Its two kinds of processes run as threads here; tests/server/test_serve.py has them as processes.
+Its two kinds of processes run as threads here; tests/server/test_listen.py has them as processes.
 """
 
 import asyncio
@@ -494,7 +494,7 @@ def test_hostile_files(http, good, name):
 def test_odd_files_that_are_fine(http, assessment, name):
     response = http.post("/v1/score", files=files(ODD_BUT_GOOD[name], names=["photo.jpg"]))
     assert response.status_code == 200, response.text
-    from roc.images import open_image
+    from roc.data.images import open_image
 
     known = assessment.score(open_image(ODD_BUT_GOOD[name]))[0].scores["overall"].value
     assert response.json()["results"][0]["scores"]["overall"]["value"] == pytest.approx(known, abs=1e-5)

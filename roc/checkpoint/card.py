@@ -1,0 +1,276 @@
+"""The card of a checkpoint: the README.md that says what its numbers mean before anyone believes them.
+
+It names the base and its licence, the data, the range of the score and that higher is better, the levels, what was
+taught, the metrics with the command that made them, and how to use the folder. The YAML header is the one model hubs
+read.
+
+A card belongs to its folder and is written anew with every save, but only as long as it is roc's: its last line holds
+a checksum of the rest, and a file that does not match it was changed by hand and is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from roc.score_space import ScoreSpace
+
+logger = logging.getLogger(__name__)
+
+CARD_FILE = "README.md"
+
+# Key of an evaluation -> its name, and what hubs call it.
+_METRICS = {
+    "srcc": ("SRCC", "spearmanr"),
+    "plcc": ("PLCC", "pearsonr"),
+    "krcc": ("KRCC", "kendalltau"),
+    "mae": ("MAE", "mae"),
+    "rmse": ("RMSE", "rmse"),
+    "emd": ("EMD", "emd"),
+}
+
+_MARK = "<!-- Written by roc with every save; once it is changed by hand, roc leaves the file alone. sha256 {} -->\n"
+_MARK_PATTERN = re.compile(re.escape(_MARK).replace(r"\{\}", "([0-9a-f]{64})") + r"\Z")
+
+_USAGE = """```python
+from roc import Assessment
+
+assessment = Assessment("ORG/NAME")  # this folder, or its id on a hub
+result = assessment.score("photo.jpg")[0].scores["{attribute}"]
+print(result.value, result.std, result.range)
+```"""
+
+
+def write_card(
+    folder: str | os.PathLike,
+    roc: Mapping[str, Any],
+    *,
+    adapter: bool,
+    metrics: Mapping[str, Any] | None = None,
+    command: str | None = None,
+    usage: str | None = None,
+) -> None:
+    """Writes README.md into the folder of a checkpoint, unless one is there that was changed by hand.
+
+    Args:
+        folder: of the checkpoint; made if it is not there.
+        roc: `config.roc` of the model.
+        adapter: whether the folder holds an adapter, not a full checkpoint.
+        metrics: what `roc.evaluation.evaluate.evaluate_predictions` returned, if the checkpoint was evaluated.
+        command: the command line that made the metrics; None = `metrics["command"]`.
+        usage: Markdown that stands under "Use"; None = the Python that scores a photo.
+    """
+    file = Path(folder) / CARD_FILE
+    if is_edited(folder):
+        logger.warning("%s was changed by hand and is left as it is; remove it to have it written anew.", file)
+        return
+    roc = {**roc, "base": _base(file.parent, adapter) or roc.get("base")}
+    licence = base_licence(roc["base"])
+    card = ModelCard(f"---\n{_header(file.parent, roc, adapter, licence, metrics)}\n---\n")
+    card.text = "\n" + _body(roc, adapter, licence, metrics, command, usage)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = str(card)
+    file.write_text(text + _MARK.format(_checksum(text)), encoding="utf-8")
+
+
+def is_edited(folder: str | os.PathLike) -> bool:
+    """Whether `folder` holds a README.md other than one that roc wrote as it stands there."""
+    file = Path(folder) / CARD_FILE
+    if not file.exists():
+        return False
+    text = file.read_text(encoding="utf-8", errors="replace")
+    mark = _MARK_PATTERN.search(text)
+    return mark is None or mark[1] != _checksum(text[: mark.start()])
+
+
+@contextlib.contextmanager
+def card_kept(folder: str | os.PathLike) -> Iterator[None]:
+    """On leaving, README.md in `folder` is what it was on entering; PEFT writes one of its own with every adapter."""
+    file = Path(folder) / CARD_FILE
+    before = file.read_bytes() if file.exists() else None
+    yield
+    if before is None:
+        file.unlink(missing_ok=True)
+    else:
+        file.write_bytes(before)
+
+
+@functools.cache
+def base_licence(base: str | None) -> dict[str, str]:
+    """What the base's own card says of its licence.
+
+    Args:
+        base: folder or hub id; None = not known.
+
+    Returns:
+        `license` and, where given, `license_name` and `license_link`, as hubs call them; empty where there is no card,
+        it cannot be reached, or it says nothing.
+    """
+    if base is None:
+        return {}
+    try:
+        card = ModelCard.load(Path(base) / CARD_FILE if os.path.isdir(base) else base, ignore_metadata_errors=True)
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return {key: card.data[key] for key in ("license", "license_name", "license_link") if card.data.get(key)}
+
+
+def _base(folder: Path, adapter: bool) -> str | None:
+    """The base an adapter was trained on; where that carried a head already, it is not what `roc` calls the base."""
+    if not adapter:
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return None
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _header(
+    folder: Path, roc: Mapping[str, Any], adapter: bool, licence: Mapping[str, str], metrics: Mapping[str, Any] | None
+) -> str:
+    """The YAML of the card, without its dashes."""
+    results = [] if metrics is None else _results(roc, metrics)
+    base = roc["base"]
+    relation = {}
+    if _is_hub_id(base):  # hubs refuse a card whose base is no model of theirs
+        relation = {"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"}
+    data = ModelCardData(
+        library_name="peft" if adapter else "transformers",
+        pipeline_tag="image-text-to-text",
+        tags=["roc", "score-head", *roc["attributes"]],
+        model_name=folder.resolve().name if results else None,
+        eval_results=results or None,
+        **relation,
+        **licence,
+    )
+    return data.to_yaml()
+
+
+def _is_hub_id(base: str | None) -> bool:
+    if base is None or os.path.exists(base):
+        return False
+    try:
+        validate_repo_id(base)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _results(roc: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[EvalResult]:
+    data = roc["dataset"] or "not named"
+    return [
+        EvalResult(
+            task_type="image-text-to-text",
+            task_name="image scoring",
+            dataset_type=re.sub(r"[^a-z0-9]+", "-", data.lower()).strip("-") or "ratings",
+            dataset_name=data,
+            dataset_split=metrics.get("split"),
+            metric_type=kind,
+            metric_name=f"{name}, {attribute}",
+            metric_value=metrics[prefix + key],
+        )
+        for attribute, prefix in _attributes(roc, metrics)
+        for key, (name, kind) in _METRICS.items()
+        if metrics.get(prefix + key) is not None
+    ]
+
+
+def _attributes(roc: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each evaluated attribute and what its metrics' keys start with."""
+    first, *others = metrics.get("attributes", roc["attributes"])
+    return [(first, ""), *((name, f"{name}/") for name in others)]
+
+
+def _body(
+    roc: Mapping[str, Any],
+    adapter: bool,
+    licence: Mapping[str, str],
+    metrics: Mapping[str, Any] | None,
+    command: str | None,
+    usage: str | None,
+) -> str:
+    space = ScoreSpace.from_dict(roc)
+    low, high = space.range
+    base = roc["base"] or "not named"
+    names = ", ".join(roc["attributes"])
+    levels = ", ".join(f"{level:g}" for level in space.levels) if space.num_levels <= 20 else "evenly spaced"
+    taught = (
+        "taught from votes: the distribution and its standard deviation mean something"
+        if roc["distribution_supervised"]
+        else "not taught: only the score itself means something, distribution and standard deviation are uncalibrated"
+    )
+    lines = [
+        f"# Image scores from {low:g} to {high:g}: {names}",
+        "",
+        "A multimodal language model with a score head (`pip install roc-mllm`). It is shown a picture and gives a "
+        f"score from {low:g} to {high:g}; **higher is better**."
+        + (" This folder is an adapter; it needs its base model, which is found by its name." if adapter else ""),
+        "",
+        f"- Base model: {base}",
+        f"- Licence of the base: {_licence_text(licence)}",
+        f"- Data: {roc['dataset'] or 'not named'}",
+        f"- Scores: {names}",
+        f"- Range: {low:g} to {high:g}, higher is better",
+        f"- Levels: {space.num_levels} ({levels})",
+        f"- Distribution over the levels: {taught}",
+        f"- Asked: {roc['question']}",
+        f"- Answered: {roc['answer']}",
+        f"- Made with roc {roc['version']}",
+        "",
+        "## Use",
+        "",
+        _USAGE.format(attribute=roc["attributes"][0]) if usage is None else usage.strip(),
+        "",
+        "## Metrics",
+        "",
+    ]
+    lines += ["None are recorded."] if metrics is None else _metrics_lines(roc, metrics, command)
+    return "\n".join(lines) + "\n\n"
+
+
+def _licence_text(licence: Mapping[str, str]) -> str:
+    if not licence:
+        return "not stated; check the base"
+    name = licence.get("license_name")
+    link = licence.get("license_link")
+    return licence.get("license", "other") + (f" ({name})" if name else "") + (f", {link}" if link else "")
+
+
+def _metrics_lines(roc: Mapping[str, Any], metrics: Mapping[str, Any], command: str | None) -> list[str]:
+    keys = [key for key in _METRICS if any(prefix + key in metrics for _, prefix in _attributes(roc, metrics))]
+    split = {"test": "test rows", "val": "validation rows"}.get(metrics.get("split"), "rows")
+    lines = [
+        f"On {metrics['n']} {split} of {roc['dataset'] or 'the data'}, errors on the native scale, 95% bootstrap "
+        "intervals in brackets:",
+        "",
+        "| score | " + " | ".join(_METRICS[key][0] for key in keys) + " |",
+        "|---" * (len(keys) + 1) + "|",
+    ]
+    for attribute, prefix in _attributes(roc, metrics):
+        lines.append(f"| {attribute} | " + " | ".join(_cell(metrics, prefix + key) for key in keys) + " |")
+    command = command or metrics.get("command", "# the command was not recorded")
+    lines += ["", "Made by:", "", "```bash", command, "```"]
+    return lines
+
+
+def _cell(metrics: Mapping[str, Any], key: str) -> str:
+    value, low, high = (metrics.get(key + end) for end in ("", "_low", "_high"))
+    if value is None:
+        return "-"
+    return f"{value:.3f}" + ("" if low is None or high is None else f" [{low:.3f}, {high:.3f}]")

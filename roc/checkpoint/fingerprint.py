@@ -1,0 +1,179 @@
+"""What tells the base of an adapter from other models, in whatever dtype it is held: a few numbers a block.
+
+An adapter holds differences, so on other weights it gives other scores and says nothing. What it keeps of its base has
+to be small, and the same for a base in float32, bfloat16, float16 or 4 bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from roc.model.attachment import gathered
+from roc.model.parts import parameter_parts
+
+# A fingerprint takes this many values of a tensor, or all; they lie a large prime apart, so in no one row or column.
+_SAMPLED, _STEP = 256, 2654435761
+# Numbers of the same weights in other dtypes are equal; where float16 has rounded once and bfloat16 after it, nearly.
+_EQUAL, _NEARLY = 1e-7, 5e-3
+# Below it float16 loses digits.
+_TINY = 2.0**-14
+# Another dtype changes 4 of 1000 4-bit levels; let pass are more of them in one block, and in all a share and a few.
+_CHANGED_OF_BLOCK, _CHANGED_OF_ALL, _CHANGED = 0.1, 0.01, 3
+# bitsandbytes scales 64 values by their largest and rounds them to these.
+_NF4_BLOCK = 64
+_NF4 = torch.tensor([
+    -1.0, -0.6961928, -0.52507305, -0.39491749, -0.28444138, -0.18477343, -0.09105004, 0.0,
+    0.0795803, 0.1609302, 0.2461123, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0,
+])  # fmt: skip
+
+
+@torch.no_grad()
+def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
+    """What tells the weights of a base from others, in whatever dtype they are held: a few numbers a block.
+
+    Every number is made of some values of every tensor, rounded to bfloat16. The linear layers that `four_bit` rounds
+    are counted apart; of these there are some 4-bit levels too, the one thing that can be had of them in 4 bits as well
+    as not.
+
+    Args:
+        model: carries the head; with LoRA or without, which makes no difference.
+
+    Returns:
+        What JSON holds: `weights` and `linear`, a number by block, None where the weights are not in memory; `levels`,
+        hexadecimal digits by block; `score`, a number of each row of `[SCORE]` as it was before LoRA trained it;
+        `float16`, whether float16 has rounded some of the weights. The base's head is left out: an adapter has its own.
+    """
+    plain = model.get_base_model() if hasattr(model, "peft_config") else model
+    part_of, token_id = parameter_parts(plain), plain.config.roc["token_id"]
+    linear = {id(module.weight) for module in plain.modules() if isinstance(module, nn.Linear)}
+    numbers = {"weights": defaultdict(list), "linear": defaultdict(list)}
+    levels, score, rounded = defaultdict(str), [], []
+    for name, tensor in _tensors_of_base(plain):
+        block, part = _block(_plain_name(name)), part_of.get(name)
+        kind = "linear" if part == "language" and id(tensor) in linear else "weights"
+        if tensor.is_meta:  # on a disk
+            numbers[kind][block].append(None)
+            score += [None] * (part == "embeddings")
+            continue
+        with gathered([tensor]):
+            if kind == "linear":
+                levels[block] += _levels(tensor)
+            if not tensor.is_floating_point():
+                continue
+            if part == "embeddings":
+                score.append(round(_number(_sample(tensor[token_id])), 9))
+                tensor = tensor[:token_id]
+            values = _sample(tensor)
+            rounded.append(_is_rounded_by_float16(values))
+            numbers[kind][block].append(_number(values.masked_fill(values.abs() < _TINY, 0)))
+    return {
+        **{kind: {block: _mean(found) for block, found in blocks.items()} for kind, blocks in numbers.items()},
+        "levels": {block: digits for block, digits in levels.items() if digits},
+        "score": score,
+        "float16": any(rounded),
+    }
+
+
+def differing(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """The blocks in which two fingerprints are of other weights; empty where both are of the same base.
+
+    Args:
+        found, expected: what `fingerprint` gives, of models in any dtype, in 4 bits or not.
+    """
+    slack = _NEARLY if found["float16"] or expected["float16"] else _EQUAL
+    blocks = dict.fromkeys([*found["weights"], *expected["weights"]])
+    apart = [block for block in blocks if not _agree(found["weights"], expected["weights"], block, slack)]
+    shared = [block for block in found["linear"] if block in expected["linear"]]  # 4-bit layers have no such number
+    apart += [block for block in shared if not _agree(found["linear"], expected["linear"], block, slack)]
+
+    sizes = {block: len(digits) for block, digits in expected["levels"].items()}
+    changed = {
+        block: sum(a != b for a, b in zip(found["levels"][block], digits, strict=True))
+        for block, digits in expected["levels"].items()
+        if len(found["levels"].get(block, "")) == sizes[block]
+    }
+    throughout = sum(changed.values()) > _CHANGED + _CHANGED_OF_ALL * sum(sizes[block] for block in changed)
+    apart += [block for block, n in changed.items() if n > (0 if throughout else _CHANGED_OF_BLOCK * sizes[block])]
+
+    # A base without a head gets the mean row, and the mean of rounded rows is not quite the rounded mean.
+    scores = zip_longest(found["score"], expected["score"], fillvalue=math.inf)
+    if not all(None in pair or abs(pair[0] - pair[1]) <= _NEARLY for pair in scores):
+        apart.append("the row of [SCORE]")
+    return list(dict.fromkeys(apart))
+
+
+def _tensors_of_base(plain: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    """By name, what training an adapter leaves as it is: parameters, and statistics of batch normalisation."""
+    added = ("lora_", "score_head", "trainable_tokens")
+    tensors = [(name, tensor) for name, tensor in plain.named_parameters() if not any(word in name for word in added)]
+    for name, module in plain.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            kept = {"running_mean": module.running_mean, "running_var": module.running_var}
+            tensors += [(f"{name}.{key}", tensor) for key, tensor in kept.items() if tensor is not None]
+    return tensors
+
+
+def _plain_name(name: str) -> str:
+    """The name that a parameter had before PEFT put its module into one of its own."""
+    return ".".join(word for word in name.split(".") if word not in ("base_layer", "original_module", "token_adapter"))
+
+
+def _block(name: str) -> str:
+    """A parameter's name up to its first number, which counts blocks; without one, the name of its module."""
+    words = name.split(".")
+    return ".".join(words[: next((i + 1 for i, word in enumerate(words) if word.isdigit()), -1)])
+
+
+def _sample(tensor: torch.Tensor) -> torch.Tensor:
+    """(n,) some values of a tensor, always of the same places, on the CPU."""
+    values = tensor.detach().flatten()
+    places = torch.arange(min(_SAMPLED, values.numel()), device=values.device) * _STEP % max(1, values.numel())
+    return values[places].float().cpu()
+
+
+def _number(values: torch.Tensor) -> float:
+    """A mean of values by their size, each with a weight of its own: another where any of them is another."""
+    values = values.bfloat16().double()
+    weights = torch.arange(len(values), dtype=torch.float64).cos()
+    return float((values * weights).sum() / values.abs().sum().clamp(min=1e-30))
+
+
+def _is_rounded_by_float16(values: torch.Tensor) -> bool:
+    """Whether float16 holds the values and bfloat16 does not."""
+    return torch.equal(values.half().float(), values) and not torch.equal(values.bfloat16().float(), values)
+
+
+def _levels(weight: torch.Tensor) -> str:
+    """Some of the nf4 levels of a weight, in 4 bits or not; "" where it is in 4 bits of another kind."""
+    state = getattr(weight, "quant_state", None)
+    if state is not None and (state.quant_type, state.blocksize) != ("nf4", _NF4_BLOCK):
+        return ""
+    count = weight.numel() if state is None else state.shape.numel()
+    start = count // _NF4_BLOCK // 2 * _NF4_BLOCK
+    if state is None:
+        values = weight.detach().flatten()[start : start + _NF4_BLOCK].float().cpu()
+        scaled = values / values.abs().max().clamp(min=1e-30)
+        levels = torch.bucketize(scaled, (_NF4[1:] + _NF4[:-1]) / 2)
+    else:
+        pairs = weight.detach().flatten()[start // 2 : (start + _NF4_BLOCK) // 2].cpu()
+        levels = torch.stack([pairs >> 4, pairs & 15], dim=1).flatten()
+    return "".join(f"{level:x}" for level in levels[::8].tolist())
+
+
+def _mean(numbers: Sequence[float | None]) -> float | None:
+    return None if None in numbers else round(sum(numbers) / len(numbers), 9)
+
+
+def _agree(found: Mapping, expected: Mapping, key: Any, slack: float) -> bool:
+    """Whether both have that number and it is the same, or one of them could not be read."""
+    if key not in found or key not in expected:
+        return False
+    return None in (found[key], expected[key]) or abs(found[key] - expected[key]) <= slack

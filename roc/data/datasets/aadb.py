@@ -1,0 +1,109 @@
+"""AADB (Kong, Shen, Lin, Mech, Fowlkes, ECCV 2016): 10,000 Flickr photos, rated as a whole and on 11 attributes.
+
+Layout, of the authors' Google Drive:
+
+* `imgListFiles_label/imgList<PART>Regression_<WHAT>.txt`: "image score" per line. PART is Train, Validation or TestNew
+  (Test is an older test set, not used); WHAT is score or one of the attributes BalacingElements (spelt so),
+  ColorHarmony, Content, DoF, Light, MotionBlur, Object, Repetition, RuleOfThirds, Symmetry, VividColor;
+* `datasetImages_originalSize/` or `datasetImages_warp256/`: images of train and validation;
+* `AADB_newtest_originalSize/` or `AADB_newtest/`: test images, whose names have the score in front
+  ("0.500_farm1_487_....jpg") where the list has none.
+
+Native range: the whole 0..1, the attributes -1..1 (mean of -1, 0 and 1 for "against", "no matter" and "in favour"),
+higher is better. **One head has one scale, so the attributes are brought to 0..1 as (a + 1) / 2**, which changes no
+correlation; an error on an attribute counts twice in its own points.
+
+Split: Train 8,458, Validation 500, TestNew 1,000 images, the lists' own. Published are mean ratings, no votes.
+
+Licence: "images are downloaded from flickr with Creative Commons license, so the dataset is for research purpose only".
+
+Read in: aimerykong/deepImageAestheticsAnalysis (README.md, AADBstatistics.m); isaaccorley/deep-aesthetics-pytorch
+(torch_aesthetics/aadb.py, the split); Graviti's tensorbay-python-sdk (opendataset/AADB: folders, names of test images).
+"""
+
+from __future__ import annotations
+
+import re
+
+from roc.data.datasets.reader import Layout, Reader, Unusable, number
+
+# attribute -> as its files are named; the first has been spelt right in copies
+ATTRIBUTES = {
+    "balancing_elements": ("BalacingElements", "BalancingElements"),
+    "colour_harmony": ("ColorHarmony",),
+    "content": ("Content",),
+    "depth_of_field": ("DoF",),
+    "light": ("Light",),
+    "motion_blur": ("MotionBlur",),
+    "object": ("Object",),
+    "repetition": ("Repetition",),
+    "rule_of_thirds": ("RuleOfThirds",),
+    "symmetry": ("Symmetry",),
+    "vivid_colour": ("VividColor",),
+}
+
+LAYOUT = Layout(
+    name="AADB",
+    tree="""imgListFiles_label/imgListTrainRegression_score.txt         "image score" per line
+imgListFiles_label/imgListValidationRegression_score.txt    and so for the 11 attributes instead of score
+imgListFiles_label/imgListTestNewRegression_score.txt
+datasetImages_originalSize/ or datasetImages_warp256/       images of train and validation
+AADB_newtest_originalSize/ or AADB_newtest/                 test images""",
+    min_score=0,
+    max_score=1,
+    attributes=tuple(ATTRIBUTES),
+    splits=("train", "val", "test"),
+    remarks=("the attributes were brought from -1..1 to 0..1 as (a + 1) / 2: one head has one scale",),
+)
+
+_PARTS = {"test": "TestNew", "val": "Validation", "train": "Train"}
+
+
+def read(reader: Reader) -> None:
+    """Adds one record per line of the lists of overall scores, test first."""
+    files = {}
+    for split, part in _PARTS.items():
+        stem = f"imgListFiles_label/imgList{part}Regression_"
+        files[split] = {
+            name: reader.find(*(f"{stem}{word}.txt" for word in words))
+            for name, words in {"overall": ("score",), **ATTRIBUTES}.items()
+        }
+    folders = reader.folders(
+        *("AADB_newtest_originalSize", "AADB_newtest"),
+        *("datasetImages_originalSize", "datasetImages_warp256", "datasetImages"),
+    )
+    reader.require()
+    for split, names in files.items():
+        attributes = {name: dict(_scores(reader, names[name])) for name in ATTRIBUTES}
+        for where, text in reader.lines(names["overall"]):
+            with reader.row(where):
+                image, score = _pair(text)
+                missing = [name for name, scores in attributes.items() if image not in scores]
+                if missing:
+                    raise Unusable(f"{image} has no score for {', '.join(missing)}")
+                reader.add(
+                    folders,
+                    image,
+                    score=score,
+                    attributes={name: (scores[image] + 1) / 2 for name, scores in attributes.items()},
+                    split=split,
+                    other_names=_test_names(image, score) if split == "test" else (),
+                )
+
+
+def _scores(reader: Reader, name: str):
+    for where, text in reader.lines(name):
+        with reader.row(where):
+            yield _pair(text)
+
+
+def _pair(text: str) -> tuple[str, float]:
+    image, _, score = text.rpartition(" ")
+    if not image.strip():
+        raise Unusable(f"{text!r} is no image with a score")
+    return image.strip(), number(score, "the score")
+
+
+def _test_names(image: str, score: float) -> tuple[str, ...]:
+    """Image files of the test set have the score in front of the name, lists may or may not."""
+    return f"{score:.3f}_{image}", re.sub(r"^\d\.\d{3}_", "", image)

@@ -1,0 +1,125 @@
+"""One look at each of many image files: in parallel, with a progress bar, and remembered.
+
+To decode 255,000 photos takes from minutes to hours, and such a run gets stopped. So what was found out about a file
+can be kept in a memory file, one line of JSON for each, and the next run looks only at files that are new or have
+changed (another size or time). Files that were found faulty are always looked at again: the cure may lie outside of
+them, as for a HEIC photo when pillow-heif is installed.
+
+Threads do the work, not processes: Pillow decodes outside of Python's lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from roc.data.images import ImageError
+
+_HEADER = {"memory of": "roc data"}
+_CHUNK = 16
+
+
+def survey(
+    paths: Sequence[str],
+    look: Callable[[str], Any],
+    name: str,
+    *,
+    memory: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+) -> Iterator[tuple[str, Any]]:
+    """Calls `look` on every file that the memory does not know.
+
+    Args:
+        paths: image files, each once.
+        look: path -> what was found out, a value that JSON can hold; raises ImageError for a file that cannot be used.
+            Called from several threads.
+        name: what this look is, with everything that its result depends on. Results under another name do not count.
+        memory: file to remember results in; made if it is not there. None = nothing is remembered.
+        workers: threads; None = one for each processor.
+
+    Yields:
+        (path, result or ImageError) in the order of `paths`.
+
+    Raises:
+        ValueError: `memory` is a file that something else wrote, or `workers` is below 1.
+        OSError: `memory` cannot be written.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}; expected at least 1")
+    workers = workers or os.cpu_count() or 1
+    known = _recall(Path(memory), name) if memory is not None else {}
+
+    def examine(path: str) -> tuple[Any, list[int] | None]:
+        """(result, the file's size and time if they are to be remembered with it)."""
+        try:
+            stat = os.stat(path)
+            stamp = [stat.st_size, stat.st_mtime_ns]
+            if path in known and known[path][0] == stamp:
+                return known[path][1], None
+            return look(path), stamp
+        except ImageError as error:
+            return error, None
+        except OSError as error:
+            return ImageError(f"{path}: cannot be read: {error}"), None
+
+    def examine_all(chunk: Sequence[str]) -> list[tuple[str, Any, list[int] | None]]:
+        return [(path, *examine(path)) for path in chunk]
+
+    with contextlib.ExitStack() as stack:
+        notes = stack.enter_context(_open(Path(memory))) if memory is not None else None
+        bar = stack.enter_context(tqdm(total=len(paths), desc="images", unit="", disable=None, smoothing=0.05))
+        pool = stack.enter_context(ThreadPoolExecutor(workers))
+        chunks = (paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK))
+        # A window: handing over a million files at once would hold them all a second time.
+        running = deque(pool.submit(examine_all, chunk) for chunk in itertools.islice(chunks, 4 * workers))
+        while running:
+            found = running.popleft().result()
+            running.extend(pool.submit(examine_all, chunk) for chunk in itertools.islice(chunks, 1))
+            if notes is not None:
+                lines = [
+                    json.dumps([name, path, stamp, result]) + "\n" for path, result, stamp in found if stamp is not None
+                ]
+                notes.write("".join(lines))
+                notes.flush()
+            bar.update(len(found))
+            yield from ((path, result) for path, result, _ in found)
+
+
+def _recall(memory: Path, name: str) -> dict[str, tuple[list[int], Any]]:
+    """path -> (size and time of the file, result)."""
+    known = {}
+    if memory.exists() and memory.stat().st_size:
+        with memory.open(encoding="utf-8") as file:
+            if _parsed(file.readline()) != _HEADER:
+                raise ValueError(f"{memory}: this file holds no results of `roc data`; name another one")
+            for entry in map(_parsed, file):
+                # a run that was killed leaves a last line that is cut
+                if isinstance(entry, list) and len(entry) == 4 and entry[0] == name:
+                    known[entry[1]] = (entry[2], entry[3])
+    return known
+
+
+def _open(memory: Path) -> TextIO:
+    memory.parent.mkdir(parents=True, exist_ok=True)
+    file = memory.open("a+", encoding="utf-8")
+    if file.tell() == 0:
+        file.write(json.dumps(_HEADER) + "\n")
+    else:
+        file.write("\n")  # so that a line cut off by the end of the last run spoils no other
+    return file
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None

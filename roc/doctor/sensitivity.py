@@ -1,0 +1,148 @@
+"""How far a trained score moves when only the size or the shape of the file changes, not what the picture shows.
+
+A picture that is squeezed or cropped may deserve another score; one that is merely smaller hardly does. The numbers say
+how much of what the model tells apart could be the way a picture was stored.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from transformers import PreTrainedModel
+
+from roc.data.augment import pad_to_square
+from roc.evaluation.metrics import srcc
+from roc.model.collator import RocCollator
+from roc.scoring.one_forward import one_forward
+
+_BATCH_SIZE = 4
+
+
+class Shift(NamedTuple):
+    """How far scores move when every picture is changed in one way; native scale.
+
+    Attributes:
+        change: what is done.
+        mean: mean absolute difference.
+        largest: largest absolute difference.
+        of_range: `mean` as a share of the range.
+        of_spread: `mean` as a share of the standard deviation of the unchanged scores; None where they do not differ.
+        srcc: rank correlation with the unchanged scores; None below three pictures.
+    """
+
+    change: str
+    mean: float
+    largest: float
+    of_range: float
+    of_spread: float | None
+    srcc: float | None
+
+
+def _resized(scale_x: float, scale_y: float) -> Callable[[Image.Image], Image.Image]:
+    def change(picture: Image.Image) -> Image.Image:
+        width, height = round(picture.width * scale_x), round(picture.height * scale_y)
+        return picture.resize((max(1, width), max(1, height)), Image.Resampling.LANCZOS)
+
+    return change
+
+
+def _cropped(share_x: float, share_y: float) -> Callable[[Image.Image], Image.Image]:
+    def change(picture: Image.Image) -> Image.Image:
+        width, height = max(1, round(picture.width * share_x)), max(1, round(picture.height * share_y))
+        left, top = (picture.width - width) // 2, (picture.height - height) // 2
+        return picture.crop((left, top, left + width, top + height))
+
+    return change
+
+
+def _banded(scale_x: float, scale_y: float) -> Callable[[Image.Image], Image.Image]:
+    def change(picture: Image.Image) -> Image.Image:
+        size = round(picture.width * scale_x), round(picture.height * scale_y)
+        larger = Image.new("RGB", size, _mean_colour(picture))
+        larger.paste(picture, ((size[0] - picture.width) // 2, (size[1] - picture.height) // 2))
+        return larger
+
+    return change
+
+
+def _compressed(quality: int) -> Callable[[Image.Image], Image.Image]:
+    def change(picture: Image.Image) -> Image.Image:
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=quality)
+        return Image.open(file).convert("RGB")
+
+    return change
+
+
+def _mean_colour(picture: Image.Image) -> tuple[int, ...]:
+    return tuple(np.asarray(picture).mean(axis=(0, 1)).round().astype(int).tolist())
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    **{f"resized to {scale:g} x": _resized(scale, scale) for scale in (0.25, 0.5, 0.75, 1.5, 2.0)},
+    "squeezed to 3/4 of its width": _resized(0.75, 1),
+    "squeezed to 3/4 of its height": _resized(1, 0.75),
+    "cropped to 3/4 of its width": _cropped(0.75, 1),
+    "cropped to 3/4 of its height": _cropped(1, 0.75),
+    "padded to 4/3 of its width": _banded(4 / 3, 1),
+    "padded to 4/3 of its height": _banded(1, 4 / 3),
+    "padded to a square": lambda picture: pad_to_square(picture, _mean_colour(picture)),
+    "JPEG of quality 75": _compressed(75),
+    "JPEG of quality 30": _compressed(30),
+}
+"""What is done to the pictures; padding has the picture's mean colour."""
+
+
+def sensitivity(model: PreTrainedModel, collator: RocCollator, pictures: Sequence[Image.Image]) -> list[Shift]:
+    """How far the first score moves under each of `CHANGES`.
+
+    Args:
+        model: carries a trained head.
+        collator: of the model.
+        pictures: RGB, at least one.
+
+    Returns:
+        One row per change, in their order.
+
+    Raises:
+        ValueError: where the head is untrained, or there is no picture.
+    """
+    if not pictures:
+        raise ValueError("No picture to change; give at least one.")
+    if not any(bool(parameter.any()) for parameter in model.score_head.parameters()):
+        raise ValueError(
+            f"The head is untrained (all its weights are 0), so every picture scores {model.score_space.midpoint:g} "
+            "however it is changed; train it first."
+        )
+
+    def scores(changed: Iterable[Image.Image]) -> np.ndarray:
+        changed = list(changed)
+        parts = [changed[start : start + _BATCH_SIZE] for start in range(0, len(changed), _BATCH_SIZE)]
+        return np.concatenate([one_forward(model, collator.scoring_batch(part, 1)).scores[:, 0] for part in parts])
+
+    before = scores(pictures)
+    spread = float(before.std())
+    shifts = []
+    for name, change in CHANGES.items():
+        after = scores(map(change, pictures))
+        apart = np.abs(after - before)
+        mean = float(apart.mean())
+        of_spread = mean / spread if spread > 0 else None
+        rank = srcc(after, before) if len(before) >= 3 else None
+        shifts.append(Shift(name, mean, float(apart.max()), mean / model.score_space.width, of_spread, rank))
+    return shifts
+
+
+def shift_table(shifts: Sequence[Shift]) -> str:
+    """The rows as text, one line each, under a heading."""
+    lines = [f"{'change':<30} {'mean':>7} {'largest':>8} {'of range':>9} {'of spread':>10} {'SRCC':>6}"]
+    for shift in shifts:
+        moved = f"{shift.mean:>7.3f} {shift.largest:>8.3f} {shift.of_range:>9.1%}"
+        spread = "-" if shift.of_spread is None else f"{shift.of_spread:.0%}"
+        rank = "-" if shift.srcc is None else f"{shift.srcc:.3f}"
+        lines.append(f"{shift.change:<30} {moved} {spread:>10} {rank:>6}")
+    return "\n".join(lines)

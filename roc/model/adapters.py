@@ -1,0 +1,216 @@
+"""LoRA and QLoRA through PEFT: which layers are adapted, and what beside them is trained.
+
+An adapter holds the low-rank matrices, the vocabulary row(s) of `[SCORE]` and the score head; everything else stays in
+the base. The row is trained alone (`trainable_token_indices`), so an adapter carries one row of the embedding, not the
+embedding.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
+from transformers.utils import find_adapter_config_file
+
+from roc.model.attachment import model_class
+from roc.model.modeling import RocMixin
+from roc.model.parts import parameter_parts
+
+# The parts of `roc.model.parts.PARTS` that low-rank matrices can be put into.
+LORA_PARTS = ("language", "projector", "vision")
+
+
+def lora_targets(
+    model: PreTrainedModel, parts: Sequence[str] = ("language",), targets: Sequence[str] = ()
+) -> list[str]:
+    """Full names of the linear layers that get low-rank matrices.
+
+    Args:
+        model: with or without the head; not yet wrapped by PEFT.
+        parts: of `LORA_PARTS`; all linear layers of these parts are taken.
+        targets: what narrows the choice, empty = all: the end of a module's name ("q_proj", "self_attn.q_proj",
+            "layers.3.self_attn.q_proj"), or any part of its name within its block ("k_proj" for "k_proj.multiway.0",
+            "mlp" for all of "mlp.gate_proj", ...).
+
+    Raises:
+        ValueError: for an unknown part, or where a part or a target matches no layer; the message lists what there is.
+    """
+    unknown = sorted(set(parts) - set(LORA_PARTS))
+    if unknown or not parts:
+        raise ValueError(f"LoRA goes into {', '.join(LORA_PARTS)}; got {', '.join(unknown) or 'no part'}.")
+    part_of = parameter_parts(model)
+    # nn.MultiheadAttention reads the weight of its output layer without calling the layer.
+    unreachable = {id(module.out_proj) for module in model.modules() if isinstance(module, nn.MultiheadAttention)}
+    layers = {
+        name: part_of[f"{name}.weight"]
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and f"{name}.weight" in part_of and id(module) not in unreachable
+    }
+    within = [name for name, part in layers.items() if part in parts]
+    missing = [part for part in parts if part not in layers.values()]
+    if missing:
+        there = sorted(set(layers.values()) & set(LORA_PARTS))
+        raise ValueError(f"This model has no linear layer in {', '.join(missing)}; it has some in {', '.join(there)}.")
+    unmatched = [target for target in targets if not any(_matches(name, target) for name in within)]
+    if unmatched:
+        kinds = sorted({layer_kind(name) for name in within})
+        raise ValueError(
+            f"lora_targets {', '.join(unmatched)} match no linear layer of {', '.join(parts)}; the layers there are "
+            f"called {', '.join(kinds)}. Name some of these, or none to take all."
+        )
+    return [name for name in within if not targets or any(_matches(name, target) for target in targets)]
+
+
+def layer_kind(name: str) -> str:
+    """What a layer is called in messages: its last component, or, where that is a number, its name in the block."""
+    last = name.rpartition(".")[2]
+    return _within_block(name) if last.isdigit() else last
+
+
+def add_lora(
+    model: PreTrainedModel,
+    *,
+    rank: int = 64,
+    alpha: float = 16,
+    dropout: float = 0.05,
+    targets: Sequence[str] = (),
+    parts: Sequence[str] = ("language",),
+):
+    """Wraps a model that carries the head: LoRA, the `[SCORE]` row(s) and the head are trained, the rest is frozen.
+
+    Args:
+        model: what `attach` or `load` gave, in full or 4-bit weights. Changed in place: do not save it afterwards.
+        rank: r, width of the low-rank matrices.
+        alpha: the product of the matrices is scaled by `alpha / rank`.
+        dropout: of the input of the low-rank matrices, in [0, 1).
+        targets, parts: as for `lora_targets`.
+
+    Returns:
+        The `peft.PeftModel`; the roc methods of the model inside are reachable on it.
+
+    Raises:
+        ValueError: where the model carries no head, has adapters already, or nothing matches.
+        ImportError: where PEFT is missing.
+    """
+    peft = _peft()
+    if isinstance(model, peft.PeftModel):
+        raise ValueError(
+            "This model already has an adapter; merge it first (`roc export ADAPTER --merge OUT`) and start from OUT."
+        )
+    if not isinstance(model, RocMixin):
+        raise ValueError(f"This {type(model).__name__} carries no score head; call roc.attach on it first.")
+    keep_four_bit_exact(model)
+    token_id = model.config.roc["token_id"]
+    embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
+    tied = embeddings[0].weight is embeddings[1].weight
+    names = {id(module): name for name, module in model.named_modules()}
+    settings = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=lora_targets(model, parts, targets),
+        modules_to_save=["score_head"],
+        # Where the rows are tied, PEFT ties the trained row as well.
+        trainable_token_indices={names[id(module)]: [token_id] for module in (embeddings[:1] if tied else embeddings)},
+    )
+    return peft.get_peft_model(model, settings)
+
+
+def four_bit(config: PretrainedConfig, dtype: torch.dtype = torch.bfloat16) -> BitsAndBytesConfig:
+    """How QLoRA holds the base: the language model's linear layers as nf4 with doubly quantised scales.
+
+    Vision tower, projector and output embeddings are small beside it and stay as they are; so does the head, which is
+    no linear layer.
+
+    Args:
+        config: of the model that will be loaded.
+        dtype: in which the 4-bit layers compute.
+    """
+    with torch.device("meta"):
+        model = model_class(config)(config)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=_subtrees_without(model, set(lora_targets(model))),
+    )
+
+
+def keep_four_bit_exact(model: nn.Module) -> None:
+    """Has 4-bit layers on a CPU compute as in training whatever is asked of them; changes nothing on a GPU.
+
+    In evaluation mode bitsandbytes packs such a layer anew for its fast kernel, for good: scales rounded to bfloat16,
+    and no gradient through it when training goes on after a validation.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def merged(model) -> PreTrainedModel:
+    """The plain model with the adapter added into its weights, carrying the head.
+
+    Args:
+        model: the `peft.PeftModel` on a base in full weights.
+
+    Raises:
+        ValueError: where the model has no adapter, or its base is quantised: the sum would be rounded to 4 bits again.
+    """
+    if not isinstance(model, _peft().PeftModel):
+        raise ValueError(f"This {type(model).__name__} has no adapter to merge; it can be saved as it is.")
+    if getattr(model, "quantization_method", None) is not None:
+        raise ValueError(
+            "The base of this adapter is quantised; merging would round the sum to 4 bits. Load the adapter with "
+            "roc.load(adapter, quantized=False) and merge that."
+        )
+    return model.merge_and_unload()
+
+
+def is_adapter(path: str | os.PathLike, **where) -> bool:
+    """Whether a folder or hub id holds a PEFT adapter.
+
+    Args:
+        path: folder or hub id.
+        **where: `revision`, `token`, `cache_dir`.
+    """
+    return find_adapter_config_file(os.fspath(path), **where) is not None
+
+
+def _peft():
+    try:
+        import peft
+    except ImportError as error:
+        raise ImportError(
+            "LoRA and adapters need PEFT: `pip install 'roc-mllm[lora]'` (or `pip install peft`)."
+        ) from error
+    return peft
+
+
+def _matches(name: str, target: str) -> bool:
+    """Whether a target of `lora_targets` means the module of that name; a bare number means none."""
+    ends = f".{name}".endswith(f".{target}")
+    return not target.isdigit() and (ends or f".{target}." in f".{_within_block(name)}.")
+
+
+def _within_block(name: str) -> str:
+    """What of a module's name follows the number of its block: "layers.0.mlp.up_proj" -> "mlp.up_proj"."""
+    components = name.split(".")
+    # A number at the end counts the module itself.
+    numbers = [i for i, component in enumerate(components[:-1]) if component.isdigit()]
+    return ".".join(components[numbers[0] + 1 :] if numbers else components)
+
+
+def _subtrees_without(model: nn.Module, wanted: set[str]) -> list[str]:
+    """Names of the largest modules that hold linear layers, but none of `wanted`."""
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in wanted]
+    chosen: list[str] = []
+    for name in linear:
+        parts = name.split(".")
+        heads = (".".join(parts[:depth]) for depth in range(1, len(parts) + 1))
+        chosen.append(next(head for head in heads if not any(f"{other}.".startswith(f"{head}.") for other in wanted)))
+    return list(dict.fromkeys(chosen))

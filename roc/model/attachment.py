@@ -1,0 +1,226 @@
+"""Making a vision-language model carry the score head.
+
+`attach` changes a live model in place: its class becomes the roc subclass of its own class (`roc.model.modeling`), its
+vocabulary gains one ordinary row for `[SCORE]`, and `config.roc` takes everything that is needed to read the head.
+No logit of an old token changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
+from transformers.integrations import is_deepspeed_zero3_enabled
+
+import roc.model.mplug_owl2  # noqa: F401  the Auto classes know it from here on
+from roc import __version__
+from roc.model.families import family
+from roc.model.head import ScoreHead
+from roc.model.modeling import RocMixin, hidden_size, roc_class
+from roc.prompts import SCORE_TOKEN
+from roc.prompts import answer as house_answer
+from roc.prompts import question as house_question
+from roc.score_space import ScoreSpace
+
+_SETTINGS = {
+    "text_weight": 1.0,
+    "l1_weight": 1.0,
+    "ce_weight": 0.0,
+    "emd_weight": 0.0,
+    "l1_scale": "unit",
+    "published_losses": False,
+    "image_aspect_ratio": "keep",
+}
+
+
+def attach(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    space: ScoreSpace,
+    *,
+    attributes: Sequence[str] = ("overall",),
+    question: str | None = None,
+    answer: str | None = None,
+    **settings: float | str | bool,
+) -> PreTrainedModel:
+    """Gives `model` the `[SCORE]` token and the score head, in place.
+
+    The new vocabulary row is the mean of the old ones, in the input and the output embeddings; the head starts at zero,
+    so every score is the midpoint until it is trained. With `published_losses`, whose text loss reads the level rows as
+    well, these start as that mean too, as the published ones do; the midpoint is the same.
+
+    Args:
+        model: a decoder-only image-text-to-text model of `transformers`.
+        processor: its processor; the tokenizer inside gains `[SCORE]`, and where there is no chat template it takes
+            the one of `roc.model.families`.
+        space: range and number of levels of the scores.
+        attributes: names of the scores an answer holds, in order; the first or only one is called `overall`.
+        question: what is asked; None = the house wording for these attributes.
+        answer: how the answer reads, with one `[SCORE]` per attribute; None = the house wording.
+        **settings: `text_weight, l1_weight, ce_weight, emd_weight` (>= 0), `l1_scale` ("unit" or "native"),
+            `published_losses` (bool), `image_aspect_ratio` ("keep", or "pad" to a square first).
+
+    Returns:
+        The same object, now an instance of the roc subclass of its class.
+
+    Raises:
+        ValueError: where the model cannot carry the head (already attached, encoder-decoder, no output embeddings) or
+            a setting is not known.
+    """
+    check_can_carry(model)
+    unknown = sorted(set(settings) - set(_SETTINGS))
+    if unknown:
+        raise ValueError(f"Unknown settings for attach: {', '.join(unknown)}. Known: {', '.join(_SETTINGS)}.")
+    attributes = list(attributes)
+    if not attributes or len(set(attributes)) != len(attributes):
+        raise ValueError(f"attributes must be distinct names, at least one; got {attributes}.")
+    if answer is not None and answer.count(SCORE_TOKEN) != len(attributes):
+        raise ValueError(
+            f"The answer holds {answer.count(SCORE_TOKEN)} {SCORE_TOKEN} for {len(attributes)} attributes "
+            f"({', '.join(attributes)}); write one {SCORE_TOKEN} for each, in that order. Answer: {answer!r}."
+        )
+
+    facts = family(model.config.model_type)
+    if getattr(processor, "chat_template", None) is None:
+        processor.chat_template = facts.chat_template
+    token_id = _add_token(processor.tokenizer)
+    roc = {
+        "version": __version__,
+        "base": model.name_or_path or None,
+        "token": SCORE_TOKEN,
+        "token_id": token_id,
+        **space.to_dict(),
+        "attributes": attributes,
+        "question": house_question(attributes) if question is None else question,
+        "answer": house_answer(attributes) if answer is None else answer,
+        "prefix_lm": facts.prefix_lm,
+        **_SETTINGS,
+        **settings,
+        "distribution_supervised": False,
+        "dataset": None,
+    }
+    return carry_head(model, roc)
+
+
+def carry_head(model: PreTrainedModel, roc: dict[str, Any]) -> PreTrainedModel:
+    """Gives `model` the vocabulary row and the head that a `config.roc` describes, in place; no tokenizer is touched.
+
+    Args:
+        model: as for `attach`.
+        roc: what `attach` writes; the row of `roc["token_id"]` becomes the mean of the rows before it.
+
+    Returns:
+        The same object, its head as `attach` says.
+
+    Raises:
+        ValueError: where the model cannot carry the head.
+    """
+    check_can_carry(model)
+    _fill_row(model, roc["token_id"])
+    # On the class's own module list, not through __init__: the model is alive and keeps its weights.
+    head = ScoreHead(hidden_size(model), roc["num_levels"])
+    model.__class__ = roc_class(type(model))
+    model.score_head = head.to(model.get_output_embeddings().weight.device)
+    model._keep_in_fp32_modules_strict = {*(model._keep_in_fp32_modules_strict or ()), "score_head"}
+    model.config.roc = roc
+    if roc["published_losses"]:
+        row = model.get_output_embeddings().weight
+        with gathered([row]), torch.no_grad():
+            model.score_head.weight.copy_(row[roc["token_id"]])
+    return model
+
+
+def model_class(config) -> type[PreTrainedModel]:
+    """The image-text-to-text class of `transformers` for a config.
+
+    Raises:
+        ValueError: where `transformers` has none for this type.
+    """
+    try:
+        return AutoModelForImageTextToText._model_mapping[type(config)]
+    except KeyError:
+        raise ValueError(
+            f"{config.model_type!r} is no image-text-to-text model of this transformers version; roc attaches to "
+            "models that AutoModelForImageTextToText can load."
+        ) from None
+
+
+def mean_row(rows: torch.Tensor) -> torch.Tensor:
+    """(H,) mean of the (V, H) rows of an embedding, computed in float32 or wider, in the dtype of `rows`."""
+    return rows.to(torch.promote_types(rows.dtype, torch.float32)).mean(dim=0).to(rows.dtype)
+
+
+def check_can_carry(model: PreTrainedModel) -> None:
+    """Makes sure that a head can be attached to `model`.
+
+    Raises:
+        ValueError: where it carries one or has adapters already, is an encoder-decoder, or has no output embeddings.
+    """
+    name = type(model).__name__
+    if hasattr(model, "peft_config"):
+        raise ValueError(
+            f"This {name} already has PEFT adapters; attach the head first, then roc.model.adapters.add_lora."
+        )
+    if isinstance(model, RocMixin):
+        raise ValueError(f"This {name} already carries a score head (config.roc); load it and train on, or start anew.")
+    if getattr(model.config, "is_encoder_decoder", False):
+        raise ValueError(
+            f"{name} is an encoder-decoder; the head needs a decoder that reads image and text as one row."
+        )
+    if model.get_output_embeddings() is None:
+        raise ValueError(f"{name} has no output embeddings (no language-model head), so there is nothing to read from.")
+
+
+def _add_token(tokenizer) -> int:
+    """Adds `[SCORE]` to a tokenizer as an ordinary word and returns its id.
+
+    Non-special, so that decoding with `skip_special_tokens` keeps it.
+    """
+    if SCORE_TOKEN in tokenizer.get_vocab():
+        raise ValueError(
+            f"The tokenizer already knows {SCORE_TOKEN} (id {tokenizer.convert_tokens_to_ids(SCORE_TOKEN)}), but the "
+            "model carries no head; use the processor that belongs to this model."
+        )
+    tokenizer.add_tokens([SCORE_TOKEN], special_tokens=False)
+    return tokenizer.convert_tokens_to_ids(SCORE_TOKEN)
+
+
+@torch.no_grad()
+def _fill_row(model: PreTrainedModel, token_id: int) -> None:
+    """Sets row `token_id` of both embeddings to the mean of the rows before it.
+
+    Spare rows (vocabularies padded to a multiple) are used before the embedding grows, and it never shrinks.
+    """
+    if token_id >= num_rows(model.get_input_embeddings().weight):
+        model.resize_token_embeddings(token_id + 1, mean_resizing=False)
+    weights = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
+    rows = [num_rows(weight) for weight in weights]
+    if token_id >= min(rows):
+        raise ValueError(
+            f"{type(model).__name__} embeds {rows[0]} tokens and can predict {rows[1]}; [SCORE] would be token "
+            f"{token_id}, which one of the two has no row for, and this family cannot grow them alike."
+        )
+    weights = weights[:1] if weights[0] is weights[1] else weights
+    with gathered(weights):
+        for weight in weights:
+            weight[token_id] = mean_row(weight[:token_id])
+
+
+def num_rows(weight: torch.nn.Parameter) -> int:
+    """Rows of an embedding; of a parameter that ZeRO-3 has partitioned, those of the whole."""
+    return getattr(weight, "ds_shape", weight.shape)[0]
+
+
+@contextlib.contextmanager
+def gathered(weights: list[torch.nn.Parameter]) -> Iterator[None]:
+    """Within it the weights are whole on every process also under ZeRO-3, and what process 0 changes holds for all."""
+    if not is_deepspeed_zero3_enabled():
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(weights, modifier_rank=0):
+        yield

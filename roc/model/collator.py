@@ -1,0 +1,346 @@
+"""From records and pictures to the tensors a roc model takes.
+
+Prompt and answer are tokenised apart and joined as token ids: a tokenizer may merge across the border, and a prompt
+that merely *starts with the same text* then is no prefix of the training sequence, so the head would be asked at a
+place it never learnt. For the same reason scoring cuts the answer's token ids at `[SCORE]`, never its text.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import ProcessorMixin
+
+from roc.data.augment import pad_to_square
+from roc.data.records import Record, Turn
+from roc.model.losses import IGNORE_INDEX
+from roc.model.modeling import score_positions
+from roc.prompts import IMAGE_PLACEHOLDER
+
+logger = logging.getLogger(__name__)
+
+# A piece of a row after its prompt: token ids, and whether they are learnt.
+_Piece = tuple[list[int], bool]
+
+# Text no template holds, and none changes.
+_PROBE = "Some answer."
+
+# Where a template tells the date, it is always the same one: an image must not score differently tomorrow. Jinja takes
+# the macro for the function of that name.
+_FIRST_OF_JANUARY = (
+    "{%- macro strftime_now(format) -%}{{ format | replace('%Y', '2025') | replace('%m', '01') | replace('%d', '01')"
+    " | replace('%B', 'January') | replace('%b', 'Jan') }}{%- endmacro -%}"
+)
+
+
+class RowTooLong(ValueError):
+    """A row that cannot be cut to the longest length without losing a `[SCORE]`."""
+
+
+class RocCollator:
+    """Builds batches for training, for one-forward scoring and for generation; all three tokenise the same way.
+
+    Args:
+        processor: of the model; its chat template lays out the turns.
+        roc: `model.config.roc`; attributes, wordings, token id and `image_aspect_ratio` are read from it.
+        max_length: longest row in tokens, image tokens included; None = no limit. Longer answers lose words after
+            their last `[SCORE]`; a row that would lose a `[SCORE]` is refused.
+        with_comments: whether a record's comment is appended to its answer.
+    """
+
+    def __init__(
+        self,
+        processor: ProcessorMixin,
+        roc: dict[str, Any],
+        *,
+        max_length: int | None = None,
+        with_comments: bool = True,
+    ) -> None:
+        if getattr(processor, "chat_template", None) is None:
+            raise ValueError(
+                f"{type(processor).__name__} has no chat template, so the turns of a conversation cannot be laid out; "
+                "set processor.chat_template (a Jinja string) before training or scoring."
+            )
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        # A family whose published training kept the white space around a turn.
+        self._verbatim = getattr(processor, "verbatim_turns", False)
+        self.roc = roc
+        self.max_length = max_length
+        self.with_comments = with_comments
+        self.attributes: list[str] = roc["attributes"]
+        self.question: str = roc["question"]
+        self.answer: str = roc["answer"]
+        self._answer_ids: dict[str, list[int]] = {}
+
+    def __call__(self, samples: Sequence[tuple[Record, Sequence[Image.Image]]]) -> dict[str, torch.Tensor]:
+        """A training batch: the model's inputs, `labels`, `score_labels` and, if any record has one, histograms.
+
+        Args:
+            samples: each record with its pictures, RGB, in the record's order.
+
+        Returns:
+            `input_ids`, `attention_mask`, `labels` (B, T), the processor's image tensors, `score_labels` (B, K) native
+            scale with NaN where absent, `score_distributions` (B, K, N) with NaN where absent.
+        """
+        records = [record for record, _ in samples]
+        prompts, tails = zip(*map(self._layout, records), strict=True)
+        images = [[self._prepare(picture) for picture in pictures] for _, pictures in samples]
+        batch = self._assemble(prompts, images, tails, "right", names=[record.id for record in records])
+        return {**batch, **self.targets(records)}
+
+    def targets(self, records: Sequence[Record]) -> dict[str, torch.Tensor]:
+        """`score_labels` (B, K) and, where any record has a histogram, `score_distributions` (B, K, N)."""
+        columns = [self._columns(record) for record in records]
+        width = max(map(len, columns), default=0)
+        levels = self.roc["num_levels"]
+        scores = torch.full((len(records), width), float("nan"))
+        votes = torch.full((len(records), width, levels), float("nan"))
+        for row, (record, names) in enumerate(zip(records, columns, strict=True)):
+            for column, name in enumerate(names):
+                if name in record.scores:
+                    scores[row, column] = record.scores[name]
+                if name in record.histograms:
+                    votes[row, column] = torch.tensor(record.histograms[name])
+        return {"score_labels": scores} | ({} if votes.isnan().all() else {"score_distributions": votes})
+
+    def scoring_batch(self, images: Sequence[Image.Image], num_scores: int | None = None) -> dict[str, torch.Tensor]:
+        """One forward pass reads every score: the prompt and the expected answer, cut at the last `[SCORE]` wanted.
+
+        Args:
+            images: one picture per row.
+            num_scores: how many of the attributes to read, from the first; None = all.
+
+        Returns:
+            The model's inputs and `score_mask` (B, T), True where the next token is `[SCORE]`.
+        """
+        ids = self.answer_ids
+        ends = [i for i, token in enumerate(ids) if token == self.roc["token_id"]]
+        prefix = ids[: ends[(num_scores or len(ends)) - 1]]
+        prompt, count = self.prompt(self.question), len(images)
+        pictures = [[self._prepare(image)] for image in images]
+        batch = self._assemble([prompt] * count, pictures, [[(prefix, True)]] * count, "right")
+        labels = batch.pop("labels")
+        # The token after the prefix is [SCORE] by construction; inside it the tokens themselves say so.
+        mask = score_positions(labels, self.roc["token_id"])
+        last = batch["attention_mask"].long().cumsum(dim=1).argmax(dim=1)
+        mask[torch.arange(count), last] = True
+        return {**batch, "score_mask": mask}
+
+    def prompt_batch(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
+        """The question alone, padded on the left: what `generate_with_scores` takes."""
+        count = len(images)
+        pictures = [[self._prepare(image)] for image in images]
+        batch = self._assemble([self.prompt(self.question)] * count, pictures, [[]] * count, "left")
+        del batch["labels"]
+        return batch
+
+    def prompt(self, text: str) -> str:
+        """The chat template's rendering of one question about one picture, up to where the answer begins."""
+        return self._render([_message(("user", IMAGE_PLACEHOLDER + text))], True)
+
+    def _layout(self, record: Record) -> tuple[str, list[_Piece]]:
+        """The prompt text of a record (up to its first answer) and the token pieces that follow it.
+
+        Raises:
+            ValueError: for a conversation of several questions that the template or the model cannot take as one row.
+        """
+        if record.conversations is None:
+            text = self.answer
+            if self.with_comments and record.comment:
+                text = f"{text} {record.comment.strip()}"
+            turns = [("user", IMAGE_PLACEHOLDER * len(record.images) + self.question), ("assistant", text)]
+        else:
+            turns = list(record.conversations)
+        if self.roc.get("prefix_lm") and len(turns) > 2:
+            raise ValueError(
+                f"Record {record.id} is a conversation of {len(turns) // 2} questions, but this model is a prefix-LM: "
+                "it reads all that stands before an answer in both directions, so one row holds one question and one "
+                "answer. Write a record for each question."
+            )
+        messages = [_message(turn, self._verbatim) for turn in turns]
+        gap, ending = self._frame
+        prompt = done = self._render(messages[:1], True)
+        pieces: list[_Piece] = []
+        for i in range(1, len(turns), 2):
+            text = turns[i][1] if self._verbatim else turns[i][1].strip()
+            pieces.append((self._tokenize_answer(text), True))
+            pieces.append((self._ending_ids, True))
+            done += gap + text + ending
+            if i + 1 < len(turns):
+                until_next = self._render(messages[: i + 2], True)
+                added = _added(until_next, done, f"Record {record.id}: ")
+                pieces.append((self._tokenize_behind_ending(added), False))
+                done = until_next
+        return prompt, pieces
+
+    @functools.cached_property
+    def _frame(self) -> tuple[str, str]:
+        """How the template frames an answer: white space before it that the prompt does not end with, and its close."""
+        question = [_message(("user", IMAGE_PLACEHOLDER + "?"))]
+        asked = self._render(question, False)
+        mark = _added(self._render(question, True), asked)
+        closed = _added(self._render([*question, _message(("assistant", _PROBE))], False), asked)
+        before, found, ending = closed.partition(_PROBE)
+        # The mark that asks for an answer may hold more than that of an answer given (an empty thought, for one).
+        gap = before.removeprefix(mark) if not mark.startswith(before) else ""
+        if not found or gap.strip():
+            raise ValueError(
+                f"The chat template opens an answer with {before!r}, but asks for one with {mark!r}; roc needs a "
+                "template whose generation prompt is how an answer begins."
+            )
+        return gap, ending.rstrip()
+
+    @functools.cached_property
+    def _ending_ids(self) -> list[int]:
+        """What closes an answer, to be learnt: the model must stop. White space after it is not."""
+        ids = self._tokenize(self._frame[1])
+        if self.tokenizer.eos_token_id is None or set(ids) & set(self.tokenizer.added_tokens_decoder):
+            return ids
+        return [*ids, self.tokenizer.eos_token_id]
+
+    def _tokenize_behind_ending(self, text: str) -> list[int]:
+        """Token ids of what follows a closed answer; some tokenizers split a word otherwise behind a special token."""
+        ending = self._frame[1]
+        close, whole = self._tokenize(ending), self._tokenize(ending + text)
+        return whole[len(close) :] if whole[: len(close)] == close else self._tokenize(text)
+
+    @property
+    def answer_ids(self) -> list[int]:
+        """Token ids of the whole expected answer, as they follow the prompt."""
+        return self._tokenize_answer(self.answer)
+
+    def _columns(self, record: Record) -> list[str]:
+        """Attribute of each `[SCORE]` of the record's answer, in order."""
+        return self.attributes if record.conversations is None else list(record.scores)
+
+    def _render(self, messages: list[dict], add_generation_prompt: bool) -> str:
+        template = self.processor.chat_template
+        if isinstance(template, dict):
+            template = template["default"]
+        if "strftime_now" in template:
+            template = _FIRST_OF_JANUARY + template
+        # An answer begins at once: a thinking model is asked not to.
+        settings = {"enable_thinking": False} if "enable_thinking" in template else {}
+        return self.processor.apply_chat_template(
+            messages, template, add_generation_prompt=add_generation_prompt, tokenize=False, **settings
+        )
+
+    def _tokenize(self, text: str) -> list[int]:
+        """Token ids of `text` as it continues a row.
+
+        Some tokenizers put a space before whatever they are given. Behind a line feed they put none before the text.
+        """
+        if not text:
+            return []
+        feed, whole, alone = self.tokenizer(["\n", "\n" + text, text], add_special_tokens=False)["input_ids"]
+        return whole[len(feed) :] if whole[: len(feed)] == feed else alone
+
+    def _tokenize_answer(self, text: str) -> list[int]:
+        if text not in self._answer_ids:
+            if len(self._answer_ids) > 4096:
+                self._answer_ids.clear()
+            self._answer_ids[text] = self._tokenize(self._frame[0] + text)
+        return self._answer_ids[text]
+
+    def _prepare(self, image: Image.Image) -> Image.Image:
+        if self.roc["image_aspect_ratio"] != "pad":
+            return image
+        mean = getattr(self.processor.image_processor, "image_mean", None) or [0.5] * 3
+        return pad_to_square(image, tuple(int(channel * 255) for channel in mean))
+
+    def _assemble(
+        self,
+        prompts: Sequence[str],
+        images: list[list[Image.Image]],
+        tails: Sequence[list[_Piece]],
+        padding_side: str,
+        names: list[str] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """One processor call for all prompts (it expands the image tokens), then answers appended and rows padded."""
+        bos = self.tokenizer.bos_token
+        encoded = self.processor(
+            text=list(prompts),
+            images=images if any(images) else None,
+            padding=True,
+            return_tensors="pt",
+            add_special_tokens=not (bos and prompts[0].startswith(bos)),
+        )
+        encoded.pop("labels", None)  # some processors make their own
+        # Whatever else has one entry per token (token_type_ids, mm_token_type_ids, ...) is cut and padded alike.
+        shape = encoded["input_ids"].shape
+        per_token = [key for key, value in encoded.items() if torch.is_tensor(value) and value.shape == shape]
+        valid = encoded["attention_mask"].bool()
+        ones = {"attention_mask"} | ({"token_type_ids"} if self.roc.get("prefix_lm") else set())
+        rows: dict[str, list[torch.Tensor]] = {key: [] for key in [*per_token, "labels"]}
+        for row, tail in enumerate(tails):
+            tail = self._cut(tail, int(valid[row].sum()), names[row] if names else f"row {row}")
+            ids = torch.tensor([token for piece, _ in tail for token in piece], dtype=torch.long)
+            learnt = torch.tensor([flag for piece, flag in tail for _ in piece], dtype=torch.bool)
+            for key in per_token:
+                added = ids if key == "input_ids" else torch.full_like(ids, int(key in ones))
+                rows[key].append(torch.cat([encoded[key][row][valid[row]], added]))
+            prompt_labels = torch.full((int(valid[row].sum()),), IGNORE_INDEX)
+            rows["labels"].append(torch.cat([prompt_labels, torch.where(learnt, ids, IGNORE_INDEX)]))
+        fill = {"input_ids": self._pad_id(), "labels": IGNORE_INDEX}
+        batch = {key: value for key, value in encoded.items() if key not in per_token}
+        for key, values in rows.items():
+            batch[key] = torch.nn.utils.rnn.pad_sequence(
+                values, batch_first=True, padding_value=fill.get(key, 0), padding_side=padding_side
+            )
+        return batch
+
+    def _pad_id(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        return pad if pad is not None else self.tokenizer.eos_token_id or 0
+
+    def _cut(self, tail: list[_Piece], prompt_length: int, name: str) -> list[_Piece]:
+        """The tail within `max_length`; only words after the last `[SCORE]` may go."""
+        room = math.inf if self.max_length is None else self.max_length - prompt_length
+        length = sum(len(piece) for piece, _ in tail)
+        if length <= room:
+            return tail
+        flat = [(token, flag) for piece, flag in tail for token in piece]
+        needed = max((i + 1 for i, (token, _) in enumerate(flat) if token == self.roc["token_id"]), default=0)
+        if needed > room or room <= 0:
+            raise RowTooLong(
+                f"{name}: {prompt_length} prompt and image tokens and {length} answer tokens exceed model_max_length "
+                f"{self.max_length}, and cutting would lose a [SCORE]; raise model_max_length or shorten the text."
+            )
+        logger.warning("%s: the end of its answer is cut to fit model_max_length %d.", name, self.max_length)
+        return [([token], flag) for token, flag in flat[: int(room)]]
+
+
+def _added(whole: str, beginning: str, where: str = "") -> str:
+    """What a longer conversation adds to the text of its beginning; `where` is put before the complaint.
+
+    Raises:
+        ValueError: where the beginning reads differently in it.
+    """
+    if not whole.startswith(beginning):
+        at = next((i for i, (a, b) in enumerate(zip(whole, beginning, strict=False)) if a != b), len(whole))
+        raise ValueError(
+            f"{where}The chat template changes the text of an earlier turn, at {beginning[at : at + 40]!r}, which "
+            f"becomes {whole[at : at + 40]!r}: what is learnt in one row would not be what is read later. roc needs a "
+            "template that only appends; or write a record for each question."
+        )
+    return whole[len(beginning) :]
+
+
+def _message(turn: Turn, verbatim: bool = False) -> dict:
+    """A turn as the chat templates of transformers take it: image and text parts in the order of the text."""
+    role, words = turn
+    content: list[dict] = []
+    for i, part in enumerate(words.split(IMAGE_PLACEHOLDER)):
+        if i:
+            content.append({"type": "image"})
+        text = part if verbatim else part.strip()
+        if text:
+            content.append({"type": "text", "text": text})
+    return {"role": role, "content": content}

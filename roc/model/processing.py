@@ -1,0 +1,155 @@
+"""Loading and saving processors, with or without torchvision.
+
+Processors of families that also take video (Qwen-VL, InternVL, SmolVLM, ...) ask for a video processor, and the video
+processor asks for torchvision. Images alone need neither, so where torchvision is missing the processor is loaded as a
+subclass without the video part. What such a processor saves still holds the original video settings, so that the folder
+loads on a machine with torchvision too.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import types
+
+from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.image_processing_base import ImageProcessingMixin
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.models.auto.video_processing_auto import get_video_processor_config
+from transformers.utils import is_torchvision_available
+
+_VIDEO = "video_processor"
+
+
+def processor_class(name: str) -> type[ProcessorMixin] | None:
+    """The processor class of `transformers` of that name, as it serves for images here; None where there is none.
+
+    Without torchvision it is the class less its video part. Where even the class is missing without torchvision, a
+    placeholder that says so when it is used.
+    """
+    cls = processor_class_from_name(name)
+    if cls is None or is_torchvision_available():
+        return cls
+    if getattr(cls, "is_dummy", False):
+        return _with_pillow_helpers(cls)
+    return image_only(cls)
+
+
+def _with_pillow_helpers(placeholder: type) -> type[ProcessorMixin]:
+    """The class behind a placeholder, where torchvision only stands in the way of importing its file.
+
+    Pixtral's processor takes one helper, arithmetic on sizes, from the file of its torchvision image processor. The
+    file of its Pillow image processor has the same helper, so that one stands in while the class is imported.
+    """
+    family = placeholder.__module__.rpartition("processing_")[2]
+    package = f"transformers.models.{family}"
+    pillow_file, torchvision_file = (f"{package}.image_processing_{name}" for name in (f"pil_{family}", family))
+    if importlib.util.find_spec(pillow_file) is None:
+        return placeholder
+    sys.modules[torchvision_file] = importlib.import_module(pillow_file)
+    try:
+        module = importlib.import_module(f"{package}.processing_{family}")
+    finally:
+        del sys.modules[torchvision_file]
+    return image_only(getattr(module, placeholder.__name__))
+
+
+@functools.cache
+def image_only(cls: type[ProcessorMixin]) -> type[ProcessorMixin]:
+    """`cls` without its video processor; `cls` itself where it has none.
+
+    `transformers` derives a processor's parts from the names in its `__init__` (and reads them from the code object),
+    so the subclass needs a real function with the same names less `video_processor`.
+    """
+    parameters = inspect.signature(cls.__init__).parameters
+    if _VIDEO not in parameters:
+        return cls
+    named = [
+        p
+        for n, p in parameters.items()
+        if n not in ("self", _VIDEO) and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+    ]
+    defaults = {p.name: p.default for p in named if p.default is not p.empty}
+    head = ", ".join(f"{p.name}=_defaults[{p.name!r}]" if p.name in defaults else p.name for p in named)
+    passed = ", ".join(f"{p.name}={p.name}" for p in named)
+    scope = {"_defaults": defaults, "_base": cls, "_video": _VIDEO}
+    exec(
+        f"def __init__(self, {head}, **kwargs):\n    _base.__init__(self, {passed}, **{{_video: None}}, **kwargs)\n",
+        scope,
+    )
+
+    def to_dict(self) -> dict:
+        settings = cls.to_dict(self)
+        return {**settings, _VIDEO: self.roc_video_settings} if self.roc_video_settings else settings
+
+    members = {
+        "__init__": scope["__init__"],
+        "__module__": cls.__module__,
+        "to_dict": to_dict,
+        "roc_video_settings": {},
+        # Some processors read settings of the video processor even for images; no image uses any of these values.
+        _VIDEO: types.SimpleNamespace(num_frames=1, fps=1, merge_size=1, model_input_names=[]),
+    }
+    return type(cls.__name__, (cls,), members)
+
+
+def load_processor(path: str | os.PathLike, **kwargs) -> ProcessorMixin:
+    """The processor of a checkpoint, for images and text.
+
+    With torchvision as `AutoProcessor` loads it, video part included; without it, or where the checkpoint has no video
+    settings, as a processor of images alone.
+
+    Args:
+        path: folder or hub id.
+        **kwargs: passed to `from_pretrained` (`revision`, `token`, ...).
+
+    Raises:
+        ValueError: where the checkpoint has a tokenizer only, or no processor at all, or its processor needs a package
+            that is not installed.
+    """
+    import roc.model.mplug_owl2  # noqa: F401  the Auto classes know it from here on
+
+    name = _class_name(path, **kwargs)
+    try:
+        cls = processor_class(name) if name else None
+        video_settings = get_video_processor_config(path, **kwargs)
+        if cls is not None and not (is_torchvision_available() and video_settings):
+            processor = image_only(cls).from_pretrained(path, **kwargs)
+            if hasattr(cls, "roc_video_settings"):
+                processor.roc_video_settings = video_settings
+        else:
+            processor = AutoProcessor.from_pretrained(path, **kwargs)
+    except ImportError as error:
+        hint = "torchvision must come from the index that torch came from. " if "orchvision" in str(error) else ""
+        raise ValueError(
+            f"The processor of {path} ({name}) needs a package that is not installed here. {hint}{str(error).strip()}"
+        ) from error
+    if isinstance(processor, PreTrainedTokenizerBase) or getattr(processor, "tokenizer", None) is None:
+        raise ValueError(
+            f"{path} holds a {type(processor).__name__}, not a processor for images and text; roc needs a multimodal "
+            "checkpoint with processor_config.json or preprocessor_config.json beside its tokenizer."
+        )
+    return processor
+
+
+def save_processor(processor: ProcessorMixin, path: str | os.PathLike) -> None:
+    """Writes the processor so that it loads with and without torchvision."""
+    processor.save_pretrained(path)
+
+
+def _class_name(path: str | os.PathLike, **kwargs) -> str | None:
+    """The name of the processor class, looked for where and in the order in which `AutoProcessor` does."""
+    for read in (ProcessorMixin.get_processor_dict, ImageProcessingMixin.get_image_processor_dict):
+        try:
+            settings, _ = read(path, **kwargs)
+        except OSError:
+            continue
+        if settings.get("processor_class"):
+            return settings["processor_class"]
+    name = get_tokenizer_config(path, **kwargs).get("processor_class")
+    return name or PROCESSOR_MAPPING_NAMES.get(AutoConfig.from_pretrained(path, **kwargs).model_type)

@@ -1,0 +1,383 @@
+"""Many images on many machines: the work of `roc.scoring.batches`, as actors on Ray Data.
+
+    readers    actors on CPUs: images -> prepared images, kept in Ray's object store
+    scorers    actors, each with a GPU of its own where there are any: prepared images -> rows
+
+Rows come back in the order in which they are done; the journal puts them into the order of the input. An actor that
+ends (killed, out of memory, its machine gone) is started again and its images are done again. What still has no row
+then is tried once more, one image at a time, and an image that ends every process that reads it gets a fault.
+
+The process that calls is the driver: it holds the list of images and the journal, and loads the weights once, on the
+CPU, to know which they are. Each machine needs the same version of roc, and the checkpoint and the images under the
+same path or URL.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import roc
+from roc.model.float32_tower import picture_dtype
+from roc.scoring.assessment import Assessment
+from roc.scoring.batches import (
+    CHUNK,
+    LARGEST_BATCH,
+    OutOfMemory,
+    Preparation,
+    Prepared,
+    Scorer,
+    Wanted,
+    by_shape,
+    fingerprint,
+)
+from roc.scoring.sources import Source
+from roc.scoring.urls import is_url
+
+if TYPE_CHECKING:
+    import pyarrow
+
+logger = logging.getLogger(__name__)
+
+BLOCK = 64
+"""Most images that a task of a reader has in hand; they are done again when it ends."""
+
+RETRIES = 2
+"""How often a task is given to an actor again that ended with it, before its images are tried one at a time."""
+
+READERS_PER_GPU = 16
+
+
+class Cluster:
+    """Ray, started here or found elsewhere; a context manager that ends what it has started.
+
+    Args:
+        address: of a running cluster, `auto` (the one of this machine), `HOST:PORT` or `ray://HOST:PORT`; None = one is
+            started on this machine and ended with the run.
+        scorers: how many load the model; None = one per GPU, without any one for every two CPUs.
+        readers: how many read and resize; None = as many as CPUs are left, at most 16 per GPU.
+        device: "cuda" or "cpu"; None = GPUs where the cluster has any.
+        compiled: whether each scorer compiles its layers.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        scorers: int | None = None,
+        readers: int | None = None,
+        device: str | None = None,
+        compiled: bool = False,
+    ) -> None:
+        self._address = address
+        self._scorers = scorers
+        self._readers = readers
+        self._device = device
+        self._compiled = compiled
+        self._folder: str | None = None
+        self._started = False
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._started:
+            _ray().shutdown()
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def start(self) -> None:
+        """Starts Ray or finds it, and settles how many actors there will be.
+
+        Raises:
+            ImportError: Ray is not installed.
+            ValueError: no cluster answers, it is too small, or has another roc or none.
+        """
+        ray = _ray()
+        self._started = True
+        quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if self._address is None:
+            # A folder of its own: the default one would make this the cluster that `auto` finds.
+            self._folder = tempfile.mkdtemp(prefix="roc-ray-")
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            # Actors wait for a CPU that nobody gives back, so there have to be as many as were asked for.
+            asked = (self._scorers or 1) + (self._readers or 1)
+            ray.init("local", num_cpus=max(cores, asked), include_dashboard=False, _temp_dir=self._folder, **quiet)
+        else:
+            try:
+                ray.init(self._address, **quiet)
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise ValueError(f"--ray_address {self._address}: no Ray cluster answers there: {error}") from error
+            self._check_version(ray)
+        self._settle(ray.cluster_resources())
+
+    def _check_version(self, ray: Any) -> None:
+        try:
+            there = ray.get(ray.remote(num_cpus=0)(_version).remote())
+        except Exception as error:
+            raise ValueError(
+                f"--ray_address {self._address}: roc {roc.__version__} cannot be imported there; install it, with what "
+                f"it needs, on every machine of the cluster: {error}"
+            ) from error
+        if there != roc.__version__:
+            raise ValueError(
+                f"--ray_address {self._address} has roc {there}, this machine {roc.__version__}; install the same"
+            )
+
+    def _settle(self, resources: dict[str, float]) -> None:
+        cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+        if self._device is None:
+            self._device = "cuda" if gpus else "cpu"
+        on_gpus = self._device != "cpu"
+        if self._scorers is None:
+            self._scorers = max(1, gpus if on_gpus else cpus // 2)
+        if self._readers is None:
+            most = cpus - self._scorers
+            self._readers = max(1, min(most, READERS_PER_GPU * self._scorers) if on_gpus else most)
+        if on_gpus and gpus < self._scorers:
+            raise ValueError(f"{self._scorers} scorers need a GPU each, the cluster has {gpus}; give fewer --actors")
+        if cpus < self._scorers + self._readers:
+            raise ValueError(
+                f"{self._scorers} scorers and {self._readers} readers need a CPU each, the cluster has {cpus}; give "
+                "fewer --actors or --workers"
+            )
+
+    @property
+    def dtype(self) -> str:
+        """What the weights are loaded as, unless asked otherwise."""
+        return "float32" if self._device == "cpu" else "bfloat16"
+
+    def score_images(
+        self,
+        scorer: Scorer,
+        sources: Sequence[Source],
+        pretrained: str | os.PathLike[str],
+        *,
+        batch_size: int | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Scores sources on the cluster.
+
+        Args:
+            scorer: the model, on a CPU, and what is wanted of it. Its weights are given up: others are loaded where
+                they are needed.
+            sources: the images.
+            pretrained: the checkpoint that the scorer's model comes from.
+            batch_size: images per forward pass; None = each actor finds one.
+
+        Yields:
+            One row per source, in the order in which they are done, as `roc.scoring.batches.score_images` gives it.
+
+        Raises:
+            OutOfMemory: where a single image does not fit into the memory of a scorer.
+            RuntimeError: what went wrong in an actor, images apart; or actors end and no image gets done.
+        """
+        model, wanted = scorer.assessment.model, scorer.wanted
+        pretrained = os.path.abspath(pretrained) if os.path.isdir(pretrained) else os.fspath(pretrained)
+        preparation = Preparation([], pretrained, scorer.assessment.collator, picture_dtype(model), scorer.places)
+        dtype = scorer.assessment.dtype
+        settings = (pretrained, self._device, dtype, wanted, batch_size, fingerprint(model), self._compiled)
+        model.to("meta")
+        waiting = dict.fromkeys(range(len(sources)))
+        # Few images are dealt out so that each actor gets several lots.
+        block = max(1, min(BLOCK, len(sources) // (8 * (self._scorers + self._readers))))
+        while waiting:
+            before = len(waiting)
+            for index, row in self._pass(preparation, settings, [(i, sources[i]) for i in waiting], block):
+                if index in waiting:
+                    del waiting[index]
+                    yield {"image": sources[index].name} | row
+            if not waiting:
+                return
+            logger.warning("%d images are tried again: the processes that had them ended.", len(waiting))
+            if block > 1:
+                block = 1
+                continue
+            for index in self._deadly(preparation, [(i, sources[i]) for i in waiting]):
+                del waiting[index]
+                yield {"image": sources[index].name, "error": "reading it ended the process that read it"}
+            if len(waiting) == before:
+                name = sources[next(iter(waiting))].name
+                raise RuntimeError(f"the scorers end again and again and {before} images get no score ({name}, ...)")
+
+    def _pass(
+        self, preparation: Preparation, settings: tuple, sources: Sequence[tuple[int, Source]], block: int
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Index and row of each image that was done; those are missing whose processes ended too often."""
+        import pyarrow
+        from ray.data import ActorPoolStrategy, DataContext, from_arrow
+
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.max_errored_blocks = -1  # what is missing is noticed here
+        logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        packed = [pickle.dumps((index, _absolute(source))) for index, source in sources]
+        tables = [
+            pyarrow.table({"data": pyarrow.array(packed[i : i + block], pyarrow.large_binary())})
+            for i in range(0, len(packed), block)
+        ]
+        retries = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": RETRIES if block > 1 else 0}
+        with warnings.catch_warnings():
+            # There is no other way yet to say how often; setup.py stays below the Ray that ends this one.
+            warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+            prepared = from_arrow(tables).map_batches(
+                Reader,
+                fn_constructor_args=(preparation,),
+                batch_size=CHUNK,
+                batch_format="pyarrow",
+                compute=ActorPoolStrategy(min_size=1, max_size=self._readers),
+                **retries,
+            )
+            rows = prepared.map_batches(
+                ScoringActor,
+                fn_constructor_args=settings,
+                batch_size=min(LARGEST_BATCH, 2 * block),
+                batch_format="pyarrow",
+                compute=ActorPoolStrategy(size=self._scorers),
+                num_gpus=0 if self._device == "cpu" else 1,
+                **retries,
+            )
+        for table in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for data in table["data"].to_pylist():
+                found = pickle.loads(data)
+                if isinstance(found, Stop):
+                    raise OutOfMemory(found.reason) if found.memory else RuntimeError(found.reason)
+                yield found
+
+    def _deadly(self, preparation: Preparation, sources: Sequence[tuple[int, Source]]) -> Iterator[int]:
+        """Of images that got no row, those that end a process that does nothing but prepare them."""
+        ray = _ray()
+        read = ray.remote(num_cpus=1, max_retries=0)(_prepare)
+        shared = ray.put(preparation)
+        readings = {index: read.remote(shared, _absolute(source)) for index, source in sources}
+        for index, reading in readings.items():
+            try:
+                ray.get(reading)
+            except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
+                yield index
+
+
+class Stop(Exception):
+    """What goes wrong in an actor and no image is to blame for.
+
+    Attributes:
+        reason: in words.
+        memory: whether not even one image fits into memory.
+    """
+
+    def __init__(self, reason: str, memory: bool = False) -> None:
+        super().__init__(reason, memory)
+        self.reason = reason
+        self.memory = memory
+
+
+class Reader:
+    """An actor: sources to prepared images, both pickled."""
+
+    def __init__(self, preparation: Preparation) -> None:
+        self.preparation = preparation
+
+    def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
+        indices, sources = zip(*_unpacked(table), strict=True)
+        self.preparation.sources = sources
+        try:
+            return _packed(self.preparation[i]._replace(index=index) for i, index in enumerate(indices))
+        except Exception as error:
+            return _packed([_stop(error)])
+
+
+class ScoringActor:
+    """An actor: prepared images to index and row, both pickled."""
+
+    def __init__(
+        self,
+        pretrained: str,
+        device: str,
+        dtype: str,
+        wanted: Wanted,
+        batch_size: int | None,
+        weights: str,
+        compiled: bool = False,
+    ) -> None:
+        self.pretrained = pretrained
+        self.device = device
+        self.dtype = dtype
+        self.wanted = wanted
+        self.batch_size = batch_size
+        self.weights = weights
+        self.compiled = compiled
+        self.scorer: Scorer | None = None
+
+    def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
+        try:
+            # Not in the constructor: Ray would try that again and again.
+            if self.scorer is None:
+                self.scorer = self._load()
+            return _packed(self._score(_unpacked(table)))
+        except Exception as error:
+            return _packed([_stop(error)])
+
+    def _load(self) -> Scorer:
+        assessment = Assessment(self.pretrained, device=self.device, dtype=self.dtype, compile=self.compiled)
+        if fingerprint(assessment.model) != self.weights:
+            raise ValueError(f"{self.pretrained} holds other weights on {os.uname().nodename} than where it was asked")
+        return Scorer(assessment, self.wanted, self.batch_size)
+
+    def _score(self, images: Iterable[Prepared | Stop]) -> Iterator[tuple[int, dict[str, Any]]]:
+        good = []
+        for image in images:
+            if isinstance(image, Stop):
+                raise image
+            if image.inputs is None:
+                yield image.index, {"error": image.fault}
+            else:
+                good.append(image)
+        yield from self.scorer.score(by_shape(good, lambda: self.scorer.batch.size))
+
+
+def _stop(error: Exception) -> Stop:
+    if isinstance(error, Stop):
+        return error
+    return Stop(f"{type(error).__name__}: {error}", isinstance(error, OutOfMemory))
+
+
+def _packed(objects: Iterable[Any]) -> pyarrow.Table:
+    import pyarrow
+
+    return pyarrow.table({"data": pyarrow.array([pickle.dumps(one) for one in objects], pyarrow.large_binary())})
+
+
+def _unpacked(table: pyarrow.Table) -> Iterator[Any]:
+    return (pickle.loads(data) for data in table["data"].to_pylist())
+
+
+def _absolute(source: Source) -> Source:
+    """Actors have another working directory."""
+    return source if is_url(source.path) else source._replace(path=os.path.abspath(source.path))
+
+
+def _prepare(preparation: Preparation, source: Source) -> None:
+    preparation.sources = [source]
+    preparation[0]
+
+
+def _version() -> str:
+    return roc.__version__
+
+
+def _ray() -> Any:
+    # Before it is imported: no statistics to its makers, no lines about its insides; someone who wants either says so.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ImportError(f"--engine ray needs Ray Data; pip install 'ray[data]' ({error})") from error
+    return ray

@@ -1,0 +1,5 @@
+"""The main job: teach a model the score head.
+
+`config` holds the settings, `job` runs them, `trainer` is the loop, `samples` the data set it reads,
+`weight_average` the running mean of the weights.
+"""

@@ -1,0 +1,447 @@
+"""`RocTrainer`: the Hugging Face Trainer, told how scores are counted, logged, validated and saved.
+
+Everything else (loops, distribution, precision, checkpoints, resuming) stays where it is well kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch.nn.modules.batchnorm import _BatchNorm
+from transformers import EvalPrediction, ProgressCallback, Trainer, TrainerCallback
+from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from roc.checkpoint.folder import save
+from roc.evaluation.metrics import mae, plcc, srcc
+from roc.model.head import ScoreHead
+from roc.model.parts import parameter_parts
+from roc.training.weight_average import WeightAverage
+
+LOSSES = ("text_loss", "l1_loss", "ce_loss", "emd_loss")
+
+# Written after everything else of a saved state; a state that a kill or a full disk cut short has none that parses.
+_STATE_FILE = "trainer_state.json"
+
+
+# With a mean of the weights, model.safetensors is the mean; these are the weights that training goes on from.
+_OWN_WEIGHTS_FILE = "training_weights.safetensors"
+
+
+class SavingError(RuntimeError):
+    """A state that could not be saved; the message names what is left and what to do."""
+
+
+class RocTrainer(Trainer):
+    """Trains a model that carries the score head.
+
+    The stock Trainer normalises the text loss over the whole accumulated, gathered batch, but knows nothing of other
+    terms: a per-batch mean of the score loss would come out accumulation x processes too large. So scores and
+    histograms are counted beside the tokens, and every term is divided by its own count.
+
+    Args:
+        learning_rates: learning rate of a part (`roc.model.parts.PARTS`) where it differs from `args.learning_rate`.
+        scores_per_row: most scores a row of any data set holds; validation results are padded to it.
+        ema_decay: above 0, a running mean of the weights (`roc.training.weight_average`) is what is validated,
+            compared, saved
+            as the model and left in it after training; the weights themselves are saved beside it, to resume from.
+        **kwargs: of `transformers.Trainer`; `processing_class` is the processor, `data_collator` a `RocCollator`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        learning_rates: Mapping[str, float] | None = None,
+        scores_per_row: int = 1,
+        ema_decay: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.args.disable_tqdm:
+            self.remove_callback(ProgressCallback)
+            self.add_callback(CompactProgress)
+        self.learning_rates = {part: rate for part, rate in (learning_rates or {}).items() if rate is not None}
+        self.scores_per_row = scores_per_row
+        self.average = WeightAverage(self.model, ema_decay) if ema_decay else None
+        if self.average is not None:
+            if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+                raise ValueError(f"ema_decay is {ema_decay}; a mean of sharded weights is not kept, set it to 0.")
+            self.add_callback(_TakeIn(self))
+        if self.is_deepspeed_enabled and self.accelerator.mixed_precision == "bf16":
+            if any(isinstance(module, _BatchNorm) for module in self.model.modules()):
+                raise ValueError(
+                    "bf16 is on and the model has batch normalisation, whose statistics DeepSpeed keeps in float32 "
+                    "beside weights in bfloat16; switch bf16 off, or use --launcher fsdp2."
+                )
+        self._exact_heads: dict[str, torch.Tensor] = {}
+        self._counts: dict[str, torch.Tensor] = {}
+        self._loss_sums: dict[str, torch.Tensor] = {}
+        self._steps_summed = 0
+
+    @property
+    def launcher(self) -> str:
+        """What spreads the model over the processes, by its name in configs/distributed/; "ddp" where nothing does."""
+        if self.is_fsdp_enabled:
+            return "fsdp2"
+        return f"zero{self.accelerator.state.deepspeed_plugin.zero_stage}" if self.is_deepspeed_enabled else "ddp"
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """As ever; with FSDP2 in bfloat16, the model computes as one that was loaded in bfloat16.
+
+        accelerate's policy would also round the scores and histograms to learn from (`_prepare_inputs` rounds the
+        pixels), and what comes out, loss and scores. Gradients are averaged in float32, as with the other engines.
+        """
+        super().create_accelerator_and_postprocess()
+        plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
+        if plugin is None:
+            return
+        if plugin.fsdp_version != 2 or plugin.cpu_ram_efficient_loading:
+            raise ValueError(
+                f"FSDP version {plugin.fsdp_version}, cpu_ram_efficient_loading {plugin.cpu_ram_efficient_loading}; "
+                "the score head needs version 2 and False, as configs/distributed/fsdp2.yaml has them."
+            )
+        if plugin.mixed_precision_policy is not None:
+            plugin.mixed_precision_policy = dataclasses.replace(
+                plugin.mixed_precision_policy, reduce_dtype=torch.float32, output_dtype=None, cast_forward_inputs=False
+            )
+
+    def _prepare_inputs(self, inputs: dict) -> dict:
+        """As ever; where an engine computes in bfloat16, it is given the pixels so, but the truths in float32."""
+        prepared = super()._prepare_inputs(inputs)
+        policy = self.accelerator.state.fsdp_plugin.mixed_precision_policy if self.is_fsdp_enabled else None
+        computed_in = policy.param_dtype if policy is not None else self.model.dtype
+        for name, tensor in inputs.items():
+            if name in ("score_labels", "score_distributions"):  # DeepSpeed has rounded them
+                prepared[name] = tensor.to(prepared[name].device)
+            elif self.is_fsdp_enabled and tensor.is_floating_point():
+                prepared[name] = prepared[name].to(computed_in)
+        return prepared
+
+    def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple:
+        """The micro-batches of one optimiser step; counts their scores and histograms on all processes."""
+        if hasattr(self.train_dataset, "set_epoch"):
+            # The data loader forgets to where its sampler is wrapped: after resuming, and with several processes.
+            self.train_dataset.set_epoch(int(self.state.epoch or 0))
+        self._steps_summed += 1
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        counts = torch.stack([_count_targets(batch) for batch in batches]).sum(dim=0) if batches else torch.zeros(2)
+        counts = counts.to(device)
+        if self.args.world_size > 1:
+            counts = self.accelerator.gather(counts.unsqueeze(0)).sum(dim=0)
+        # A step without any score has a score loss of 0 whatever it is divided by.
+        scores, distributions = counts.clamp(min=1)
+        self._counts = {"num_scores_in_batch": scores, "num_distributions_in_batch": distributions}
+        return batches, num_items
+
+    def compute_loss(
+        self, model: Any, inputs: dict, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The model's own loss, over the counts of the whole step; sums up each term for the log."""
+        inputs = {**inputs, **self._counts}
+        loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        for name in LOSSES:
+            term = outputs[name].detach()
+            self._loss_sums[name] = self._loss_sums.get(name, torch.zeros_like(term)) + term
+        return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds each loss term, per optimiser step, to the Trainer's own training log line."""
+        if "loss" in logs and self._loss_sums:
+            for name, total in self._loss_sums.items():
+                # Every process divided by the global count, so the sum over processes is the term.
+                logs[name] = float(self.accelerator.gather(total.reshape(1)).sum()) / self._steps_summed
+            self._loss_sums, self._steps_summed = {}, 0
+        super().log(logs, start_time)
+
+    def prediction_step(
+        self, model: Any, inputs: dict, prediction_loss_only: bool, ignore_keys: list[str] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Teacher-forced scores of a validation batch: (loss, scores (B, K), score_labels (B, K)), NaN where absent."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(**inputs)
+        loss = outputs.loss.detach().mean()
+        if prediction_loss_only:
+            return loss, None, None
+        return loss, self._padded(outputs.scores.detach()), self._padded(inputs["score_labels"])
+
+    def _padded(self, scores: torch.Tensor) -> torch.Tensor:
+        missing = self.scores_per_row - scores.shape[1]
+        return torch.nn.functional.pad(scores.float(), (0, missing), value=float("nan"))
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """One group per learning rate and weight decay; every trainable parameter is in exactly one.
+
+        Raises:
+            ValueError: where a learning rate is given for a part without trainable parameters.
+        """
+        if self.optimizer is None and self.is_fsdp_enabled:
+            self._prepare_units()
+        if self.optimizer is None and self.is_deepspeed_enabled:
+            self._match_formats()
+        if self.optimizer is not None or not self.learning_rates:
+            return super().create_optimizer(model)
+        model = self.model if model is None else model
+        decayed = set(self.get_decay_parameter_names(model))
+        parts = parameter_parts(self.accelerator.unwrap_model(model))
+        groups: dict[tuple[float, float], list] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                rate = self.learning_rates.get(parts[name], self.args.learning_rate)
+                decay = self.args.weight_decay if name in decayed else 0.0
+                groups.setdefault((rate, decay), []).append(parameter)
+        trained = {parts[name] for name, parameter in model.named_parameters() if parameter.requires_grad}
+        idle = sorted(set(self.learning_rates) - trained)
+        if idle:
+            raise ValueError(
+                f"A learning rate is given for {', '.join(idle)}, but nothing of it is trained (trained: "
+                f"{', '.join(sorted(trained))}); drop that learning rate or do not freeze that part."
+            )
+        cls, settings = self.get_optimizer_cls_and_kwargs(self.args, model)
+        self.optimizer = cls(
+            [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()], **settings
+        )
+        return self.optimizer
+
+    def _prepare_units(self) -> None:
+        """What FSDP2 gathers together: the layers the model names as not to be split; what stays float32, each alone.
+
+        Those come first: accelerate then makes the others, which bfloat16 rounds. Of the names, only those of modules
+        that this very model has: CLIP's name its text tower too, and accelerate stops at one it cannot find.
+        """
+        from torch.distributed.fsdp import FSDPModule, fully_shard
+
+        plugin = self.accelerator.state.fsdp_plugin
+        if plugin.transformer_cls_names_to_wrap is None:
+            present = {type(module).__name__ for module in self.model.modules()}
+            plugin.transformer_cls_names_to_wrap = sorted(present.intersection(self.model._no_split_modules or ()))
+        for module in self.model.modules():
+            stays_exact = isinstance(module, (ScoreHead, _BatchNorm)) and module.weight is not None
+            if stays_exact and not isinstance(module, FSDPModule):
+                fully_shard(module, offload_policy=plugin.cpu_offload)
+        # The logits that the model returns are one, and nothing writes into them.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+
+    def _match_formats(self) -> None:
+        """ZeRO-3 holds all weights in one format, over float32 ones that are what is trained.
+
+        Those that it spread while the model was read have that format; the head and what else came later gets it here.
+        """
+        plugin = self.accelerator.state.deepspeed_plugin
+        if plugin.zero_stage != 3:
+            return
+        for parameter in self.model.parameters():
+            if parameter.is_floating_point() and not hasattr(parameter, "ds_id"):
+                parameter.data = parameter.data.to(plugin.hf_ds_config.dtype())
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """The stock saved state; one that cannot be finished is removed and named, older ones stay.
+
+        Raises:
+            SavingError: where the disk is full or the folder cannot be written.
+        """
+        partial = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        try:
+            # The stock Trainer takes the best state for lost where it finds no folder; that of FSDP2 would come late.
+            partial.mkdir(parents=True, exist_ok=True)
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            last = newest_checkpoint(self.args.output_dir)
+            raise SavingError(
+                f"The state at step {self.state.global_step} could not be saved to {partial}: {error}. "
+                + (f"The one before it, {last}, is whole. " if last else "There is no earlier one. ")
+                + "Free some space (or choose another --output_dir) and give the same command again."
+            ) from error
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        """Weights under the names the modules have, not the hub's.
+
+        The stock Trainer saves families such as LLaVA under the hub's older names, then reads them back without
+        renaming: resuming and choosing the best model would quietly load nothing.
+        """
+        if not self.args.should_save:
+            return
+        if state_dict:
+            state_dict = {**state_dict, **self._exact_heads}
+        folder = output_dir or self.args.output_dir
+        os.makedirs(folder, exist_ok=True)
+        model = self.accelerator.unwrap_model(self.model)
+        if self.average is not None:
+            own = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
+            save_file(own, os.path.join(folder, _OWN_WEIGHTS_FILE))
+        with self._averaged():
+            save(model, self.processing_class, folder, state_dict=state_dict, save_original_format=False)
+        torch.save(self.args, os.path.join(folder, TRAINING_ARGS_NAME))
+
+    def whole_weights(self) -> dict[str, torch.Tensor] | None:
+        """The trained weights where an engine has spread them over the processes; every process has to call it.
+
+        Returns:
+            By name, on the CPU of process 0 (what the others get is of no use); None where `model` itself holds them.
+        """
+        if self.is_fsdp_enabled:
+            return self.accelerator.get_state_dict(self.model)
+        if self.is_deepspeed_enabled:
+            weights = self.accelerator.get_state_dict(self.model_wrapped)
+            return {**(weights or {}), **self._gathered_heads()}
+        return None
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As ever; before, all processes together gather the head that DeepSpeed trains."""
+        self._exact_heads = self._gathered_heads() if self.is_deepspeed_enabled else {}
+        super().save_model(output_dir, _internal_call)
+
+    def _gathered_heads(self) -> dict[str, torch.Tensor]:
+        """By name, the float32 head that DeepSpeed trains, not what it computes with; every process has to call it."""
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        return {
+            f"{name}.weight": safe_get_full_fp32_param(module.weight).detach().cpu().clone()
+            for name, module in self.model.named_modules()
+            if isinstance(module, ScoreHead) and module.weight.requires_grad
+        }
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """As ever; with `ema_decay` and no best state to load, the model ends with the mean as its weights."""
+        result = super().train(*args, **kwargs)
+        if self.average is not None and not self.args.load_best_model_at_end:
+            self.average.give_to(self.model)
+        return result
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """As ever; while training with `ema_decay`, of the mean of the weights."""
+        with self._averaged():
+            return super().evaluate(*args, **kwargs)
+
+    def _averaged(self) -> contextlib.AbstractContextManager:
+        return contextlib.nullcontext() if self.average is None else self.average.in_place_of(self.model)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.average is not None:
+            self.average.reset(self.model)
+            self.model.load_state_dict(load_file(os.path.join(resume_from_checkpoint, _OWN_WEIGHTS_FILE)))
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        # Some towers (LeViT) keep tensors computed from their weights until they are put into training mode again.
+        self.model.train()
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """A saved state that does not fit is an error, not a warning over untrained weights."""
+        if not hasattr(self.model, "peft_config"):  # PEFT ties the rows it trains, and holds the tied weights elsewhere
+            self.model.tie_weights()
+        missing = set(load_result.missing_keys) - set(self.model.all_tied_weights_keys)
+        if missing or load_result.unexpected_keys:
+            raise RuntimeError(
+                f"The saved state does not fit the model: missing {sorted(missing)[:5]}, unexpected "
+                f"{sorted(load_result.unexpected_keys)[:5]}; it was written by another model or version."
+            )
+
+
+class _TakeIn(TrainerCallback):
+    """Takes the weights into their mean after every optimiser step."""
+
+    def __init__(self, trainer: RocTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.average.update(self.trainer.model, state.global_step)
+
+
+class CompactProgress(ProgressCallback):
+    """The progress bar, with one short line per log instead of a dictionary."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
+        if not state.is_world_process_zero or self.training_bar is None or not logs:
+            return
+        place = f"epoch {logs.get('epoch', 0):.1f}"
+        if "loss" in logs:
+            terms = " ".join(f"{name.removesuffix('_loss')} {logs[name]:.3f}" for name in LOSSES if name in logs)
+            self.training_bar.write(f"{place}  loss {logs['loss']:.3f} ({terms})  lr {logs['learning_rate']:.1e}")
+        elif "eval_loss" in logs:
+            shown = {"srcc": "SRCC", "plcc": "PLCC", "mae": "MAE"}
+            values = " ".join(
+                f"{word} {logs[f'eval_{key}']:.3f}" for key, word in shown.items() if f"eval_{key}" in logs
+            )
+            self.training_bar.write(f"{place}  validation {values}")
+
+
+def validation_metrics(attributes: list[str]) -> Callable[[EvalPrediction], dict[str, float]]:
+    """What is computed at every validation: SRCC, PLCC and MAE (native scale) of the first attribute, then the others.
+
+    Args:
+        attributes: names of the score columns, the first called `overall`.
+
+    Returns:
+        A function for `Trainer(compute_metrics=...)`; keys `srcc, plcc, mae` and `<attribute>/srcc, ...`.
+    """
+
+    def compute(result: EvalPrediction) -> dict[str, float]:
+        metrics = {}
+        for column, name in enumerate(attributes):
+            predictions, scores = result.predictions[:, column], result.label_ids[:, column]
+            rated = ~(np.isnan(predictions) | np.isnan(scores))
+            prefix = "" if column == 0 else f"{name}/"
+            for key, metric in (("srcc", srcc), ("plcc", plcc), ("mae", mae)):
+                value = metric(predictions[rated], scores[rated])
+                if value is not None:
+                    metrics[prefix + key] = value
+        return metrics
+
+    return compute
+
+
+def newest_checkpoint(folder: str | os.PathLike, clean: bool = True) -> Path | None:
+    """The newest whole saved state in `folder`; with `clean`, states that a kill or a full disk cut short are removed.
+
+    A state is whole when its `trainer_state.json`, which is written last, can be read.
+    """
+    found = []
+    for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        match = re.fullmatch(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)", path.name)
+        if match is None:
+            continue
+        try:
+            json.loads((path / _STATE_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            if clean:
+                shutil.rmtree(path)
+        else:
+            found.append((int(match[1]), path))
+    return max(found)[1] if found else None
+
+
+def launcher_of(state: Path) -> tuple[str, int | None]:
+    """Who wrote a saved state.
+
+    Returns:
+        `RocTrainer.launcher` of then, and how many processes there have to be to read it; None = any number.
+    """
+    if any(state.glob("pytorch_model_fsdp*")):
+        return "fsdp2", None
+    shares = len(list(state.glob("global_step*/*_optim_states.pt")))
+    if not shares:
+        return "ddp", None
+    return "zero3" if any(state.glob("global_step*/zero_pp_rank_*_model_states.pt")) else "zero2", shares
+
+
+def _count_targets(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """(2,) how many scores and how many histograms a batch holds."""
+    scores = (~batch["score_labels"].isnan()).sum()
+    votes = batch.get("score_distributions")
+    return torch.stack([scores, scores.new_zeros(()) if votes is None else (~votes.isnan().any(dim=-1)).sum()])

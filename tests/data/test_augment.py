@@ -1,0 +1,66 @@
+"""Augmentation changes the frame of a picture, never its light, colour or sharpness; padding keeps its shape."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from roc.data.augment import Augmentation, pad_to_square
+
+
+def gradient(width=40, height=30):
+    x = np.linspace(0, 255, width, dtype=np.uint8)
+    return Image.fromarray(np.repeat(np.repeat(x[None, :, None], height, 0), 3, 2))
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_nothing_asked_for_changes_nothing():
+    image = gradient()
+    assert np.array_equal(np.asarray(Augmentation()(image, rng())), np.asarray(image))
+
+
+def test_flip_is_a_mirror():
+    image = gradient()
+    assert np.array_equal(np.asarray(Augmentation(flip=1)(image, rng())), np.asarray(image)[:, ::-1])
+
+
+def test_shift_moves_the_picture_and_mirrors_its_edge():
+    numbers = np.arange(10, dtype=np.uint8)[None, :, None].repeat(10, 0).repeat(3, 2)
+    for seed in range(20):
+        row = np.asarray(Augmentation(shift=0.3)(Image.fromarray(numbers), rng(seed)))[0, :, 0].tolist()
+        x = round((2 * rng(seed).random(7)[5] - 1) * 3)
+        mirrored = [*range(2, -1, -1), *range(10), *range(9, 6, -1)]
+        assert row == mirrored[3 - x : 13 - x]
+
+
+def test_crop_keeps_its_share_and_the_shape():
+    sizes = [Augmentation(crop=0.64)(gradient(100, 50), rng(seed)).size for seed in range(50)]
+    areas = [width * height / 5000 for width, height in sizes]
+    assert 0.62 < min(areas) < 0.75 and 0.9 < max(areas) <= 1
+    assert all(abs(width / height - 2) < 0.1 for width, height in sizes)
+
+
+def test_a_tilted_picture_has_no_empty_corner():
+    white = Image.new("RGB", (60, 40), "white")
+    for seed in range(20):
+        assert np.asarray(Augmentation(rotate=10)(white, rng(seed))).min() > 250
+
+
+def test_the_same_draw_gives_the_same_picture():
+    change = Augmentation(flip=0.5, crop=0.7, rotate=5)
+    one, same, other = (np.asarray(change(gradient(), rng(seed)).resize((8, 8))) for seed in (4, 4, 5))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(("size", "corner"), [((4, 2), (0, 1)), ((2, 5), (1, 0)), ((3, 3), (0, 0))])
+def test_padding_puts_the_picture_in_the_middle(size, corner):
+    square = pad_to_square(Image.new("RGB", size, "white"), (122, 116, 104))
+    assert square.size == (max(size),) * 2
+    pixels = np.asarray(square)
+    x, y = corner
+    assert (pixels[y : y + size[1], x : x + size[0]] == 255).all()
+    if size[0] != size[1]:
+        assert tuple(pixels[0, 0] if corner != (0, 0) else pixels[-1, -1]) == (122, 116, 104)

@@ -1,0 +1,139 @@
+"""Rows keep the line they stand on, whatever the format; the values themselves are judged in test_records.py."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from roc.data.records import read_records
+from roc.data.rows import DataError, Faults, read_rows, write_rows
+
+
+def rows_of(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8", newline="")
+    faults = Faults(path)
+    return read_rows(path, faults), [fault.removeprefix(f"{path}:") for fault in faults.texts()]
+
+
+def test_csv_lines_count_quoted_line_ends_and_blank_lines(tmp_path):
+    text = '\ufeffa;b\r\n1;"x\r\ny"\r\n\r\n2; \r\n'
+    assert rows_of(tmp_path, "t.csv", text) == ([(2, {"a": "1", "b": "x\r\ny"}), (5, {"a": "2", "b": None})], [])
+
+
+def test_rows_before_and_after_a_bad_line_are_kept(tmp_path):
+    rows, faults = rows_of(tmp_path, "t.csv", "a,b\n1,2\n3\n5,6\n")
+    assert rows == [(2, {"a": "1", "b": "2"}), (4, {"a": "5", "b": "6"})]
+    assert faults == ["3: 1 cells where the header has 2; put cells that contain ',' in quotation marks"]
+    rows, faults = rows_of(tmp_path, "t.jsonl", '{"a": 1}\n{"a":\n{"a": 3}\n')
+    assert rows == [(1, {"a": 1}), (3, {"a": 3})] and faults[0].startswith("2: this is not JSON")
+
+
+def test_json_list_gives_the_line_each_sample_begins_on(tmp_path):
+    assert rows_of(tmp_path, "t.json", '[{"a":\n1}, {"a": 2},\n\n{"a": 3}]\n') == (
+        [(1, {"a": 1}), (2, {"a": 2}), (4, {"a": 3})],
+        [],
+    )
+
+
+def test_faults_are_sorted_by_line_with_the_whole_file_first(tmp_path):
+    faults = Faults(tmp_path / "f.csv")
+    assert not faults
+    for line, what in ((7, "late"), (2, "b"), (None, "whole"), (2, "a")):
+        faults.add(line, what)
+    texts = [text.removeprefix(f"{tmp_path}/") for text in faults.texts()]
+    assert faults and texts == ["f.csv: whole", "f.csv:2: b", "f.csv:2: a", "f.csv:7: late"]
+
+
+def test_data_error_with_one_fault_is_that_fault():
+    assert str(DataError(["x.csv:3: wrong"])) == "x.csv:3: wrong"
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        read_rows(tmp_path / "t.csv", Faults(tmp_path / "t.csv"))
+
+
+RATED = [
+    {"image": Path("a, \u00e9.jpg"), "score": np.float64(0.1) + 0.2, "h_1": 1, "h_2": np.int64(3), "group": "7"},
+    {"image": "b.jpg", "id": 'say "b"', "score": 5, "light, soft; dim": np.float32(0.5), "comment": "two\r\nlines"},
+    {"image": "c.jpg", "score": 4.25, "split": "test", "std": None},
+]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".json", ".parquet"])
+def test_what_is_written_is_read_as_equal_records(tmp_path, suffix):
+    for row in RATED:
+        (tmp_path / row["image"]).touch()
+    path = tmp_path / "out" / f"data{suffix}"
+    assert write_rows(path, iter(RATED)) == 3
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    records = read_records(path, tmp_path, space=None, check_images=False)
+    assert [record.id for record in records] == ["a, \u00e9.jpg", 'say "b"', "c.jpg"]
+    assert [record.scores for record in records] == [
+        {"overall": 0.1 + 0.2},
+        {"overall": 5.0, "light, soft; dim": 0.5},
+        {"overall": 4.25},
+    ]
+    assert records[0].histograms == {"overall": (0.25, 0.75)} and not records[1].histograms
+    assert [record.group for record in records] == ["7", None, None]
+    assert records[1].comment == "two\r\nlines" and records[2].split == "test"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".parquet"])
+def test_lists_and_objects_are_written_where_the_file_can_hold_them(tmp_path, suffix):
+    turns = [{"from": "human", "value": "<|image|>How?"}, {"from": "gpt", "value": "[SCORE] and [SCORE]"}]
+    rows = [{"image": ["a.jpg"], "gt_score": (3.5, 2), "edit": {"blur": 2.0}, "conversations": turns}]
+    write_rows(tmp_path / f"t{suffix}", rows)
+    back = read_rows(tmp_path / f"t{suffix}", Faults(tmp_path))
+    assert [row for _, row in back] == [{**rows[0], "gt_score": [3.5, 2]}]
+
+
+def test_columns_stand_in_the_order_of_their_first_appearance(tmp_path):
+    write_rows(tmp_path / "t.csv", [{"b": 1}, {"a": "x;y", "b": None}, {"b": 2.50, "c": ""}])
+    assert (tmp_path / "t.csv").read_bytes() == b"b,a,c\n1,,\n,x;y,\n2.5,,\n"
+    assert write_rows(tmp_path / "t.json", []) == 0 and (tmp_path / "t.json").read_text() == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "what"),
+    [
+        ("t.csv", [1, 2], r"row 2, 'x': a table of text cannot hold \[1, 2\]; write .jsonl"),
+        ("t.tsv", float("nan"), "row 2, 'x': nan cannot be written"),
+        ("t.jsonl", {1, 2}, "row 2, 'x': {1, 2} is a set"),
+        ("t.parquet", "text", "'x': a column of Parquet holds one type only"),
+        ("t.parquet", {"b": 1}, "'x': "),
+        ("t.txt", 1, "the suffix '.txt' is not known"),
+    ],
+)
+def test_what_cannot_be_given_back_is_refused_and_the_old_file_stays(tmp_path, name, value, what):
+    (tmp_path / name).write_text("old")
+    first = {"a": 1} if isinstance(value, dict) else 1
+    with pytest.raises(ValueError, match=what):
+        write_rows(tmp_path / name, [{"x": first}, {"x": value}])
+    assert [file.name for file in tmp_path.iterdir()] == [name] and (tmp_path / name).read_text() == "old"
+
+
+def test_a_blank_around_an_image_would_be_lost_in_a_table(tmp_path):
+    with pytest.raises(ValueError, match="row 1, 'image': ' a.jpg' begins or ends with a blank"):
+        write_rows(tmp_path / "t.csv", [{"image": " a.jpg"}])
+
+
+@pytest.mark.parametrize(("value", "what"), [("[" * 100_000, "recursion"), ("1" * 5000, "4300 digits")])
+def test_json_that_python_cannot_hold_is_a_fault_of_its_line(tmp_path, value, what):
+    rows, faults = rows_of(tmp_path, "t.jsonl", f'{{"a": 1}}\n{{"a": {value}}}\n{{"a": 3}}\n')
+    assert (
+        rows == [(1, {"a": 1}), (3, {"a": 3})]
+        and faults[0].startswith("2: cannot be read as JSON")
+        and what in faults[0]
+    )
+    rows, faults = rows_of(tmp_path, "t.json", f'[{{"a": 1}},\n{{"a": {value}}}]\n')
+    assert rows == [(1, {"a": 1})] and faults[0].startswith("2: cannot be read as JSON") and what in faults[0]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv"])
+def test_a_carriage_return_in_a_cell_ends_no_row(tmp_path, suffix):
+    rows = [{"image": "a\rb.jpg", "comment": "one\rtwo"}, {"image": "c.jpg", "comment": None}]
+    path = tmp_path / f"data{suffix}"
+    write_rows(path, rows)
+    assert [row for _, row in read_rows(path, Faults(path))] == rows

@@ -1,0 +1,37 @@
+"""Rows of an evaluation made by hand, for the tests of everything that reads them."""
+
+import numpy as np
+
+from roc.evaluation.evaluate import evaluate_predictions
+from roc.evaluation.predictions import EvaluatedRow
+from roc.score_space import ScoreSpace
+
+SPACE = ScoreSpace(1, 4, num_levels=4)
+LEVELS = np.array(SPACE.levels)
+
+
+def make_rows(n=24, seed=0):
+    """Rows with histograms, two attributes, two subsets and one unscored row in ten."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for number in range(n):
+        h = generator.dirichlet([1, 2, 2, 1])
+        p = 0.7 * h + 0.3 * generator.dirichlet([1, 1, 1, 1])
+        score, prediction = float(h @ LEVELS), float(p @ LEVELS)
+        rows.append(
+            EvaluatedRow(
+                id=f"photo{number}",
+                scores={"overall": score, "light": score + 0.1 * generator.normal()},
+                predictions={"overall": None if number % 10 == 3 else prediction, "light": prediction},
+                std=float(np.sqrt(p @ LEVELS**2 - prediction**2)),
+                p_n=p.tolist(),
+                h_n=h.tolist(),
+                subset="day" if number % 2 else "night",
+            )
+        )
+    return rows
+
+
+def make_metrics(rows, **options):
+    given = {"space": SPACE, "attributes": ("overall", "light"), "n_resamples": 20} | options
+    return evaluate_predictions(rows, **given)

@@ -1,0 +1,165 @@
+"""One process of several: what tests/training/test_distributed.py starts through `accelerate launch`, with a folder of
+its own.
+
+    accelerate launch --config_file configs/distributed/zero3.yaml ... tests/helpers/many_processes.py MODEL RATINGS
+    FOLDER
+
+Goes through the pieces of `roc.training.job` and leaves in FOLDER what they gave: `found.pt`, and checkpoints in
+folders `whole`. The same functions give the single process to compare with.
+"""
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import TrainerCallback
+
+from roc.model.head import ScoreHead
+from roc.training import job as finetune
+from roc.training.config import load_config
+
+# Four rows a step, over 8 rows: two steps an epoch. The gradient is clipped, and every part has a rate of its own.
+SETTINGS = {
+    "attributes": "overall,light", "gradient_accumulation_steps": 2, "num_train_epochs": 2, "learning_rate": 1e-3,
+    "head_learning_rate": 1e-2, "vision_learning_rate": 5e-4, "weight_decay": 0.1, "warmup_ratio": 0, "bf16": False,
+    "max_grad_norm": 1, "report_to": "none", "logging_steps": 1, "seed": 3,
+}  # fmt: skip
+
+
+def settings(model, ratings, folder, processes, **more):
+    """A run on tiny `model` and `ratings` whose steps hold the same rows whatever the number of processes."""
+    own = {"model_name_or_path": model, "data_path": ratings, "output_dir": folder}
+    return load_config(None, {**SETTINGS, **own, "per_device_train_batch_size": 2 // processes, **more})
+
+
+def build(config):
+    """`(trainer, processor)` as the command builds them."""
+    data = finetune._read_data(config)
+    arguments = finetune._training_arguments(config, data)
+    model, processor = finetune._build_model(config, data)
+    trainer = finetune._build_trainer(config, data, arguments, model, processor)
+    trainer.compute_metrics = lambda _: {
+        "srcc": -trainer.state.global_step
+    }  # so that the first saved state is the best
+    return trainer, processor
+
+
+class FirstGradient(TrainerCallback):
+    """The head's gradient as the optimiser was given it at its first step, gathered and clipped: 10 x Adam's mean."""
+
+    found = None
+
+    def __init__(self, trainer):
+        self.trainer = trainer
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.found is not None:
+            return
+        weight = next(m for m in self.trainer.model.modules() if isinstance(m, ScoreHead) and trains(m)).weight
+        if self.trainer.is_deepspeed_enabled:
+            from deepspeed.utils import safe_get_full_optimizer_state
+
+            if self.trainer.launcher == "zero2":  # it has looked for Adam's means once, when there were none
+                zero = self.trainer.model_wrapped.optimizer
+                zero._hp_optimizer_states_linked = False
+                zero._lazy_init_hp_params_optimizer_state()
+            mean = safe_get_full_optimizer_state(weight, "exp_avg")
+        else:
+            mean = self.trainer.optimizer.state[weight]["exp_avg"]
+        self.found = 10 * getattr(mean, "full_tensor", lambda: mean)().clone()
+
+
+def trains(module):
+    return module.weight.requires_grad
+
+
+def weights(trainer):
+    """All weights, from wherever they are; of use on process 0."""
+    whole = trainer.whole_weights() or trainer.model.state_dict()
+    return {name: tensor.detach().float().clone() for name, tensor in whole.items()}
+
+
+def train(config):
+    """One run from start to end, and the same run again from its first saved state, on to the end."""
+    trainer, processor = build(config)
+    gradient = FirstGradient(trainer)
+    trainer.add_callback(gradient)
+    finetune._train(trainer, None)
+    found = {"gradient": gradient.found, "log": trainer.state.log_history, "best": weights(trainer)}
+    finetune._publish(trainer, processor, Path(config.output_dir) / "whole")
+
+    trainer, _ = build(dataclasses.replace(config, seed=4))  # nothing but the saved state may matter
+    trainer.args.load_best_model_at_end = False
+    state = Path(config.output_dir) / "training" / "checkpoint-2"
+    finetune._train(trainer, state)
+    return {**found, "resumed": weights(trainer), "launcher": trainer.launcher}
+
+
+def train_lora(config):
+    trainer, processor = build(config)
+    finetune._train(trainer, None)
+    finetune._publish(trainer, processor, Path(config.output_dir) / "whole")
+
+
+def train_in_bfloat16(config):
+    """In what format the head computes, what it is taught with, and the head that is saved."""
+    seen = {}
+    forward = ScoreHead.forward
+
+    def note(head, hidden_states):
+        seen["weight"] = head.weight.dtype
+        return forward(head, hidden_states)
+
+    ScoreHead.forward = note
+    trainer, _ = build(config)
+    compute_loss = trainer.compute_loss
+
+    def note_labels(model, inputs, *args, **kwargs):
+        seen["labels"] = inputs["score_labels"].dtype
+        return compute_loss(model, inputs, *args, **kwargs)
+
+    trainer.compute_loss = note_labels
+    finetune._train(trainer, None)
+    ScoreHead.forward = forward
+    saved = trainer.whole_weights()
+    others = {tensor.dtype for name, tensor in saved.items() if name != "score_head.weight"} if saved else None
+    seen |= {"saved": saved["score_head.weight"] if saved else None, "others": others}
+    return {**seen, "log": trainer.state.log_history}
+
+
+def main(model, ratings, folder):
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    transformers.utils.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    if finetune._engine() == "deepspeed":
+        import deepspeed
+
+        # Its shared-memory operations would first be compiled, for minutes; gloo does the same.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    process = finetune._join_processes()
+    # With gradient checkpointing, DDP has to look by itself for what has no gradient.
+    checkpointing = finetune._engine() is None
+    found = train(settings(model, ratings, f"{folder}/full", 2, gradient_checkpointing=checkpointing))
+    more = {"num_train_epochs": 1, "save_strategy": "no"}
+    if found["launcher"] == "ddp":
+        train_lora(settings(model, ratings, f"{folder}/lora", 2, tuning="lora", lora_dropout=0, lora_rank=4, **more))
+    else:
+        if found["launcher"] != "fsdp2":
+            # On a CPU DeepSpeed computes bfloat16 as on a GPU; only transformers does not let it.
+            transformers.training_args.is_torch_bf16_gpu_available = lambda: True
+            finetune._in_bfloat16 = lambda config: config.bf16
+        found["bfloat16"] = train_in_bfloat16(settings(model, ratings, f"{folder}/bf16", 2, bf16=True, **more))
+        if found["launcher"] == "fsdp2":
+            more |= {"bf16": None, "dtype": "bfloat16"}
+            found["throughout"] = train_in_bfloat16(settings(model, ratings, f"{folder}/throughout", 2, **more))
+    if process.is_main_process:
+        torch.save(found, f"{folder}/found.pt")
+    torch.distributed.barrier()
+    os._exit(0)  # together and at once: threads of the process group may abort while the interpreter shuts down
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

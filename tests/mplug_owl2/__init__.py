@@ -1,1 +1,0 @@
-"""A package, so that its files may bear the names of tests beside it."""

@@ -1,0 +1,116 @@
+"""`Assessment` as a user calls it."""
+
+import numpy as np
+import pytest
+import torch
+from test_modeling import build, picture
+
+from roc.checkpoint.folder import save
+from roc.data.images import ImageError
+from roc.scoring.assessment import Assessment
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A tiny model taught in seconds to write its one sentence."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    model, processor, collator = build("llava")
+    from test_modeling import sample
+
+    batch = collator([sample(i) for i in range(4)])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        model(**batch).text_loss.backward()
+        optimizer.step()
+    save(model, processor, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def assessment(checkpoint):
+    return Assessment(pretrained=checkpoint)
+
+
+def test_the_published_call(assessment):
+    pictures = [picture(i) for i in range(3)]
+    texts, scores = assessment(pictures, precision=4)
+    assert len(texts) == len(scores) == 3
+    for text, score in zip(texts, scores, strict=True):
+        assert text.startswith(f"The aesthetic rate of the image is {score:.4f}, the light rate of the image is ")
+        assert round(score, 4) == score
+        assert 1 <= score <= 10
+
+
+def test_score_is_rich_and_equals_the_generated_one(assessment):
+    pictures = [picture(i) for i in range(3)]
+    quick, told = assessment.score(pictures), assessment.describe(pictures)
+    for fast, slow in zip(quick, told, strict=True):
+        assert fast.text is None and slow.text
+        for name in ("overall", "light"):
+            one = fast.scores[name]
+            assert one.value == pytest.approx(slow.scores[name].value, abs=1e-5)
+            assert sum(one.distribution) == pytest.approx(1, abs=1e-6)
+            assert one.value == pytest.approx(np.dot(one.distribution, one.levels), abs=1e-5)
+            variance = np.dot(one.distribution, (np.array(one.levels) - one.value) ** 2)
+            assert one.std == pytest.approx(variance**0.5, abs=1e-4)
+            assert one.range == (1.0, 10.0)
+            assert one.calibrated is False
+
+
+def test_paths_arrays_and_single_pictures(assessment, tmp_path):
+    image = picture(5)
+    image.save(tmp_path / "a.png")
+    forms = [image, tmp_path / "a.png", str(tmp_path / "a.png"), np.asarray(image)]
+    together = assessment.score(forms)
+    alone = [assessment.score(form)[0] for form in forms]
+    for one in [*together, *alone]:
+        assert one.scores["overall"].value == pytest.approx(together[0].scores["overall"].value, abs=1e-5)
+    assert [one.path for one in together] == [None, str(tmp_path / "a.png"), str(tmp_path / "a.png"), None]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_batches_of_any_size_keep_the_order(checkpoint, assessment, size):
+    pictures = [picture(i) for i in range(7)]
+    expected = [one.scores["overall"].value for one in assessment.score(pictures)]
+    found = [one.scores["overall"].value for one in Assessment(checkpoint, batch_size=size).score(pictures)]
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert assessment.score([]) == []
+    assert assessment([]) == ([], [])
+
+
+def test_attributes_by_name(assessment):
+    everything = assessment.score(picture(0))[0].scores
+    light = assessment.score(picture(0), attributes=["light"])[0].scores
+    overall = assessment.score(picture(0), attributes="overall")[0].scores
+    assert list(light) == ["light"]
+    assert light["light"].value == pytest.approx(everything["light"].value, abs=1e-5)
+    assert overall["overall"].value == pytest.approx(everything["overall"].value, abs=1e-5)
+    with pytest.raises(ValueError, match="scores overall, light; asked for mood"):
+        assessment.score(picture(0), attributes=["mood"])
+
+
+def test_no_score_is_none_never_a_number(checkpoint):
+    assessment = Assessment(checkpoint)
+    assessment.model.generation_config.suppress_tokens = [assessment.model.config.roc["token_id"]]
+    texts, scores = assessment([picture(0)])
+    told = assessment.describe(picture(0), max_new_tokens=4)[0]
+    assert scores == [None]
+    assert "[SCORE]" not in texts[0]
+    assert told.scores == {"overall": None, "light": None}
+
+
+def test_dtype_and_device_can_be_set(checkpoint):
+    half = Assessment(checkpoint, device="cpu", dtype="bfloat16")
+    assert half.model.dtype == torch.bfloat16
+    full = Assessment(checkpoint, dtype=torch.float32)
+    found = half.score(picture(0))[0].scores["overall"].value
+    assert found == pytest.approx(full.score(picture(0))[0].scores["overall"].value, abs=0.2)
+
+
+def test_bad_input_is_named(assessment, checkpoint, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"not a picture")
+    with pytest.raises(ImageError, match=r"broken\.jpg"):
+        assessment.score([picture(0), tmp_path / "broken.jpg"])
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        Assessment(checkpoint, batch_size=0)

@@ -1,0 +1,58 @@
+"""Results carry their scale, hold plain numbers, and keep a missing score as None."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from roc.scoring.results import Assessed, Score
+
+
+def a_score() -> Score:
+    return Score(
+        value=np.float32(2.5),
+        std=np.float64(0.5),
+        distribution=np.array([0.0, 0.5, 0.5, 0.0]),
+        levels=np.linspace(1, 4, 4),
+        range=(1, 4),
+        calibrated=np.bool_(True),
+    )
+
+
+def test_numbers_of_any_kind_become_plain_ones():
+    score = a_score()
+    assert type(score.value) is float and type(score.std) is float and score.calibrated is True
+    assert score.distribution == (0.0, 0.5, 0.5, 0.0) and type(score.distribution[1]) is float
+    assert score.levels == (1.0, 2.0, 3.0, 4.0) and score.range == (1.0, 4.0)
+
+
+def test_to_dict_goes_through_json_unchanged():
+    assessed = Assessed(scores={"overall": a_score(), "light": None}, text="fine", path="a.jpg")
+    as_dict = assessed.to_dict()
+    assert json.loads(json.dumps(as_dict)) == as_dict
+    assert as_dict == {
+        "path": "a.jpg",
+        "scores": {
+            "overall": {
+                "value": 2.5,
+                "std": 0.5,
+                "distribution": [0.0, 0.5, 0.5, 0.0],
+                "levels": [1.0, 2.0, 3.0, 4.0],
+                "range": [1.0, 4.0],
+                "calibrated": True,
+            },
+            "light": None,
+        },
+        "text": "fine",
+    }
+
+
+def test_one_probability_per_level():
+    with pytest.raises(ValueError, match="got 2 probabilities and 3 levels"):
+        Score(2.0, 0.0, (0.5, 0.5), (1.0, 2.0, 3.0), (1.0, 3.0), False)
+
+
+def test_a_score_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        a_score().value = 3.0

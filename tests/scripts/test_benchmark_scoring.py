@@ -1,0 +1,109 @@
+"""The scoring benchmark: every way gives the same scores, and the figures are what they say."""
+
+import importlib.util
+import json
+import math
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+FILE = Path(__file__).parents[2] / "scripts" / "benchmark_scoring.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("benchmark_scoring", FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_way_gives_the_same_scores(benchmark):
+    model, processor = benchmark.tiny("tiny", 1)
+    inputs = benchmark.tiny_inputs(model, processor, 3, 1)
+    scores = {name: way(model, inputs) for name, way in benchmark.WAYS.items() if way is not benchmark.backbone}
+    assert scores["one forward"].shape == (3, 5) and len(scores["one forward"].unique()) == 15
+    for found in scores.values():
+        assert torch.allclose(found, scores["one forward"], atol=1e-3)
+
+
+def test_the_ratio_is_taken_within_rounds(benchmark):
+    # The machine slowed down fourfold in the second half: each side alone would say nothing.
+    ours, theirs = [1.0, 1.0, 1.0, 4.0, 4.0, 4.0], [5.0, 5.0, 5.0, 20.0, 20.0, 20.0]
+    assert benchmark.ratio(theirs, ours) == (5.0, 5.0, 5.0)
+    middle, low, high = benchmark.ratio([1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0])
+    assert middle == 2.5 and 1 <= low < middle < high <= 4
+
+
+def test_a_shape_for_a_gpu_is_refused_without_one(benchmark, capsys):
+    assert benchmark.main(["--shape", "mplug-owl2-7b", "--device", "cpu"]) == 2
+    assert "mplug-owl2-7b is measured on a GPU, and there is none here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shape", ["llava-1.5-7b", "qwen2.5-vl-7b", "mplug-owl2-7b"])
+def test_inputs_of_the_real_shapes_hold_as_many_places_as_pictures_need(benchmark, shape):
+    config = benchmark.real_config_of(shape, layers=None)
+    config.roc = {"token_id": 7}
+    inputs = benchmark.real_inputs(SimpleNamespace(config=config), 2, 0)
+    marked = config.image_token_index if shape.startswith("llava") else config.image_token_id
+    places = {"llava-1.5-7b": 576, "qwen2.5-vl-7b": 384, "mplug-owl2-7b": 65}[shape]
+    assert (inputs.scoring["input_ids"] == marked).sum(1).tolist() == [places] * 2
+    assert inputs.scoring["input_ids"].shape == (2, places + benchmark.TEXT_TOKENS + benchmark.ANSWER_TOKENS)
+
+
+@pytest.mark.slow
+def test_fast_is_not_different(benchmark, threads_kept):
+    """A taught model: how many, beside whom, padded or compiled moves no score."""
+    torch.set_num_threads(1)
+    model, processor = benchmark.teach(300, 0)
+    rows = benchmark.differences(model, processor, shutil.which("g++") is not None, 0)
+    found = {row["way"]: row for row in rows}
+    assert model.config.text_config.hidden_size >= 256
+    assert found["one at a time"]["srcc"] > 0.5
+    for way, row in found.items():
+        assert row["srcc_with_plain"] >= 0.999, way
+        if way.startswith("float8"):
+            assert max(row["largest"], row["from_neighbours"]) <= 5e-3, way
+        elif way != "vision tower in bfloat16 too":
+            assert max(row["largest"], row["from_neighbours"]) <= 1e-3, way
+    # What the tower is kept in float32 for.
+    assert found["vision tower in bfloat16 too"]["largest"] > 1e-3
+
+
+@pytest.fixture
+def threads_kept():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_it_prints_a_table_and_writes_json(benchmark, tmp_path, capsys, threads_kept):
+    out = tmp_path / "figures.json"
+    words = [
+        "--rounds",
+        "2",
+        "--batches",
+        "2",
+        "--files",
+        "8",
+        "--photo-size",
+        "64",
+        "48",
+        "--repeats",
+        "1",
+        "--float8",
+    ]
+    assert benchmark.main([*words, "--workers", "0", "--json", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert told.count("| one forward |") == 1 and "| files to scores |" in told
+    figures = json.loads(out.read_text())
+    assert figures["machine"]["seed"] == 0 and figures["machine"]["torch"] == torch.__version__
+    rows = figures["ways"]
+    assert [row["batch"] for row in rows] == [2] * 6 and rows[-1]["way"] == "float8"
+    assert 0 < rows[-1]["score_difference"] < 0.9
+    assert all(row["images_per_second"] > 0 and 0 < row["share_of_limit"] < 2 for row in rows)
+    assert all(math.isclose(row["over_generate"][0], 1) for row in rows if row["way"] == "generate")
+    assert all(figures["files"][name] > 0 for name in ("decode", "transfer", "model", "end to end", "in_model"))

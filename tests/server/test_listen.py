@@ -1,0 +1,300 @@
+"""`roc serve` as it is run: processes, signals, a worker that is killed, memory under bombs."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from serving import files, httpx, photo, wait_for
+from test_app import png
+from test_modeling import picture
+
+from roc.server.listen import _parser, _settings, listen, main
+
+ROOT = Path(__file__).parents[2]
+
+
+class Process:
+    """`roc serve` in a process of its own."""
+
+    def __init__(self, *words, env=None):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "roc.cli", "serve", "--port", "0", "--device", "cpu", *map(str, words)],
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.log = []
+        threading.Thread(target=self._read, daemon=True).start()
+        wait_for(lambda: self.said("Listening at") or self.process.poll() is not None)
+        found = self.said(r"Listening at (http://\S+);")
+        self.http = httpx.Client(base_url=found[1], timeout=60) if found else None
+
+    def _read(self):
+        for line in self.process.stderr:
+            self.log.append(line)
+
+    def said(self, pattern):
+        return re.search(pattern, "".join(self.log))
+
+    def wait_until_ready(self):
+        wait_for(lambda: self.http.get("/readyz").status_code == 200 or self.process.poll() is not None, 120)
+        assert self.process.poll() is None, "".join(self.log)
+
+    def children(self):
+        """Its worker and its readers (and what multiprocessing has to keep them), by process id."""
+        found, front = [], [self.process.pid]
+        while front:
+            parent = front.pop()
+            path = Path(f"/proc/{parent}/task/{parent}/children")
+            front += [
+                int(word) for task in path.parent.parent.iterdir() for word in (task / "children").read_text().split()
+            ]
+            found.append(parent)
+        return found[1:]
+
+    def memory(self):
+        """Largest resident memory of each of its processes so far, in MiB."""
+        peaks = {}
+        for pid in [self.process.pid, *self.children()]:
+            try:
+                status = Path(f"/proc/{pid}/status").read_text()
+            except OSError:
+                continue
+            peaks[pid] = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
+        return peaks
+
+
+linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks into /proc")
+
+
+@pytest.fixture(scope="module")
+def server(checkpoint):
+    server = Process(
+        "--checkpoint", checkpoint, "--readers", 1, "--batch_size", 1, "--max_new_tokens", 64, "--log_requests"
+    )
+    server.wait_until_ready()
+    yield server
+    if server.process.poll() is None:
+        server.process.kill()
+
+
+def value_of(response):
+    assert response.status_code == 200, response.text
+    return response.json()["results"][0]["scores"]["overall"]["value"]
+
+
+def worker_of(server):
+    """The newest one that the log tells."""
+    return int(re.findall(r"in process (\d+)\.", "".join(server.log))[-1])
+
+
+@linux
+def test_processes_answer_as_assessment_does(server, assessment):
+    for i in range(3):
+        known = assessment.score(picture(i))[0].scores["overall"].value
+        assert value_of(server.http.post("/v1/score", files=files(photo(i)))) == pytest.approx(known, abs=1e-5)
+    assert 'POST /v1/score HTTP/1.1" 200' in "".join(server.log)
+
+
+@linux
+def test_this_process_has_no_torch(server):
+    maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "libtorch" not in maps and "libtorch" in Path(f"/proc/{worker_of(server)}/maps").read_text()
+
+
+@linux
+def test_a_killed_worker_is_replaced(server, assessment):
+    """Requests before, during and after: those it had get 503 with Retry-After, all others their own scores."""
+    known = [one.scores["overall"].value for one in assessment.score([picture(i) for i in range(6)])]
+    first = worker_of(server)
+    stop = threading.Event()
+    answers = []
+
+    def ask(client):
+        with httpx.Client(base_url=server.http.base_url, timeout=60) as http:
+            count = client
+            while not stop.is_set():
+                answers.append((count % 6, http.post("/v1/score", files=files(photo(count % 6)))))
+                count += 1
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(ask, client) for client in range(4)]
+        wait_for(lambda: len(answers) > 20)
+        os.kill(first, signal.SIGSTOP)  # so that it surely has requests in its hands
+        time.sleep(0.3)
+        os.kill(first, signal.SIGKILL)
+        before = len(answers)
+        wait_for(lambda: len(answers) > before + 20, 90)
+        stop.set()
+        for one in done:
+            one.result()
+    lost = [response for _, response in answers if response.status_code == 503]
+    assert {response.json()["error"]["code"] for response in lost} == {"worker_lost"}
+    assert len(lost) <= 2  # two batches of one
+    assert all(int(response.headers["retry-after"]) >= 1 for response in lost)
+    for i, response in answers:
+        if response.status_code != 503:
+            assert value_of(response) == pytest.approx(known[i], abs=1e-5)
+    assert worker_of(server) != first
+    assert 'roc_restarts_total{process="worker"} 1.0' in server.http.get("/metrics").text
+
+
+def test_a_signal_lets_it_finish_what_was_accepted(server):
+    """Also when it goes to the whole group, as Ctrl-C and systemd do."""
+    host, port = server.http.base_url.host, server.http.base_url.port
+    with ThreadPoolExecutor(1) as pool, socket.create_connection((host, port), timeout=30) as late:
+        part = (
+            b'--B\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+            + photo(0)
+            + b"\r\n--B--\r\n"
+        )
+        late.sendall(
+            b"POST /v1/score HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B\r\n"
+            b"Content-Length: %d\r\n\r\n" % len(part) + part[:50]
+        )
+        described = pool.submit(server.http.post, "/v1/describe", files=files(*[photo(i) for i in range(8)]))
+        wait_for(lambda: "roc_queue_images 8.0" in httpx.get(f"http://{host}:{port}/metrics").text)
+        for pid in server.children():
+            os.kill(pid, signal.SIGTERM)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        late.sendall(part[50:])
+        assert described.result().status_code == 200
+        assert late.recv(100).startswith(b"HTTP/1.1 200")
+    assert server.process.wait(30) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"http://{host}:{port}/healthz")
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_loaded(tmp_path):
+    server = Process("--checkpoint", tmp_path)
+    assert server.process.wait(60) == 2
+    wait_for(lambda: server.said("roc serve: "), 5)
+    assert server.said("Traceback") is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--port", "99999"],
+        ["--images", "0"],
+        ["--queue", "3"],
+        ["--batch-size", "0"],
+        ["--cors_origin", "photos.example"],
+        ["--api_key_file", "/no/such/file"],
+        ["--host", "192.0.2.1"],
+        ["--idle_seconds", "nan"],
+        ["--timeout", "inf"],
+        ["--batch_wait_ms", "nan"],
+        ["--batch_wait_ms", "inf"],
+        ["--max_connections", "0"],
+    ],
+    ids=" ".join,
+)
+def test_bad_input(words, capsys):
+    assert main(["--checkpoint", "x", *words]) == 2
+    assert capsys.readouterr().err.startswith("roc serve: ")
+
+
+def test_a_port_that_is_taken(capsys):
+    with listen("127.0.0.1", 0) as listener:
+        assert main(["--checkpoint", "x", "--port", str(listener.getsockname()[1])]) == 2
+    assert "cannot listen at 127.0.0.1:" in capsys.readouterr().err
+
+
+def test_keys_that_can_be_guessed(monkeypatch, capsys):
+    monkeypatch.setenv("ROC_API_KEYS", "secret")
+    assert main(["--checkpoint", "x", "--port", "0"]) == 2
+    said = capsys.readouterr().err
+    assert "expected 16 or more" in said and "secret" not in said
+    monkeypatch.setenv("ROC_API_KEYS", "")
+    assert main(["--checkpoint", "x", "--port", "0"]) == 2
+    assert capsys.readouterr().err.startswith("roc serve: ROC_API_KEYS is set and holds no API key")
+
+
+def test_flags_become_settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    settings = _settings(_parser().parse_args(["--checkpoint", "mine", "--images", "5", "--timeout", "1.5"]))
+    assert settings.checkpoint == str(tmp_path / "mine")
+    assert (settings.limits.images, settings.limits.timeout, settings.batch_wait_ms) == (5, 1.5, 5.0)
+
+
+@pytest.mark.slow
+@linux
+def test_memory_stays_bounded(checkpoint):
+    """Bombs, and pictures as large as is allowed, from eight clients at once: measured, and told with -s."""
+    server = Process("--checkpoint", checkpoint, "--readers", 2, "--pixels", 40_000_000)
+    server.wait_until_ready()
+    good = files(photo(0))
+    value = value_of(server.http.post("/v1/score", files=good))
+    before = server.memory()
+    row = b"\0" + bytes(3 * 6000)
+    large = png(6000, 6000, zlib.compress(row * 6000, 9))
+    lying = png(60_000, 60_000, zlib.compress(bytes(50_000_000), 9))
+    text = zlib.compress(bytes(500_000_000), 9)
+    chunk = (
+        struct.pack(">I", len(text) + 6)
+        + b"zTXtnote\0\0"
+        + text
+        + struct.pack(">I", zlib.crc32(b"zTXtnote\0\0" + text))
+    )
+    bombs = [lying, png(100_000, 100_000, b""), png(10, 10, zlib.compress(bytes(310)), chunk)]
+
+    def ask(i):
+        with httpx.Client(base_url=server.http.base_url, timeout=120) as http:
+            several = [bombs[(i + k) % 3] for k in range(6)]
+            codes = [http.post("/v1/score", files=files(*several)).status_code]
+            return codes + [http.post("/v1/score", files=files(large)).status_code]
+
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(pool.map(ask, range(8)))
+    after = server.memory()
+    print("\nMiB before and after:", sorted(before.values()), sorted(after.values()))
+    assert all(one == [422, 200] for one in codes), codes
+    assert max(after.values()) < max(before.values()) + 1500
+    assert after[server.process.pid] < before[server.process.pid] + 400
+    assert value_of(server.http.post("/v1/score", files=good)) == pytest.approx(value, abs=1e-5)
+    server.process.terminate()
+    assert server.process.wait(30) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    shutil.which("schemathesis") is None, reason="pip install schemathesis, in an environment of its own"
+)
+def test_schemathesis_finds_nothing(checkpoint, tmp_path):
+    """Requests made from the OpenAPI description, which cannot say that a string of base64 has to hold a picture."""
+    (tmp_path / "schemathesis.toml").write_text(
+        '[checks.positive_data_acceptance]\nexpected-statuses = ["2xx", 413, 422]\n'
+    )
+    server = Process("--checkpoint", checkpoint, "--max_new_tokens", 8)
+    server.wait_until_ready()
+    command = [
+        "schemathesis",
+        "--config-file",
+        "schemathesis.toml",
+        "run",
+        str(server.http.base_url.join("/openapi.json")),
+    ]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    found = subprocess.run(
+        [*command, "--max-examples", "50", "--continue-on-failure", "--no-color"],
+        **{"cwd": tmp_path, "env": environment, "capture_output": True, "text": True},
+    )
+    server.process.terminate()
+    assert found.returncode == 0, found.stdout
+    assert server.process.wait(30) == 0

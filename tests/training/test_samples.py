@@ -1,0 +1,59 @@
+"""A draw depends on seed, epoch and record alone; pictures are opened as they are."""
+
+import numpy as np
+import pytest
+from test_modeling import picture
+
+from roc.data.augment import Augmentation
+from roc.data.images import ImageError
+from roc.data.records import Record
+from roc.training.samples import Samples
+
+
+@pytest.fixture
+def records(tmp_path):
+    found = []
+    for i in range(3):
+        picture(i).save(tmp_path / f"{i}.png")
+        found.append(Record(id=str(i), images=(str(tmp_path / f"{i}.png"),), scores={"overall": 5.0}))
+    return found
+
+
+def pixels(samples, index):
+    return np.asarray(samples[index][1][0])
+
+
+def test_pictures_come_with_their_record(records):
+    samples = Samples(records)
+    assert len(samples) == 3
+    record, pictures = samples[1]
+    assert record is records[1]
+    assert np.array_equal(np.asarray(pictures[0]), np.asarray(picture(1)))
+
+
+def test_augmentation_depends_on_seed_epoch_and_record_only(records):
+    changes = Augmentation(crop=0.3, flip=0.5)
+    one, again = (Samples(records, augmentation=changes, seed=1) for _ in range(2))
+    for index in (2, 0, 1):
+        one[index]
+    assert np.array_equal(pixels(one, 0), pixels(again, 0))
+    shuffled = Samples(records[::-1], augmentation=changes, seed=1)
+    assert np.array_equal(pixels(one, 0), pixels(shuffled, 2))
+    before = pixels(one, 0)
+    one.set_epoch(1)
+    assert not np.array_equal(pixels(one, 0), before)
+    one.set_epoch(0)
+    assert np.array_equal(pixels(one, 0), before)
+
+
+def test_cached_pictures_are_the_same(records):
+    cached = Samples(records, cache=True)
+    first = pixels(cached, 0)
+    records[0].images[0]
+    assert np.array_equal(pixels(cached, 0), first)
+    assert cached[0][1][0] is cached[0][1][0]
+
+
+def test_limits_apply(records):
+    with pytest.raises(ImageError):
+        Samples(records, max_pixels=10)[0]

@@ -1,0 +1,269 @@
+"""The trainer counts, logs, validates, saves and resumes as it says."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+from test_modeling import ATTRIBUTES, VOTES, build, picture, record, talk
+from transformers import TrainingArguments
+
+from roc.model.parts import parameter_parts
+from roc.training.trainer import RocTrainer, SavingError, launcher_of, newest_checkpoint, validation_metrics
+
+LOSSES = {"ce_weight": 0.5, "emd_weight": 0.5}
+
+
+class Rows(torch.utils.data.Dataset):
+    """Eight rows that differ in everything: scores, histograms, words, length."""
+
+    kinds = (
+        {},
+        {"votes": {"overall": VOTES}},
+        {"scores": {"overall": 8.0}},
+        {"scores": {}, "conversations": talk("What is it?", "A quiet scene with a low horizon.")},
+        {"scores": {"light": 2.0}, "votes": {"light": VOTES[::-1]}},
+        {"scores": {"overall": 3.0}, "conversations": talk("Rate it.", "I say [SCORE].")},
+        {"comment": "The colours clash."},
+        {"scores": {"overall": 9.5, "light": 9.0}},
+    )
+
+    def __len__(self):
+        return len(self.kinds)
+
+    def __getitem__(self, index):
+        return record(str(index), **self.kinds[index]), [picture(index)]
+
+
+def trainer_for(folder, *, batch, accumulation=1, model=None, **settings):
+    arguments = {
+        "max_steps": 1,
+        "learning_rate": 1e-3,
+        "report_to": "none",
+        "save_strategy": "no",
+        "max_grad_norm": 0.0,
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        **settings.pop("arguments", {}),
+    }
+    if model is None:
+        model, processor, collator = build("llava", **LOSSES)
+    else:
+        model, processor, collator = model
+    return RocTrainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(folder),
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=accumulation,
+            remove_unused_columns=False,
+            label_names=["labels"],
+            use_cpu=True,
+            seed=1,
+            **arguments,
+        ),
+        data_collator=collator,
+        processing_class=processor,
+        train_dataset=settings.pop("rows", Rows()),
+        scores_per_row=2,
+        **settings,
+    )
+
+
+def gradient_of_one_step(trainer):
+    seen = {}
+
+    def note(optimizer, *_):
+        for name, parameter in trainer.model.named_parameters():
+            seen[name] = None if parameter.grad is None else parameter.grad.clone()
+
+    trainer.create_optimizer_and_scheduler(1)
+    trainer.optimizer.register_step_pre_hook(note)
+    trainer.train()
+    return torch.cat([grad.flatten() for grad in seen.values() if grad is not None])
+
+
+@pytest.fixture(scope="module")
+def one_big_batch(tmp_path_factory):
+    trainer = trainer_for(tmp_path_factory.mktemp("whole"), batch=8)
+    return gradient_of_one_step(trainer), trainer.state.log_history[0]
+
+
+def test_accumulation_gives_the_gradient_and_losses_of_one_big_batch(one_big_batch, tmp_path):
+    expected, expected_log = one_big_batch
+    trainer = trainer_for(tmp_path, batch=2, accumulation=4)
+    found = gradient_of_one_step(trainer)
+    assert (found - expected).norm() / expected.norm() < 1e-6
+    for key in ("loss", "text_loss", "l1_loss", "ce_loss", "emd_loss"):
+        assert trainer.state.log_history[0][key] == pytest.approx(expected_log[key], rel=1e-5), key
+
+
+def _worker(rank, folder, port):
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+    }  # fmt: skip
+    torch.set_num_threads(1)
+    trainer = trainer_for(folder, batch=2, accumulation=2)
+    gradient = gradient_of_one_step(trainer)
+    if rank == 0:
+        torch.save((gradient, trainer.state.log_history[0]), f"{folder}/found.pt")
+    leave()
+
+
+def leave():
+    """Together, and at once: threads of the process group may abort while the interpreter shuts down."""
+    torch.distributed.barrier()
+    os._exit(0)
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return str(one.getsockname()[1])
+
+
+def test_two_processes_give_the_gradient_and_losses_of_one_big_batch(one_big_batch, tmp_path):
+    mp.spawn(_worker, args=(str(tmp_path), free_port()), nprocs=2)
+    found, log = torch.load(tmp_path / "found.pt")
+    expected, expected_log = one_big_batch
+    assert (found - expected).norm() / expected.norm() < 1e-6
+    for key in ("text_loss", "l1_loss", "ce_loss", "emd_loss"):
+        assert log[key] == pytest.approx(expected_log[key], rel=1e-5), key
+
+
+def _scoreless_worker(rank, folder, port):
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+    }  # fmt: skip
+    torch.set_num_threads(1)
+
+    class Words(Rows):
+        kinds = (Rows.kinds[3],) * 4
+
+    trainer = trainer_for(folder, batch=2, rows=Words(), arguments={"max_steps": 2})
+    trainer.train()
+    if rank == 0:
+        torch.save(trainer.state.log_history, f"{folder}/found.pt")
+    leave()
+
+
+def test_a_batch_without_scores_trains_under_ddp(tmp_path):
+    mp.spawn(_scoreless_worker, args=(str(tmp_path), free_port()), nprocs=2)
+    log = torch.load(tmp_path / "found.pt")
+    assert log[1]["l1_loss"] == 0
+    assert log[1]["text_loss"] < log[0]["text_loss"]
+
+
+def test_learning_rates_by_part_cover_every_parameter(tmp_path):
+    trainer = trainer_for(tmp_path, batch=8, learning_rates={"head": 0.1, "vision": 0.01, "projector": None})
+    trainer.args.weight_decay = 0.3
+    optimizer = trainer.create_optimizer()
+    rate = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    named = dict(trainer.model.named_parameters())
+    assert len(rate) == len(named) == sum(len(group["params"]) for group in optimizer.param_groups)
+    for name, part in parameter_parts(trainer.model).items():
+        assert rate[id(named[name])] == {"head": 0.1, "vision": 0.01}.get(part, 1e-3)
+        if name.endswith("bias") or "norm" in name:
+            assert decay[id(named[name])] == 0
+
+
+def test_the_optimiser_of_lora_holds_all_that_is_trained_and_nothing_else(tmp_path):
+    from roc.model.adapters import add_lora
+
+    model, processor, collator = build("llava", **LOSSES)
+    model = add_lora(model, rank=2, parts=("language", "vision"))
+    rates = {"head": 0.1, "vision": 0.01}
+    trainer = trainer_for(tmp_path, batch=8, model=(model, processor, collator), learning_rates=rates)
+    rate = {id(p): group["lr"] for group in trainer.create_optimizer().param_groups for p in group["params"]}
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert set(rate) == {id(p) for p in trained.values()}
+    parts = parameter_parts(model)
+    assert {parts[name] for name in trained} == {"language", "vision", "embeddings", "head"}
+    for name, p in trained.items():
+        assert rate[id(p)] == rates.get(parts[name], 1e-3), name
+
+
+def test_a_learning_rate_for_a_frozen_part_is_refused(tmp_path):
+    from roc.model.parts import freeze
+
+    trainer = trainer_for(tmp_path, batch=8, learning_rates={"vision": 0.01})
+    freeze(trainer.model, ["vision"])
+    with pytest.raises(ValueError, match="given for vision, but nothing of it is trained"):
+        trainer.create_optimizer()
+
+
+def test_validation_metrics_leave_out_what_nobody_rated(tmp_path):
+    nan = float("nan")
+    predictions = np.array([[1, 4], [2, 3], [3, 2], [4, 1], [9, 9]], dtype=float)
+    labels = np.array([[1, 1], [2, 2], [3, 3], [4, nan], [nan, 9]], dtype=float)
+    from transformers import EvalPrediction
+
+    found = validation_metrics(["overall", "light"])(EvalPrediction(predictions=predictions, label_ids=labels))
+    assert found["srcc"] == found["plcc"] == pytest.approx(1)
+    assert found["mae"] == 0
+    assert found["light/mae"] == pytest.approx((3 + 1 + 1 + 0) / 4)
+    assert -1 <= found["light/srcc"] < 1
+
+
+def test_validation_scores_are_the_models(tmp_path):
+    trainer = trainer_for(
+        tmp_path, batch=3, eval_dataset=Rows(), compute_metrics=validation_metrics(list(ATTRIBUTES)),
+        arguments={"per_device_eval_batch_size": 3},
+    )  # fmt: skip
+    result = trainer.predict(Rows())
+    assert result.predictions.shape == (8, 2)
+    batch = trainer.data_collator([Rows()[i] for i in range(8)])
+    with torch.no_grad():
+        expected = trainer.model(**batch).scores
+    torch.testing.assert_close(torch.tensor(result.predictions), expected, atol=1e-5, rtol=0, equal_nan=True)
+    assert {"eval_srcc", "eval_plcc", "eval_mae"} <= set(trainer.evaluate())
+
+
+def test_states_cut_short_are_removed(tmp_path):
+    for step, text in ((5, '{"global_step": 5}'), (10, '{"global_step": 1'), (15, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if text is not None:
+            (folder / "trainer_state.json").write_text(text)
+    (tmp_path / "checkpoint-notes").mkdir()
+    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-5", "checkpoint-notes"]
+    assert newest_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_a_saved_state_tells_who_wrote_it(tmp_path):
+    files = {
+        "ddp": ["model.safetensors", "optimizer.pt"],
+        "fsdp2": ["pytorch_model_fsdp_0/.metadata", "optimizer_0/.metadata"],
+        "zero2": ["global_step4/mp_rank_00_model_states.pt"]
+        + [f"global_step4/zero_pp_rank_{i}_mp_rank_00_optim_states.pt" for i in (0, 1)],
+        "zero3": [f"global_step4/zero_pp_rank_{i}_mp_rank_00_{kind}_states.pt"
+                  for i in (0, 1) for kind in ("model", "optim")],
+    }  # fmt: skip
+    for launcher, names in files.items():
+        for name in names:
+            (tmp_path / launcher / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / launcher / name).touch()
+        assert launcher_of(tmp_path / launcher) == (launcher, 2 if launcher.startswith("zero") else None)
+
+
+def test_a_full_disk_loses_nothing_already_saved(tmp_path, monkeypatch):
+    trainer = trainer_for(tmp_path, batch=8, arguments={"max_steps": 2, "save_strategy": "steps", "save_steps": 1})
+    save = trainer._save_optimizer_and_scheduler
+
+    def full(folder):
+        if folder.endswith("-2"):
+            raise OSError(28, "No space left on device")
+        save(folder)
+
+    monkeypatch.setattr(trainer, "_save_optimizer_and_scheduler", full)
+    with pytest.raises(SavingError, match=r"step 2 .*No space left.*checkpoint-1, is whole.*Free some space"):
+        trainer.train()
+    assert newest_checkpoint(tmp_path).name == "checkpoint-1"
+    assert not (tmp_path / "checkpoint-2").exists()
+    assert json.loads((tmp_path / "checkpoint-1" / "trainer_state.json").read_text())["global_step"] == 1
