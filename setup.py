@@ -37,7 +37,7 @@ EXTRAS = {
     # SPAQ's annotations.
     "xlsx": ["openpyxl"],
     # pyarrow, openpyxl: so that the tests read Parquet and .xlsx too. num2words: SmolVLM's processor asks for it.
-    "test": ["pytest", "pytest-xdist", "ruff", "pyarrow", "num2words", "openpyxl"],
+    "test": ["pytest", "pytest-xdist", "ruff", "import-linter", "pyarrow", "num2words", "openpyxl"],
 }
 EXTRAS["dev"] = EXTRAS["train"] + EXTRAS["qlora"] + EXTRAS["server"] + EXTRAS["test"]
 

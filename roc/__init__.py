@@ -12,8 +12,11 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Assessment": "scoring.assessment",
     "ScoreSpace": "score_space",
+    "Record": "data.records",
+    "RocCollator": "model.collator",
     "attach": "model.attachment",
     "load": "checkpoint.folder",
+    "load_processor": "model.processing",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

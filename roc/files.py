@@ -5,6 +5,7 @@ A full disk or a killed process leaves the old file in its place, or none, but n
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -36,5 +37,10 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> P
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> Path:
-    """`write_whole` for UTF-8 text."""
+    """Writes UTF-8 text as a whole or not at all."""
     return write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> Path:
+    """Writes JSON as a whole or not at all, indented, with a final newline."""
+    return write_text(path, json.dumps(content, indent=2) + "\n")

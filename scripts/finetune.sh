@@ -73,7 +73,7 @@ done
 if [[ -z "$launcher" ]]; then
     ((${#launch[@]} == 0)) || fail "${launch[0]} says how many processes are started; say with what:" \
         "--launcher, one of $LAUNCHERS"
-    exec "$ROC_PYTHON" -m roc.training.job "${arguments[@]}"
+    exec "$ROC_PYTHON" -m roc.cli finetune "${arguments[@]}"
 fi
 
 [[ " $LAUNCHERS " == *" $launcher "* ]] || fail "--launcher is '$launcher', expected one of $LAUNCHERS"
@@ -97,4 +97,4 @@ elif [[ -z "$port" ]]; then
     launch+=(--main_process_port 0)  # any free one: several jobs may run on a machine
 fi
 exec "$ROC_PYTHON" -m accelerate.commands.launch --config_file "$ROC_ROOT/configs/distributed/$launcher.yaml" \
-    "${launch[@]}" -m roc.training.job "${arguments[@]}"
+    "${launch[@]}" -m roc.cli finetune "${arguments[@]}"

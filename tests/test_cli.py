@@ -1,10 +1,9 @@
-"""The command `roc`: choosing a command, help without torch, and `roc attach`."""
+"""The command `roc`: choosing a command, and help without torch."""
 
 import subprocess
 import sys
 
 import pytest
-from tiny_models import tiny_llava
 
 import roc
 from roc.cli import COMMANDS, main
@@ -13,7 +12,7 @@ from roc.cli import COMMANDS, main
 def test_help_lists_every_command_and_an_example(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(f"  {name}" in text and command.summary in text for name, command in COMMANDS.items())
+    assert all(f"  {name}" in text and summary in text for name, summary in COMMANDS.items())
     assert "example: roc finetune" in text
 
 
@@ -47,48 +46,3 @@ def test_every_command_has_help_with_an_example(name, capsys):
         status = stop.code
     assert status == 0
     assert f"example: roc {name}" in capsys.readouterr().out
-
-
-@pytest.fixture(scope="module")
-def saved_model(tmp_path_factory):
-    model, processor = tiny_llava()
-    folder = tmp_path_factory.mktemp("model")
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return str(folder)
-
-
-def test_attach_writes_a_checkpoint_that_loads(saved_model, tmp_path, capsys):
-    out = tmp_path / "start"
-    words = ["--min_score", "1", "--max-score", "5", "--num_tokens", "5", "--attributes", "overall", "light"]
-    assert main(["attach", saved_model, str(out), *words]) == 0
-    assert "5 levels on 1..5 for overall, light" in capsys.readouterr().out
-    model, processor = roc.load(out)
-    assert (model.config.roc["min_score"], model.config.roc["max_score"]) == (1.0, 5.0)
-    assert model.config.roc["attributes"] == ["overall", "light"]
-    assert model.score_head.weight.shape[0] == 5
-    assert processor.tokenizer.convert_tokens_to_ids("[SCORE]") == model.config.roc["token_id"]
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["only-one"], "expected MODEL OUT"),
-        (["a", "b", "--learning_rate", "1"], "--learning_rate says nothing about the head"),
-        (["a", "b", "--min_score", "9", "--max_score", "1"], "must be below max_score"),
-        (["/nowhere/model", "b"], "/nowhere/model"),
-    ],
-)
-def test_attach_refuses(words, expected, capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert main(["attach", *words]) == 2
-    assert expected in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_attach_overwrites_nothing(saved_model, tmp_path, capsys):
-    (tmp_path / "mine.txt").write_text("kept")
-    assert main(["attach", saved_model, str(tmp_path)]) == 2
-    assert "not empty" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

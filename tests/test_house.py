@@ -1,6 +1,9 @@
 """The rules of the house: who imports whom, what `import roc` costs, that code is linted and files open with prose."""
 
 import ast
+import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,103 +17,6 @@ import roc
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "roc"
 
-# A file imports only from rows above its own; two parts of one row never import each other.
-ROWS = (
-    (
-        "score_space",
-        "model.families",
-        "evaluation.bootstrap",
-        "files",
-        "model.mplug_owl2.configuration",
-        "model.mplug_owl2.pieces",
-    ),
-    (
-        "model.losses",
-        "evaluation.metrics",
-        "prompts",
-        "data.images",
-        "scoring.results",
-        "data.augment",
-        "model.parts",
-        "training.weight_average",
-        "data.rows",
-        "scoring.journal",
-    )
-    + ("scoring.urls",)
-    + ("evaluation.test_sets",)
-    + (
-        "model.mplug_owl2.vision",
-        "model.mplug_owl2.abstractor",
-        "model.mplug_owl2.language",
-        "model.mplug_owl2.tokenization",
-    ),
-    (
-        "data.records",
-        "scoring.sources",
-        "data.survey",
-        "training.config",
-        "model.head",
-        "model.float32_tower",
-        "model.float8",
-        "checkpoint.card",
-        "evaluation.predictions",
-        "data.datasets.reader",
-        "model.mplug_owl2.modeling",
-    ),
-    (
-        "data.datasets.ava",
-        "data.datasets.aadb",
-        "data.datasets.tad66k",
-        "data.datasets.para",
-        "data.datasets.icaa17k",
-        "data.datasets.lapis",
-    )
-    + (
-        "data.datasets.flickr_aes",
-        "data.datasets.eva",
-        "data.datasets.koniq10k",
-        "data.datasets.spaq",
-        "data.datasets.kadid10k",
-    )
-    + (
-        "data.datasets.biq2021",
-        "scoring.gallery",
-        "data.check",
-        "data.leaks",
-        "data.sheet",
-        "model.modeling",
-        "training.samples",
-        "evaluation.plots",
-        "demo.scenes",
-        "model.mplug_owl2.convert",
-    ),
-    ("model.collator", "evaluation.report", "data.split", "data.datasets.ava_captions", "model.mplug_owl2.processing"),
-    ("data.datasets.convert", "model.mplug_owl2", "model.mplug_owl2.published"),
-    ("model.attachment", "model.processing"),
-    ("model.adapters", "checkpoint.fingerprint", "scoring.one_forward", "demo.tiny_model"),
-    ("checkpoint.folder", "model.memory", "doctor.sensitivity"),
-    ("training.trainer", "scoring.assessment", "evaluation.compare"),
-    ("evaluation.evaluate", "doctor.checks", "checkpoint.export", "commands.data", "scoring.batches"),
-    ("scoring.cluster",),
-    (
-        "training.job",
-        "commands.score",
-        "server.errors",
-        "server.schemas",
-        "server.ranking",
-        "server.counters",
-        "server.keys",
-    )
-    + ("server.client", "server.children"),
-    ("server.limits", "server.reader", "server.worker"),
-    ("server.uploads", "server.batching"),
-    ("server.service",),
-    ("server.app",),
-    ("server.listen",),
-    ("cli",),
-)
-ROW_OF = {part: row for row, parts in enumerate(ROWS) for part in parts}
-
 
 def part_of(path):
     """`roc/demo/scenes.py` -> `demo.scenes`; an `__init__.py` is its folder, the package's own is ``."""
@@ -121,76 +27,49 @@ def part_of(path):
 FILES = {part_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
-def imported_parts(part, source, files):
-    """Parts of roc that `source` imports anywhere in it, functions included; public names count as their file."""
-    package = ["roc", *part.split(".")][:-1] if part else ["roc"]
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            base = ".".join([*base, *([node.module] if node.module else [])])
-            modules = [f"{base}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for module in modules:
-            names = module.split(".")
-            if names[0] != "roc":
-                continue
-            if len(names) == 2 and names[1] in roc._PUBLIC:
-                names = ["roc", roc._PUBLIC[names[1]]]
-            while len(names) > 1 and ".".join(names[1:]) not in files:
-                names.pop()
-            yield ".".join(names[1:])
+ROOMS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
-def violations(files):
-    """What breaks the table in `files`, part -> source text."""
-    found = []
-    for part, source in files.items():
-        for other in imported_parts(part, source, files):
-            if part not in ROW_OF:  # the __init__.py of a folder
-                found.append(f"{part or 'roc'}/__init__.py imports {other or 'roc'}")
-            elif other in ROW_OF and ROW_OF[other] >= ROW_OF[part]:
-                found.append(f"{part} (row {ROW_OF[part]}) imports {other} (row {ROW_OF[other]})")
-    return found
+def lint_imports(folder):
+    """What import-linter says of the contracts of pyproject.toml about the package below `folder`."""
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
 
 
-def test_every_file_has_its_row():
-    inits = {part for part, path in FILES.items() if path.name == "__init__.py"}
-    assert set(FILES) - inits <= set(ROW_OF) <= set(FILES)
-    assert len(ROW_OF) == sum(map(len, ROWS))
-
-
-def test_imports_go_upwards_only():
-    assert violations({part: path.read_text(encoding="utf-8") for part, path in FILES.items()}) == []
+def test_rooms_import_only_rooms_below_them():
+    found = lint_imports(ROOT)
+    assert found.returncode == 0 and "Contracts: 1 kept" in found.stdout, found.stdout + found.stderr
 
 
 @pytest.mark.parametrize(
-    ("part", "source"),
+    ("file", "line"),
     [
-        ("model.losses", "from roc.model.head import ScoreHead"),
-        ("model.losses", "def f():\n    import roc.cli"),
-        ("model.head", "from roc.training import config"),
-        ("model.head", "from roc import attach"),
-        ("model.head", "from ..data.records import Record"),
-        ("demo.scenes", "from ..training.trainer import RocTrainer"),
-        ("demo", "from roc.demo.scenes import draw"),
-        ("", "from roc.score_space import ScoreSpace"),
+        ("model/losses.py", "from roc.scoring.results import Score"),
+        ("training/config.py", "def f():\n    import roc.commands.line"),
+        ("settings.py", "from roc.data.records import Record"),
+        ("checkpoint/folder.py", "from ..scoring import assessment"),
+        ("attic/__init__.py", '"""A room that no contract knows."""'),
     ],
 )
-def test_the_layer_test_sees_a_wrong_import(part, source):
-    files = dict.fromkeys(FILES, "")
-    assert violations(files) == []
-    assert len(violations({**files, part: source})) == 1
+def test_the_contracts_see_a_wrong_import(file, line, tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "roc", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "roc" / file).parent.mkdir(exist_ok=True)
+    with open(tmp_path / "roc" / file, "a", encoding="utf-8") as handle:
+        handle.write(f"\n\n{line}\n")
+    found = lint_imports(tmp_path)
+    assert found.returncode == 1 and file.split("/")[0].removesuffix(".py") in found.stdout
 
 
-def test_the_layer_test_allows_the_version_and_the_rows_above():
-    files = dict.fromkeys(FILES, "")
-    assert (
-        violations({**files, "model.attachment": "from roc import __version__\nfrom roc.model.head import ScoreHead"})
-        == []
-    )
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_its_files_hold_and_imports_nothing(room):
+    tree = ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))
+    text = ast.get_docstring(tree)
+    assert text and not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    files = {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__"}
+    unnamed = sorted(name for name in files if not re.search(rf"(?<![A-Za-z_]){name}(?![a-z_])", text))
+    assert files and unnamed == [], f"roc/{room}/__init__.py names none of {', '.join(unnamed)}"
 
 
 @pytest.mark.parametrize("part", [part for part in FILES if FILES[part].name != "__init__.py"])
@@ -213,7 +92,9 @@ def test_config_needs_no_torch():
 
 
 def test_public_names():
-    assert set(roc.__all__) == {"Assessment", "ScoreSpace", "attach", "load", "__version__"}
+    assert set(roc.__all__) == {
+        "Assessment", "Record", "RocCollator", "ScoreSpace", "attach", "load", "load_processor", "__version__"
+    }  # fmt: skip
     assert set(roc.__all__) <= set(dir(roc))
     assert roc.Assessment.__name__ == "Assessment" and callable(roc.load)
     with pytest.raises(AttributeError, match="public names are Assessment"):
@@ -247,26 +128,26 @@ def test_ruff_silences_no_name_error_rule():
     assert '"F"' in settings and "ignore" not in settings
 
 
+# Tests of no single file: of the checkout, the scripts, whole jobs and the web page.
+OTHER_TESTS = {"house", "readme", "training.demo_job", "training.distributed", "model.real_models", "server.page"}
+
+
 def test_tests_mirror_the_package():
-    stray = []
-    for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        mirrored = path.with_name(path.name.removeprefix("test_"))
-        part = ".".join(mirrored.relative_to(ROOT / "tests").with_suffix("").parts)
-        if part not in FILES and part not in (
-            "house",
-            "readme",
-            "training.demo_job",
-            "training.distributed",
-            "scripts.check_families",
-            "scripts.benchmark_scoring",
-            "scripts.benchmark_training",
-            "scripts.benchmark_server",
-            "server.page",
-            "scripts.ablation",
-            "model.real_models",
-        ):
-            stray.append(str(path.relative_to(ROOT)))
-    assert stray == []
+    paths = sorted((ROOT / "tests").rglob("test_*.py"))
+    parts = [".".join(path.relative_to(ROOT / "tests").with_suffix("").parts).replace("test_", "") for path in paths]
+    scripts = {f"scripts.{path.stem}" for path in (ROOT / "scripts").iterdir()}
+    assert parts
+    assert sorted(set(parts) - set(FILES) - OTHER_TESTS - scripts) == []
+
+
+def test_nobody_imports_from_a_test():
+    paths = sorted((ROOT / "tests").rglob("*.py"))
+    assert paths
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for name in names if name.split(".")[-1].startswith("test_")], path
 
 
 def test_the_version_is_told_once():

@@ -1,4 +1,5 @@
-"""What `roc COMMAND` runs, one file for each verb.
+"""What `roc COMMAND` runs: one file for each verb, and `line`, the command line that they share.
 
-`score` and `data` so far; the other verbs live with their rooms.
+`attach`, `compare`, `data`, `doctor`, `evaluate`, `export`, `finetune`, `score` and `serve` read words, call a room and
+print; only they print and exit.
 """

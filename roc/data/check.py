@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from roc.data.images import DEFAULT_MAX_PIXELS, ImageError, check_image
+from roc.data.images import ImageError, check_image
+from roc.data.limits import DEFAULT_MAX_PIXELS
 from roc.data.records import Record, Repeats, missing_images, plain_id, scan_records
 from roc.data.rows import Faults
 from roc.data.survey import survey

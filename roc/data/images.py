@@ -20,13 +20,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
+from roc.data.limits import DEFAULT_MAX_PIXELS, MAX_ASPECT
+
 logger = logging.getLogger(__name__)
-
-DEFAULT_MAX_PIXELS = 120_000_000
-"""Above the largest medium-format cameras of today (102 million); such a picture takes 360 MB once it is decoded."""
-
-MAX_ASPECT = 200
-"""Longer side over shorter side; beyond it no picture is left once a model has resized it (Qwen-VL refuses it too)."""
 
 # Named one by one because Pillow also opens formats that run other programs (EPS) or that any bytes match (TGA).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")

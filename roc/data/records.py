@@ -32,7 +32,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from roc.data.images import DEFAULT_MAX_PIXELS, ImageError, check_image
+from roc.data.images import ImageError, check_image
+from roc.data.limits import DEFAULT_MAX_PIXELS
 from roc.data.rows import DataError, Faults, Row, iter_rows, shown
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 from roc.score_space import ScoreSpace

@@ -1,1 +1,1 @@
-"""The embedded demo: procedural scenes with simulated raters, and the tiny model that is trained on them."""
+"""Everything to try the library on, made here: `scenes` draws rated pictures, `tiny_model` builds a small model."""

@@ -29,6 +29,7 @@ from typing import Any
 
 from roc.data.records import SPLITS, Record, read_records
 from roc.data.rows import Faults, iter_rows
+from roc.evaluation.benchmarks import TEST_SETS
 from roc.evaluation.metrics import (
     METRICS,
     interval_text,
@@ -48,7 +49,6 @@ from roc.evaluation.predictions import (
     write_predictions,
 )
 from roc.evaluation.report import REPORT_FILE, write_report
-from roc.evaluation.test_sets import TEST_SETS
 from roc.files import write_text
 from roc.score_space import ScoreSpace
 from roc.scoring.results import Assessed

@@ -19,11 +19,11 @@ from PIL import Image
 
 from roc import __version__
 from roc.data.images import ImageError, open_image
+from roc.evaluation.benchmarks import TEST_SETS, TestSet, comparable
 from roc.evaluation.bootstrap import resamples_for
 from roc.evaluation.metrics import METRICS, interval_text, value_text
 from roc.evaluation.plots import DARK, draw, write_plots
 from roc.evaluation.predictions import EvaluatedRow, is_number, scored_rows
-from roc.evaluation.test_sets import TEST_SETS, TestSet, comparable
 from roc.files import write_text
 
 REPORT_FILE = "report.html"

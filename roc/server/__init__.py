@@ -11,7 +11,7 @@ Who does what, from the network inwards:
     worker     the process that the model lives in
     children   starting processes and talking to them: JSON and safetensors, no pickle
     counters   what /metrics tells (prometheus-client)
-    serve      the command (uvicorn)
+    listen     the command (uvicorn)
     client     the other end: `Client` and `AsyncClient` (httpx)
 
 The process that talks to the network imports no torch and opens no image.

@@ -25,7 +25,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -33,7 +33,7 @@ from typing import Any
 
 from roc.data.records import DataError, Record, read_records, resolve_splits
 from roc.prompts import IMAGE_PLACEHOLDER, QUESTIONS, SCORE_TOKEN, answer, question
-from roc.training.config import ConfigError, RunConfig, load_config
+from roc.training.config import RunConfig
 
 RUN_FILE = "run.json"
 TABLE_FILE = "metrics.txt"
@@ -55,27 +55,6 @@ class Data:
     val: list[Record]
     test: list[Record]
     rater_ceiling: dict[str, dict[str, float]] | None = None
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line.
-
-    Args:
-        argv: words after `roc finetune`; None takes those of the process.
-
-    Returns:
-        Exit status: 0 done, 2 bad input (the reason is on stderr).
-    """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader processes are forked after its first use
-    try:
-        config = load_config(None, list(sys.argv[1:] if argv is None else argv))
-        for note in config.notes:
-            print(f"note: {note}", file=sys.stderr)
-        finetune(config)
-    except (ConfigError, DataError, RunError) as error:
-        print(f"roc finetune: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 def finetune(config: RunConfig) -> Path:
@@ -856,7 +835,3 @@ def _extra_lines(metrics: dict) -> list[str]:
         named = ", ".join(f"{name} {value:.3f}" for name, value in ceilings.items())
         lines.append(f"  ceiling, SRCC of the raters' own mean votes against the noise-free scores:\n  {named}")
     return lines
-
-
-if __name__ == "__main__":
-    sys.exit(main())

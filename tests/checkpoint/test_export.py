@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from heads import ATTRIBUTES, SPACE, build, fill_head, picture, save_base, scores_of, trained_adapter
 from hub_stand_in import HubStandIn
 from safetensors import safe_open
 from safetensors.numpy import load_file
-from test_folder import save_base, scores_of, trained_adapter
-from test_modeling import ATTRIBUTES, SPACE, build, fill_head, picture
 from tiny_models import FAMILY_BUILDERS
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedModel
 
@@ -263,7 +262,7 @@ BY_WAY_OF_A_HUB = """
 import sys
 from pathlib import Path
 import torch
-from test_folder import save_base, scores_of, trained_adapter
+from heads import save_base, scores_of, trained_adapter
 from huggingface_hub import HfApi
 from roc.checkpoint.folder import load, save
 from roc.cli import main
@@ -292,7 +291,7 @@ def test_by_way_of_a_hub_scores_are_the_same_to_the_bit(checkpoint, tmp_path):
     (folder / "training" / "state.bin").write_text("not for a hub")
     with HubStandIn() as hub:
         environment = hub.environment(tmp_path / "home")
-        environment["PYTHONPATH"] = os.pathsep.join([*sys.path])
+        environment["PYTHONPATH"] = os.pathsep.join(sys.path)
         command = [sys.executable, "-c", BY_WAY_OF_A_HUB, str(folder), str(tmp_path)]
         result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr

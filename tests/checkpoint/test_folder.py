@@ -5,20 +5,29 @@ import shutil
 
 import pytest
 import torch
+from heads import (
+    ATTRIBUTES,
+    SPACE,
+    build,
+    fill_head,
+    inputs_of,
+    picture,
+    sample,
+    save_base,
+    scores_of,
+    trained_adapter,
+)
 from safetensors.torch import load_file
-from test_attachment import inputs_of
-from test_modeling import ATTRIBUTES, SPACE, build, fill_head, mixed_batch, picture, sample
 from tiny_models import BUILDERS
 from transformers import AutoModelForImageTextToText
 
 from roc.checkpoint.fingerprint import differing, fingerprint
 from roc.checkpoint.folder import load, save
 from roc.cli import main
-from roc.model.adapters import add_lora, four_bit, merged
+from roc.model.adapters import merged
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.processing import load_processor, save_processor
-from roc.scoring.one_forward import one_forward
 
 
 @pytest.mark.parametrize("family", BUILDERS)
@@ -94,45 +103,6 @@ def test_everything_to_read_the_head_is_in_the_config(tmp_path):
     assert written["attributes"] == list(ATTRIBUTES)
     assert written["answer"].count("[SCORE]") == 2
     assert written["ce_weight"] == 2.0
-
-
-def scores_of(model, processor):
-    batch = RocCollator(processor, model.config.roc).scoring_batch([picture(0), picture(1)])
-    return one_forward(model.eval(), batch).scores
-
-
-def save_base(family, folder, **changes):
-    """A base without a head, as it would come from a hub."""
-    model, processor = BUILDERS[family](hidden_size=64, **changes)
-    model.save_pretrained(folder)
-    save_processor(processor, folder)
-    return folder
-
-
-def trained_adapter(base, *, quantized=False, steps=4, **lora):
-    """`(model, processor)`: a few steps of LoRA on a saved base, all that can be trained moved."""
-    torch.manual_seed(0)  # of LoRA's first matrices
-    model = AutoModelForImageTextToText.from_pretrained(base)
-    if quantized:
-        settings = four_bit(model.config, torch.float32)
-        model = AutoModelForImageTextToText.from_pretrained(base, quantization_config=settings)
-    processor = load_processor(base)
-    if getattr(model.config, "roc", None) is None:
-        attach(model, processor, SPACE, attributes=ATTRIBUTES)
-    else:
-        model, processor = load(base)
-    model = add_lora(model, **{"rank": 4, "alpha": 8, "dropout": 0.0, **lora})
-    optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), lr=1e-2)
-    batch = mixed_batch(RocCollator(processor, model.config.roc))
-    losses = []
-    for _ in range(steps):
-        loss = model.train()(**batch).loss
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-    return model, processor
 
 
 @pytest.fixture(scope="module", params=[("llava", False), ("qwen2_5_vl", True)], ids=["untied", "tied"])

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from heads import build, picture
 from PIL import Image
-from test_modeling import build, picture
 
 from roc.checkpoint.folder import save
 from roc.commands import score

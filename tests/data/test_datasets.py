@@ -18,7 +18,8 @@ from roc.data.datasets.convert import DATASETS, convert
 from roc.data.records import read_records
 from roc.data.rows import read_rows
 from roc.prompts import answer
-from roc.training.config import load_config, read_flags
+from roc.settings import read_flags
+from roc.training.config import SETTINGS, load_config
 
 
 def picture():
@@ -447,7 +448,7 @@ def test_the_published_layout_becomes_records(name, run):
 def test_the_printed_command_trains_on_what_was_written(name, run):
     result = run(name)
     words = shlex.split(result.out.splitlines()[-1].partition("roc finetune ")[2])
-    config = load_config(None, read_flags(words)[1])
+    config = load_config(None, read_flags(words, SETTINGS)[1].values)
     assert (config.data_path, config.image_folder) == (str(result.path), str(result.root))
     assert config.attributes == ("overall", *MINIATURES[name].attributes)
     levels = {len(histogram) for record in result.records for histogram in record.histograms.values()}

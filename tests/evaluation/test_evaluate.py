@@ -258,7 +258,7 @@ def test_without_matplotlib_the_command_says_how_to_get_it_before_any_work(tmp_p
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """An untrained tiny model of overall and light on 1..10, and six rated pictures, four of them test rows."""
-    from test_modeling import build, picture
+    from heads import build, picture
 
     from roc.checkpoint.folder import save
 

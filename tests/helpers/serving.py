@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import io
 import multiprocessing
+import struct
 import threading
 import time
+import zlib
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +17,7 @@ pytest.importorskip("prometheus_client")
 pytest.importorskip("multipart")
 httpx = pytest.importorskip("httpx")
 
-from test_modeling import build, picture  # noqa: E402
+from heads import build, picture  # noqa: E402
 
 from roc.checkpoint.folder import save  # noqa: E402
 from roc.server import children  # noqa: E402
@@ -106,3 +108,13 @@ def files(*contents, names=None):
     """Parts for httpx."""
     names = names or [f"{i}.png" for i in range(len(contents))]
     return [("files", (name, content)) for name, content in zip(names, contents, strict=True)]
+
+
+def png(width, height, data=b"", more=b""):
+    """A PNG that claims a size."""
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + more + chunk(b"IDAT", data) + chunk(b"IEND", b"")

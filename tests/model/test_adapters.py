@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_modeling import ATTRIBUTES, SPACE, build, mixed_batch, picture
+from heads import ATTRIBUTES, SPACE, build, mixed_batch, picture
 from tiny_models import BUILDERS
 from torch import nn
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_modeling import ATTRIBUTES, SPACE, build, picture
+from heads import ATTRIBUTES, SPACE, build, inputs_of, picture
 from tiny_models import BUILDERS
 from transformers import T5Config, T5ForConditionalGeneration
 
@@ -18,12 +18,6 @@ def test_mean_row_vectors(vectors, name):
     row = mean_row(torch.tensor(entry["inputs"]["old_rows"]))
     for expected in entry["expected"]:
         assert row.tolist() == pytest.approx(expected, abs=entry["tol"])
-
-
-def inputs_of(processor, words):
-    messages = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}]
-    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    return processor(text=[text], images=[[picture(7)]], return_tensors="pt")
 
 
 @pytest.mark.parametrize("family", BUILDERS)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_modeling import ATTRIBUTES, SPACE, picture, record, sample, talk
+from heads import ATTRIBUTES, SPACE, picture, record, sample, talk
 from tiny_models import BUILDERS, FAMILY_BUILDERS, chat_template
 
 from roc.model.attachment import attach

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_modeling import ATTRIBUTES, SPACE, fill_head, picture, sample, talk
+from heads import ATTRIBUTES, SPACE, fill_head, picture, sample, talk
 from tiny_models import FAMILY_BUILDERS
 
 from roc.checkpoint.folder import load, save

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from heads import ATTRIBUTES, SPACE, build, fill_head, picture
 from safetensors.torch import load_file
-from test_modeling import ATTRIBUTES, SPACE, build, fill_head, picture
 from transformers import AutoModelForImageTextToText
 from transformers.modeling_outputs import BaseModelOutput
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_modeling import ATTRIBUTES, SPACE, build, fill_head, picture
+from heads import ATTRIBUTES, SPACE, build, fill_head, picture
 from tiny_models import BUILDERS, FAMILY_BUILDERS
 from torch import nn
 

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 import torch
-from test_modeling import SPACE, picture, sample
+from heads import SPACE, picture, sample
 from tiny_models import BUILDERS
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForImageTextToText

@@ -3,73 +3,32 @@
 import copy
 import pickle
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from heads import (
+    ATTRIBUTES,
+    SPACE,
+    VOTES,
+    build,
+    mixed_batch,
+    picture,
+    record,
+    sample,
+    talk,
+)
 from tiny_models import BUILDERS
 
-from roc.data.records import Record
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.modeling import RocMixin, roc_class, score_positions
 from roc.score_space import ScoreSpace
 from roc.scoring.one_forward import one_forward
 
-SPACE = ScoreSpace(1, 10, 10)
-ATTRIBUTES = ("overall", "light")
-
-
-def picture(seed, size=(40, 30)):
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
-def record(name="a", scores=None, votes=None, **fields):
-    scores = {"overall": 6.0, "light": 3.0} if scores is None else scores
-    return Record(id=name, images=(name,), scores=scores, histograms=votes or {}, **fields)
-
-
-def sample(seed, **fields):
-    return record(str(seed), **fields), [picture(seed)]
-
-
-def talk(question, answer):
-    return (("user", f"<|image|>{question}"), ("assistant", answer))
-
 
 @pytest.fixture(params=BUILDERS)
 def attached(request):
     """A tiny model with the head, its head filled so that scores differ, and its collator."""
     return build(request.param)
-
-
-def build(family, **settings):
-    model, processor = BUILDERS[family]()
-    attach(model, processor, SPACE, attributes=ATTRIBUTES, **settings)
-    fill_head(model)
-    return model, processor, RocCollator(processor, model.config.roc)
-
-
-def fill_head(model):
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        model.score_head.weight.copy_(torch.randn(model.score_head.weight.shape, generator=generator))
-
-
-VOTES = tuple(np.array([0, 0, 1, 2, 3, 2, 1, 1, 0, 0]) / 10)
-
-
-def mixed_batch(collator):
-    """Zero, one and two scores; with and without histogram."""
-    return collator(
-        [
-            sample(0),
-            sample(1, scores={"overall": 8.0}, votes={"overall": VOTES}),
-            sample(2, scores={}, conversations=talk("What is it?", "A quiet scene.")),
-            sample(3, scores={"overall": 2.5}, conversations=talk("Rate it.", "I say [SCORE], no more.")),
-        ]
-    )
 
 
 @pytest.mark.parametrize("name", ["roc.positions.single", "roc.positions.multi"])

@@ -1,7 +1,7 @@
 """Every parameter has one part, whatever the family."""
 
 import pytest
-from test_modeling import build
+from heads import build
 from tiny_models import BUILDERS
 
 from roc.model.parts import PARTS, freeze, parameter_parts

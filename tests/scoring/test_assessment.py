@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_modeling import build, picture
+from heads import build, picture
 
 from roc.checkpoint.folder import save
 from roc.data.images import ImageError
@@ -15,7 +15,7 @@ def checkpoint(tmp_path_factory):
     """A tiny model taught in seconds to write its one sentence."""
     folder = tmp_path_factory.mktemp("checkpoint")
     model, processor, collator = build("llava")
-    from test_modeling import sample
+    from heads import sample
 
     batch = collator([sample(i) for i in range(4)])
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 import torch
-from test_modeling import ATTRIBUTES, SPACE, build, picture
+from heads import ATTRIBUTES, SPACE, build, picture
 from tiny_models import FAMILY_BUILDERS
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_modeling import build, picture
+from heads import build, picture
 
 from roc.checkpoint.folder import save
 from roc.commands import score

@@ -6,8 +6,8 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from heads import picture
 from PIL import Image
-from test_modeling import picture
 
 from roc.scoring import gallery
 from roc.scoring.gallery import Shown, write_gallery

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from test_modeling import ATTRIBUTES, SPACE, build, fill_head, picture
+from heads import ATTRIBUTES, SPACE, build, fill_head, picture
 from tiny_models import BUILDERS, FAMILY_BUILDERS
 from torch._dynamo.utils import counters
 

@@ -38,7 +38,7 @@ def test_lost_and_mixed_up_answers_are_seen(benchmark):
 
 @pytest.mark.slow
 def test_the_whole(benchmark, tmp_path):
-    from test_modeling import build
+    from heads import build
 
     from roc.checkpoint.folder import save
 

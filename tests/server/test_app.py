@@ -17,9 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from heads import picture
 from PIL import Image
-from serving import Limits, files, httpx, photo, running, wait_for
-from test_modeling import picture
+from serving import Limits, files, httpx, photo, png, running, wait_for
 
 from roc.server.app import put_ranks, put_rewards, put_scores_and_texts
 from roc.server.errors import Refusal
@@ -422,16 +422,6 @@ def saved(image, format, **options):
     file = io.BytesIO()
     image.save(file, format, **options)
     return file.getvalue()
-
-
-def png(width, height, data=b"", more=b""):
-    """A PNG that claims a size."""
-
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + more + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def png_text(size):

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from heads import picture
 from PIL import Image
 from serving import httpx, photo, running
-from test_modeling import picture
 
 from roc.server import client as clients
 from roc.server.client import AsyncClient, Client, ServerError

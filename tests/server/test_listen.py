@@ -15,9 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from serving import files, httpx, photo, wait_for
-from test_app import png
-from test_modeling import picture
+from heads import picture
+from serving import files, httpx, photo, png, wait_for
 
 from roc.server.listen import _parser, _settings, listen, main
 

@@ -9,9 +9,9 @@ import time
 import pytest
 import safetensors.torch
 import torch
+from heads import picture
 from PIL import Image
 from serving import by_fork, in_thread, photo, wait_for
-from test_modeling import picture
 
 from roc.server import reader
 from roc.server.children import Child, receive, send

@@ -5,8 +5,8 @@ import math
 import pytest
 import safetensors.torch
 import torch
+from heads import picture
 from serving import in_thread
-from test_modeling import picture
 
 from roc.server import worker
 from roc.server.children import Child

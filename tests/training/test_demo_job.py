@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from roc.commands.finetune import main
 from roc.evaluation.metrics import srcc
-from roc.training.job import main
 
 ROOT = Path(__file__).parents[2]
 

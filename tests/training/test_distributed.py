@@ -14,8 +14,8 @@ from pathlib import Path
 import many_processes
 import pytest
 import torch
+from heads import picture
 from safetensors.torch import load_file
-from test_modeling import picture
 from tiny_models import BUILDERS
 from transformers import AutoModelForImageTextToText
 
@@ -219,7 +219,7 @@ def test_the_script_gives_each_word_to_whom_it_is_for(echo):
     assert os.path.samefile(given[3], config)
     assert given[4:] == [
         "--num_processes", "4", "--fsdp_offload_params", "true", "--main_process_port", "0",
-        "-m", "roc.training.job", "--model_name_or_path", "org/model", "a.yaml", "b.yaml", "--seed", "1",
+        "-m", "roc.cli", "finetune", "--model_name_or_path", "org/model", "a.yaml", "b.yaml", "--seed", "1",
     ]  # fmt: skip
 
 

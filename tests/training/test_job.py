@@ -14,17 +14,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from heads import build, picture
 from safetensors.torch import load_file
-from test_modeling import build, picture
 from tiny_models import BUILDERS
 
 import roc.training.trainer
 from roc import Assessment
 from roc.checkpoint.folder import save
+from roc.commands.finetune import main
 from roc.model.processing import save_processor
 from roc.training import job as finetune
 from roc.training.config import load_config
-from roc.training.job import main
 from roc.training.trainer import RocTrainer
 
 ROOT = Path(__file__).parents[2]
@@ -131,7 +131,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys):
 
 def start(out, *more):
     demo_file = str(ROOT / "configs" / "demo.yaml")
-    words = [sys.executable, "-m", "roc.training.job", demo_file, *TINY, "--output_dir", str(out), *more]
+    words = [sys.executable, "-m", "roc.cli", "finetune", demo_file, *TINY, "--output_dir", str(out), *more]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
 

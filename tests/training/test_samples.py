@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_modeling import picture
+from heads import picture
 
 from roc.data.augment import Augmentation
 from roc.data.images import ImageError

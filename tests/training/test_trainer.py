@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-from test_modeling import ATTRIBUTES, VOTES, build, picture, record, talk
+from heads import ATTRIBUTES, VOTES, build, picture, record, talk
 from transformers import TrainingArguments
 
 from roc.model.parts import parameter_parts

@@ -36,6 +36,7 @@ from roc import load as load_with_head
 from roc.checkpoint.export import head_only, main, to_published, to_roc
 from roc.checkpoint.folder import read_config, save
 from roc.cli import main as cli_main
+from roc.commands.finetune import main as finetune_main
 from roc.data.records import read_records
 from roc.model.adapters import add_lora
 from roc.model.attachment import attach
@@ -48,7 +49,6 @@ from roc.model.mplug_owl2.modeling import MplugOwl2ForConditionalGeneration
 from roc.model.processing import load_processor
 from roc.score_space import ScoreSpace
 from roc.scoring.one_forward import one_forward
-from roc.training.job import main as finetune_main
 from roc.training.samples import Samples
 from roc.training.trainer import RocTrainer
 

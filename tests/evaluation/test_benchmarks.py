@@ -2,7 +2,7 @@
 
 import pytest
 
-from roc.evaluation.test_sets import TEST_SETS, Published, comparable
+from roc.evaluation.benchmarks import TEST_SETS, Published, comparable
 
 AVA = TEST_SETS["ava"]
 OURS = AVA.published[0]

@@ -1,0 +1,65 @@
+"""`roc attach MODEL OUT`: gives a model an untrained score head and saves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from roc.commands.line import Parser, run
+from roc.settings import REQUIRED, option, settings_of
+from roc.training.config import ScoreConfig
+
+DESCRIPTION = """Gives a vision-language model of transformers the [SCORE] token and an untrained score head, and
+saves it with its processor to the folder OUT. Until it is trained, every score is the middle of the scale. Training
+attaches by itself; this is for runs that shard the weights while loading them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachOptions(ScoreConfig):
+    """What carries the head, and where the result goes."""
+
+    model: str = option(REQUIRED, "model to start from: a hub name or a folder", positional=True)
+    out: str = option(REQUIRED, "new folder for the model and its processor", positional=True)
+    dtype: Literal["float32", "bfloat16"] = option("float32", "number format of the weights")
+    image_aspect_ratio: Literal["keep", "pad"] = option(
+        "keep", "pad: pad every image to a square with the mean colour before the processor sees it"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `roc attach`.
+
+    Args:
+        argv: Words after `roc attach`; None takes those of the process.
+
+    Returns:
+        Exit status: 0 done, 2 bad input (the reason is on stderr).
+    """
+    example = "roc attach org/model checkpoints/start --min_score 1 --max_score 5 --attributes overall light"
+    return run(Parser("roc attach", DESCRIPTION, example), AttachOptions, argv, _attach)
+
+
+def _attach(options: AttachOptions) -> None:
+    out = Path(options.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} is there already and not empty; name a new folder")
+
+    from transformers import AutoConfig
+
+    from roc.checkpoint.folder import save
+    from roc.model.attachment import attach, model_class
+    from roc.model.processing import load_processor
+
+    config = AutoConfig.from_pretrained(options.model)
+    model = model_class(config).from_pretrained(options.model, dtype=options.dtype)
+    processor = load_processor(options.model)
+    scale = ("min_score", "max_score", "num_tokens")
+    carried = [name for name in settings_of(ScoreConfig) if name not in scale] + ["image_aspect_ratio"]
+    attach(model, processor, options.score_space, **{name: getattr(options, name) for name in carried})
+    save(model, processor, out)
+    print(
+        f"{out}: [SCORE] is token {model.config.roc['token_id']}, {options.num_tokens} levels on "
+        f"{options.min_score:g}..{options.max_score:g} for {', '.join(options.attributes)}"
+    )

@@ -1,0 +1,53 @@
+"""`roc finetune [CONFIG.yaml ...] [--name value ...]`: trains, evaluates and saves."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from roc.commands.line import DONE, guarded, refuse
+from roc.settings import ConfigError, help_text
+from roc.training.config import RunConfig, load_config
+
+HELP = """usage: roc finetune [CONFIG.yaml ...] [--name value ...]
+
+Trains a multimodal model with the score head on rated images, evaluates it and saves it.
+
+example: roc finetune configs/finetune.yaml --data_path ratings.csv --image_folder photos \\
+             --min_score 1 --max_score 5 --output_dir checkpoints/mine
+
+Of several files a later one wins, and flags win over all. - and _ are the same in names; lists take several
+words, or commas.
+The same command again resumes an unfinished run. Exit status: 0 done, 2 bad input.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `roc finetune`.
+
+    Args:
+        argv: Words after `roc finetune`; None takes those of the process.
+
+    Returns:
+        Exit status: 0 done, 2 bad input (the reason is on stderr).
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "-h" in words or "--help" in words:
+        print(HELP + help_text(RunConfig), end="")
+        return DONE
+    try:
+        config = load_config(None, words)
+    except ConfigError as error:
+        return refuse("roc finetune", error)
+    for note in config.notes:
+        print(f"note: {note}", file=sys.stderr)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader processes are forked after its first use
+
+    from roc.data.rows import DataError
+    from roc.training.job import RunError, finetune
+
+    def work() -> None:
+        finetune(config)
+
+    return guarded("roc finetune", work, errors=(DataError, RunError))
