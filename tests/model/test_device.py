@@ -1,0 +1,106 @@
+import importlib.util
+import os
+
+import pytest
+import torch
+
+from roc.model import device
+from roc.model.device import (
+    best_device,
+    check_attention,
+    checked_device,
+    default_workers,
+    has_fast_bfloat16,
+    number_format,
+    usable_cores,
+)
+
+
+def machine(monkeypatch, *, cuda=False, mps=False, capability=(9, 0), flash=False):
+    """A machine with these parts; the GPU computes bfloat16 itself from Ampere on, older ones emulate it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or capability >= (8, 0)
+    )
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        device.importlib.util,
+        "find_spec",
+        lambda name, *rest: (object() if flash else None) if name == "flash_attn" else find_spec(name, *rest),
+    )
+
+
+def test_the_best_device_is_the_fastest_there_is(monkeypatch):
+    for there, best in [({"cuda": True, "mps": True}, "cuda"), ({"mps": True}, "mps"), ({}, "cpu")]:
+        machine(monkeypatch, **there)
+        assert best_device() == best and checked_device() == torch.device(best)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gpu", "device is 'gpu'; expected cpu, cuda, cuda:1, mps or the like"),
+        ("cuda:1", "device is cuda:1, and PyTorch .* finds 1 GPUs here; give one of them, or cpu"),
+        ("mps", "device is mps, and PyTorch finds none here"),
+    ],
+)
+def test_a_device_that_is_not_here_is_refused(name, message, monkeypatch):
+    machine(monkeypatch, cuda=True)
+    with pytest.raises(ValueError, match=message):
+        checked_device(name)
+    assert checked_device("cuda:0").index == 0
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [({"cuda": True}, "bfloat16"), ({"cuda": True, "capability": (7, 5)}, "float32"), ({}, "float32")],
+)
+def test_bfloat16_is_chosen_where_the_gpu_computes_it(there, expected, monkeypatch):
+    machine(monkeypatch, **there)
+    assert number_format(None, checked_device()) == expected
+    assert not there or has_fast_bfloat16() == (expected == "bfloat16")
+
+
+def test_cpus_have_bfloat16_by_their_instructions(monkeypatch):
+    machine(monkeypatch)
+    for abilities, fast in [({"amx_bf16": True}, True), ({"avx512_bf16": True}, True), ({"avx2": True}, False)]:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda abilities=abilities: abilities, raising=False)
+        assert has_fast_bfloat16() is has_fast_bfloat16("cpu") is fast
+        assert not has_fast_bfloat16("mps") and not has_fast_bfloat16("cuda")
+
+
+def test_a_number_format_is_read_and_checked():
+    cpu = torch.device("cpu")
+    assert number_format(torch.float16, cpu) == "float16" and number_format("float8", cpu) == "float8"
+    with pytest.raises(ValueError, match="dtype is int8; expected one of float32, bfloat16, float16, float8, or None"):
+        number_format("int8", cpu)
+
+
+def test_workers_leave_cores_to_the_model(monkeypatch):
+    for cores, gpu, cpu in ((1, 1, 1), (4, 3, 1), (16, 15, 4), (64, 16, 16)):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)), raising=False)
+        assert (usable_cores(), default_workers("cuda"), default_workers("cpu")) == (cores, gpu, cpu)
+
+
+@pytest.mark.parametrize(
+    ("there", "half", "message"),
+    [
+        ({}, True, r"needs a CUDA GPU and the package flash-attn \(pip install 'roc-mllm\[flash\]'.*; sdpa runs"),
+        ({"flash": True}, True, "needs a CUDA GPU; sdpa runs everywhere"),
+        ({"cuda": True}, True, "needs the package flash-attn"),
+        ({"cuda": True, "flash": True, "capability": (7, 5)}, True, "needs a GPU of compute capability 8.0 or higher"),
+        ({"cuda": True, "flash": True}, False, "needs bfloat16 or float16, by dtype or mixed precision; sdpa"),
+        ({"cuda": True, "flash": True}, True, None),
+    ],
+)
+def test_flash_attention_is_used_only_where_it_runs(there, half, message, monkeypatch):
+    machine(monkeypatch, **there)
+    for other in ("sdpa", "eager", None):
+        check_attention(other, half=half)
+    if message is None:
+        return check_attention("flash_attention_2", half=half)
+    with pytest.raises(ValueError, match=message):
+        check_attention("flash_attention_2", half=half)
