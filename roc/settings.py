@@ -67,6 +67,7 @@ def option(
     unset: str | None = None,
     metavar: str | None = None,
     positional: bool = False,
+    commas: bool = True,
 ) -> Any:
     """Declares one setting of a `Settings` dataclass.
 
@@ -82,6 +83,8 @@ def option(
         unset: What happens where the value is none, for `--help`: "as many as fit the machine".
         metavar: Word for the value in `--help` of a command: FILE, DIR.
         positional: Whether a command takes it as a word of its own instead of a flag.
+        commas: Whether commas separate the items of a list. Turn it off for paths, which may hold them; words of a
+            positional list are never split.
     """
     metadata = {
         "help": help,
@@ -89,6 +92,7 @@ def option(
         "unset": unset,
         "metavar": metavar,
         "positional": positional,
+        "commas": commas and not positional,
         "bounds": {"low": low, "above": above, "high": high, "below": below},
     }
     return dataclasses.field(default=default, metadata=metadata)
@@ -158,7 +162,7 @@ class Setting:
         default: `REQUIRED` where it has to be given.
         bounds: Limits of a number by `low`, `above`, `high`, `below`; None where there is none.
 
-    `help`, `matters`, `unset`, `metavar` and `positional` are those of `option`.
+    `help`, `matters`, `unset`, `metavar`, `positional` and `commas` are those of `option`.
     """
 
     name: str
@@ -173,6 +177,7 @@ class Setting:
     unset: str | None
     metavar: str | None
     positional: bool
+    commas: bool
     bounds: Mapping[str, float | None]
 
     @property
@@ -193,9 +198,9 @@ class Setting:
         """The default as `--help` shows it."""
         if self.default is REQUIRED:
             return "required"
-        default = ", ".join(map(str, self.default)) if self.many else self.default
-        if default is None:
+        if self.default is None:
             return self.unset or ("auto" if self.kind is bool else "none")
+        default = ", ".join(map(str, self.default)) if self.many else self.default
         return (self.unset or "none") if default == "" else f"{default:g}" if self.kind is float else str(default)
 
     def read(self, value: Any) -> Any:
@@ -211,10 +216,12 @@ class Setting:
             ValueError: Naming the setting, the value and what was expected.
         """
         if self.many:
-            items = value.split(",") if isinstance(value, str) else value
+            if self.optional and _is_none(value):
+                return None
+            items = [value] if isinstance(value, str) else value
             if not isinstance(items, (list, tuple)):
                 raise self._fault(value)
-            if not self.positional:  # a path may hold a comma
+            if self.commas:
                 items = [part for item in items for part in (item.split(",") if isinstance(item, str) else [item])]
                 items = [item.strip() if isinstance(item, str) else item for item in items]
             return tuple(self._read_one(item, value) for item in items if item != "")

@@ -76,6 +76,8 @@ class Parser(argparse.ArgumentParser):
         else:
             self.add_argument(
                 f"--{setting.name}",
+                # A list may also be given as several flags: --out a.html --out a.json.
+                action="extend" if setting.many else "store",
                 nargs="*" if setting.many else None,
                 required=required,
                 default=argparse.SUPPRESS,

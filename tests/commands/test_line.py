@@ -23,6 +23,7 @@ class Options(Settings):
     batch_size: int = option(4, "images at once, 100% of them", low=1)
     mode: Literal["fast", "slow"] = option("fast", "how")
     names: tuple[str, ...] = option((), "which")
+    folders: tuple[str, ...] | None = option(None, "where", commas=False)
     overwrite: bool = option(False, "start anew")
     report: bool = option(True, "write no report")
 
@@ -42,6 +43,10 @@ def test_words_become_typed_options():
     assert options.paths == ("a.jpg", "b,c.jpg") and options.out_file == "x-y_z.csv"
     assert (options.batch_size, options.overwrite, options.report, options.mode) == (8, True, False, "fast")
     assert read("a.jpg", "--names", "one", "two,three").names == ("one", "two", "three")
+    assert read("a.jpg", "--names", "one", "--names=two").names == ("one", "two")
+    assert read("a.jpg").folders is None and read("a.jpg", "--folders").folders == ()
+    assert read("a.jpg", "--folders", "my_photos", "b,c").folders == ("my_photos", "b,c")
+    assert read("a.jpg", "--folders=my_photos,b").folders == ("my_photos,b",)
 
 
 def test_only_names_of_flags_change_their_spelling():
