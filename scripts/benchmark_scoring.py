@@ -68,8 +68,10 @@ from roc.model.head import read_levels
 from roc.prompts import answer, question
 from roc.score_space import ScoreSpace
 from roc.scoring.assessment import Assessment
-from roc.scoring.batches import Preparation, Scorer, Wanted, merge, prepare, score_images
+from roc.scoring.batches import Scorer, Wanted, merge
+from roc.scoring.local import score_images
 from roc.scoring.one_forward import compile_layers, one_forward, to_model
+from roc.scoring.prepare import Preparation, prepare
 from roc.scoring.sources import find_sources
 
 TINY = {

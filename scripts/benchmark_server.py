@@ -6,7 +6,7 @@ python scripts/benchmark_server.py --checkpoint checkpoints/demo --photos photos
 Each client sends one photo after the other over a connection of its own and waits for each answer. Every answer is
 compared, attribute by attribute, with what `Assessment` says of that photo; "nearest other" is how close two photos
 come in their scores, so that an answer that was mixed up would show. `roc score` is its engine with its own choice of
-workers and batches (`roc.scoring.batches.score_images`), run before and after the load on the same files on the same
+workers and batches (`roc.scoring.local.score_images`), run before and after the load on the same files on the same
 machine;
 its rate is without its start. The clients' requests are made beforehand, so that they cost little of the machine they
 share with the server.
@@ -36,7 +36,8 @@ from PIL import Image
 import roc
 from roc.demo.scenes import render_scene
 from roc.scoring.assessment import Assessment
-from roc.scoring.batches import Scorer, Wanted, score_images
+from roc.scoring.batches import Scorer, Wanted
+from roc.scoring.local import score_images
 from roc.scoring.sources import Source, find_sources
 
 

@@ -357,7 +357,8 @@ def _scored(
     given: argparse.Namespace, scorer: Scorer, sources: Sequence[Source], cluster: Cluster | None = None
 ) -> Iterator[dict[str, Any]]:
     """Rows as they are done; in the order of the sources if this machine does it alone."""
-    from roc.scoring.batches import OutOfMemory, score_images
+    from roc.scoring.batches import OutOfMemory
+    from roc.scoring.local import score_images
 
     try:
         if cluster is not None:
@@ -398,11 +399,11 @@ def _attribute(column: str, scorer: Scorer) -> str:
 
 def _settings(given: argparse.Namespace, scorer: Scorer) -> dict[str, Any]:
     """What decides the numbers; a run goes on only under the same."""
-    from roc.scoring.batches import fingerprint
+    from roc.checkpoint.fingerprint import weights_fingerprint
 
     model, wanted = scorer.assessment.model, scorer.wanted
     return {
-        "weights": fingerprint(model),
+        "weights": weights_fingerprint(model),
         "dtype": scorer.assessment.dtype,
         "attributes": list(wanted.attributes),
         "distribution": wanted.distribution,

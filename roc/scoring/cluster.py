@@ -1,4 +1,4 @@
-"""Many images on many machines: the work of `roc.scoring.batches`, as actors on Ray Data.
+"""Many images on many machines: the work of `roc.scoring.local`, as actors on Ray Data.
 
     readers    actors on CPUs: images -> prepared images, kept in Ray's object store
     scorers    actors, each with a GPU of its own where there are any: prepared images -> rows
@@ -24,19 +24,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import roc
+from roc.checkpoint.fingerprint import weights_fingerprint
 from roc.model.float32_tower import picture_dtype
 from roc.scoring.assessment import Assessment
-from roc.scoring.batches import (
-    CHUNK,
-    LARGEST_BATCH,
-    OutOfMemory,
-    Preparation,
-    Prepared,
-    Scorer,
-    Wanted,
-    by_shape,
-    fingerprint,
-)
+from roc.scoring.batches import LARGEST_BATCH, OutOfMemory, Scorer, Wanted, by_shape
+from roc.scoring.prepare import CHUNK, Preparation, Prepared
 from roc.scoring.sources import Source
 from roc.scoring.urls import is_url
 
@@ -171,7 +163,7 @@ class Cluster:
             batch_size: images per forward pass; None = each actor finds one.
 
         Yields:
-            One row per source, in the order in which they are done, as `roc.scoring.batches.score_images` gives it.
+            One row per source, in the order in which they are done, as `roc.scoring.local.score_images` gives it.
 
         Raises:
             OutOfMemory: where a single image does not fit into the memory of a scorer.
@@ -181,7 +173,7 @@ class Cluster:
         pretrained = os.path.abspath(pretrained) if os.path.isdir(pretrained) else os.fspath(pretrained)
         preparation = Preparation([], pretrained, scorer.assessment.collator, picture_dtype(model), scorer.places)
         dtype = scorer.assessment.dtype
-        settings = (pretrained, self._device, dtype, wanted, batch_size, fingerprint(model), self._compiled)
+        settings = (pretrained, self._device, dtype, wanted, batch_size, weights_fingerprint(model), self._compiled)
         model.to("meta")
         waiting = dict.fromkeys(range(len(sources)))
         # Few images are dealt out so that each actor gets several lots.
@@ -325,7 +317,7 @@ class ScoringActor:
 
     def _load(self) -> Scorer:
         assessment = Assessment(self.pretrained, device=self.device, dtype=self.dtype, compile=self.compiled)
-        if fingerprint(assessment.model) != self.weights:
+        if weights_fingerprint(assessment.model) != self.weights:
             raise ValueError(f"{self.pretrained} holds other weights on {os.uname().nodename} than where it was asked")
         return Scorer(assessment, self.wanted, self.batch_size)
 

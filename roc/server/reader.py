@@ -22,7 +22,7 @@ from roc.server.errors import Refusal, unavailable
 if TYPE_CHECKING:
     from PIL import Image
 
-    from roc.scoring.batches import Preparation
+    from roc.scoring.prepare import Preparation
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def run(connection: Connection, checkpoint: str, facts: dict[str, Any], pixels: 
 
     from roc.model.collator import RocCollator
     from roc.model.processing import load_processor
-    from roc.scoring.batches import Preparation
+    from roc.scoring.prepare import Preparation
 
     with connection:
         collator = RocCollator(load_processor(checkpoint), facts["roc"])

@@ -18,7 +18,8 @@ from roc.server.children import receive, send
 
 if TYPE_CHECKING:
     from roc.scoring.assessment import Assessment
-    from roc.scoring.batches import Prepared, Scorer
+    from roc.scoring.batches import Scorer
+    from roc.scoring.prepare import Prepared
 
 MODES = ("score", "describe")
 
@@ -116,7 +117,7 @@ class _Batch:
     def __init__(self, header: dict[str, Any], parts: Sequence[bytes]) -> None:
         import safetensors.torch
 
-        from roc.scoring.batches import Prepared
+        from roc.scoring.prepare import Prepared
 
         self.number = header["batch"]
         self.mode = header["mode"]

@@ -19,7 +19,8 @@ from roc.model.float32_tower import _cast, picture_dtype, towers
 from roc.model.processing import load_processor, save_processor
 from roc.prompts import answer, question
 from roc.scoring.assessment import Assessment
-from roc.scoring.batches import Scorer, Wanted, score_images
+from roc.scoring.batches import Scorer, Wanted
+from roc.scoring.local import score_images
 from roc.scoring.one_forward import one_forward
 from roc.scoring.sources import Source
 from roc.server.worker import facts, make_scorers

@@ -14,13 +14,16 @@ from pathlib import Path
 import pytest
 from heads import build, picture
 
+from roc.checkpoint.fingerprint import weights_fingerprint
 from roc.checkpoint.folder import save
 from roc.commands import score
 from roc.data.rows import Faults, read_rows
 from roc.scoring import cluster
 from roc.scoring.assessment import Assessment
-from roc.scoring.batches import Preparation, Scorer, Wanted, fingerprint, score_images
+from roc.scoring.batches import Scorer, Wanted
 from roc.scoring.cluster import Cluster, Reader, ScoringActor, Stop
+from roc.scoring.local import score_images
+from roc.scoring.prepare import Preparation
 from roc.scoring.sources import Source, find_sources
 
 with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'ray[data]'")
@@ -63,7 +66,9 @@ def actors(assessment, checkpoint, weights=None):
     places = assessment.places(wanted.attributes)
     reader = Reader(Preparation([], checkpoint, assessment.collator, assessment.model.dtype, places))
     reader = pickle.loads(pickle.dumps(reader))  # as on another machine
-    return reader, ScoringActor(checkpoint, "cpu", "float32", wanted, 4, weights or fingerprint(assessment.model))
+    return reader, ScoringActor(
+        checkpoint, "cpu", "float32", wanted, 4, weights or weights_fingerprint(assessment.model)
+    )
 
 
 def test_the_actors_give_the_rows_of_the_local_engine(assessment, checkpoint, photos, expected, tmp_path):

@@ -1,0 +1,58 @@
+"""The local engine: many images scored on this machine, prepared in worker processes ahead of the model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from roc.model.float32_tower import picture_dtype
+from roc.scoring.batches import Scorer, by_shape
+from roc.scoring.prepare import Preparation, Prepared, default_workers, prepare
+from roc.scoring.sources import Source
+
+
+def score_images(
+    scorer: Scorer,
+    sources: Sequence[Source],
+    pretrained: str | os.PathLike[str],
+    *,
+    workers: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Scores images on this machine.
+
+    Args:
+        scorer: The model and what its rows should hold.
+        sources: The images.
+        pretrained: The checkpoint that the scorer's model comes from.
+        workers: Processes that read and resize; 0 does it in this process, None takes as many as fit this machine.
+
+    Yields:
+        One row per image in the order of `sources`, as soon as it and all before it are done: `image` and the columns
+        of `Scorer.row`, or `image` and `error`.
+
+    Raises:
+        OutOfMemory: A single image does not fit into memory.
+    """
+    assessment = scorer.assessment
+    dataset = Preparation(sources, pretrained, assessment.collator, picture_dtype(assessment.model), scorer.places)
+    if workers is None:
+        workers = default_workers(assessment.model.device.type)
+    done: dict[int, dict[str, Any]] = {}
+    following = 0
+
+    def readable() -> Iterator[Prepared]:
+        for prepared in prepare(dataset, workers):
+            if prepared.inputs is None:
+                done[prepared.index] = {"error": prepared.fault}
+            else:
+                yield prepared
+
+    for index, row in scorer.score(by_shape(readable(), lambda: scorer.batch.size)):
+        done[index] = row
+        while following in done:
+            yield {"image": sources[following].name} | done.pop(following)
+            following += 1
+    while following < len(sources):
+        yield {"image": sources[following].name} | done.pop(following)
+        following += 1
