@@ -23,11 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from roc.data.images import ImageError, check_image
 from roc.data.limits import DEFAULT_MAX_PIXELS
-from roc.data.records import Record, Repeats, missing_images, plain_id, scan_records
+from roc.data.reading import scan_records
+from roc.data.records import Record, Repeats, plain_id
 from roc.data.rows import Faults
-from roc.data.survey import survey
+from roc.data.survey import check_image_files
 from roc.score_space import ScoreSpace
 
 USUAL_RANGES = ((0.0, 1.0), (1.0, 5.0), (0.0, 5.0), (1.0, 10.0), (0.0, 10.0), (0.0, 100.0))
@@ -147,7 +147,7 @@ def check_data(
     """Reads a data file and finds everything that is wrong with it.
 
     Args:
-        path: a `.json`, `.jsonl`, `.csv`, `.tsv` or `.parquet` file, see `roc/data/records.py`.
+        path: a `.json`, `.jsonl`, `.csv`, `.tsv` or `.parquet` file, see `roc/data/reading.py`.
         image_folder: where the paths in the file start from; None for the folder of the file itself.
         space: the native scale, which every score has to lie on; None lets the range be guessed.
         num_levels: length that every histogram must have; None takes the length of the first one.
@@ -171,15 +171,15 @@ def check_data(
         tally.see(record)
     tally.close()
     _check_links(tally.images, Path(path).parent if image_folder is None else Path(image_folder), warnings)
-    _check_images(
-        tally.images,
-        report,
-        faults,
-        open_images=open_images,
-        max_pixels=max_pixels,
-        memory=memory,
-        workers=workers,
-    )
+    if len(tally.images) > 1 and not any(map(os.path.isfile, tally.images)):
+        first = next(iter(tally.images))
+        faults.add(
+            None, f"none of the {len(tally.images)} images is there, the first being {first}; check image_folder"
+        )
+    else:
+        report.opened = check_image_files(
+            tally.images, faults, decode=open_images, max_pixels=max_pixels, memory=memory, workers=workers
+        )
     report.faults, report.warnings = faults.texts(), warnings.texts()
     return report
 
@@ -327,38 +327,6 @@ class _Tally:
                 int(lines[place]),
                 f"the score is {scores[place]:.4g}, but its histogram's mean {low + means[place] * (high - low):.4g}",
             )
-
-
-def _check_images(
-    images: dict[str, list[int | None]],
-    report: DataReport,
-    faults: Faults,
-    *,
-    open_images: bool,
-    max_pixels: int,
-    memory: str | os.PathLike[str] | None,
-    workers: int | None,
-) -> None:
-    missing = dict(missing_images(images))
-    if len(missing) == len(images) > 1:
-        first = next(iter(missing))
-        faults.add(None, f"none of the {len(images)} images is there, the first being {first}; check image_folder")
-        return
-    for image, fault in missing.items():
-        for line in images[image]:
-            faults.add(line, fault)
-    if not open_images:
-        return
-
-    def look(image: str) -> None:
-        check_image(image, max_pixels=max_pixels)
-
-    there = [image for image in images if image not in missing]
-    report.opened = 0
-    for image, found in survey(there, look, f"decoded, max_pixels={max_pixels}", memory=memory, workers=workers):
-        report.opened += 1
-        for line in images[image] if isinstance(found, ImageError) else ():
-            faults.add(line, str(found))
 
 
 def _check_links(images: dict[str, list[int | None]], folder: Path, warnings: Faults) -> None:

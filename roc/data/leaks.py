@@ -32,9 +32,10 @@ from PIL import Image
 from scipy.fft import dctn
 
 from roc.data.images import ImageError, open_image
-from roc.data.records import Record, missing_images, plain_id, scan_records
+from roc.data.reading import scan_records
+from roc.data.records import Record, plain_id
 from roc.data.rows import DataError, Faults, write_rows
-from roc.data.survey import survey
+from roc.data.survey import missing_images, survey
 
 COARSE, FINE = 8, 16
 """Sides of the squares of frequencies whose signs are kept; their first one, the brightness, is left out."""

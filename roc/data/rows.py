@@ -1,7 +1,7 @@
 """Rows: what a data file says, line by line, before anyone judges what it means.
 
 JSON, JSON Lines, CSV and Parquet all become pairs of a line number and a dict of column name -> value. Found here is
-only what makes a file unreadable as a file; `roc/data/records.py` says which columns there are and checks their
+only what makes a file unreadable as a file; `roc/data/reading.py` says which columns there are and checks their
 values. Both put what they find into the same `Faults`, so that one error can name everything that is wrong with a file.
 
 `write_rows` is the way back. What it writes reads as the same rows, or it says what this kind of file cannot hold.
@@ -27,6 +27,8 @@ Row = tuple[int, dict[str, Any]]
 
 _FAULTS_SHOWN = 50
 _DELIMITERS = ",;\t"
+_NUMBERS = (int, float)
+_NUMBERS_OR_TEXT = (int, float, str)
 
 
 class DataError(ValueError):
@@ -227,8 +229,24 @@ def _pyarrow(path: Path) -> ModuleType:
     return pyarrow
 
 
+def as_number(value: Any, *, from_text: bool = True) -> float | None:
+    """Returns the number that a cell stands for, finite or not; None for anything else.
+
+    Args:
+        value: a cell of a row.
+        from_text: whether the text "5" stands for a number, as it has to in a CSV file.
+    """
+    if isinstance(value, bool) or not isinstance(value, _NUMBERS_OR_TEXT if from_text else _NUMBERS):
+        return None
+    try:
+        # float() takes "1_000" for a number, which no table means by it.
+        return None if isinstance(value, str) and "_" in value else float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
 def shown(value: Any) -> str:
-    """A value as a fault shows it: short, and named for what it is where it is not there."""
+    """Describes a value in a fault: its repr cut to 80 characters, or "missing" for None."""
     if value is None:
         return "missing"
     text = repr(value)

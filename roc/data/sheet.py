@@ -15,7 +15,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from roc.data.images import ImageError, open_image
-from roc.data.records import Record, scan_records
+from roc.data.reading import scan_records
+from roc.data.records import Record
 from roc.data.rows import DataError, Faults
 
 _CELL, _GAP, _MARGIN = 240, 16, 24

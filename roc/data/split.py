@@ -10,7 +10,6 @@ that are not part of it can then go nowhere, and are written to a file of their 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roc.data.leaks import Entry, entry_of, find_prints, looking_alike, source_keys, stems
-from roc.data.records import Repeats, plain_id, scan_records
+from roc.data.reading import scan_records
+from roc.data.records import Repeats, hash_fraction, plain_id
 from roc.data.rows import DataError, Faults, iter_rows, write_rows
 
 LEFT_OUT = "left_out"
@@ -158,7 +158,7 @@ def _chosen(source: str, there: set[str | None], report: SplitReport, *, val: fl
         return "test"
     if "val" in there:
         return "val"
-    place = int.from_bytes(hashlib.sha256(f"{seed}:{source}".encode()).digest()[:8], "big") / 2**64
+    place = hash_fraction(source, str(seed))
     if not report.kept_test:
         if place < test:
             return "test"

@@ -1,9 +1,9 @@
-"""One look at each of many image files: in parallel, with a progress bar, and remembered.
+"""Examining many image files: in parallel, with a progress bar, and with a memory of what was found.
 
-To decode 255,000 photos takes from minutes to hours, and such a run gets stopped. So what was found out about a file
-can be kept in a memory file, one line of JSON for each, and the next run looks only at files that are new or have
-changed (another size or time). Files that were found faulty are always looked at again: the cure may lie outside of
-them, as for a HEIC photo when pillow-heif is installed.
+Decoding 255,000 photos takes from minutes to hours, and such a run gets stopped. So results can be kept in a memory
+file, one line of JSON per image, and the next run opens only files that are new or have changed (another size or
+time). Faulty files are opened again each time: the cure may lie outside of them, as for a HEIC photo once pillow-heif
+is installed.
 
 Threads do the work, not processes: Pillow decodes outside of Python's lock.
 """
@@ -14,15 +14,19 @@ import contextlib
 import itertools
 import json
 import os
+import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from roc.data.images import ImageError
+from roc.data.images import ImageError, check_image
+from roc.data.limits import DEFAULT_MAX_PIXELS
+from roc.data.records import casefold
+from roc.data.rows import Faults
 
 _HEADER = {"memory of": "roc data"}
 _CHUNK = 16
@@ -92,6 +96,80 @@ def survey(
                 notes.flush()
             bar.update(len(found))
             yield from ((path, result) for path, result, _ in found)
+
+
+def missing_images(images: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Finds the images that are not there.
+
+    Args:
+        images: paths as in `Record.images`.
+
+    Yields:
+        (path, what is wrong and what to do). A file of almost the same name is pointed out: names that look the same
+        can have different code points, as on macOS (NFD: "e" and an accent for one letter).
+    """
+    names: dict[str, dict[str, str]] = {}
+    for image in images:
+        if os.path.isfile(image):
+            continue
+        if os.path.isdir(image):
+            yield image, f"the image {image} is a folder; give the path of one file"
+            continue
+        if os.path.exists(image):
+            yield image, f"the image {image} is no file that can be read twice; save it as one"
+            continue
+        folder, name = os.path.split(image)
+        if os.path.islink(image):
+            yield image, f"the image {image} is a link to {os.readlink(image)!r}, which is not there"
+            continue
+        if folder not in names:
+            there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+            names[folder] = {casefold(other): other for other in there}
+        other = names[folder].get(casefold(name))
+        if other is None:
+            yield image, f"there is no image {image}; check image_folder and the file's name"
+        else:
+            same_letters = unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name)
+            differs = "the code points of its letters" if same_letters else "capital letters"
+            yield image, f"there is no image {image}, but {ascii(other)}, which differs in {differs}; write it so"
+
+
+def check_image_files(
+    images: Mapping[str, Sequence[int | None]],
+    faults: Faults,
+    *,
+    decode: bool = True,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    memory: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+) -> int | None:
+    """Checks that image files are there and can be opened.
+
+    Args:
+        images: path -> lines of the data file that name it.
+        faults: collects what is wrong, once for each line.
+        decode: whether to open the files.
+        max_pixels: an image with more pixels is a fault.
+        memory, workers: as for `survey`.
+
+    Returns:
+        Number of images that were opened; None without `decode`.
+    """
+    missing = dict(missing_images(images))
+    for image, fault in missing.items():
+        for line in images[image]:
+            faults.add(line, fault)
+    if not decode:
+        return None
+
+    def look(image: str) -> None:
+        check_image(image, max_pixels=max_pixels)
+
+    there = [image for image in images if image not in missing]
+    for image, found in survey(there, look, f"decoded, max_pixels={max_pixels}", memory=memory, workers=workers):
+        for line in images[image] if isinstance(found, ImageError) else ():
+            faults.add(line, str(found))
+    return len(there)
 
 
 def _recall(memory: Path, name: str) -> dict[str, tuple[list[int], Any]]:

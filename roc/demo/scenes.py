@@ -741,7 +741,7 @@ _FIRST_INDEX = {"train": 0, "val": 1_000_000, "test": 2_000_000}
 def write_dataset(
     folder: str | Path, n_train: int, n_val: int, n_test: int, *, size: int, seed: int, workers: int = 1
 ) -> Path:
-    """Writes rated scenes as PNG files and one `ratings.csv` that `roc.data.records.read_records` reads.
+    """Writes rated scenes as PNG files and one `ratings.csv` that `roc.data.reading.read_records` reads.
 
     The header is `image, score, composition, light, colour, focus, std, n_votes, h_1..h_10, comment, split`: mean
     votes on 1..10, standard deviation and shares of the overall votes. `manifest.json` holds the parameters and, for

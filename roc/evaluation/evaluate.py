@@ -27,7 +27,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from roc.data.records import SPLITS, Record, read_records
+from roc.data.reading import read_records
+from roc.data.records import SPLITS, Record
 from roc.data.rows import Faults, iter_rows
 from roc.evaluation.benchmarks import TEST_SETS
 from roc.evaluation.metrics import (

@@ -31,7 +31,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from roc.data.records import DataError, Record, read_records, resolve_splits
+from roc.data.reading import read_records
+from roc.data.records import Record, resolve_splits
+from roc.data.rows import DataError
 from roc.prompts import IMAGE_PLACEHOLDER, QUESTIONS, SCORE_TOKEN, answer, question
 from roc.training.config import RunConfig
 

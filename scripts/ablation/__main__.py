@@ -25,7 +25,7 @@ from typing import Any
 
 from roc import __version__
 from roc.data.images import ImageError
-from roc.data.records import DataError
+from roc.data.rows import DataError
 from roc.demo import scenes
 from roc.demo.tiny_model import PRESETS
 from roc.files import write_text

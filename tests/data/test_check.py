@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from roc.data.check import check_data, guess_range
-from roc.data.records import DataError
-from roc.data.rows import write_rows
+from roc.data.rows import DataError, write_rows
 from roc.score_space import ScoreSpace
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from roc.data.datasets.convert import DATASETS, convert
-from roc.data.records import read_records
+from roc.data.reading import read_records
 from roc.data.rows import read_rows
 from roc.prompts import answer
 from roc.settings import read_flags

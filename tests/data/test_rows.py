@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from roc.data.records import read_records
+from roc.data.reading import read_records
 from roc.data.rows import DataError, Faults, read_rows, write_rows
 
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from roc.data import sheet as module
-from roc.data.records import DataError
+from roc.data.rows import DataError
 from roc.data.sheet import contact_sheet
 
 COLOURS = ["#ff0000", "#00ff00", "#0000ff", "#ffff00", "#ff00ff", "#00ffff", "#800000", "#008000", "#000080"]

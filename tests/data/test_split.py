@@ -7,7 +7,8 @@ import pytest
 
 from roc.data import split as data_split
 from roc.data.leaks import find_leaks, read_entries
-from roc.data.records import DataError, read_records
+from roc.data.reading import read_records
+from roc.data.rows import DataError
 from roc.data.split import split_data
 from roc.demo.scenes import render_scene
 

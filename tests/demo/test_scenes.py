@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from roc.data.records import read_records
+from roc.data.reading import read_records
 from roc.demo import scenes
 from roc.demo.scenes import ATTRIBUTES, LATENTS, RaterPanel, overall_quality, rater_ceiling, render_scene, write_dataset
 from roc.score_space import ScoreSpace

@@ -20,7 +20,8 @@ import pytest
 import torch
 from PIL import Image
 
-from roc.data.records import Record, read_records, resolve_splits
+from roc.data.reading import read_records
+from roc.data.records import Record, resolve_splits
 from roc.demo.scenes import write_dataset
 from roc.demo.tiny_model import PRESETS, TinyLlavaConfig
 from roc.model.collator import RocCollator

@@ -1,6 +1,6 @@
 """`roc data convert`: a published data set, as it lies on disk, to one file of records.
 
-The file holds the columns that `roc/data/records.py` reads, with image paths below `--root`, so training takes it with
+The file holds the columns that `roc/data/reading.py` reads, with image paths below `--root`, so training takes it with
 `--data_path FILE --image_folder ROOT`. Scores stay on their native range. What cannot be used is never dropped in
 silence: a folder of another data set, or a part of one, is refused with what is missing; rows without a usable score
 and, with `--allow-missing`, images that are not there are left out, counted on stderr and listed in

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from recording import CASES, FOLDER, expected
 
-from roc.data.records import Record, read_records
+from roc.data.reading import read_records
+from roc.data.records import Record
 from roc.model.collator import RocCollator
 from roc.model.processing import load_processor, save_processor
 from roc.score_space import ScoreSpace

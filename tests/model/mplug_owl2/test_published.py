@@ -37,7 +37,7 @@ from roc.checkpoint.export import head_only, main, to_published, to_roc
 from roc.checkpoint.folder import read_config, save
 from roc.cli import main as cli_main
 from roc.commands.finetune import main as finetune_main
-from roc.data.records import read_records
+from roc.data.reading import read_records
 from roc.model.adapters import add_lora
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator

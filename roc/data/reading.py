@@ -1,0 +1,456 @@
+"""Reading: data files become records, and everything that is wrong with them is found.
+
+Four kinds of file are read, told apart by their suffix:
+
+* `.json`: the published form, one list of samples with `image`, `gt_score` (a number, or a list in the order of the
+  clauses), `target` (histogram of the votes) and `conversations` with `<|image|>` and `[SCORE]`;
+* `.jsonl`: one sample per line, with the same keys or with the names of the CSV's columns;
+* `.csv` (`.tsv`): a header and one image per row, separated by comma, semicolon or tab, UTF-8;
+* `.parquet`: the CSV's columns.
+
+The columns: `image`; one of `score`, `mos`, `gt_score`, `mean`; and any of `id`, `std`, `n_votes`, `comment`, `split`
+(train, val, validation or test), `dataset`, `group`, and the votes for each level `h_1` .. `h_N` (`h_<attribute>_1` ..
+for an attribute). Every other column is the score of the attribute it is named after and has to be numeric;
+`score.<attribute>` means the same. An empty cell of an attribute means that it was not rated.
+
+A file is read as a whole or not at all: all its faults are found first and reported together, each with its line.
+Nothing is repaired, left out or replaced by another sample.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from roc.data.columns import SCORE_COLUMNS, Columns
+from roc.data.limits import DEFAULT_MAX_PIXELS
+from roc.data.records import SPLITS, Record, Repeats, Turn
+from roc.data.rows import DataError, Faults, Row, as_number, iter_rows, shown
+from roc.data.survey import check_image_files
+from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
+from roc.score_space import ScoreSpace
+
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
+
+
+def read_records(
+    path: str | os.PathLike[str],
+    image_folder: str | os.PathLike[str] | None = None,
+    *,
+    space: ScoreSpace | None,
+    num_levels: int | None = None,
+    attributes: Sequence[str] | None = None,
+    require_histogram: bool = False,
+    check_images: bool = True,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    split: str | None = None,
+) -> list[Record]:
+    """Reads a data file and checks that all of it can be used.
+
+    Args:
+        path: a `.json`, `.jsonl`, `.csv`, `.tsv` or `.parquet` file, see the head of this module.
+        image_folder: folder that the paths in the file are relative to; None for the folder of the file itself. No
+            path may lead out of it; absolute paths have to lie inside it where it is given.
+        space: native scale that every score has to lie on; None leaves the range unchecked (scores still have to be
+            finite).
+        num_levels: length that every histogram must have; None takes the length of the first one.
+        attributes: names for a `gt_score` that is a list, in its order, "overall" first; None for "overall",
+            "score_2", "score_3", ... A sample can name its own under the key `attributes`.
+        require_histogram: whether a file without any histogram is at fault, as it is for training with `ce_weight` or
+            `emd_weight` above 0. Some records may always lack one.
+        check_images: whether to decode every image. False only checks that the files exist.
+        max_pixels: an image with more pixels is a fault.
+        split: split to return ("train", "val" or "test"); None for all. The rows of the others are checked all the
+            same, their images are not.
+
+    Returns:
+        Records in the order of the file, at least one.
+
+    Raises:
+        DataError: with all faults of the file.
+        ValueError: an unknown split.
+    """
+    path = Path(path)
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
+
+    faults = Faults(path)
+    repeats = Repeats(faults)
+    records = []
+    for record in scan_records(path, image_folder, faults, space=space, num_levels=num_levels, attributes=attributes):
+        repeats.see(record)
+        records.append(record)
+    if require_histogram and records and not any(record.histograms for record in records):
+        faults.add(
+            None,
+            "no record has a histogram; give the columns h_1 .. h_N (JSON: target), or set the ce and emd weights to 0",
+        )
+    if split is not None:
+        whole, records = records, [record for record in records if record.split == SPLITS[split]]
+        if whole and not records:
+            faults.add(None, f"no record belongs to the split {split!r}; give them a column 'split'")
+    lines: dict[str, list[int | None]] = defaultdict(list)
+    for record in records:
+        for image in record.images:
+            lines[image].append(record.line)
+    check_image_files(lines, faults, decode=check_images, max_pixels=max_pixels)
+    if faults:
+        raise DataError(faults.texts())
+    return records
+
+
+def scan_records(
+    path: str | os.PathLike[str],
+    image_folder: str | os.PathLike[str] | None,
+    faults: Faults,
+    *,
+    space: ScoreSpace | None,
+    num_levels: int | None = None,
+    attributes: Sequence[str] | None = None,
+) -> Iterator[Record]:
+    """Reads the records of a file one by one, so that a file may be larger than memory.
+
+    The file is read twice: once for its columns, some of which may first appear late in JSON Lines, and once for the
+    records. Images are not opened, and records are not compared with each other (`Repeats` does that).
+
+    Args:
+        path, image_folder, space, num_levels, attributes: as for `read_records`.
+        faults: collects everything that is wrong; complete once the iterator is exhausted. If it is not empty then,
+            records may be missing or incomplete.
+
+    Yields:
+        Records in the order of the file.
+
+    Raises:
+        DataError: the file cannot be read at all, or `image_folder` does not exist.
+    """
+    path = Path(path)
+    if image_folder is not None and not Path(image_folder).is_dir():
+        raise DataError([f"{os.fspath(image_folder)}: no such folder; image_folder has to be the folder of the images"])
+    reader = _RowReader(
+        faults,
+        folder=path.parent if image_folder is None else Path(image_folder),
+        anywhere=image_folder is None,
+        numbers_as_text=path.suffix.lower() in (".csv", ".tsv"),
+        space=space,
+        num_levels=num_levels,
+        attributes=attributes,
+    )
+    return reader.read(lambda faults: iter_rows(path, faults))
+
+
+class _RowReader:
+    """Turns rows into records.
+
+    It goes on after a fault so that the next one is found too; whoever reads the records refuses the file in the end.
+
+    Args:
+        faults: collects what is wrong.
+        folder: folder that image paths are relative to.
+        anywhere: whether absolute paths may lead out of it.
+        numbers_as_text: whether "5" is a number, as in a CSV file.
+        space, num_levels, attributes: as for `read_records`.
+    """
+
+    def __init__(
+        self,
+        faults: Faults,
+        *,
+        folder: Path,
+        anywhere: bool,
+        numbers_as_text: bool,
+        space: ScoreSpace | None,
+        num_levels: int | None,
+        attributes: Sequence[str] | None,
+    ) -> None:
+        self._faults = faults
+        self._folder = os.path.abspath(folder)
+        self._anywhere = anywhere
+        self._numbers_as_text = numbers_as_text
+        self._space = space
+        self._num_levels = num_levels
+        self._list_attributes = attributes
+        self._line = 0
+        self._columns = Columns(faults, self._parsed)
+
+    def read(self, rows: Callable[[Faults], Iterator[Row]]) -> Iterator[Record]:
+        """Turns the rows that `rows` yields into records. It is called twice; its faults count the second time."""
+        attributes = self._columns.attributes(rows(Faults(Path())))
+        empty = True
+        for line, written in rows(self._faults):
+            self._line = line
+            empty = False
+            if attributes is None:
+                continue
+            row = self._columns.named(line, written)
+            # A conversation can be about no image at all.
+            imageless = row.get("image") is None and row.get("conversations") is not None
+            images = [] if imageless else self._images(row.get("image"))
+            if images or imageless:
+                yield self._record(row, images, attributes)
+        if empty and not self._faults:
+            self._faults.add(None, "there is no sample in this file")
+
+    def _fault(self, what: str) -> None:
+        self._faults.add(self._line, what)
+
+    def _record(self, row: Mapping[str, Any], written: list[str], attributes: list[str]) -> Record:
+        scores = self._scores(row, attributes)
+        conversations = self._conversations(row.get("conversations"), len(written), scores)
+        if not scores and conversations is None:
+            self._fault("there is no score; give one, or remove the sample")
+        n_votes = self._n_votes(row)
+        identity = self._text(row, "id")
+        split = self._text(row, "split")
+        if split is not None and split.lower() not in SPLITS:
+            self._fault(f"the split is {split!r}; expected one of {', '.join(SPLITS)}")
+        return Record(
+            id=identity if identity is not None else "|".join(written) or f"line {self._line}",
+            images=tuple(path for image in written if (path := self._resolve(image)) is not None),
+            scores={name: score for name, score in scores.items() if score is not None},
+            histograms=self._histograms(row, list(scores), n_votes),
+            std=self._std(row),
+            n_votes=n_votes,
+            comment=self._comment(row),
+            conversations=conversations,
+            group=self._text(row, "group"),
+            edit=self._edit(row),
+            split=SPLITS.get(split.lower()) if split is not None else None,
+            dataset=self._text(row, "dataset"),
+            line=self._line,
+        )
+
+    def _images(self, value: Any) -> list[str]:
+        images = value if isinstance(value, list) else [value]
+        if not images or not all(isinstance(image, str) and image and "\0" not in image for image in images):
+            self._fault(f"the image is {shown(value)}; expected a path or a list of paths")
+            return []
+        return images
+
+    def _resolve(self, image: str) -> str | None:
+        """Returns the path to open; None, and a fault, for a path out of the folder.
+
+        Otherwise a data file could pull in any file of the machine. Symbolic links may lead anywhere: whoever keeps
+        the folder made them, as in a hub's cache.
+        """
+        path = os.path.normpath(os.path.join(self._folder, image))
+        allowed = self._anywhere and os.path.isabs(image)
+        if not allowed and not path.startswith(os.path.join(self._folder, "")):
+            self._fault(f"the image {image!r} lies outside of {self._folder}; set image_folder to a folder around it")
+            return None
+        return path
+
+    def _scores(self, row: Mapping[str, Any], attributes: list[str]) -> dict[str, float | None]:
+        """Reads attribute -> score, in the order of the `[SCORE]`s; None for a score that cannot be used."""
+        given = [name for name in SCORE_COLUMNS if name in row]
+        if len(given) > 1:
+            self._fault(f"there is more than one overall score: {', '.join(given)}; keep one of them")
+        value = row[given[0]] if given else None
+        scores: dict[str, float | None] = {}
+        if isinstance(value, list):
+            for name, score in zip(self._list_names(row, len(value)), value, strict=True):
+                scores[name] = self._score(score, f"the score of {name!r}")
+        elif value is not None:
+            scores["overall"] = self._score(value, "the score")
+        elif given and row.get("conversations") is None:
+            self._fault("the score is empty; give a number, or remove the sample")
+            scores["overall"] = None
+        for name in attributes:
+            if row.get(name) is not None:
+                scores[name] = self._score(row[name], f"the score of {name!r}")
+        return scores
+
+    def _list_names(self, row: Mapping[str, Any], count: int) -> list[str]:
+        default = ["overall", *(f"score_{number}" for number in range(2, count + 1))][:count]
+        names = row.get("attributes")
+        if names is None:
+            names = self._list_attributes
+        if names is None:
+            return default
+        names = list(names) if isinstance(names, list | tuple) else [names]
+        if not all(isinstance(name, str) and name for name in names) or len(set(names)) != len(names):
+            self._fault(f"the attributes are {shown(names)}; expected a list of different names")
+            return default
+        if names[:1] != ["overall"]:
+            self._fault(f"the attributes are {', '.join(names)}; the first score has to be named 'overall'")
+            return default
+        if len(names) != count:
+            self._fault(f"there are {count} scores for {len(names)} attributes ({', '.join(names)}); give one for each")
+            return default
+        return names
+
+    def _score(self, value: Any, what: str) -> float | None:
+        score = self._number(value, what)
+        if score is not None and self._space is not None:
+            try:
+                self._space.check(score, what)
+            except ValueError as error:
+                self._fault(str(error))
+                return None
+        return score
+
+    def _parsed(self, value: Any) -> float | None:
+        return as_number(value, from_text=self._numbers_as_text)
+
+    def _number(self, value: Any, what: str) -> float | None:
+        number = self._parsed(value)
+        if number is None:
+            self._fault(f"{what} is {shown(value)}; expected a number{self._number_hint(value)}")
+        elif not math.isfinite(number):
+            self._fault(f"{what} is {number}; expected a finite number")
+        else:
+            return number
+        return None
+
+    def _number_hint(self, value: Any) -> str:
+        if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
+            return f", with a point: {value.replace(',', '.')}"
+        if isinstance(value, str) and not self._numbers_as_text and re.fullmatch(r"-?\d+(\.\d+)?", value):
+            return ", without quotation marks"
+        return ""
+
+    def _histograms(
+        self, row: Mapping[str, Any], attributes: list[str], n_votes: int | None
+    ) -> dict[str, tuple[float, ...]]:
+        given: dict[str, list[Any]] = {}
+        for attribute, names in self._columns.votes(self._line, tuple(row)).items():
+            values = [row[name] for name in names.values()]
+            if list(names) != list(range(1, len(names) + 1)):
+                self._fault(
+                    f"the histogram's columns for {attribute!r} are numbered {list(names)}; expected 1, 2, 3, ..."
+                )
+            elif any(value is not None for value in values):
+                given[attribute] = values
+        target = row.get("target")
+        if target is not None:
+            if given:
+                self._fault("there are two histograms, h_1 .. and target; keep one of them")
+            nested = isinstance(target, list) and target and all(isinstance(part, list) for part in target)
+            if nested and len(target) != len(attributes):
+                self._fault(
+                    f"the target holds {len(target)} histograms for {len(attributes)} scores; give one for each"
+                )
+            else:
+                given |= zip(attributes, target, strict=True) if nested else {"overall": target}
+        histograms = {}
+        for attribute, values in given.items():
+            if attribute not in attributes:
+                self._fault(f"there is a histogram for {attribute!r}, but no score of that name")
+            elif (histogram := self._histogram(values, attribute, n_votes)) is not None:
+                histograms[attribute] = histogram
+        return histograms
+
+    def _histogram(self, values: Any, attribute: str, n_votes: int | None) -> tuple[float, ...] | None:
+        """Turns shares or counts of votes into shares that add up to 1; `n_votes` belongs to the overall score."""
+        what = "the histogram" if attribute == "overall" else f"the histogram of {attribute!r}"
+        if not isinstance(values, list) or not values:
+            self._fault(f"{what} is {shown(values)}; expected a list of the share of votes for each level")
+            return None
+        if self._num_levels is None:
+            self._num_levels = len(values)
+        if len(values) != self._num_levels:
+            self._fault(
+                f"{what} has {len(values)} levels, expected {self._num_levels}; "
+                "num_levels (num_tokens) has to be the length of every histogram"
+            )
+            return None
+        numbers = [self._parsed(value) for value in values]
+        if not all(number is not None and math.isfinite(number) for number in numbers):
+            for place, value in enumerate(values, start=1):
+                self._number(value, f"{what}'s level {place}")
+            return None
+        try:
+            total = math.fsum(numbers)
+        except OverflowError:
+            total = math.inf
+        counts = all(number.is_integer() for number in numbers)
+        if min(numbers) < 0:
+            self._fault(f"{what} has a negative part, {min(numbers):g}; votes cannot be negative")
+        elif total == 0:
+            self._fault(f"{what} is all 0; leave it out where there are no votes")
+        elif (not counts and abs(total - 1) > 1e-3) or not math.isfinite(total):
+            self._fault(f"{what} adds up to {total:.6g}; expected shares that add up to 1, or whole numbers of votes")
+        elif counts and total != 1 and attribute == "overall" and n_votes is not None and total != n_votes:
+            self._fault(f"{what} holds {total:g} votes, but n_votes is {n_votes}; correct the one that is wrong")
+        else:
+            return tuple(number / total for number in numbers)
+        return None
+
+    def _conversations(self, value: Any, n_images: int, scores: Mapping[str, Any]) -> tuple[Turn, ...] | None:
+        if value is None:
+            return None
+        turns: list[Turn] = []
+        for turn in value if isinstance(value, list) else [value]:
+            role = _ROLES.get(str(turn.get("from"))) if isinstance(turn, dict) else None
+            text = turn.get("value") if isinstance(turn, dict) else None
+            if role is None or not isinstance(text, str):
+                self._fault(f'a turn is {shown(turn)}; expected {{"from": "human" or "gpt", "value": "..."}}')
+                return None
+            turns.append((role, text))
+        roles = [role for role, _ in turns]
+        if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
+            self._fault(f"the turns are from {', '.join(roles) or 'nobody'}; expected human and gpt by turns, gpt last")
+            return None
+        asked = sum(text.count(SCORE_TOKEN) for role, text in turns if role == "user")
+        if asked:
+            self._fault(f"{SCORE_TOKEN} stands in a question; it belongs into answers only")
+        places = sum(text.count(SCORE_TOKEN) for role, text in turns if role == "assistant")
+        if places != len(scores):
+            self._fault(
+                f"the answers have {places} {SCORE_TOKEN} for {len(scores)} scores; there has to be one for each"
+            )
+        return self._with_images(turns, n_images)
+
+    def _with_images(self, turns: list[Turn], n_images: int) -> tuple[Turn, ...]:
+        first = turns[0][1].count(IMAGE_PLACEHOLDER)
+        later = sum(text.count(IMAGE_PLACEHOLDER) for _, text in turns[1:])
+        if later:
+            self._fault(f"{IMAGE_PLACEHOLDER} stands after the first question; all images belong into that one")
+        elif first == 0:
+            turns = [("user", IMAGE_PLACEHOLDER * n_images + turns[0][1]), *turns[1:]]
+        elif first != n_images:
+            self._fault(f"the first question has {first} {IMAGE_PLACEHOLDER} for {n_images} images; give one for each")
+        return tuple(turns)
+
+    def _text(self, row: Mapping[str, Any], name: str) -> str | None:
+        value = row.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            self._fault(f"the {name} is {shown(value)}; expected a text")
+            return None
+        return str(value).strip() or None
+
+    def _comment(self, row: Mapping[str, Any]) -> str | None:
+        comment = self._text(row, "comment")
+        for mark in (SCORE_TOKEN, IMAGE_PLACEHOLDER):
+            if comment is not None and mark in comment:
+                self._fault(f"the comment contains {mark}, which is kept for the model; remove it")
+        return comment
+
+    def _std(self, row: Mapping[str, Any]) -> float | None:
+        std = self._number(row["std"], "the std") if row.get("std") is not None else None
+        if std is not None and std < 0:
+            self._fault(f"the std is {std:g}; a standard deviation cannot be negative")
+        return std
+
+    def _n_votes(self, row: Mapping[str, Any]) -> int | None:
+        n_votes = self._number(row["n_votes"], "n_votes") if row.get("n_votes") is not None else None
+        if n_votes is None:
+            return None
+        if n_votes < 1 or not n_votes.is_integer():
+            self._fault(f"n_votes is {n_votes:g}; expected a whole number of at least 1")
+        return int(n_votes)
+
+    def _edit(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
+        edit = row.get("edit")
+        if edit is not None and not isinstance(edit, dict):
+            self._fault(f"the edit is {shown(edit)}; expected an object {{...}}")
+            return None
+        return edit
