@@ -1,15 +1,17 @@
-"""Rows: what a data file says, line by line, before anyone judges what it means.
+"""Rows: the one reader and the one writer of tables, whatever the format and whatever the columns mean.
 
-JSON, JSON Lines, CSV and Parquet all become pairs of a line number and a dict of column name -> value. Found here is
-only what makes a file unreadable as a file; `roc/data/reading.py` says which columns there are and checks their
-values. Both put what they find into the same `Faults`, so that one error can name everything that is wrong with a file.
+JSON, JSON Lines, CSV and Parquet all become pairs of a line number and a dict of column name -> value. Only what makes
+a file unreadable as a file is found here; `roc/data/reading.py` knows the columns of data files and checks their
+values. Both collect what they find in the same `Faults`, so that one error names everything that is wrong with a file.
 
-`write_rows` is the way back. What it writes reads as the same rows, or it says what this kind of file cannot hold.
+`write_rows` writes what `iter_rows` reads back as the same rows, or raises an error that names what the format cannot
+hold.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import numbers
@@ -23,10 +25,12 @@ from typing import Any
 from roc.files import write_whole
 
 Row = tuple[int, dict[str, Any]]
-"""(line in the file from 1, column name -> value); an empty cell is None. For Parquet the row stands for the line."""
+"""(line in the file from 1, column name -> value); an empty cell is None. In Parquet, the row counts as the line."""
 
 _FAULTS_SHOWN = 50
 _DELIMITERS = ",;\t"
+_WRITTEN = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
+_END = "\0end of the table"
 _NUMBERS = (int, float)
 _NUMBERS_OR_TEXT = (int, float, str)
 
@@ -35,7 +39,7 @@ class DataError(ValueError):
     """A data file that cannot be used.
 
     Attributes:
-        faults: everything that is wrong, one "FILE:LINE: what; what to do" each. The message shows the first 50.
+        faults: everything that is wrong, one "FILE:LINE: fault; remedy" each. The message shows the first 50.
     """
 
     def __init__(self, faults: Sequence[str]) -> None:
@@ -49,44 +53,50 @@ class DataError(ValueError):
 
 
 class Faults:
-    """Collects what is wrong with one file, to be reported together in the order of its lines; true if anything is."""
+    """The faults of one file, collected to be reported together in the order of its lines; true if there is any."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found: list[tuple[int, str]] = []
 
     def add(self, line: int | None, what: str) -> None:
-        """`line` is None for what concerns the whole file; `what` says what is wrong and what to do."""
+        """Adds a fault.
+
+        Args:
+            line: where it is; None for a fault of the whole file.
+            what: what is wrong and what to do about it.
+        """
         self._found.append((line or 0, what))
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
     def texts(self) -> list[str]:
-        """One "FILE:LINE: what; what to do" each; what concerns the whole file comes first, without a line."""
+        """Returns one "FILE:LINE: fault; remedy" each; faults of the whole file come first, without a line."""
         found = sorted(self._found, key=lambda fault: fault[0])
         return [f"{self._path}:{line}: {what}" if line else f"{self._path}: {what}" for line, what in found]
 
 
 def read_rows(path: Path, faults: Faults) -> list[Row]:
-    """All rows of `iter_rows` at once."""
+    """Reads all rows at once, as `iter_rows` yields them."""
     return list(iter_rows(path, faults))
 
 
 def iter_rows(path: Path, faults: Faults) -> Iterator[Row]:
-    """Reads the rows of a file that are there to be read, one after the other.
+    """Reads the rows of a file one by one.
 
     Args:
-        path: a `.json` (one list of objects), `.jsonl`, `.csv`, `.tsv` or `.parquet` file. Of a CSV file, comma,
+        path: a `.json` (one list of objects), `.jsonl`, `.csv`, `.tsv` or `.parquet` file. In a CSV file comma,
             semicolon or tab separates the cells, whichever its header has most of, and every value is a text. Only a
             `.json` file is held in memory as a whole.
-        faults: takes what is wrong with single lines. A file that is broken from some line on gives the rows before.
+        faults: collects what is wrong with single lines. A file that is broken from some line on yields the rows
+            before it.
 
     Yields:
         Rows in the order of the file, perhaps none.
 
     Raises:
-        DataError: no such file, an unknown suffix, not UTF-8, no Parquet file, or pyarrow is missing for one.
+        DataError: no such file, an unknown suffix, not UTF-8, no Parquet file, or no pyarrow to read one.
     """
     readers = {
         ".json": _read_json,
@@ -108,28 +118,67 @@ def iter_rows(path: Path, faults: Faults) -> Iterator[Row]:
         raise DataError([f"{path}: cannot be read: {error}"]) from error
 
 
+class BrokenTable(ValueError):
+    """A CSV file that cannot be read any further; the message says why.
+
+    Attributes:
+        line: first line that could not be read.
+    """
+
+    def __init__(self, line: int, reason: str) -> None:
+        self.line = line
+        super().__init__(reason)
+
+
+def iter_cells(file: Iterable[str], delimiter: str, *, lenient: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """Reads the cells of a CSV file, header included.
+
+    Args:
+        file: its lines, line ends untouched: of a file opened with `newline=""`.
+        delimiter: character between cells.
+        lenient: whether blanks before a quoted cell and quotation marks inside of one are accepted.
+
+    Yields:
+        (line on which the row begins, its cells without blanks around them); empty lines are left out.
+
+    Raises:
+        BrokenTable: the rest of the file cannot be read.
+    """
+    # A line of our own after the last one: swallowed by a cell, it shows a quotation mark that is not closed.
+    lines = csv.reader(itertools.chain(file, [_END]), delimiter=delimiter, strict=not lenient, skipinitialspace=lenient)
+    line = 1
+    try:
+        for cells in lines:
+            if cells and cells[-1].endswith(_END):
+                if cells != [_END]:
+                    raise csv.Error("a quotation mark is not closed")
+            elif cells:
+                yield line, [cell.strip() for cell in cells]
+            line = lines.line_num + 1
+    except csv.Error as error:
+        raise BrokenTable(line, str(error)) from error
+
+
 def _read_csv(path: Path, faults: Faults) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         # A name in quotation marks may contain any of them.
         delimiter = max(_DELIMITERS, key=re.sub(r'"[^"]*"', "", file.readline()).count)
         file.seek(0)
-        lines = csv.reader(file, delimiter=delimiter, strict=True)
-        line = 1
+        rows = iter_cells(file, delimiter)
         try:
-            header = [cell.strip() for cell in next(filter(None, lines), [])]
+            _, header = next(rows, (1, []))
             _check_header(header, faults)
             if faults:
                 return
-            line = lines.line_num + 1
-            for cells in lines:
+            for line, cells in rows:
                 if len(cells) == len(header):
-                    yield line, {name: cell.strip() or None for name, cell in zip(header, cells, strict=True)}
-                elif cells:
+                    yield line, {name: cell or None for name, cell in zip(header, cells, strict=True)}
+                else:
                     what = f"{len(cells)} cells where the header has {len(header)}"
                     faults.add(line, f"{what}; put cells that contain {delimiter!r} in quotation marks")
-                line = lines.line_num + 1
-        except csv.Error as error:
-            faults.add(line, f"cannot be read from here on: {error}; look for a quotation mark that is not closed")
+        except BrokenTable as error:
+            what = f"cannot be read from here on: {error}"
+            faults.add(error.line, f"{what}; look for a quotation mark that is not closed")
 
 
 def _check_header(header: Sequence[str], faults: Faults) -> None:
@@ -204,7 +253,7 @@ def _read_parquet(path: Path, faults: Faults) -> Iterator[Row]:
     pyarrow = _pyarrow(path)
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            # pandas writes its row numbers under such names
+            # The names under which pandas writes its row numbers.
             columns = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
             _check_header(columns, faults)
             if faults:
@@ -253,40 +302,39 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]]) -> int:
-    """Writes a data file. The old file of that name stays whole until the new one is complete.
+def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> int:
+    """Writes a table. The old file of that name stays whole until the new one is complete.
 
     Args:
-        path: the suffix says what is written: `.csv`, `.tsv`, `.jsonl`, `.json` (one list) or `.parquet`. Its folder
-            is made if it is not there.
-        rows: column name -> value. The columns of a table are those of all rows, in the order of their first
-            appearance. None and a missing name are the same: an empty cell, or nothing at all in JSON. Lists and
-            objects go into JSON and Parquet only.
+        path: file to write; its suffix is the format: `.csv`, `.tsv`, `.jsonl`, `.json` (one list) or `.parquet`. Its
+            folder is created if needed.
+        rows: column name -> value. None and a missing name are the same: an empty cell, or nothing at all in JSON.
+            Lists and objects fit into JSON and Parquet only.
+        columns: columns of a table that come first, even where no row has them. The others follow in the order of
+            their first appearance.
 
     Returns:
         The number of rows.
 
     Raises:
-        ValueError: an unknown suffix, or a value that such a file cannot give back; names row (from 1) and column.
+        ValueError: an unknown suffix, or a value that the format cannot give back; names row (from 1) and column.
         OSError: the file cannot be written.
     """
     path = Path(path)
-    writers = {
-        ".csv": _write_csv,
-        ".tsv": _write_csv,
-        ".jsonl": _write_json,
-        ".json": _write_json,
-        ".parquet": _write_parquet,
-    }
-    writer = writers.get(path.suffix.lower())
-    if writer is None:
-        raise ValueError(f"{path}: the suffix {path.suffix!r} is not known; expected one of {', '.join(writers)}")
+    suffix = path.suffix.lower()
+    if suffix not in _WRITTEN:
+        raise ValueError(f"{path}: the suffix {path.suffix!r} is not known; expected one of {', '.join(_WRITTEN)}")
     plain = (_plain_row(number, row) for number, row in enumerate(rows, start=1))
     count = 0
 
     def write(temporary: Path) -> None:
         nonlocal count
-        count = writer(temporary, plain, path.suffix.lower())
+        if suffix == ".parquet":
+            count = _write_parquet(temporary, plain, columns)
+        elif suffix in (".json", ".jsonl"):
+            count = _write_json(temporary, plain, as_list=suffix == ".json")
+        else:
+            count = _write_csv(temporary, plain, columns, delimiter="\t" if suffix == ".tsv" else ",")
 
     write_whole(path, write)
     return count
@@ -297,7 +345,7 @@ def _plain_row(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any, where: str) -> Any:
-    """The value in the types of JSON: numpy's numbers and paths become Python's numbers and text."""
+    """Converts a value to the types of JSON: numpy's numbers become Python's, paths become text."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, numbers.Integral):
@@ -317,13 +365,13 @@ def _plain(value: Any, where: str) -> Any:
     )
 
 
-def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
+def _columns(first: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys([*first, *(name for row in rows for name in row)]))
 
 
-def _write_csv(path: Path, rows: Iterable[dict[str, Any]], suffix: str) -> int:
+def _write_csv(path: Path, rows: Iterable[dict[str, Any]], columns: Sequence[str], delimiter: str) -> int:
     rows = list(rows)
-    columns = _columns(rows)
+    columns = _columns(columns, rows)
     for number, row in enumerate(rows, start=1):
         for name, value in row.items():
             if isinstance(value, list | dict):
@@ -331,8 +379,7 @@ def _write_csv(path: Path, rows: Iterable[dict[str, Any]], suffix: str) -> int:
             if isinstance(value, str) and (value != value.strip() or not value) and name.lower() == "image":
                 raise ValueError(f"row {number}, {name!r}: {value!r} begins or ends with a blank; write .jsonl")
     with path.open("w", encoding="utf-8", newline="") as file:
-        delimiter = "\t" if suffix == ".tsv" else ","
-        # A quoted header leaves no doubt about which of its commas, semicolons and tabs separate cells.
+        # Quoting the header leaves no doubt about which of its commas, semicolons and tabs separate cells.
         quoting = csv.QUOTE_ALL if any(mark in name for name in columns for mark in _DELIMITERS) else csv.QUOTE_MINIMAL
         if columns:
             csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=quoting).writerow(columns)
@@ -340,14 +387,13 @@ def _write_csv(path: Path, rows: Iterable[dict[str, Any]], suffix: str) -> int:
         quoted = csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for row in rows:
             cells = [row.get(name) for name in columns]
-            # Left to itself, Python before 3.13 writes a bare carriage return as it is, and readers end the row there.
+            # Python before 3.13 writes a bare carriage return without quotation marks, and readers end the row there.
             writer = quoted if any(isinstance(cell, str) and "\r" in cell for cell in cells) else lines
             writer.writerow(cells)
     return len(rows)
 
 
-def _write_json(path: Path, rows: Iterable[dict[str, Any]], suffix: str) -> int:
-    as_list = suffix == ".json"
+def _write_json(path: Path, rows: Iterable[dict[str, Any]], *, as_list: bool) -> int:
     count = 0
     with path.open("w", encoding="utf-8", newline="") as file:
         for count, row in enumerate(rows, start=1):
@@ -360,19 +406,19 @@ def _write_json(path: Path, rows: Iterable[dict[str, Any]], suffix: str) -> int:
     return count
 
 
-def _write_parquet(path: Path, rows: Iterable[dict[str, Any]], _suffix: str) -> int:
+def _write_parquet(path: Path, rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> int:
     pyarrow = _pyarrow(path)
     rows = list(rows)
-    columns = {}
-    for name in _columns(rows):
+    arrays = {}
+    for name in _columns(columns, rows):
         values = [row.get(name) for row in rows]
         try:
-            columns[name] = pyarrow.array(values)
+            arrays[name] = pyarrow.array(values)
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
             raise ValueError(f"{name!r}: a column of Parquet holds one type only: {error}; write .jsonl") from error
         nested = next((number for number, value in enumerate(values) if isinstance(value, list | dict)), None)
         # Objects with different names would all come back with the names of all.
-        if nested is not None and columns[name].to_pylist() != values:
+        if nested is not None and arrays[name].to_pylist() != values:
             raise ValueError(f"{name!r}: Parquet cannot hold objects with different names in one column; write .jsonl")
-    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    pyarrow.parquet.write_table(pyarrow.table(arrays), path)
     return len(rows)

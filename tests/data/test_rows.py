@@ -1,4 +1,4 @@
-"""Rows keep the line they stand on, whatever the format; the values themselves are judged in test_records.py."""
+"""Rows keep the line they stand on, whatever the format; the values themselves are judged in test_reading.py."""
 
 from pathlib import Path
 
@@ -93,6 +93,12 @@ def test_columns_stand_in_the_order_of_their_first_appearance(tmp_path):
     write_rows(tmp_path / "t.csv", [{"b": 1}, {"a": "x;y", "b": None}, {"b": 2.50, "c": ""}])
     assert (tmp_path / "t.csv").read_bytes() == b"b,a,c\n1,,\n,x;y,\n2.5,,\n"
     assert write_rows(tmp_path / "t.json", []) == 0 and (tmp_path / "t.json").read_text() == "[]\n"
+
+
+def test_columns_that_are_named_come_first_even_in_a_table_without_rows(tmp_path):
+    assert write_rows(tmp_path / "t.csv", [{"b": 1, "c": 2}], ("a", "c")) == 1
+    assert (tmp_path / "t.csv").read_text() == "a,c,b\n,2,1\n"
+    assert write_rows(tmp_path / "t.csv", [], ("a", "b")) == 0 and (tmp_path / "t.csv").read_text() == "a,b\n"
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,6 @@ by n, not by n - 1), as the score head computes them from its distribution.
 
 from __future__ import annotations
 
-import csv
-import itertools
 import math
 import os
 import posixpath
@@ -24,11 +22,9 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from roc.data.rows import DataError, shown
+from roc.data.rows import BrokenTable, DataError, iter_cells, shown
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 from roc.score_space import ScoreSpace
-
-_END = "\0end of the table"
 
 
 class Unusable(ValueError):
@@ -228,19 +224,11 @@ class Reader:
 
     def _csv(self, name: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
         with (self.root / name).open(encoding=self._encoding(name), newline="") as file:
-            # A line of our own behind the last: swallowed by a cell, it shows a quotation mark that is not closed.
-            reader = csv.reader(itertools.chain(file, [_END]), delimiter=delimiter, skipinitialspace=True)
-            line = 1
             try:
-                for row in reader:
-                    if row and row[-1].endswith(_END):
-                        if row != [_END]:
-                            raise csv.Error("a quotation mark is not closed")
-                    elif row:
-                        yield line, [cell.strip() for cell in row]
-                    line = reader.line_num + 1
-            except csv.Error as error:
-                raise DataError([f"{self.root / name}:{line}: cannot be read from here on: {error}"]) from error
+                yield from iter_cells(file, delimiter, lenient=True)
+            except BrokenTable as error:
+                what = f"cannot be read from here on: {error}"
+                raise DataError([f"{self.root / name}:{error.line}: {what}"]) from error
 
     def _xlsx(self, name: str) -> Iterator[tuple[int, list[str]]]:
         try:
