@@ -1,7 +1,8 @@
-"""Prepared images of many clients -> batches for the model, and the model's process, started anew when it ends.
+"""The queue in front of the model: prepared images of many requests become batches for the model's process.
 
-A batch is sent as soon as it is full, or when the image that waited longest has waited a few milliseconds. While the
-model is at one batch a second one is sent only if it is full: what comes in meanwhile makes the next one larger.
+A batch is sent as soon as it is full, or when its oldest image has waited a few milliseconds. While the model works on
+one batch, a second one is sent only if it is full; whatever arrives meanwhile makes the next batch larger. A model
+process that ends is started again.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from roc.server.worker import MODES, run
 logger = logging.getLogger(__name__)
 
 FIRST_SIZE = 4
-"""Of batches, until the worker has found a better one."""
+"""Batch size until the worker has found a better one."""
 
 AHEAD = 2
-"""Batches the worker has at once: one to compute, one to begin with when that is done."""
+"""Batches that the worker holds at once: one being computed, one ready to be next."""
 
 LONGER = 1.5
-"""How many times as long as the image that waited longest another one of its batch may be, in tokens."""
+"""Largest ratio of the lengths, in tokens, of two prompts in one batch."""
 
 LONGEST_PAUSE = 30.0
-"""Seconds before a worker that ends again and again is started once more."""
+"""Longest pause, in seconds, before a worker that ends again and again is started once more."""
 
 
 @dataclass(eq=False)
@@ -46,16 +47,16 @@ class _Job:
 
 
 class Batching:
-    """The queue in front of the model.
+    """Collects prepared images into batches and keeps a worker process running to score them.
 
     Args:
-        settings: of the worker.
-        starter: of its process.
-        counters: that are kept.
-        wait: seconds an image waits for others.
-        stuck: seconds after which a worker that does not answer is ended.
-        on_ready: called with the facts of the model, each time a worker is ready.
-        on_failure: called with the reason where the very first worker cannot load the model.
+        settings: Settings of the worker, see `worker.run`.
+        starter: Starts the worker's process.
+        counters: Where batches and restarts are counted.
+        wait: Seconds that an image waits for others.
+        stuck: Seconds after which a worker that does not answer is killed.
+        on_ready: Called with the facts of the model each time a worker is ready.
+        on_failure: Called with the reason if the very first worker cannot load the model.
     """
 
     def __init__(
@@ -87,12 +88,12 @@ class Batching:
         self._failures = 0
         self._was_ready = self._closing = False
         self.ready = False
-        self._dealing = self._loop.create_task(self._deal())
+        self._sending = self._loop.create_task(self._send_batches())
         self._start()
 
     @property
     def pid(self) -> int | None:
-        """Of the worker."""
+        """Process id of the worker."""
         return self._child.pid if self._child is not None else None
 
     @property
@@ -101,15 +102,18 @@ class Batching:
         return self._failures > 1
 
     async def score(self, mode: str, length: int, inputs: bytes) -> dict[str, Any]:
-        """The row of a prepared image.
+        """Scores a prepared image.
 
         Args:
             mode: "score" or "describe".
-            length: tokens of its row.
-            inputs: of the model, as safetensors.
+            length: Tokens of its prompt.
+            inputs: Inputs of the model as safetensors.
+
+        Returns:
+            `{"scores": ..., "text": ...}` or `{"error": message}`.
 
         Raises:
-            Refusal: 503 where the worker ended meanwhile.
+            Refusal: 503 if the worker ended meanwhile.
         """
         job = _Job(next(self._numbers), mode, length, inputs, self._loop.create_future(), self._loop.time())
         self._waiting.append(job)
@@ -121,15 +125,15 @@ class Batching:
                 self._waiting.remove(job)
 
     async def close(self) -> None:
-        """Ends the worker after the batches it has."""
+        """Lets the worker finish its batches, then ends it."""
         self._closing = True
-        self._dealing.cancel()
+        self._sending.cancel()
         child = self._child
         if child is not None:
             try:
                 await self._loop.run_in_executor(self._sender, child.send, {"stop": True})
             except OSError:
-                logger.debug("the worker had ended before it was told to")
+                logger.debug("the worker had already ended")
             await asyncio.to_thread(self._thread.join, 10)
             if self._thread.is_alive():
                 child.kill()
@@ -140,11 +144,11 @@ class Batching:
         self._thread.start()
 
     def _listen(self) -> None:
-        """In a thread: starts a worker and hands on what it says until it ends."""
+        """Runs in a thread: starts a worker and passes on its messages until it ends."""
         try:
             child = Child(run, (self._settings,), self._starter)
         except Exception as error:
-            # Not OSError alone: the process that all are forked from may be gone (EOFError), or no thread be left.
+            # Not only OSError: the fork server may be gone (EOFError), or no thread be left (RuntimeError).
             self._call(self._ended, f"it could not be started: {error!r}")
             return
         self._child = child
@@ -158,7 +162,7 @@ class Batching:
         except EOFError:
             child.close(5.0)
         except Exception as error:
-            reason = f"what it said is no message: {error!r}"
+            reason = f"it sent an invalid message: {error!r}"
             child.kill()
             child.close()
         self._call(self._ended, reason)
@@ -187,7 +191,7 @@ class Batching:
         self._changed.set()
 
     def _ended(self, reason: str) -> None:
-        """The worker is gone: what it had is lost, what waits goes to the next one."""
+        """Handles the end of the worker: its batches are lost, waiting images go to the next worker."""
         self.ready = False
         self._child = None
         self._counters.ready.set(0)
@@ -205,12 +209,12 @@ class Batching:
             return
         pause = 0.0 if self._failures == 0 else min(LONGEST_PAUSE, 2.0 ** (self._failures - 1))
         self._failures += 1
-        logger.error("The model's process ended: %s; %d images lost, a new one starts.", reason, len(lost))
+        logger.error("The model's process ended: %s; %d images lost; starting a new one.", reason, len(lost))
         self._counters.restarts.labels("worker").inc()
         self._loop.call_later(pause, self._start)
 
-    async def _deal(self) -> None:
-        """Sends batches when they are due."""
+    async def _send_batches(self) -> None:
+        """Sends each batch when it is due."""
         while True:
             delay = self._due()
             if delay is None or delay > 0:
@@ -224,7 +228,7 @@ class Batching:
             await self._send(self._choose())
 
     def _due(self) -> float | None:
-        """Seconds until a batch is to be sent; None = something else has to happen first."""
+        """Returns the seconds until the next batch is due; None if something else has to happen first."""
         if not self.ready or not self._waiting or len(self._in_flight) >= AHEAD:
             return None
         oldest = self._waiting[0]
@@ -235,7 +239,7 @@ class Batching:
         return max(0.0, oldest.arrived + self._wait - self._loop.time())
 
     def _choose(self) -> list[_Job]:
-        """The image that waited longest and those nearest to it in length, which need the least padding."""
+        """Takes the oldest image and the ones nearest to it in length, which need the least padding."""
         oldest = self._waiting[0]
         size = self._sizes[oldest.mode]
         alike = [job for job in self._waiting if job.mode == oldest.mode and _near(job.length, oldest.length)]
@@ -256,8 +260,8 @@ class Batching:
         try:
             await self._loop.run_in_executor(self._sender, child.send, header, parts)
         except OSError:
-            # Its end is noticed where its answers are waited for; there these images are told lost.
-            logger.debug("the worker ended while it was sent a batch")
+            # `_listen` notices the end too, and `_ended` then reports these images as lost.
+            logger.debug("the worker ended while a batch was sent to it")
 
     def _end_stuck(self, child: Child | None) -> None:
         logger.error("The model's process did not answer for %g s.", self._stuck)
@@ -270,4 +274,4 @@ def _near(length: int, other: int) -> bool:
 
 
 def _lost() -> Refusal:
-    return unavailable("the process of the model ended while it was at this request", code="worker_lost", retry_after=2)
+    return unavailable("the model's process ended while it worked on this request", code="worker_lost", retry_after=2)

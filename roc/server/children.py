@@ -1,7 +1,7 @@
-"""Processes of the server, and the pipes to them.
+"""Child processes of the server and the pipes to them.
 
-A message is a header, as JSON, and parts, as bytes. Nothing that comes out of a pipe is pickled, so a process that was
-taken over by a picture it decoded has no say in the one that asked it.
+A message is a header in JSON followed by parts in bytes. Nothing that comes out of a pipe is unpickled, so a process
+that was taken over by an image it decoded cannot run code in its parent.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from multiprocessing.connection import Connection
 from typing import Any, Protocol
 
 Target = Callable[..., None]
-"""What runs in a child: takes the child's end of the pipe, and what else it was given."""
+"""Function that runs in a child process; its first argument is the child's end of the pipe."""
 
 
 class Running(Protocol):
-    """What was started: a process, or whatever takes its place in a test."""
+    """A started process, or what takes its place in a test."""
 
     pid: int | None
 
@@ -33,34 +33,37 @@ Starter = Callable[[Target, Sequence[Any]], Running]
 
 
 def in_process(target: Target, arguments: Sequence[Any]) -> Running:
-    """A new process, there in milliseconds.
+    """Starts a process, within milliseconds.
 
-    It is forked from one that has imported torch and done nothing else, least of all with a GPU: what CUDA asks for.
-    Where the system has no such thing, it is started from nothing.
+    It is forked from a server process that has imported torch and never touched a GPU, as CUDA requires. Systems
+    without a fork server spawn a new interpreter.
     """
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload(["roc.server.reader", "roc.server.worker", "roc.scoring.batches"])
+    context.set_forkserver_preload(["roc.server.decoding", "roc.server.worker", "roc.scoring.batches"])
     process = context.Process(target=_run, args=(target, *arguments), daemon=True)
     process.start()
     return process
 
 
 def _run(target: Target, *arguments: Any) -> None:
-    # Ctrl-C and systemd's SIGTERM go to all processes of a group. What was accepted is finished first; the end of the
-    # pipe, or SIGKILL, ends this one.
+    # Ctrl-C and systemd's SIGTERM reach every process of the group, but accepted requests are to be finished. The end
+    # of the pipe, or SIGKILL, ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     target(*arguments)
 
 
 class Child:
-    """A process and this end of the pipe to it.
+    """A child process and this end of the pipe to it.
 
     Args:
-        target: runs there.
-        arguments: it is given, after its end of the pipe.
-        starter: `in_process`, or a test's own.
+        target: Function that runs there.
+        arguments: Its arguments after the child's end of the pipe.
+        starter: `in_process`, or one of a test.
+
+    Raises:
+        OSError: If no process can be started; other errors are possible.
     """
 
     def __init__(self, target: Target, arguments: Sequence[Any], starter: Starter) -> None:
@@ -71,49 +74,49 @@ class Child:
             self._connection.close()
             theirs.close()
             raise
-        # Where nobody closes it, or Python would wait for it at its own end for ever: it does not mind SIGTERM.
+        # Python would wait at its exit for a child that nobody closed, and the child ignores SIGTERM.
         atexit.register(self._running.kill)
-        # Where it is a process it has a copy; with this one open, its end would never be noticed.
+        # A process has its own copy. While this one stays open, the end of the child would go unnoticed.
         if self._running.pid is not None:
             theirs.close()
 
     @property
     def pid(self) -> int | None:
-        """Of the process."""
+        """Process id; None if a test runs it in a thread."""
         return self._running.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether it is running."""
         return self._running.is_alive()
 
     def send(self, header: dict[str, Any], parts: Sequence[bytes] = ()) -> None:
         """Sends a message.
 
         Raises:
-            OSError: where it has ended.
+            OSError: If the child has ended.
         """
         send(self._connection, header, parts)
 
     def receive(self, seconds: float | None = None) -> tuple[dict[str, Any], list[bytes]]:
-        """The next message.
+        """Waits for the next message; returns its header and parts.
 
         Args:
-            seconds: to wait for it; None = for ever.
+            seconds: Longest wait; None = no limit.
 
         Raises:
-            EOFError: where it has ended.
-            TimeoutError: where not all of it came in time.
-            Exception: of many kinds, where what came is no message.
+            EOFError: If the child has ended.
+            TimeoutError: If the message is not complete in time.
+            Exception: Of many kinds, if what came is no valid message.
         """
         return receive(self._connection, seconds)
 
     def kill(self) -> None:
-        """Ends it at once; whoever waits in `receive` gets an EOFError."""
+        """Kills the child; whoever waits in `receive` gets an EOFError."""
         self._running.kill()
 
     def close(self, seconds: float = 0.0) -> None:
-        """Ends it by closing the pipe, and by force where it is not gone after some seconds."""
+        """Ends the child by closing the pipe; kills it if it is still there after `seconds`."""
         self._connection.close()
         self._running.join(seconds)
         if self._running.is_alive():
@@ -123,22 +126,22 @@ class Child:
 
 
 def send(connection: Connection, header: dict[str, Any], parts: Sequence[bytes] = ()) -> None:
-    """Sends a message to the other end."""
+    """Sends a message to the other end of a pipe."""
     connection.send_bytes(json.dumps({**header, "parts": len(parts)}).encode())
     for part in parts:
         connection.send_bytes(part)
 
 
 def receive(connection: Connection, seconds: float | None = None) -> tuple[dict[str, Any], list[bytes]]:
-    """The next message from the other end.
+    """Waits for the next message from the other end of a pipe; returns its header and parts.
 
     Args:
-        connection: this end.
-        seconds: to wait for it; None = for ever.
+        connection: This end.
+        seconds: Longest wait; None = no limit.
 
     Raises:
-        EOFError: there is no other end any more.
-        TimeoutError: not all of it came in time.
+        EOFError: If the other end is closed.
+        TimeoutError: If the message is not complete in time.
     """
     end = None if seconds is None else time.monotonic() + seconds
 

@@ -1,12 +1,12 @@
-"""The other end of `roc serve`, for Python programs: `Client`, and `AsyncClient` with the same methods to be awaited.
+"""Clients of `roc serve` for Python programs: `Client`, and `AsyncClient` with the same methods to be awaited.
 
     from roc.server.client import Client
 
     with Client("http://127.0.0.1:8000") as client:
         client.score(["a.jpg", "b.jpg"])["results"][0]["scores"]["overall"]["value"]
 
-Answers are what the server sent, as docs/server.md shows it. A server that is busy or loading (503) is asked again, at
-the pace it asks for.
+Answers are returned as the server sent them, see docs/server.md. A server that is busy or loading (503) is asked again
+after the time it names.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ import httpx
 from roc.data.images import open_image
 
 Image = str | os.PathLike[str] | bytes | Any
-"""A path, the bytes of a file, or a PIL image (as `Assessment` sees it, without loss: sent as PNG)."""
+"""A path, the bytes of an image file, or a PIL image (sent as PNG, so that it scores as with `Assessment`)."""
 
 LONGEST_PAUSE = 30.0
 
 
 class ServerError(RuntimeError):
-    """An answer that is an error.
+    """The server answered with an error.
 
     Attributes:
-        status: of HTTP.
-        code: one word.
-        message: what came, what was expected, what to do.
-        details: more about single images.
+        status: HTTP status.
+        code: One word for programs.
+        message: What came, what was expected, what to do.
+        details: More about single images.
     """
 
     def __init__(self, status: int, code: str, message: str, details: Sequence[dict[str, Any]] = ()) -> None:
@@ -50,7 +50,7 @@ class ServerError(RuntimeError):
 
 
 class _Common:
-    """What both clients share: how requests are made and answers are read."""
+    """What both clients share: making requests and reading answers."""
 
     def __init__(self, retries: int) -> None:
         self._retries = retries
@@ -77,7 +77,7 @@ class _Common:
     def _reward_bodies(
         images: Iterable[Image], batch: int, limits: dict[str, int], **rest: str | None
     ) -> Iterator[dict[str, Any]]:
-        """Bodies that the server takes, each made when it is its turn."""
+        """Yields request bodies within the limits of the server, each made when it is needed."""
         most = limits["bytes_per_request"] - len(json.dumps({"images": [], **rest}))
         data: list[str] = []
         size = 0
@@ -85,8 +85,8 @@ class _Common:
             name, content = _file(image, index)
             if len(content) > limits["bytes_per_image"]:
                 raise ValueError(
-                    f"{name} takes {len(content)} bytes to send; the server takes {limits['bytes_per_image']}; make it "
-                    "smaller, or start the server with a larger --bytes_per_image"
+                    f"{name} takes {len(content)} bytes to send; the server accepts {limits['bytes_per_image']}; make "
+                    "it smaller, or start the server with a larger --bytes_per_image"
                 )
             one = base64.b64encode(content).decode()
             more = len(one) + len('"", ')
@@ -99,11 +99,11 @@ class _Common:
             yield {"json": {"images": data, **rest}}
 
     def _pause(self, response: httpx.Response, attempt: int) -> float | None:
-        """Seconds until the next try; None = none is due."""
+        """Returns the seconds until the next try; None if there is none."""
         if response.status_code != 503 or attempt >= self._retries:
             return None
-        told = response.headers.get("retry-after", "")
-        return min(LONGEST_PAUSE, float(told) if told.isdigit() else 2.0**attempt)
+        asked = response.headers.get("retry-after", "")
+        return min(LONGEST_PAUSE, float(asked) if asked.isdigit() else 2.0**attempt)
 
     @staticmethod
     def _read(response: httpx.Response) -> dict[str, Any]:
@@ -122,14 +122,14 @@ class _Common:
 
 
 class Client(_Common):
-    """Asks a server.
+    """Asks a server for scores.
 
     Args:
-        url: where it listens, e.g. `http://127.0.0.1:8000`.
-        api_key: where it asks for one.
-        timeout: seconds for each step of a request.
-        retries: how often a busy server (503) is asked again.
-        transport: of httpx, to be put in its place.
+        url: Address of the server.
+        api_key: Key, if the server asks for one.
+        timeout: Seconds for each step of a request.
+        retries: How often a busy server (503) is asked again.
+        transport: Transport of httpx to use instead of the network.
     """
 
     def __init__(
@@ -157,42 +157,45 @@ class Client(_Common):
     def score(
         self, images: Image | Sequence[Image], attributes: Sequence[str] | None = None, distribution: bool = False
     ) -> dict[str, Any]:
-        """Scores of one or several images.
+        """Scores one or several images.
 
         Args:
-            images: paths, bytes of files, or PIL images.
-            attributes: which scores; None = all.
-            distribution: also the probability of each level.
+            images: Paths, bytes of files, or PIL images.
+            attributes: Names of the scores; None = all.
+            distribution: Whether to add the probability of each level.
+
+        Returns:
+            The answer of `/v1/score`; scores are on the native scale that it names.
 
         Raises:
-            ServerError: where the server refuses; one unreadable image among others stands in the answer.
-            ValueError: for no image at all, or a PIL image that `Assessment` refuses too.
+            ServerError: If the server refuses. One unreadable image among others is reported in the answer instead.
+            ValueError: If there is no image, or a PIL image that `Assessment` refuses too.
         """
         return self._post("/v1/score", self._form(images, self._score_fields(attributes, distribution)))
 
     def describe(
         self, images: Image | Sequence[Image], attributes: Sequence[str] | None = None, distribution: bool = False
     ) -> dict[str, Any]:
-        """`score` with the model's words."""
+        """Scores images like `score` and has the model describe each in words."""
         return self._post("/v1/describe", self._form(images, self._score_fields(attributes, distribution)))
 
     def rank(self, images: Sequence[Image], attribute: str | None = None) -> dict[str, Any]:
-        """Order of 2 to 64 images, and how surely each beats each other one."""
+        """Ranks 2 to 64 images and tells how likely each beats each other one."""
         return self._post("/v1/rank", self._form(images, {"attribute": attribute}))
 
     def reward(
         self, images: Sequence[Image], attribute: str | None = None, *, scale: str = "unit", batch: int = 32
     ) -> list[float | None]:
-        """One number per image, None where there is none.
+        """Returns one number per image, None where the model gives none.
 
         Args:
-            images: any number.
-            attribute: None = the first of the model.
+            images: Any number of images.
+            attribute: Name of the score; None = the first of the model.
             scale: "unit" (0..1) or "native".
-            batch: images per request; fewer go where the server takes fewer, or fewer bytes.
+            batch: Most images per request; fewer are sent if the limits of the server ask for it.
 
         Raises:
-            ValueError: for an image that takes more bytes than the server takes.
+            ValueError: If an image takes more bytes than the server accepts.
         """
         if self._limits is None:
             self._limits = self.models()[0]["limits"]
@@ -202,7 +205,7 @@ class Client(_Common):
         return rewards
 
     def models(self) -> list[dict[str, Any]]:
-        """The model, its scale and its limits."""
+        """Returns the model, its scale and its limits."""
         return self._ask("GET", "/v1/models")["data"]
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -223,11 +226,11 @@ class AsyncClient(_Common):
     """`Client` for programs that run an event loop: the same methods, to be awaited.
 
     Args:
-        url: where it listens.
-        api_key: where it asks for one.
-        timeout: seconds for each step of a request.
-        retries: how often a busy server (503) is asked again.
-        transport: of httpx, to be put in its place.
+        url: Address of the server.
+        api_key: Key, if the server asks for one.
+        timeout: Seconds for each step of a request.
+        retries: How often a busy server (503) is asked again.
+        transport: Transport of httpx to use instead of the network.
     """
 
     def __init__(
@@ -255,23 +258,23 @@ class AsyncClient(_Common):
     async def score(
         self, images: Image | Sequence[Image], attributes: Sequence[str] | None = None, distribution: bool = False
     ) -> dict[str, Any]:
-        """As `Client.score`."""
+        """See `Client.score`."""
         return await self._post("/v1/score", self._form(images, self._score_fields(attributes, distribution)))
 
     async def describe(
         self, images: Image | Sequence[Image], attributes: Sequence[str] | None = None, distribution: bool = False
     ) -> dict[str, Any]:
-        """As `Client.describe`."""
+        """See `Client.describe`."""
         return await self._post("/v1/describe", self._form(images, self._score_fields(attributes, distribution)))
 
     async def rank(self, images: Sequence[Image], attribute: str | None = None) -> dict[str, Any]:
-        """As `Client.rank`."""
+        """See `Client.rank`."""
         return await self._post("/v1/rank", self._form(images, {"attribute": attribute}))
 
     async def reward(
         self, images: Sequence[Image], attribute: str | None = None, *, scale: str = "unit", batch: int = 32
     ) -> list[float | None]:
-        """As `Client.reward`."""
+        """See `Client.reward`."""
         if self._limits is None:
             self._limits = (await self.models())[0]["limits"]
         rewards: list[float | None] = []
@@ -280,7 +283,7 @@ class AsyncClient(_Common):
         return rewards
 
     async def models(self) -> list[dict[str, Any]]:
-        """As `Client.models`."""
+        """See `Client.models`."""
         return (await self._ask("GET", "/v1/models"))["data"]
 
     async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -302,7 +305,7 @@ def _several(images: Image | Sequence[Image]) -> Iterable[Image]:
 
 
 def _file(image: Image, index: int) -> tuple[str, bytes]:
-    """Name and bytes of a file."""
+    """Returns the name and the bytes to send."""
     if isinstance(image, bytes | bytearray):
         return f"image {index}", bytes(image)
     if isinstance(image, str | os.PathLike):

@@ -1,4 +1,4 @@
-"""What `/metrics` tells, in the form that Prometheus reads."""
+"""The counters that `/metrics` shows, in the format of Prometheus."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Counters:
-    """Counters of one server, in a registry of their own."""
+    """The counters of one server, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         own = {"registry": self.registry}
         self.requests = Counter("roc_requests", "Requests answered", ["route", "status"], **own)
         self.seconds = Histogram("roc_request_seconds", "From request to answer", ["route"], buckets=SECONDS, **own)
-        self.queue = Gauge("roc_queue_images", "Images accepted and not answered yet", **own)
-        self.batches = Histogram("roc_batch_images", "Images of a batch that the model was given", buckets=SIZES, **own)
-        self.images = Counter("roc_images", "Images by what became of them", ["outcome"], **own)
+        self.queue = Gauge("roc_queue_images", "Images accepted and not yet answered", **own)
+        self.batches = Histogram("roc_batch_images", "Images in a batch sent to the model", buckets=SIZES, **own)
+        self.images = Counter("roc_images", "Images by outcome", ["outcome"], **own)
         self.restarts = Counter("roc_restarts", "Processes that ended and were started again", ["process"], **own)
         self.bytes = Gauge("roc_body_bytes", "Bytes of request bodies in memory", **own)
-        self.ready = Gauge("roc_ready", "1 while the model can be asked", **own)
+        self.ready = Gauge("roc_ready", "1 while the model is loaded", **own)
         for outcome in ("scored", "unscored", "refused", "lost"):
             self.images.labels(outcome)
         for process in ("worker", "reader"):
             self.restarts.labels(process)
 
     def text(self) -> bytes:
-        """All of them, as `/metrics` answers."""
+        """Returns the body of `/metrics`."""
         return generate_latest(self.registry)

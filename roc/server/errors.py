@@ -1,4 +1,4 @@
-"""What a request is refused with: a status, a code for programs and a message for people."""
+"""Refusals of requests: an HTTP status, a code for programs and a message for people."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ STATUS_CODES = {
     503: "unavailable",
     504: "timeout",
 }
-"""The code of an error that has none of its own."""
+"""Default error code of each HTTP status."""
 
 
 class Refusal(Exception):
     """A request that is answered with an error.
 
     Args:
-        status: of HTTP.
-        code: one word for programs.
-        message: what came, what was expected, what to do.
-        details: more about single parts of the request.
-        retry_after: seconds after which another try makes sense.
+        status: HTTP status.
+        code: One word for programs.
+        message: What came, what was expected, what to do.
+        details: More about single parts of the request.
+        retry_after: Seconds after which to try again.
     """
 
     def __init__(
@@ -50,21 +50,21 @@ class Refusal(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """That go with the answer."""
+        """Headers of the answer."""
         headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         return headers | ({"WWW-Authenticate": "Bearer"} if self.status == 401 else {})
 
     @property
     def body(self) -> dict[str, Any]:
-        """The answer."""
+        """Body of the answer."""
         return error_body(self.code, self.message, self.details)
 
 
 def error_body(code: str, message: str, details: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """The one form every error has."""
+    """Builds the body that every error has."""
     return {"error": {"code": code, "message": message, "details": list(details)}}
 
 
 def unavailable(message: str, *, code: str = "unavailable", retry_after: int = 1) -> Refusal:
-    """503: the request was fine, another try will do."""
+    """Builds a 503: the request was fine, and trying again will help."""
     return Refusal(503, code, f"{message}; try again in {retry_after} s", retry_after=retry_after)

@@ -1,4 +1,4 @@
-"""API keys: where they come from, and comparing them in constant time."""
+"""API keys: reading them, and comparing them in constant time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Keys:
     """The keys that open /v1.
 
     Args:
-        keys: one of them is enough; none at all = open to everybody.
+        keys: Any one of them opens; without any, everybody may ask.
 
     Raises:
-        ValueError: for a key that is short enough to be guessed, or that a header cannot carry.
+        ValueError: If a key is short enough to be guessed, or cannot be sent in a header.
     """
 
     def __init__(self, keys: tuple[str, ...] = ()) -> None:
@@ -29,14 +29,14 @@ class Keys:
                     f"API key {number} has {len(key)} characters; expected {SHORTEST} or more letters, digits and "
                     "signs without spaces, as `openssl rand -hex 24` gives them"
                 )
-        # Of equal length, so that not even the length of a key shows in the time a comparison takes.
+        # Digests have one length, so the time of a comparison does not reveal the length of a key.
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
 
     def __bool__(self) -> bool:
         return bool(self._digests)
 
     def open(self, authorization: str | None) -> bool:
-        """Whether the header `Authorization` of a request holds one of the keys."""
+        """Tells whether the `Authorization` header of a request holds one of the keys."""
         if not self._digests:
             return True
         scheme, _, key = (authorization or "").partition(" ")
@@ -48,18 +48,22 @@ class Keys:
 
 
 def find_keys(file: str | os.PathLike[str] | None, environment: Mapping[str, str]) -> Keys:
-    """Keys of a file, one a line (lines that begin with # are notes), and of `ROC_API_KEYS`, separated by commas.
+    """Reads the keys of a file, one a line, and those of `ROC_API_KEYS`, separated by commas.
+
+    Args:
+        file: Text file; lines that start with # are comments. None = no file.
+        environment: Environment variables.
 
     Raises:
-        ValueError: for a file without a key, a variable that is set and holds none, or a key that is no key.
-        OSError: where the file cannot be read.
+        ValueError: If the file or the variable is given and holds no key, or a key is unusable.
+        OSError: If the file cannot be read.
     """
     lines = Path(file).read_text(encoding="utf-8").splitlines() if file is not None else []
     keys = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
     if file is not None and not keys:
-        raise ValueError(f"{file} holds no API key; write one a line, or leave --api_key_file out")
-    told = [key.strip() for key in environment.get(VARIABLE, "").split(",") if key.strip()]
-    if VARIABLE in environment and not told:
-        raise ValueError(f"{VARIABLE} is set and holds no API key; write one into it, or unset it to let everybody in")
-    keys += told
+        raise ValueError(f"{file} holds no API key; write one per line, or leave out --api_key_file")
+    named = [key.strip() for key in environment.get(VARIABLE, "").split(",") if key.strip()]
+    if VARIABLE in environment and not named:
+        raise ValueError(f"{VARIABLE} is set and holds no API key; put one in, or unset it to let everybody in")
+    keys += named
     return Keys(tuple(keys))

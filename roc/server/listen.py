@@ -1,22 +1,13 @@
-"""The command `roc serve`: scores for other programs over HTTP, and a page for people.
-
-roc serve --checkpoint checkpoints/mine
-"""
+"""The HTTP server: a socket that listens at once, uvicorn, and an end after a signal or a model that does not load."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
 import logging
-import math
-import os
 import signal
 import socket
-import sys
-from collections.abc import Sequence
-from dataclasses import fields
 from http import HTTPStatus
 from typing import Any
 
@@ -24,118 +15,27 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from roc.server.app import HEADERS, create_app
+from roc.server.app import create_app
 from roc.server.errors import error_body, unavailable
-from roc.server.keys import Keys, find_keys
-from roc.server.limits import Limits
-from roc.server.service import Service, Settings
+from roc.server.keys import Keys
+from roc.server.middleware import HEADERS
+from roc.server.options import Limits, ServeOptions
+from roc.server.service import Service
 
 logger = logging.getLogger(__name__)
 
 REFUSED_SECONDS = 1.0
-"""How long a connection that is one too many stays open, so that its sender gets to see why."""
+"""How long a connection beyond the limit stays open, so that its sender gets to see why it was refused."""
 
 SPARE_HANDLES = 256
 """Files and pipes that the server opens beside its connections."""
 
-DESCRIPTION = """Answers requests for scores over HTTP, and shows a page at / to drop photos on:
-
-  POST /v1/score /v1/describe /v1/rank /v1/reward     GET /v1/models /healthz /readyz /metrics /openapi.json
-
-The server listens at once; /readyz answers 200 when the model is loaded. SIGTERM and Ctrl-C stop it after what it has
-accepted. API keys are read from --api_key_file, one a line, and from the variable ROC_API_KEYS, separated by commas;
-without any, everybody who reaches the port may ask. docs/server.md shows clients, systemd, a proxy and scaling out."""
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `roc serve`.
-
-    Args:
-        argv: words after `roc serve`; None takes those of the process.
-
-    Returns:
-        Exit status: 0 stopped, 2 bad input or a model that cannot be loaded (the reason is on stderr).
-    """
-    words = list(sys.argv[1:] if argv is None else argv)
-    given = _parser().parse_args([_with_underscores(word) for word in words])
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    # Of the processes that are started from here. In tokenizers, threads of Rust do not survive a fork.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        keys = find_keys(given.api_key_file, os.environ)
-        settings = _settings(given)
-        listener = listen(given.host, given.port)
-    except (ValueError, OSError) as error:
-        print(f"roc serve: {error}", file=sys.stderr)
-        return 2
-    with listener:
-        return serve(settings, listener, keys, cors_origins=given.cors_origin, log_requests=given.log_requests)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="roc serve",
-        description=DESCRIPTION,
-        epilog="example: roc serve --checkpoint checkpoints/mine --port 8000",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--checkpoint", required=True, help="folder or hub id of a model that carries the score head")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (127.0.0.1: this machine alone)")
-    parser.add_argument("--port", type=int, default=8000, help="port, 0 = any free one (8000)")
-    parser.add_argument("--api_key_file", help="file of keys, one a line; see above")
-    parser.add_argument(
-        "--cors_origin", action="append", default=[], metavar="URL", help="a site whose pages may ask too (none)"
-    )
-    parser.add_argument("--device", help="cuda, mps, cpu (the first there is)")
-    parser.add_argument(
-        "--dtype", help="float32, bfloat16, float16, float8 (bfloat16 on a GPU that has it, else float32)"
-    )
-    parser.add_argument("--batch_size", type=int, help="images per forward pass (found while scoring)")
-    parser.add_argument("--batch_wait_ms", type=float, default=5.0, help="that an image waits for others (5)")
-    parser.add_argument("--readers", type=int, help="processes that decode and resize (as many as fit the machine)")
-    parser.add_argument("--threads", type=int, help="of PyTorch in the model's process (its own choice)")
-    parser.add_argument("--max_new_tokens", type=int, default=512, help="longest answer of /v1/describe (512)")
-    for one in fields(Limits):
-        kind = type(one.default)
-        parser.add_argument(
-            f"--{one.name}",
-            type=kind,
-            default=one.default,
-            help=f"{one.metadata['help']} ({one.default:g})"
-            if kind is float
-            else f"{one.metadata['help']} ({one.default})",
-        )
-    parser.add_argument("--log_requests", action="store_true", help="a line for each request")
-    return parser
-
-
-def _with_underscores(word: str) -> str:
-    name, equals, value = word.partition("=")
-    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word
-
-
-def _settings(given: argparse.Namespace) -> Settings:
-    for name, least in (("batch_size", 1), ("readers", 1), ("threads", 1), ("max_new_tokens", 1), ("batch_wait_ms", 0)):
-        value = getattr(given, name)
-        if value is not None and not least <= value < math.inf:
-            raise ValueError(f"--{name} is {value}; expected {least} or more")
-    if not 0 <= given.port <= 65535:
-        raise ValueError(f"--port is {given.port}; expected 0 to 65535")
-    for origin in given.cors_origin:
-        if origin != "*" and not origin.startswith(("http://", "https://")):
-            raise ValueError(f"--cors_origin is {origin}; expected an origin such as https://photos.example")
-    checkpoint = os.path.abspath(given.checkpoint) if os.path.isdir(given.checkpoint) else given.checkpoint
-    names = ("device", "dtype", "batch_size", "batch_wait_ms", "readers", "threads", "max_new_tokens")
-    limits = Limits(**{one.name: getattr(given, one.name) for one in fields(Limits)})
-    return Settings(checkpoint, **{name: getattr(given, name) for name in names}, limits=limits)
-
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens, before a model is loaded for nothing.
+    """Opens a listening socket, so that a port which is taken is reported before a model is loaded for nothing.
 
     Raises:
-        OSError: where the port is taken or the address is not this machine's.
+        OSError: If the port is taken or the address is not one of this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -152,54 +52,45 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(
-    settings: Settings,
-    listener: socket.socket,
-    keys: Keys | None = None,
-    *,
-    cors_origins: Sequence[str] = (),
-    log_requests: bool = False,
-) -> int:
+def serve(options: ServeOptions, listener: socket.socket, keys: Keys | None = None) -> None:
     """Answers requests until a signal stops it.
 
     Args:
-        settings: of the service.
-        listener: a socket that listens.
-        keys: that open /v1.
-        cors_origins: pages elsewhere that may ask from a browser.
-        log_requests: a line for each.
+        options: Model, limits and who may ask; host and port are those of the listener.
+        listener: A listening socket.
+        keys: Keys that open /v1; None = open to everybody.
 
-    Returns:
-        0, or 2 where the model cannot be loaded.
+    Raises:
+        ValueError: If the model cannot be loaded.
     """
-    service = Service(settings)
-    _allow_handles(settings.limits.max_connections)
+    service = Service(options)
+    _allow_handles(options.max_connections)
 
     def stop(reason: str) -> None:
-        print(f"roc serve: {reason}", file=sys.stderr)
         server.should_exit = True
 
-    app = create_app(service, keys=keys, cors_origins=cors_origins, on_failure=stop)
-    server = make_server(app, settings.limits, log_requests=log_requests)
+    app = create_app(service, keys=keys, cors_origins=options.cors_origin, on_failure=stop)
+    server = make_server(app, options, log_requests=options.log_requests)
     host, port = listener.getsockname()[:2]
     logger.info("Listening at http://%s:%d; the model is being loaded.", f"[{host}]" if ":" in host else host, port)
-    # uvicorn raises the signal that stopped it once more when all is done; by then nobody has to be stopped.
+    # When it is done, uvicorn raises the signal that stopped it once more; by then nobody has to be stopped.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.run(sockets=[listener])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return 0 if service.failure is None else 2
+    if service.failure is not None:
+        raise ValueError(service.failure)
 
 
 def make_server(app: Any, limits: Limits, *, log_requests: bool = False) -> uvicorn.Server:
-    """The HTTP server of an application.
+    """Builds the HTTP server of an ASGI application.
 
     Args:
-        app: of ASGI.
-        limits: what a request may cost.
-        log_requests: a line for each.
+        app: The application.
+        limits: What requests may cost.
+        log_requests: Whether to log a line for each.
     """
     return uvicorn.Server(
         uvicorn.Config(
@@ -209,7 +100,7 @@ def make_server(app: Any, limits: Limits, *, log_requests: bool = False) -> uvic
             log_config=None,
             access_log=log_requests,
             server_header=False,
-            # A proxy's word on who asks is not needed here, and not believed.
+            # Nothing here depends on the client's address, so headers of proxies are not trusted.
             proxy_headers=False,
             timeout_graceful_shutdown=int(limits.timeout + limits.body_seconds) + 1,
         )
@@ -217,11 +108,11 @@ def make_server(app: Any, limits: Limits, *, log_requests: bool = False) -> uvic
 
 
 def _protocol(seconds: float, most: int) -> type[H11Protocol]:
-    """uvicorn's, with an end to headers that never end, and its own refusals in the form of all others.
+    """Builds uvicorn's HTTP protocol with a time limit for headers, a limit of connections, and errors in our form.
 
     Args:
-        seconds: from the first byte of a request, or from the beginning of a connection, to the end of its headers.
-        most: connections; a further one is told so and closed.
+        seconds: Limit from the first byte of a request, or the start of a connection, to the end of the headers.
+        most: Most connections at once; a further one gets a 503 and is closed.
     """
 
     class Protocol(H11Protocol):
@@ -234,9 +125,9 @@ def _protocol(seconds: float, most: int) -> type[H11Protocol]:
             if len(self.connections) > most:
                 self._too_many = True
                 self.connections.discard(self)
-                refusal = unavailable(f"{most} connections are open, and no more may be", code="busy")
+                refusal = unavailable(f"{most} connections are open, which is the limit", code="busy")
                 self._write(503, refusal.body, refusal.headers)
-                # A connection that is closed with bytes unread loses the answer: they are waited for, not for long.
+                # Closing a connection with unread bytes would lose the answer, so it stays open for a moment.
                 self.loop.call_later(REFUSED_SECONDS, self.transport.close)
 
         def data_received(self, data: bytes) -> None:
@@ -273,7 +164,7 @@ def _protocol(seconds: float, most: int) -> type[H11Protocol]:
 
 
 def _allow_handles(count: int) -> None:
-    """Has the system allow this process so many open connections, where it may: 1024 files are a common limit."""
+    """Raises this process's limit of open files for so many connections, if allowed; 1024 is a common default."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

@@ -1,4 +1,4 @@
-"""Which of several images is better, and how surely: from the mean and the spread of each."""
+"""The order of images and how likely each beats another one, from the mean and spread of each score."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 
 def win_probability(mean: float, std: float, other_mean: float, other_std: float) -> float:
-    """How likely a draw from the first normal distribution is above one from the second.
+    """Computes the probability that a draw from the first normal distribution exceeds one from the second.
 
-    Phi((mean - other_mean) / sqrt(std^2 + other_std^2)); where both spreads are 0 it is 1, 0.5 or 0.
+    Phi((mean - other_mean) / sqrt(std^2 + other_std^2)); 1, 0.5 or 0 if both spreads are 0.
     """
     spread = math.hypot(std, other_std)
     if spread == 0:
@@ -18,15 +18,15 @@ def win_probability(mean: float, std: float, other_mean: float, other_std: float
 
 
 def rank(means: Sequence[float], stds: Sequence[float]) -> tuple[list[int], list[list[float]]]:
-    """Order and pairwise win probabilities.
+    """Orders images and computes pairwise win probabilities.
 
     Args:
-        means: (n,) scores, higher is better.
-        stds: (n,) their spreads.
+        means: (n,) scores; higher is better.
+        stds: (n,) standard deviations.
 
     Returns:
-        (order, wins): indices, best first, equals in the order they came; (n, n) where row i, column j tells how
-        likely i beats j, 0.5 on the diagonal.
+        (order, wins): indices, best first, ties in their given order; (n, n) probabilities that row i beats column j,
+        0.5 on the diagonal.
     """
     order = sorted(range(len(means)), key=lambda i: -means[i])
     pairs = list(zip(means, stds, strict=True))

@@ -1,4 +1,4 @@
-"""Requests and answers as pydantic models: what is checked on the way in, and what OpenAPI shows."""
+"""Requests and answers as pydantic models: what is checked on the way in and shown in the OpenAPI description."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-# One pixel, as PNG.
+# A PNG file of one pixel.
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mOoCDgBAALUAZHdCdpsAAAAAElFTkSuQmCC"
 
 Name = Annotated[str, StringConstraints(max_length=1024)]
 
 
 class _Request(BaseModel):
-    # Strict: a "yes" is no true. Unknown keys are mistakes.
+    # Strict: "yes" is not true, and unknown keys are errors.
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class ImageData(_Request):
     """One image inside JSON."""
 
-    name: Name | None = Field(default=None, description="what the answer calls it", examples=["a.jpg"])
+    name: Name | None = Field(default=None, description="its name in the answer", examples=["a.jpg"])
     data: str = Field(
         description="the bytes of the file in base64, without a `data:` prefix",
         examples=[PIXEL],
@@ -29,11 +29,11 @@ class ImageData(_Request):
 
 
 class ScoreRequest(_Request):
-    """What `/v1/score` and `/v1/describe` take as JSON."""
+    """Body of `/v1/score` and `/v1/describe` as JSON."""
 
     images: list[ImageData] = Field(min_length=1)
     attributes: list[Name] | None = Field(default=None, min_length=1, description="which scores; null = all")
-    distribution: bool = Field(default=False, description="also the probability of each level")
+    distribution: bool = Field(default=False, description="whether to add the probability of each level")
 
     model_config = ConfigDict(
         extra="forbid",
@@ -47,10 +47,10 @@ class ScoreRequest(_Request):
 
 
 class RankRequest(_Request):
-    """What `/v1/rank` takes as JSON."""
+    """Body of `/v1/rank` as JSON."""
 
     images: list[ImageData] = Field(min_length=2, max_length=64)
-    attribute: Name | None = Field(default=None, description="by which score; null = the first of the model")
+    attribute: Name | None = Field(default=None, description="the score to rank by; null = the first of the model")
 
     model_config = ConfigDict(
         extra="forbid",
@@ -62,7 +62,7 @@ class RankRequest(_Request):
 
 
 class RewardRequest(_Request):
-    """What `/v1/reward` takes."""
+    """Body of `/v1/reward`."""
 
     images: list[Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]] = Field(
         min_length=1, description="files in base64"
@@ -91,7 +91,7 @@ class RequestError(ErrorBody):
 
 
 class ErrorAnswer(BaseModel):
-    """The one form of every error."""
+    """The form of every error."""
 
     error: RequestError
 
@@ -114,12 +114,12 @@ class ScoreData(BaseModel):
     """One score, on min_score..max_score."""
 
     value: float = Field(examples=[7.1])
-    std: float = Field(description="spread; means something only where `calibrated` is true", examples=[1.2])
-    distribution: list[float] | None = Field(default=None, description="probability of each level; only if asked for")
+    std: float = Field(description="standard deviation; meaningful only if `calibrated` is true", examples=[1.2])
+    distribution: list[float] | None = Field(default=None, description="probability of each level, if asked for")
 
 
 class ScoreResult(BaseModel):
-    """What was found for one image: scores or an error."""
+    """The scores of one image, or its error."""
 
     name: str
     scores: dict[str, ScoreData | None] | None = Field(description="by attribute; null where the model gave none")
@@ -127,7 +127,7 @@ class ScoreResult(BaseModel):
 
 
 class DescribeResult(ScoreResult):
-    """The same with words."""
+    """The scores of one image with the model's description."""
 
     text: str | None = Field(description="what the model wrote")
 
@@ -136,26 +136,26 @@ class _Scale(BaseModel):
     model: str = Field(examples=["demo"])
     min_score: float = Field(examples=[1.0])
     max_score: float = Field(examples=[10.0])
-    levels: list[float] = Field(description="native value of each level, ascending")
-    calibrated: bool = Field(description="whether std and distribution were learnt from votes")
+    levels: list[float] = Field(description="value of each level on the native scale, ascending")
+    calibrated: bool = Field(description="whether std and distribution were learned from votes")
 
 
 class ScoreAnswer(_Scale):
-    """Of `/v1/score`; results in the order of the images."""
+    """Answer of `/v1/score`; results in the order of the images."""
 
     attributes: list[str]
     results: list[ScoreResult]
 
 
 class DescribeAnswer(_Scale):
-    """Of `/v1/describe`."""
+    """Answer of `/v1/describe`."""
 
     attributes: list[str]
     results: list[DescribeResult]
 
 
 class RankAnswer(_Scale):
-    """Of `/v1/rank`."""
+    """Answer of `/v1/rank`."""
 
     attribute: str
     order: list[int] = Field(description="indices of the images, best first")
@@ -164,7 +164,7 @@ class RankAnswer(_Scale):
 
 
 class RewardAnswer(BaseModel):
-    """Of `/v1/reward`."""
+    """Answer of `/v1/reward`."""
 
     model: str
     attribute: str
@@ -184,7 +184,7 @@ class ModelLimits(BaseModel):
 
 
 class ModelData(BaseModel):
-    """One model."""
+    """The model of the server."""
 
     id: str
     min_score: float
@@ -198,12 +198,12 @@ class ModelData(BaseModel):
 
 
 class ModelsAnswer(BaseModel):
-    """Of `/v1/models`."""
+    """Answer of `/v1/models`."""
 
     data: list[ModelData]
 
 
 class Status(BaseModel):
-    """Of `/healthz` and `/readyz`."""
+    """Answer of `/healthz` and `/readyz`."""
 
     status: str

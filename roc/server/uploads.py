@@ -1,7 +1,7 @@
-"""A request's body -> the images in it and what is wanted of them.
+"""Reads the body of a request: the images in it and what is asked about them.
 
-Multipart bodies are taken apart by Starlette's parser (python-multipart), JSON by pydantic. Both see the body only
-through `Bodies.read`, which counts and times it, and nothing is written to disk.
+Starlette's parser (python-multipart) splits multipart bodies, pydantic reads JSON. Both see the body only through
+`Bodies.read`, which counts and times it, and nothing is written to disk.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from roc.server.errors import Refusal
-from roc.server.limits import Limits
+from roc.server.options import Limits
 from roc.server.schemas import ImageData, RankRequest, RewardRequest, ScoreRequest
 
 FIELD_BYTES = 64 * 1024
 LONGEST_NAME = 1024
 IN_A_THREAD = 2**20
-"""Bytes of JSON from which on reading it is no matter of milliseconds."""
+"""Bytes of JSON above which reading takes more than a few milliseconds and is done in a thread."""
 
 CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
 FILE_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s\"]+)", re.IGNORECASE)
-"""As RFC 5987 writes it, which RFC 7578 forbids here and some clients send all the same."""
+"""A file name in the form of RFC 5987, which RFC 7578 forbids here and some clients send all the same."""
 
 Form = TypeVar("Form", bound=BaseModel)
 
@@ -42,9 +42,9 @@ class Upload:
     """One image of a request.
 
     Attributes:
-        name: what the answer calls it.
-        data: the bytes of the file; None where there are none.
-        fault: code and message, where it is known already that it cannot be used.
+        name: Its name in the answer.
+        data: Content of the file; None if there is none.
+        fault: Code and message if it is already known that the image cannot be used.
     """
 
     name: str
@@ -57,10 +57,10 @@ class Order:
     """What a request asks for.
 
     Attributes:
-        images: in the order they came.
-        attributes: names of the scores; None = all.
-        distribution: whether the probabilities of the levels are wanted.
-        scale: of rewards.
+        images: In the order of the request.
+        attributes: Names of the scores; None = all.
+        distribution: Whether to include the probabilities of the levels.
+        scale: Scale of rewards, "unit" or "native".
     """
 
     images: list[Upload]
@@ -70,7 +70,7 @@ class Order:
 
 
 async def read_score(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
-    """Of `/v1/score` and `/v1/describe`.
+    """Reads a body of `/v1/score` or `/v1/describe`.
 
     Raises:
         Refusal: 400, 413, 415 or 422.
@@ -87,7 +87,7 @@ async def read_score(headers: Headers, chunks: AsyncIterator[bytes], limits: Lim
 
 
 async def read_rank(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
-    """Of `/v1/rank`.
+    """Reads a body of `/v1/rank`.
 
     Raises:
         Refusal: 400, 413, 415 or 422.
@@ -99,12 +99,12 @@ async def read_rank(headers: Headers, chunks: AsyncIterator[bytes], limits: Limi
         images, fields = await _multipart(headers, chunks, limits, ("attribute",))
         attribute = fields.get("attribute") or None
     if not 2 <= len(images) <= 64:
-        raise _invalid("files", f"{len(images)} images came; ranking takes 2 to 64")
+        raise _invalid("files", f"{len(images)} images came; expected 2 to 64")
     return Order(images, None if attribute is None else [attribute])
 
 
 async def read_reward(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
-    """Of `/v1/reward`.
+    """Reads a body of `/v1/reward`.
 
     Raises:
         Refusal: 400, 413, 415 or 422.
@@ -126,15 +126,15 @@ def _unsupported(headers: Headers, expected: str) -> Refusal:
 
 
 class _Parser(MultiPartParser):
-    """Starlette's, for which a part with a name in the form of RFC 5987 alone is a file too."""
+    """Starlette's parser; a part whose only file name is in the form of RFC 5987 counts as a file too."""
 
     def on_headers_finished(self) -> None:
         part = self._current_part
-        told = part.content_disposition or b""
-        extended = FILE_NAME.search(told)
-        if extended and b"filename" not in parse_options_header(told)[1]:
+        disposition = part.content_disposition or b""
+        extended = FILE_NAME.search(disposition)
+        if extended and b"filename" not in parse_options_header(disposition)[1]:
             name = unquote(extended[1].decode("latin-1")).replace("\\", "\\\\").replace('"', '\\"')
-            part.content_disposition = told + b'; filename="' + name.encode() + b'"'
+            part.content_disposition = disposition + b'; filename="' + name.encode() + b'"'
         super().on_headers_finished()
 
 
@@ -145,21 +145,21 @@ async def _multipart(
         raise _unsupported(headers, "multipart/form-data with parts `files`, or application/json")
     charset = parse_options_header(headers["content-type"])[1].get(b"charset", b"utf-8").decode("latin-1").lower()
     if charset not in CHARSETS:
-        told = f"charset={_shown(charset)} came; expected {', '.join(CHARSETS)}, or none, which is utf-8"
-        raise Refusal(415, "unsupported_media_type", told)
-    # One field more than there are, so that one that came twice is told by its name.
+        message = f"charset={_shown(charset)} came; expected {', '.join(CHARSETS)}, or none, which means utf-8"
+        raise Refusal(415, "unsupported_media_type", message)
+    # One field more than expected, so that a field which came twice can be named.
     parser = _Parser(headers, chunks, max_files=limits.images, max_fields=len(known) + 1, max_part_size=FIELD_BYTES)
     parser.spool_max_size = limits.bytes_per_request + 1
     try:
         form = await parser.parse()
-    except FormParserError as error:  # older Starlettes let it through
+    except FormParserError as error:  # older versions of Starlette let it through
         raise _no_multipart(str(error)) from error
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise _too_many(f"more than {limits.images}", limits) from error
         if error.message.startswith("Too many fields"):
-            told = f"too many parts without a file name; expected {', '.join(known)}, each once"
-            raise _invalid("body", told) from error
+            message = f"too many parts without a file name; expected {', '.join(known)}, each once"
+            raise _invalid("body", message) from error
         raise _no_multipart(error.message) from error
     try:
         images, fields = [], {}
@@ -179,13 +179,13 @@ async def _multipart(
     finally:
         await form.close()
     if not images:
-        raise _invalid("files", "no whole image came; send one or more parts `files`")
+        raise _invalid("files", "no image came; send one or more parts `files`")
     return images, fields
 
 
 def _no_multipart(reason: str) -> Refusal:
-    told = f"the body is no whole multipart/form-data: {_clean(reason)}; send each image as a part"
-    return Refusal(400, "bad_multipart", told)
+    message = f"the body is no complete multipart/form-data: {_clean(reason)}; send each image as a part"
+    return Refusal(400, "bad_multipart", message)
 
 
 async def _part(file: UploadFile, index: int, limits: Limits) -> Upload:
@@ -199,7 +199,7 @@ async def _json(model: type[Form], chunks: AsyncIterator[bytes], limits: Limits)
     body = bytearray()
     async for chunk in chunks:
         body += chunk
-    # Base64 holds no commas, so many of them are many values, each of which takes many times its bytes once it is read.
+    # Base64 holds no commas, so many commas mean many values, each of which takes many times its bytes once parsed.
     if body.count(b",") > 16 * limits.images + 1024:
         raise _too_many("a list of very many values", limits)
     try:
@@ -211,9 +211,9 @@ async def _json(model: type[Form], chunks: AsyncIterator[bytes], limits: Limits)
             {"where": _clean(".".join(map(str, fault["loc"]))) or "body", "message": _clean(fault["msg"])}
             for fault in error.errors(include_url=False, include_context=False, include_input=False)[:20]
         ]
-        told = "; ".join(f"{fault['where']}: {fault['message']}" for fault in faults[:3])
+        reasons = "; ".join(f"{fault['where']}: {fault['message']}" for fault in faults[:3])
         raise Refusal(
-            422, "invalid_request", f"the JSON is not what was expected: {told}; see /openapi.json", faults
+            422, "invalid_request", f"the JSON is not what was expected: {reasons}; see /openapi.json", faults
         ) from error
 
 
@@ -222,7 +222,7 @@ async def _named(images: Sequence[ImageData], limits: Limits) -> list[Upload]:
 
 
 async def _decoded(images: Sequence[tuple[str, str]], limits: Limits) -> list[Upload]:
-    """Of names and base64; much of it in a thread, so that between two images others get their turn."""
+    """Decodes base64; large amounts in a thread, so that other requests get their turn meanwhile."""
     _check_count(len(images), limits)
 
     def decode() -> list[Upload]:
@@ -235,8 +235,8 @@ def _image(name: str, data: str, limits: Limits) -> Upload:
     try:
         content = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
-        told = "it begins with `data:`; send only what stands behind the comma" if data[:5] == "data:" else error
-        return Upload(name, None, ("invalid_base64", f"the data is no base64: {told}"))
+        reason = "it begins with `data:`; send only what follows the comma" if data[:5] == "data:" else error
+        return Upload(name, None, ("invalid_base64", f"the data is no base64: {reason}"))
     if len(content) > limits.bytes_per_image:
         return Upload(name, None, _too_many_bytes(len(content), limits))
     return Upload(name, content)
@@ -249,12 +249,12 @@ def _check_count(count: int, limits: Limits) -> None:
 
 def _too_many(came: str, limits: Limits) -> Refusal:
     return Refusal(
-        413, "too_many_images", f"{came} came; a request holds {limits.images} images at most; send several requests"
+        413, "too_many_images", f"{came} came; expected at most {limits.images} images; send several requests"
     )
 
 
 def _too_many_bytes(count: int, limits: Limits) -> tuple[str, str]:
-    return "too_large", f"the file has {count} bytes; expected {limits.bytes_per_image} at most; make it smaller"
+    return "too_large", f"the file has {count} bytes; expected at most {limits.bytes_per_image}; make it smaller"
 
 
 def _invalid(where: str, message: str) -> Refusal:
@@ -262,7 +262,7 @@ def _invalid(where: str, message: str) -> Refusal:
 
 
 def _clean(text: str) -> str:
-    """Of someone else's making, fit for an answer: no half characters, no line breaks, not endless."""
+    """Makes text from outside fit for an answer: valid UTF-8, printable, of limited length."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     return "".join(sign if sign.isprintable() else "\ufffd" for sign in text[:LONGEST_NAME])
 

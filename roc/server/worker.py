@@ -1,9 +1,8 @@
-"""The process that the model lives in: batches in, results out.
+"""The process that holds the model: batches in, results out.
 
-It is `roc.scoring.batches.Scorer`, the fast path of `roc score`, with rows that hold every attribute's spread and
-distribution.
-While a GPU is at one batch the next is put together; a batch that fails is tried again image by image, so that one odd
-picture does not spoil the answers of its neighbours.
+It runs `roc.scoring.batches.Scorer`, the fast path of `roc score`, with rows that hold the spread and distribution of
+every attribute. While a GPU computes one batch, the next one is put together. A batch that fails is tried again image
+by image, so that one odd image does not spoil the answers of its neighbours.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ MODES = ("score", "describe")
 
 
 def run(connection: Connection, settings: dict[str, Any]) -> None:
-    """What runs in the worker, until the pipe is closed or a message says stop.
+    """Runs in the worker: loads the model and answers batches until the pipe is closed or a message says stop.
 
     Args:
-        connection: the worker's end.
+        connection: The worker's end of the pipe.
         settings: checkpoint, device, dtype, batch_size, max_new_tokens, threads.
     """
     import torch
@@ -57,16 +56,16 @@ def run(connection: Connection, settings: dict[str, Any]) -> None:
 
 
 def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens: int) -> dict[str, Scorer]:
-    """One for each mode; all attributes with their distributions, so that all requests of a mode go together."""
+    """Builds a scorer per mode, with all attributes and distributions, so that any requests of a mode share a batch."""
     from roc.scoring.batches import Scorer, Wanted
 
     class AllScores(Scorer):
-        """Rows with everything there is about every attribute."""
+        """A scorer whose rows hold everything about every attribute."""
 
         def row(self, assessed: Any) -> dict[str, Any]:
             scores: dict[str, Any] = {}
             for name, score in assessed.scores.items():
-                odd = [] if score is None else _no_numbers([score.value, score.std, *score.distribution])
+                odd = [] if score is None else _not_finite([score.value, score.std, *score.distribution])
                 if odd:
                     return {"error": f"the model gave no number for {name}: {odd[0]}"}
                 scores[name] = None
@@ -81,12 +80,12 @@ def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens:
     }
 
 
-def _no_numbers(values: Sequence[float]) -> list[float]:
+def _not_finite(values: Sequence[float]) -> list[float]:
     return [value for value in values if not math.isfinite(value)]
 
 
 def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -> dict[str, Any]:
-    """What the other processes have to know of the model."""
+    """Collects what the other processes have to know about the model, as JSON can hold it."""
     from roc.model.float32_tower import picture_dtype
 
     roc = dict(assessment.model.config.roc)
@@ -107,11 +106,11 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
 
 
 class _Batch:
-    """A batch as it came.
+    """A received batch.
 
     Args:
-        header: `batch`, its number, `mode` and `indices`.
-        parts: the inputs of each image.
+        header: `batch` (its number), `mode` and `indices`.
+        parts: Inputs of each image as safetensors.
     """
 
     def __init__(self, header: dict[str, Any], parts: Sequence[bytes]) -> None:
@@ -133,7 +132,7 @@ def _received(connection: Connection) -> _Batch | None:
 
 
 def _serve(connection: Connection, scorers: dict[str, Scorer], first: _Batch, waiting: list[_Batch]) -> None:
-    """Scores a batch and, as long as more of its mode lie in the pipe, those."""
+    """Scores a batch, and further batches of its mode as long as the pipe holds some."""
     scorer = scorers[first.mode]
     taken: dict[int, _Batch] = {}
 
@@ -174,6 +173,6 @@ def _serve(connection: Connection, scorers: dict[str, Scorer], first: _Batch, wa
 
 
 def _give_up_if_broken(error: Exception) -> None:
-    """After some errors a GPU answers nothing any more; a new process is the only way out."""
+    """Raises errors after which the GPU is unusable in this process; only a new process helps."""
     if "CUDA error" in str(error):
         raise error

@@ -23,9 +23,9 @@ from roc.checkpoint.folder import save  # noqa: E402
 from roc.server import children  # noqa: E402
 from roc.server.app import create_app  # noqa: E402
 from roc.server.keys import Keys  # noqa: E402
-from roc.server.limits import Limits  # noqa: E402
 from roc.server.listen import listen, make_server  # noqa: E402
-from roc.server.service import Service, Settings  # noqa: E402
+from roc.server.options import Limits, ServeOptions  # noqa: E402
+from roc.server.service import Service  # noqa: E402
 
 
 class InThread(threading.Thread):
@@ -69,8 +69,8 @@ def photo(index=0, size=(40, 30), format="PNG"):
 @contextlib.contextmanager
 def running(checkpoint, *, keys=(), cors_origins=(), limits=None, **settings):
     """A server that answers: its url, its service, and a client of httpx."""
-    settings = {"device": "cpu", "readers": 1, **settings, "limits": limits or Limits()}
-    service = Service(Settings(str(checkpoint), **settings), in_thread)
+    settings = {"device": "cpu", "readers": 1, **settings, **(limits or Limits()).to_dict()}
+    service = Service(ServeOptions(checkpoint=checkpoint, **settings), in_thread)
     failures = []
     app = create_app(service, keys=Keys(keys), cors_origins=cors_origins, on_failure=failures.append)
     server = make_server(app, service.limits)

@@ -21,11 +21,6 @@ from heads import picture
 from PIL import Image
 from serving import Limits, files, httpx, photo, png, running, wait_for
 
-from roc.server.app import put_ranks, put_rewards, put_scores_and_texts
-from roc.server.errors import Refusal
-from roc.server.service import Turns, default_readers
-from roc.server.uploads import Order, Upload
-
 KEY = "0123456789abcdef"
 LIMITS = Limits(images=8, queue=16, bytes_per_image=2 * 2**20, bytes_per_request=3 * 2**20, idle_seconds=0.5)
 
@@ -33,7 +28,7 @@ LIMITS = Limits(images=8, queue=16, bytes_per_image=2 * 2**20, bytes_per_request
 @pytest.fixture(scope="module")
 def server(checkpoint):
     with pytest.MonkeyPatch.context() as patch, running(checkpoint, limits=LIMITS, max_new_tokens=24) as server:
-        patch.setattr("roc.server.limits.DRAIN_SECONDS", 0.3)
+        patch.setattr("roc.server.bodies.DRAIN_SECONDS", 0.3)
         yield server
 
 
@@ -143,22 +138,6 @@ def test_reward(http, assessment):
     assert native.json()["rewards"] == [pytest.approx(value, abs=1e-5)]
     nothing = http.post("/v1/reward", json={"images": encoded(b"")})
     assert (nothing.status_code, nothing.json()["rewards"]) == (200, [None])
-
-
-def test_a_score_the_model_did_not_give():
-    facts = {"id": "m", "min_score": 0.0, "max_score": 2.0, "levels": [0, 2], "attributes": ["overall"]}
-    facts["calibrated"] = True
-    order = Order([Upload("a", b""), Upload("b", b"")])
-    found = [
-        {"scores": {"overall": None}, "text": "Fine."},
-        {"scores": {"overall": {"value": 2.0, "std": 0.0, "distribution": [0, 1]}}, "text": "Finer."},
-    ]
-    assert put_scores_and_texts(facts, order, found)["results"][0] == {
-        **{"name": "a", "scores": {"overall": None}, "error": None, "text": "Fine."}
-    }
-    assert put_rewards(facts, order, found)["rewards"] == [None, 1.0]
-    with pytest.raises(Refusal, match="no score for overall"):
-        put_ranks(facts, order, found)
 
 
 def test_models_and_probes(http):
@@ -317,14 +296,14 @@ def test_before_the_model_is_there_and_when_it_takes_too_long(server, good, monk
 
 
 def test_without_a_process_that_reads_images(server, good, monkeypatch):
-    monkeypatch.setattr("roc.server.reader.PAUSE", 0.02)
+    monkeypatch.setattr("roc.server.decoding.PAUSE", 0.02)
 
     def none(*arguments):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(server.service._readers, "_starter", none)
+    monkeypatch.setattr(server.service._decoders, "_starter", none)
     # As if its only reader had been killed.
-    monkeypatch.setattr("roc.server.reader.Child.alive", False)
+    monkeypatch.setattr("roc.server.decoding.Child.alive", False)
     asked = {"score": {"files": files(photo(0))}, "reward": {"json": {"images": encoded(photo(0))}}}
     for path, body in asked.items():
         response = server.http.post(f"/v1/{path}", **body)
@@ -349,44 +328,15 @@ def test_pixels_of_a_request_together(checkpoint):
         wait_for(lambda: server.service._images == 0 and server.service._turns._free == 2, 5)
 
 
-def test_each_request_in_turn():
-    done = []
-
-    async def one(turns, whose):
-        async with turns.turn(whose):
-            await asyncio.sleep(0)
-            done.append(whose)
-
-    async def all_of_it():
-        turns = Turns(2)
-        tasks = [asyncio.create_task(one(turns, whose)) for whose in "aaaaaabbbc"]
-        await asyncio.sleep(0)
-        tasks[-2].cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert "".join(done) == "aabacbaaa"
-        # One that was cancelled just when it was its turn hands it on.
-        turns = Turns(1)
-        held = turns.turn("a")
-        await held.__aenter__()
-        late, last = asyncio.create_task(one(turns, "late")), asyncio.create_task(one(turns, "last"))
-        await asyncio.sleep(0)
-        await held.__aexit__(None, None, None)
-        late.cancel()
-        await asyncio.wait_for(last, 5)
-        assert turns._free == 1 and late.cancelled() and done[-1] == "last"
-
-    asyncio.run(all_of_it())
-
-
 def test_a_large_request_does_not_hold_up_a_small_one(server, good, monkeypatch):
-    read, order = server.service._readers.read, []
+    decode, order = server.service._decoders.decode, []
 
     async def slow(mode, data):
         order.append(len(data))
         await asyncio.sleep(0.1)
-        return await read(mode, data)
+        return await decode(mode, data)
 
-    monkeypatch.setattr(server.service._readers, "read", slow)
+    monkeypatch.setattr(server.service._decoders, "decode", slow)
     small = photo(0)
     with ThreadPoolExecutor(1) as pool:
         large = pool.submit(httpx.post, f"{server.url}/v1/score", files=files(*[photo(0, (90, 80))] * 8))
@@ -409,10 +359,6 @@ def test_a_fault_of_the_server(server, good, monkeypatch):
 def test_a_checkpoint_that_cannot_be_loaded(tmp_path):
     with running(tmp_path) as server:
         assert len(server.failures) == 1 and server.http.get("/readyz").status_code == 503
-
-
-def test_default_readers():
-    assert 2 <= default_readers("cpu") <= default_readers("cuda") + 1 <= 17
 
 
 # --- uploads that mean harm -------------------------------------------------------------------------------------------

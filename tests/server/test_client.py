@@ -195,7 +195,7 @@ def test_rewards_go_in_requests_that_the_server_takes():
         counts.clear()
         assert client.reward([b"x"] * 5, batch=2) == [0.5] * 5 and counts == [2, 2, 1]
         noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8))
-        with pytest.raises(ValueError, match="image 1 takes .* the server takes 3000"):
+        with pytest.raises(ValueError, match="image 1 takes .* the server accepts 3000"):
             client.reward([b"x", noise])
 
 

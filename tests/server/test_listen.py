@@ -18,8 +18,6 @@ import pytest
 from heads import picture
 from serving import files, httpx, photo, png, wait_for
 
-from roc.server.listen import _parser, _settings, listen, main
-
 ROOT = Path(__file__).parents[2]
 
 
@@ -183,53 +181,6 @@ def test_a_checkpoint_that_cannot_be_loaded(tmp_path):
     assert server.process.wait(60) == 2
     wait_for(lambda: server.said("roc serve: "), 5)
     assert server.said("Traceback") is None
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--port", "99999"],
-        ["--images", "0"],
-        ["--queue", "3"],
-        ["--batch-size", "0"],
-        ["--cors_origin", "photos.example"],
-        ["--api_key_file", "/no/such/file"],
-        ["--host", "192.0.2.1"],
-        ["--idle_seconds", "nan"],
-        ["--timeout", "inf"],
-        ["--batch_wait_ms", "nan"],
-        ["--batch_wait_ms", "inf"],
-        ["--max_connections", "0"],
-    ],
-    ids=" ".join,
-)
-def test_bad_input(words, capsys):
-    assert main(["--checkpoint", "x", *words]) == 2
-    assert capsys.readouterr().err.startswith("roc serve: ")
-
-
-def test_a_port_that_is_taken(capsys):
-    with listen("127.0.0.1", 0) as listener:
-        assert main(["--checkpoint", "x", "--port", str(listener.getsockname()[1])]) == 2
-    assert "cannot listen at 127.0.0.1:" in capsys.readouterr().err
-
-
-def test_keys_that_can_be_guessed(monkeypatch, capsys):
-    monkeypatch.setenv("ROC_API_KEYS", "secret")
-    assert main(["--checkpoint", "x", "--port", "0"]) == 2
-    said = capsys.readouterr().err
-    assert "expected 16 or more" in said and "secret" not in said
-    monkeypatch.setenv("ROC_API_KEYS", "")
-    assert main(["--checkpoint", "x", "--port", "0"]) == 2
-    assert capsys.readouterr().err.startswith("roc serve: ROC_API_KEYS is set and holds no API key")
-
-
-def test_flags_become_settings(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mine").mkdir()
-    settings = _settings(_parser().parse_args(["--checkpoint", "mine", "--images", "5", "--timeout", "1.5"]))
-    assert settings.checkpoint == str(tmp_path / "mine")
-    assert (settings.limits.images, settings.limits.timeout, settings.batch_wait_ms) == (5, 1.5, 5.0)
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def test_bad_base64_and_large_files_are_told_beside_the_image():
     assert [image.fault and image.fault[0] for image in order.images] == [
         *("invalid_base64", "invalid_base64", "too_large", None)
     ]
-    assert "behind the comma" in order.images[1].fault[1]
+    assert "follows the comma" in order.images[1].fault[1]
     assert all((image.data is None) == (image.fault is not None) for image in order.images)
     order = read(read_score, multipart((FILE[0], bytes(1001))), FORM)
     assert order.images[0].fault[0] == "too_large" and order.images[0].data is None

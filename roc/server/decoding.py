@@ -1,7 +1,8 @@
-"""Processes that decode and resize images: one image at a time each, under limits of time and memory.
+"""Processes that decode and resize images, each one image at a time, under limits of time and memory.
 
-A file that ends two readers, or keeps one busy for too long, costs them and gets a fault like any other; the next one
-is there in milliseconds.
+A file that crashes two of them, or keeps one busy for too long, gets an error like any other unreadable image; the
+process is replaced within milliseconds. Users meet these processes as readers: in `--readers`, in /metrics and in the
+error code `no_reader`.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PAUSE = 1.0
-"""Seconds after which a reader that could not be started is tried again."""
+"""Seconds until a process that could not be started is tried again."""
 
 SPARE_MEMORY = 512 * 2**20
-HEADERS_READ = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
+HEADER_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
 BYTES_PER_PIXEL = 24
-"""What decoding takes at worst: 16-bit grey values become two arrays of float64 on their way to 8 bits."""
+"""Memory that decoding takes at worst: 16-bit grey becomes two float64 arrays on its way to 8 bits."""
 
 
-class Picture:
-    """The bytes of an image, as `Preparation` opens its sources.
+class EncodedImage:
+    """The bytes of an image file, with the method `open` that `Preparation` expects of a source.
 
     Args:
-        data: of the file.
-        pixels: largest width x height that is decoded.
+        data: Content of the file.
+        pixels: Largest width x height to decode.
     """
 
     def __init__(self, data: bytes, pixels: int) -> None:
@@ -48,10 +49,10 @@ class Picture:
         self.pixels = pixels
 
     def open(self) -> Image.Image:
-        """The picture.
+        """Decodes the image.
 
         Raises:
-            ImageError: as `open_image`; the message does not begin with a name.
+            ImageError: As `open_image` does; the message does not start with a name.
         """
         from roc.data.images import ImageError, open_image
 
@@ -61,32 +62,32 @@ class Picture:
             raise ImageError(str(error).removeprefix("image: ")) from error
 
     @property
-    def cost(self) -> int:
-        """Its pixels as the header tells them; 0 where that alone was enough to refuse it."""
+    def decoded_pixels(self) -> int:
+        """Width x height according to the header; 0 if the header was enough to refuse the image."""
         from PIL import Image
 
         size = (0, 0)
         with contextlib.suppress(Exception), Image.open(io.BytesIO(self.data), formats=_known_formats()) as image:
             size = image.size
-        cost = size[0] * size[1]
-        return cost if cost <= self.pixels else 0
+        count = size[0] * size[1]
+        return count if count <= self.pixels else 0
 
 
 def _known_formats() -> list[str]:
     from PIL import Image
 
-    return [name for name in HEADERS_READ if name in Image.OPEN]
+    return [name for name in HEADER_FORMATS if name in Image.OPEN]
 
 
 def run(connection: Connection, checkpoint: str, facts: dict[str, Any], pixels: int, memory: int | None) -> None:
-    """What runs in a reader: bytes in, prepared inputs out, until the pipe is closed.
+    """Runs in a decoding process: takes image files, returns model inputs, until the pipe is closed.
 
     Args:
-        connection: the reader's end.
-        checkpoint: whose processor is used.
-        facts: of the model, as the worker tells them.
-        pixels: largest width x height that is decoded.
-        memory: bytes this process may take beyond what it has when it begins; None = no limit.
+        connection: This process's end of the pipe.
+        checkpoint: Checkpoint whose processor prepares the images.
+        facts: Facts of the model as the worker tells them.
+        pixels: Largest width x height to decode.
+        memory: Bytes this process may allocate beyond what it has at its start; None = no limit.
     """
     import torch
 
@@ -118,20 +119,20 @@ def run(connection: Connection, checkpoint: str, facts: dict[str, Any], pixels: 
 def _prepared(preparation: Preparation, data: bytes, pixels: int) -> tuple[dict[str, Any], list[bytes]]:
     import safetensors.torch
 
-    picture = Picture(data, pixels)
-    preparation.sources = [picture]
+    image = EncodedImage(data, pixels)
+    preparation.sources = [image]
     prepared = preparation[0]
     if prepared.inputs is None:
         fault = prepared.fault or "it cannot be read"
         if "MemoryError" in fault or "llocate memory" in fault or "Unable to allocate" in fault:
             fault = "decoding it takes more memory than one image may have; make it smaller"
-        return {"fault": fault, "pixels": picture.cost}, []
+        return {"fault": fault, "pixels": image.decoded_pixels}, []
     inputs = {name: tensor.contiguous() for name, tensor in prepared.inputs.items()}
-    return {"length": prepared.length, "pixels": picture.cost}, [safetensors.torch.save(inputs)]
+    return {"length": prepared.length, "pixels": image.decoded_pixels}, [safetensors.torch.save(inputs)]
 
 
 def _limit_memory(more: int) -> None:
-    """Has the system refuse this process memory beyond what it has and some more; where that is not known, nothing."""
+    """Limits this process to the memory it has now and `more` bytes. Does nothing where the system cannot do that."""
     with contextlib.suppress(ImportError, OSError, ValueError, StopIteration):
         import resource
 
@@ -140,14 +141,14 @@ def _limit_memory(more: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (has + more, has + more))
 
 
-class Read(NamedTuple):
-    """What became of an image.
+class Decoded(NamedTuple):
+    """What became of one image.
 
     Attributes:
-        length: tokens of its row.
-        inputs: of the model, as safetensors; None where the image cannot be used.
-        fault: why not.
-        pixels: that were decoded, or tried; None where the reader did not live to tell.
+        length: Tokens of its prompt.
+        inputs: Inputs of the model as safetensors; None if the image cannot be used.
+        fault: Why it cannot be used.
+        pixels: Width x height that was decoded or attempted; None if the process crashed.
     """
 
     length: int
@@ -159,18 +160,18 @@ class Read(NamedTuple):
 class _Job(NamedTuple):
     mode: str
     data: bytes
-    future: asyncio.Future[Read]
+    future: asyncio.Future[Decoded]
 
 
-class Readers:
-    """A number of readers, each with a thread here that speaks to it.
+class Decoders:
+    """A pool of decoding processes, each with a thread here that talks to it.
 
     Args:
-        arguments: of `run`, without the connection.
-        starter: of the processes.
-        count: of them.
-        seconds: that one image may take.
-        on_restart: called when one had to be started anew.
+        arguments: Arguments of `run` after the connection.
+        starter: Starts the processes.
+        count: Number of processes.
+        seconds: Time limit for one image.
+        on_restart: Called when a process is replaced.
     """
 
     def __init__(
@@ -189,7 +190,7 @@ class Readers:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._closing = threading.Event()
-        # None = being started for the first time.
+        # Per process: None while it is being started for the first time.
         self._up: list[bool | None] = [None] * count
         self._threads = [threading.Thread(target=self._serve, args=(i,), daemon=True) for i in range(count)]
         for thread in self._threads:
@@ -197,18 +198,18 @@ class Readers:
 
     @property
     def ready(self) -> bool:
-        """Whether there is a reader, or one is on its way."""
+        """Whether a process is running or being started."""
         return any(up is not False for up in self._up)
 
-    async def read(self, mode: str, data: bytes) -> Read:
-        """Decodes and resizes an image.
+    async def decode(self, mode: str, data: bytes) -> Decoded:
+        """Decodes and resizes an image and makes model inputs of it.
 
         Args:
             mode: "score" or "describe".
-            data: the bytes of the file.
+            data: Content of the image file.
 
         Raises:
-            Refusal: 503 where no reader can be started.
+            Refusal: 503 if no process can be started.
         """
         if not self.ready:
             raise _no_reader()
@@ -217,7 +218,7 @@ class Readers:
         return await job.future
 
     async def close(self) -> None:
-        """Ends all readers."""
+        """Ends all processes."""
         self._closing.set()
         for _ in self._threads:
             self._jobs.put(None)
@@ -225,7 +226,7 @@ class Readers:
             await asyncio.to_thread(thread.join, 10)
 
     def _serve(self, place: int) -> None:
-        """In a thread: has a reader work while there is one; images are refused only where there is none at all."""
+        """Runs in a thread: feeds one process. Images are refused only while no process at all can be started."""
         child: Child | None = None
         while not self._closing.is_set():
             child = child or self._new(place)
@@ -241,15 +242,15 @@ class Readers:
             try:
                 child = self._work(place, child, job)
             except Exception:
-                # Nobody knows of what kind, but this thread has to live, and somebody waits for an answer.
-                logger.exception("A fault while a reader was given an image")
+                # Whatever it is, this thread has to go on, and somebody waits for an answer.
+                logger.exception("An image could not be handed to a process that decodes images.")
                 self._call(_refuse, job.future)
                 child = None
         if child is not None:
             child.close(2.0)
 
     def _work(self, place: int, child: Child, job: _Job) -> Child | None:
-        """Has an image read, by a second reader where the first one ended; what is left is the reader for the next."""
+        """Has an image decoded, by a second process if the first crashes; returns the process for the next image."""
         current = child if child.alive else self._replaced(place, child)
         tries = 2
         while current is not None:
@@ -270,14 +271,14 @@ class Readers:
         return self._new(place)
 
     def _new(self, place: int) -> Child | None:
-        """A reader that is ready; None where it does not start."""
+        """Starts a process and waits until it is ready; returns None if it does not start."""
         child = None
         try:
             child = Child(run, self._arguments, self._starter)
             child.receive(120)
         except Exception as error:
-            # Not OSError alone: the process that all are forked from may be gone (EOFError), or no thread be left.
-            logger.error("A process that reads images could not be started: %r", error)
+            # Not only OSError: the fork server may be gone (EOFError), or no thread be left (RuntimeError).
+            logger.error("A process that decodes images could not be started: %r", error)
             self._up[place] = False
             if child is not None:
                 with contextlib.suppress(Exception):
@@ -298,39 +299,39 @@ class Readers:
                 return
             self._call(_refuse, job.future)
 
-    def _ask(self, child: Child, job: _Job) -> tuple[Read, bool, bool]:
-        """What became of the image, whether its reader is still of use, and whether to try another one."""
+    def _ask(self, child: Child, job: _Job) -> tuple[Decoded, bool, bool]:
+        """Returns what became of the image, whether the process is still usable, and whether to try another one."""
         try:
             child.send({"mode": job.mode}, [job.data])
             header, parts = child.receive(self._seconds)
             pixels = max(0, int(header.get("pixels", 0)))
             if "fault" in header:
-                return Read(0, None, str(header["fault"]), pixels), True, False
-            return Read(int(header["length"]), parts[0], None, pixels), True, False
+                return Decoded(0, None, str(header["fault"]), pixels), True, False
+            return Decoded(int(header["length"]), parts[0], None, pixels), True, False
         except TimeoutError:
             fault = f"decoding it takes longer than {self._seconds:g} s; make it smaller"
-            return Read(0, None, fault, None), False, False
+            return Decoded(0, None, fault, None), False, False
         except Exception:
-            # EOFError where it ended; of any kind where what it said is no message.
-            fault = "reading it ended the process that read it; the file may be damaged"
-            return Read(0, None, fault, None), False, True
+            # EOFError if it crashed; anything else if what it sent is no valid message.
+            fault = "decoding it crashed the process that did it; the file may be damaged"
+            return Decoded(0, None, fault, None), False, True
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:
-            logger.debug("the event loop was closed before the reader was done")
+            logger.debug("the event loop was closed before the image was decoded")
 
 
 def _no_reader() -> Refusal:
-    return unavailable("no process that reads images could be started", code="no_reader", retry_after=5)
+    return unavailable("no process that decodes images could be started", code="no_reader", retry_after=5)
 
 
-def _settle(future: asyncio.Future[Read], found: Read) -> None:
+def _settle(future: asyncio.Future[Decoded], found: Decoded) -> None:
     if not future.done():
         future.set_result(found)
 
 
-def _refuse(future: asyncio.Future[Read]) -> None:
+def _refuse(future: asyncio.Future[Decoded]) -> None:
     if not future.done():
         future.set_exception(_no_reader())

@@ -13,10 +13,10 @@ from heads import picture
 from PIL import Image
 from serving import by_fork, in_thread, photo, wait_for
 
-from roc.server import reader
+from roc.server import decoding
 from roc.server.children import Child, receive, send
+from roc.server.decoding import Decoders, EncodedImage
 from roc.server.errors import Refusal
-from roc.server.reader import Picture, Readers
 from roc.server.worker import facts, make_scorers
 
 
@@ -26,17 +26,17 @@ def known(assessment, checkpoint):
 
 
 def read_all(jobs, arguments, *, run=None, monkeypatch=None, count=1, seconds=10.0):
-    """What became of each, and how many readers were started anew."""
+    """What became of each, and how many decoders were started anew."""
     if run is not None:
-        monkeypatch.setattr(reader, "run", run)
+        monkeypatch.setattr(decoding, "run", run)
     restarts = []
 
     async def all_of_it():
-        readers = Readers(arguments, in_thread, count, seconds, lambda: restarts.append(1))
+        decoders = Decoders(arguments, in_thread, count, seconds, lambda: restarts.append(1))
         try:
-            return await asyncio.gather(*[readers.read(*job) for job in jobs])
+            return await asyncio.gather(*[decoders.decode(*job) for job in jobs])
         finally:
-            await readers.close()
+            await decoders.close()
 
     return asyncio.run(all_of_it()), len(restarts)
 
@@ -65,7 +65,7 @@ def test_a_bomb_is_refused_by_its_header():
     assert len(file.getvalue()) < 100_000
     start = time.monotonic()
     with pytest.raises(ValueError, match="12000 x 12000"):
-        Picture(file.getvalue(), 60_000_000).open()
+        EncodedImage(file.getvalue(), 60_000_000).open()
     assert time.monotonic() - start < 0.5
 
 
@@ -100,7 +100,7 @@ def test_a_file_that_ends_its_reader(monkeypatch):
     found, restarts = read_all(jobs, (0.0,), run=odd, monkeypatch=monkeypatch, count=2)
     assert [one.inputs for one in found] == [b"A", None, b"B", None, b"C"]
     # Each was given to two, so that a reader which had been ended by something else costs no image its score.
-    assert "ended the process" in found[1].fault and restarts == 4
+    assert "crashed the process" in found[1].fault and restarts == 4
 
 
 @pytest.mark.parametrize("odd_one", ODD)
@@ -112,18 +112,18 @@ def test_a_reader_that_says_what_it_should_not(monkeypatch, odd_one):
 
 def during(arguments, scenario, *, starter=in_thread, count=1):
     async def all_of_it():
-        readers = Readers(arguments, starter, count, 10.0)
+        decoders = Decoders(arguments, starter, count, 10.0)
         try:
-            return await asyncio.wait_for(scenario(readers), 20)
+            return await asyncio.wait_for(scenario(decoders), 20)
         finally:
-            await readers.close()
+            await decoders.close()
 
     return asyncio.run(all_of_it())
 
 
 @pytest.mark.skipif(by_fork is None, reason="a process in milliseconds")
-def test_readers_that_were_killed_while_they_had_nothing_to_do(monkeypatch):
-    monkeypatch.setattr(reader, "run", odd)
+def test_decoders_that_were_killed_while_they_had_nothing_to_do(monkeypatch):
+    monkeypatch.setattr(decoding, "run", odd)
     pids = []
 
     def starter(target, arguments):
@@ -131,23 +131,23 @@ def test_readers_that_were_killed_while_they_had_nothing_to_do(monkeypatch):
         pids.append(process.pid)
         return process
 
-    async def scenario(readers):
-        assert (await readers.read("score", b"a")).inputs == b"A"
+    async def scenario(decoders):
+        assert (await decoders.decode("score", b"a")).inputs == b"A"
         os.kill(pids[-1], signal.SIGKILL)
         await asyncio.sleep(0.1)
-        assert (await readers.read("score", b"b")).inputs == b"B"
+        assert (await decoders.decode("score", b"b")).inputs == b"B"
         # And one that dies while it is sent the image.
         monkeypatch.setattr(Child, "alive", True)
         os.kill(pids[-1], signal.SIGKILL)
-        return (await readers.read("score", b"c")).inputs
+        return (await decoders.decode("score", b"c")).inputs
 
     assert during((0.0,), scenario, starter=starter) == b"C" and len(pids) == 3
 
 
 def test_a_reader_that_cannot_be_started_for_a_while(monkeypatch):
     """No file handles, no memory: told at once, and over as soon as there are some."""
-    monkeypatch.setattr(reader, "run", odd)
-    monkeypatch.setattr(reader, "PAUSE", 0.02)
+    monkeypatch.setattr(decoding, "run", odd)
+    monkeypatch.setattr(decoding, "PAUSE", 0.02)
     faults = []
 
     def starter(target, arguments):
@@ -155,40 +155,40 @@ def test_a_reader_that_cannot_be_started_for_a_while(monkeypatch):
             raise faults[0]
         return in_thread(target, arguments)
 
-    async def scenario(readers):
-        assert (await readers.read("score", b"a")).inputs == b"A" and readers.ready
+    async def scenario(decoders):
+        assert (await decoders.decode("score", b"a")).inputs == b"A" and decoders.ready
         for fault in (OSError(24, "Too many open files"), EOFError(), RuntimeError("can't start new thread")):
             faults[:] = [fault]
             with pytest.raises(Refusal) as error:
-                await readers.read("score", b"deadly")
+                await decoders.decode("score", b"deadly")
             assert (error.value.status, error.value.code) == (503, "no_reader") and error.value.retry_after
-            assert not readers.ready
+            assert not decoders.ready
             with pytest.raises(Refusal):
-                await readers.read("score", b"b")
+                await decoders.decode("score", b"b")
             faults.clear()
-            while not readers.ready:
+            while not decoders.ready:
                 await asyncio.sleep(0.01)
-            assert (await readers.read("score", b"c")).inputs == b"C"
+            assert (await decoders.decode("score", b"c")).inputs == b"C"
 
     during((0.0,), scenario, starter=starter)
 
 
 def test_a_fault_in_the_thread_of_a_reader(monkeypatch):
-    monkeypatch.setattr(reader, "run", odd)
+    monkeypatch.setattr(decoding, "run", odd)
 
-    async def scenario(readers):
+    async def scenario(decoders):
         with monkeypatch.context() as patch:
-            patch.setattr(readers, "_ask", None)
+            patch.setattr(decoders, "_ask", None)
             with pytest.raises(Refusal):
-                await readers.read("score", b"a")
-        return (await readers.read("score", b"b")).inputs
+                await decoders.decode("score", b"a")
+        return (await decoders.decode("score", b"b")).inputs
 
     assert during((0.0,), scenario) == b"B"
 
 
 def test_one_reader_is_enough(monkeypatch):
     """One that cannot be started takes no images from one that runs."""
-    monkeypatch.setattr(reader, "run", odd)
+    monkeypatch.setattr(decoding, "run", odd)
     started = []
 
     def starter(target, arguments):
@@ -197,9 +197,9 @@ def test_one_reader_is_enough(monkeypatch):
             raise OSError(12, "Cannot allocate memory")
         return in_thread(target, arguments)
 
-    async def scenario(readers):
+    async def scenario(decoders):
         await asyncio.to_thread(wait_for, lambda: len(started) == 2)
-        return [(await readers.read("score", b"a")).inputs for _ in range(20)]
+        return [(await decoders.decode("score", b"a")).inputs for _ in range(20)]
 
     assert during((0.0,), scenario, starter=starter, count=2) == [b"A"] * 20
 
@@ -211,7 +211,7 @@ def test_a_file_that_takes_too_long(monkeypatch):
     assert "longer than 0.2 s" in found[0].fault and restarts == 1
 
 
-def test_readers_that_do_not_start(monkeypatch):
+def test_decoders_that_do_not_start(monkeypatch):
     with pytest.raises(Refusal, match="could be started"):
         read_all([("score", b"a")], (), run=lambda connection: connection.close(), monkeypatch=monkeypatch)
 

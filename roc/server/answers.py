@@ -1,0 +1,132 @@
+"""The bodies of answers: what was found for the images of a request, in the form of each route."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from roc.server.errors import Refusal
+from roc.server.options import Limits
+from roc.server.ranking import rank
+from roc.server.uploads import Order, Upload
+
+Found = list[dict[str, Any]]
+"""For each image `{"scores": ..., "text": ...}` or `{"error": {"code", "message"}}`."""
+
+
+def check_attributes(order: Order, facts: dict[str, Any]) -> None:
+    """Refuses attributes that the model does not score.
+
+    Raises:
+        Refusal: 422.
+    """
+    unknown = [name for name in order.attributes or () if name not in facts["attributes"]]
+    if unknown:
+        asked = ", ".join(repr(name[:80].encode("utf-8", "replace").decode()) for name in unknown[:5])
+        known = ", ".join(facts["attributes"])
+        raise Refusal(422, "unknown_attribute", f"asked for {asked}; this model scores {known}")
+
+
+def model_data(facts: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    """Builds the entry of `/v1/models`."""
+    model = {name: facts[name] for name in ("id", "min_score", "max_score", "levels", "attributes", "calibrated")}
+    names = ("images", "bytes_per_image", "bytes_per_request", "pixels", "pixels_per_request")
+    allowed = {name: getattr(limits, name) for name in names}
+    return {**model, "num_levels": len(facts["levels"]), "limits": allowed, "describe": True}
+
+
+def put_scores(facts: dict[str, Any], order: Order, found: Found) -> dict[str, Any]:
+    """Builds the answer of `/v1/score`.
+
+    Raises:
+        Refusal: If no image could be used.
+    """
+    if all("error" in one for one in found):
+        raise _unusable(order.images, found)
+    wanted = list(dict.fromkeys(order.attributes or facts["attributes"]))
+    return {
+        **_scale(facts),
+        "attributes": wanted,
+        "results": [_result(*both, wanted, order.distribution) for both in zip(order.images, found, strict=True)],
+    }
+
+
+def put_scores_and_texts(facts: dict[str, Any], order: Order, found: Found) -> dict[str, Any]:
+    """Builds the answer of `/v1/describe`.
+
+    Raises:
+        Refusal: If no image could be used.
+    """
+    answer = put_scores(facts, order, found)
+    for result, one in zip(answer["results"], found, strict=True):
+        result["text"] = one.get("text")
+    return answer
+
+
+def put_ranks(facts: dict[str, Any], order: Order, found: Found) -> dict[str, Any]:
+    """Builds the answer of `/v1/rank`.
+
+    Raises:
+        Refusal: If an image has no score.
+    """
+    attribute = order.attributes[0] if order.attributes else facts["attributes"][0]
+    if any("error" in one for one in found):
+        raise _unusable(order.images, found)
+    scores = [one["scores"][attribute] for one in found]
+    missing = [image.name for image, score in zip(order.images, scores, strict=True) if score is None]
+    if missing:
+        raise Refusal(422, "unscored", f"{missing[0]}: the model gave no score for {attribute}; leave this image out")
+    best, wins = rank([score["value"] for score in scores], [score["std"] for score in scores])
+    return {
+        **_scale(facts),
+        "attribute": attribute,
+        "order": best,
+        "win_probability": wins,
+        "results": [_result(*both, [attribute], False) for both in zip(order.images, found, strict=True)],
+    }
+
+
+def put_rewards(facts: dict[str, Any], order: Order, found: Found) -> dict[str, Any]:
+    """Builds the answer of `/v1/reward`."""
+    attribute = order.attributes[0] if order.attributes else facts["attributes"][0]
+    lowest, span = facts["min_score"], facts["max_score"] - facts["min_score"]
+    scores = [one["scores"][attribute] if "error" not in one else None for one in found]
+    values = [None if score is None else score["value"] for score in scores]
+    if order.scale == "unit":
+        values = [None if value is None else min(1.0, max(0.0, (value - lowest) / span)) for value in values]
+    return {
+        "model": facts["id"],
+        "attribute": attribute,
+        "scale": order.scale,
+        "rewards": values,
+        "errors": [one.get("error") for one in found],
+    }
+
+
+def _scale(facts: dict[str, Any]) -> dict[str, Any]:
+    return {"model": facts["id"]} | {name: facts[name] for name in ("min_score", "max_score", "levels", "calibrated")}
+
+
+def _result(image: Upload, one: dict[str, Any], wanted: Sequence[str], distribution: bool) -> dict[str, Any]:
+    if "error" in one:
+        return {"name": image.name, "scores": None, "error": one["error"]}
+    scores: dict[str, Any] = {}
+    for name in wanted:
+        score = one["scores"][name]
+        kept = ("value", "std", "distribution") if distribution else ("value", "std")
+        scores[name] = None if score is None else {key: score[key] for key in kept}
+    return {"name": image.name, "scores": scores, "error": None}
+
+
+def _unusable(images: Sequence[Upload], found: Found) -> Refusal:
+    """Builds the refusal that names the images which cannot be used."""
+    details = [
+        {"index": i, "name": image.name, **one["error"]}
+        for i, (image, one) in enumerate(zip(images, found, strict=True))
+        if "error" in one
+    ]
+    first = details[0]
+    codes = {detail["code"] for detail in details}
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    status = 413 if codes == {"too_large"} else 422
+    return Refusal(status, first["code"], f"{first['name']}: {first['message']}{more}", details)
