@@ -45,9 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader processes are forked after its first use
 
     from roc.data.rows import DataError
-    from roc.training.job import RunError, finetune
+    from roc.training.job import finetune
+    from roc.training.run import RunError
 
     def work() -> None:
-        finetune(config)
+        table = finetune(config)
+        if table is not None:
+            print(table)
 
     return guarded("roc finetune", work, errors=(DataError, RunError))

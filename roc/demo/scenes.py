@@ -48,6 +48,7 @@ from __future__ import annotations
 import csv
 import functools
 import json
+import logging
 import math
 import os
 import shutil
@@ -62,6 +63,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from roc.evaluation.metrics import srcc
+
+logger = logging.getLogger(__name__)
 
 ATTRIBUTES = ("overall", "composition", "light", "colour", "focus")
 LATENTS = ATTRIBUTES[1:]
@@ -777,6 +780,7 @@ def write_dataset(
         if held["parameters"] == parameters:
             return folder / RATINGS_FILE
 
+    logger.info("Drawing %d demo scenes into %s ...", sum(counts.values()), folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:

@@ -1,5 +1,7 @@
 """The main job: teach a model the score head.
 
-`config` holds the settings and `published_flags` what the published script's flags become; `job` runs them, `trainer`
-is the loop, `samples` the data set it reads, `weight_average` the running mean of the weights.
+`config` declares the settings, `published_flags` translates those of the published script, `checks` finds at once what
+costs nothing to find. `job` runs the steps: `run` is the folder, `processes` the launcher's processes, `data` the
+records, `build` the model, `arguments` the trainer's settings, `finish` the checkpoint and its report. `trainer` is the
+loop, `samples` the data set it reads, `weight_average` the running mean of the weights.
 """

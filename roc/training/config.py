@@ -32,7 +32,9 @@ class ModelConfig(Settings):
     model_name_or_path: str | None = option(
         None, "model to start from: a hub name or a folder; none builds the small embedded stand-in"
     )
-    tiny_model: str = option("demo", "which embedded stand-in is built where model_name_or_path is none")
+    tiny_model: Literal["demo", "photos"] = option(
+        "demo", "which embedded stand-in is built where model_name_or_path is none"
+    )
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "number format of the trained weights; with bf16 on, float32 weights still compute in bfloat16"
     )

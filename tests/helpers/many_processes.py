@@ -4,8 +4,8 @@ its own.
     accelerate launch --config_file configs/distributed/zero3.yaml ... tests/helpers/many_processes.py MODEL RATINGS
     FOLDER
 
-Goes through the pieces of `roc.training.job` and leaves in FOLDER what they gave: `found.pt`, and checkpoints in
-folders `whole`. The same functions give the single process to compare with.
+Goes through the steps of `roc.training.job.finetune` and leaves their results in FOLDER: `found.pt`, and checkpoints
+in folders `whole`. The same functions give the single process to compare with.
 """
 
 import dataclasses
@@ -18,8 +18,14 @@ import transformers
 from transformers import TrainerCallback
 
 from roc.model.head import ScoreHead
-from roc.training import job as finetune
+from roc.training import arguments as training_settings
+from roc.training.arguments import build_trainer, limit_validation, training_arguments
+from roc.training.build import build_model
 from roc.training.config import load_config
+from roc.training.data import read_data
+from roc.training.finish import publish
+from roc.training.processes import join_processes, launched_engine
+from roc.training.run import train as train_through
 
 # Four rows a step, over 8 rows: two steps an epoch. The gradient is clipped, and every part has a rate of its own.
 SETTINGS = {
@@ -37,10 +43,11 @@ def settings(model, ratings, folder, processes, **more):
 
 def build(config):
     """`(trainer, processor)` as the command builds them."""
-    data = finetune._read_data(config)
-    arguments = finetune._training_arguments(config, data)
-    model, processor = finetune._build_model(config, data)
-    trainer = finetune._build_trainer(config, data, arguments, model, processor)
+    arguments = training_arguments(config)
+    data = read_data(config)
+    limit_validation(arguments, data)
+    model, processor = build_model(config, data)
+    trainer = build_trainer(config, data, arguments, model, processor)
     trainer.compute_metrics = lambda _: {
         "srcc": -trainer.state.global_step
     }  # so that the first saved state is the best
@@ -87,21 +94,21 @@ def train(config):
     trainer, processor = build(config)
     gradient = FirstGradient(trainer)
     trainer.add_callback(gradient)
-    finetune._train(trainer, None)
+    train_through(trainer, None)
     found = {"gradient": gradient.found, "log": trainer.state.log_history, "best": weights(trainer)}
-    finetune._publish(trainer, processor, Path(config.output_dir) / "whole")
+    publish(trainer, processor, Path(config.output_dir) / "whole")
 
     trainer, _ = build(dataclasses.replace(config, seed=4))  # nothing but the saved state may matter
     trainer.args.load_best_model_at_end = False
     state = Path(config.output_dir) / "training" / "checkpoint-2"
-    finetune._train(trainer, state)
+    train_through(trainer, state)
     return {**found, "resumed": weights(trainer), "launcher": trainer.launcher}
 
 
 def train_lora(config):
     trainer, processor = build(config)
-    finetune._train(trainer, None)
-    finetune._publish(trainer, processor, Path(config.output_dir) / "whole")
+    train_through(trainer, None)
+    publish(trainer, processor, Path(config.output_dir) / "whole")
 
 
 def train_in_bfloat16(config):
@@ -122,7 +129,7 @@ def train_in_bfloat16(config):
         return compute_loss(model, inputs, *args, **kwargs)
 
     trainer.compute_loss = note_labels
-    finetune._train(trainer, None)
+    train_through(trainer, None)
     ScoreHead.forward = forward
     saved = trainer.whole_weights()
     others = {tensor.dtype for name, tensor in saved.items() if name != "score_head.weight"} if saved else None
@@ -132,16 +139,14 @@ def train_in_bfloat16(config):
 
 def main(model, ratings, folder):
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    transformers.utils.logging.set_verbosity_error()
-    torch.set_num_threads(1)
-    if finetune._engine() == "deepspeed":
+    if launched_engine() == "deepspeed":
         import deepspeed
 
         # Its shared-memory operations would first be compiled, for minutes; gloo does the same.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    process = finetune._join_processes()
+    process = join_processes(load_config(None, {"threads": 1}))
     # With gradient checkpointing, DDP has to look by itself for what has no gradient.
-    checkpointing = finetune._engine() is None
+    checkpointing = launched_engine() is None
     found = train(settings(model, ratings, f"{folder}/full", 2, gradient_checkpointing=checkpointing))
     more = {"num_train_epochs": 1, "save_strategy": "no"}
     if found["launcher"] == "ddp":
@@ -150,7 +155,7 @@ def main(model, ratings, folder):
         if found["launcher"] != "fsdp2":
             # On a CPU DeepSpeed computes bfloat16 as on a GPU; only transformers does not let it.
             transformers.training_args.is_torch_bf16_gpu_available = lambda: True
-            finetune._in_bfloat16 = lambda config: config.bf16
+            training_settings.computes_in_bfloat16 = lambda config: config.bf16
         found["bfloat16"] = train_in_bfloat16(settings(model, ratings, f"{folder}/bf16", 2, bf16=True, **more))
         if found["launcher"] == "fsdp2":
             more |= {"bf16": None, "dtype": "bfloat16"}

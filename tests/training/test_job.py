@@ -23,8 +23,10 @@ from roc import Assessment
 from roc.checkpoint.folder import save
 from roc.commands.finetune import main
 from roc.model.processing import save_processor
-from roc.training import job as finetune
+from roc.training import arguments as training_settings
+from roc.training import run
 from roc.training.config import load_config
+from roc.training.data import read_data
 from roc.training.trainer import RocTrainer
 
 ROOT = Path(__file__).parents[2]
@@ -215,7 +217,7 @@ def test_the_best_adapter_on_tied_embeddings_is_kept_and_a_cut_run_goes_on(tmp_p
     run = json.loads((out / "run.json").read_text())
     (out / "run.json").write_text(json.dumps(run | {"finished": False}))
     assert demo(out, *words) == 0
-    assert "Resuming from" in capsys.readouterr().out
+    assert "Resuming from" in capsys.readouterr().err
     again = load_file(training / "checkpoint-6" / "adapter_model.safetensors")
     for name, weight in last.items():
         torch.testing.assert_close(again[name], weight, atol=1e-6, rtol=0)
@@ -350,17 +352,14 @@ def test_an_extra_validation_file_takes_nothing_from_training_and_shares_no_pict
     assert main([*words, "--eval_data_path", str(shared), "--output_dir", str(tmp_path / "x")]) == 2
     assert "val.csv:2" in capsys.readouterr().err
     val = ratings(tmp_path / "b", ["5,4"] * 4)
-    from roc.training.config import load_config
-    from roc.training.job import _read_data
-
-    data = _read_data(load_config(None, {"data_path": train, "eval_data_path": val}))
+    data = read_data(load_config(None, {"data_path": train, "eval_data_path": val}))
     assert (len(data.train), len(data.val)) == (20, 4)
 
 
 def test_a_mistake_leaves_the_folder_free_for_the_corrected_command(tmp_path, capsys):
     words = [*TINY, "--max_steps", "1", "--eval_strategy", "no", "--output_dir", str(tmp_path / "out")]
     assert main([*words, "--tiny_model", "nonsense"]) == 2
-    assert "tiny_model is 'nonsense'; expected one of demo, photos" in capsys.readouterr().err
+    assert "tiny_model is 'nonsense', expected one of demo, photos" in capsys.readouterr().err
     assert not (tmp_path / "out" / "run.json").exists()
 
 
@@ -381,7 +380,7 @@ def test_checkpointing_is_used_where_memory_asks_for_it(tmp_path, capsys, monkey
     data = ratings(tmp_path, ["5,4", "6,3", "7,2"])
     model, processor, _ = build("llava")
     save(model, processor, tmp_path / "model")
-    monkeypatch.setattr(finetune, "_gpu_memory", lambda: None if gibibytes is None else gibibytes * 2**30)
+    monkeypatch.setattr(training_settings, "free_gpu_memory", lambda: None if gibibytes is None else gibibytes * 2**30)
     seen, step = [], RocTrainer.training_step
 
     def training_step(self, model, *rest, **more):
@@ -438,7 +437,7 @@ def test_a_full_disk_at_the_end_is_said_and_the_states_are_kept(tmp_path, capsys
     assert "No space left on device" in capsys.readouterr().err
     (tmp_path / "out" / "README.md").write_text("All mine.")
     assert demo(tmp_path / "out") == 0
-    assert "Resuming from" in capsys.readouterr().out
+    assert "Resuming from" in capsys.readouterr().err
     assert (tmp_path / "out" / "README.md").read_text() == "All mine."
 
 
@@ -466,21 +465,18 @@ def test_two_processes_do_the_whole_job_once(tmp_path):
 def test_a_state_is_read_by_the_processes_that_wrote_it(tmp_path, capsys):
     from types import SimpleNamespace
 
-    from roc.training.config import load_config
-    from roc.training.job import RunError, _state_to_resume
-
     share = tmp_path / "training" / "checkpoint-5" / "global_step5" / "zero_pp_rank_0_mp_rank_00_optim_states.pt"
     share.parent.mkdir(parents=True)
     share.touch()
     (tmp_path / "training" / "checkpoint-5" / "trainer_state.json").write_text("{}")
-    config = load_config(None, {})
+    config = load_config(None, {"output_dir": str(tmp_path)})
     for launcher, processes in (("ddp", 1), ("zero3", 1), ("zero2", 2)):
         trainer = SimpleNamespace(launcher=launcher, args=SimpleNamespace(world_size=processes))
         says = f"--launcher zero2 and 1 processes; these are {processes} processes of {launcher}"
-        with pytest.raises(RunError, match=says):
-            _state_to_resume(config, tmp_path, trainer, clean=True)
+        with pytest.raises(run.RunError, match=says):
+            run.state_to_resume(config, trainer, clean=True)
     trainer.args.world_size = 1
-    assert _state_to_resume(config, tmp_path, trainer, clean=True).name == "checkpoint-5"
+    assert run.state_to_resume(config, trainer, clean=True).name == "checkpoint-5"
 
 
 def test_lora_on_a_spread_model_is_refused(finished, tmp_path, capsys, monkeypatch):
@@ -526,7 +522,7 @@ def test_lora_interrupted_and_resumed_ends_with_the_same_adapter(lora_run, tmp_p
         patch.setattr(RocTrainer, "training_step", cut_short)
         demo(tmp_path / "out", *words)
     assert demo(tmp_path / "out", *words) == 0
-    assert "Resuming from" in capsys.readouterr().out
+    assert "Resuming from" in capsys.readouterr().err
     expected, found = (load_file(folder / "adapter_model.safetensors") for folder in (whole, tmp_path / "out"))
     assert set(found) == set(expected)
     for name, tensor in expected.items():

@@ -1,0 +1,223 @@
+"""The settings of a run as transformers takes them: `TrainingArguments`, and the trainer with collator and samples."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from roc.training.processes import (
+    computes_in_bfloat16,
+    free_gpu_memory,
+    launched_engine,
+    sharding,
+    trains_on_cpu,
+)
+from roc.training.run import STATES, RunError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
+
+    from roc.data.records import Record
+    from roc.model.collator import RocCollator
+    from roc.training.config import RunConfig
+    from roc.training.data import RunData
+    from roc.training.trainer import RocTrainer
+
+logger = logging.getLogger(__name__)
+
+FEWEST_VALIDATED = 3
+"""Rated validation rows below which a correlation says nothing."""
+
+# What a step takes is computed from the shapes of the rows with the longest texts; the rest of a GPU is left to what a
+# formula cannot know.
+_MEASURED_ROWS = 8
+_USABLE = 0.9
+
+
+def training_arguments(config: RunConfig) -> TrainingArguments:
+    """Turns the settings into the Trainer's own.
+
+    From then on transformers and accelerate know how the model is spread over processes; with ZeRO-3 it already is
+    while its weights are read, so this comes before the model.
+
+    Raises:
+        RunError: If the settings do not go with each other or with this machine.
+    """
+    import torch
+    from accelerate import DistributedType
+    from transformers import TrainingArguments
+
+    from roc.model.device import check_attention
+
+    validates = config.eval_strategy != "no"
+    gloo = launched_engine() == "deepspeed" and trains_on_cpu()
+    bf16 = computes_in_bfloat16(config)
+    try:
+        check_attention(config.attn_implementation, half=bf16 or config.dtype == "bfloat16")
+        arguments = TrainingArguments(
+            output_dir=str(Path(config.output_dir) / STATES),
+            num_train_epochs=config.num_train_epochs,
+            max_steps=config.max_steps,
+            per_device_train_batch_size=config.per_device_train_batch_size,
+            per_device_eval_batch_size=config.per_device_eval_batch_size,
+            gradient_accumulation_steps=config.gradient_accumulation_steps,
+            learning_rate=config.learning_rate,
+            weight_decay=config.weight_decay,
+            warmup_steps=config.warmup_ratio,  # below 1: a share of the steps
+            lr_scheduler_type=config.lr_scheduler_type,
+            max_grad_norm=config.max_grad_norm,
+            bf16=bf16,
+            use_cpu=trains_on_cpu() and not gloo,
+            ddp_backend="gloo" if gloo else None,
+            # Some towers end in a layer that nothing reads (LLaVA's); with gradient checkpointing the Trainer would not
+            # look for such, and DDP would wait for their gradients.
+            ddp_find_unused_parameters=True,
+            tf32=config.tf32 if torch.cuda.is_available() else None,
+            seed=config.seed,
+            eval_strategy=config.eval_strategy,
+            eval_steps=config.eval_steps or config.save_steps,
+            save_strategy=config.save_strategy,
+            save_steps=config.save_steps,
+            save_total_limit=config.save_total_limit,
+            load_best_model_at_end=validates and config.save_strategy == config.eval_strategy,
+            metric_for_best_model="srcc" if validates else None,
+            greater_is_better=True if validates else None,
+            logging_steps=config.logging_steps,
+            report_to=config.report_to,
+            dataloader_num_workers=config.dataloader_num_workers,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            deepspeed=config.deepspeed,
+            remove_unused_columns=False,
+            label_names=["labels"],
+            disable_tqdm=False,  # or the library's quietness would take the progress bar with it
+        )
+    except (ValueError, ImportError) as error:
+        raise RunError(f"These settings cannot be trained with here: {error}") from error
+    if arguments.n_gpu > 1:
+        logger.warning("one of %d GPUs is used; `bash scripts/finetune.sh --launcher ddp` uses all", arguments.n_gpu)
+        arguments._n_gpu = 1  # or the Trainer would split batches among threads, counts included
+    if launched_engine() == "fsdp" and trains_on_cpu():
+        # accelerate spreads a model over GPUs only; told that these processes have some, it does so here as well.
+        arguments.distributed_state.distributed_type = DistributedType.MULTI_GPU
+    return arguments
+
+
+def limit_validation(arguments: TrainingArguments, data: RunData) -> None:
+    """Switches validation off where too few validation rows are rated; says which state will be kept."""
+    if arguments.eval_strategy == "no":
+        return
+    rated = sum("overall" in record.scores for record in data.val)
+    if rated < FEWEST_VALIDATED:
+        logger.warning(
+            "%d validation rows are too few for a correlation; there is no validation, the last state is kept", rated
+        )
+        arguments.eval_strategy = type(arguments.eval_strategy)("no")
+        arguments.do_eval = arguments.load_best_model_at_end = False
+        arguments.metric_for_best_model = arguments.greater_is_better = None
+    elif not arguments.load_best_model_at_end:
+        logger.warning("save_strategy differs from eval_strategy, so the last state is kept, not the best")
+
+
+def build_trainer(
+    config: RunConfig,
+    data: RunData,
+    arguments: TrainingArguments,
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+) -> RocTrainer:
+    """Builds the trainer with its collator and samples, and decides on gradient checkpointing.
+
+    Raises:
+        RunError: If the settings do not go with the model.
+    """
+    from roc.data.augment import Augmentation
+    from roc.model.collator import RocCollator
+    from roc.training.samples import Samples
+    from roc.training.trainer import RocTrainer, validation_metrics
+
+    rates = {
+        "head": config.head_learning_rate,
+        "vision": config.vision_learning_rate,
+        "projector": config.projector_learning_rate,
+    }
+    collator = RocCollator(
+        processor, model.config.roc, max_length=config.model_max_length, with_comments=config.train_comments
+    )
+    shared = {"cache": config.image_cache, "max_pixels": config.max_pixels}
+    augmentation = Augmentation(
+        flip=config.augment_flip, shift=config.augment_shift, crop=config.augment_crop, rotate=config.augment_rotate
+    )
+    rows = [*data.train, *data.val]
+    try:
+        # transformers' older name before 5.23.
+        newer = hasattr(arguments, "activation_checkpointing")
+        name = "activation_checkpointing" if newer else "gradient_checkpointing"
+        setattr(arguments, name, wants_gradient_checkpointing(config, data, arguments, model, collator))
+        return RocTrainer(
+            model=model,
+            args=arguments,
+            data_collator=collator,
+            processing_class=processor,
+            train_dataset=Samples(data.train, augmentation=augmentation, seed=config.seed, **shared),
+            eval_dataset=Samples(data.val, **shared) if arguments.eval_strategy != "no" else None,
+            compute_metrics=validation_metrics(list(config.attributes)),
+            learning_rates={part: rate for part, rate in rates.items() if config.trains(part)},
+            ema_decay=config.ema_decay,
+            scores_per_row=max(len(config.attributes), *(len(record.scores) for record in rows)),
+        )
+    except ValueError as error:
+        raise RunError(f"These settings cannot be trained with: {error}") from error
+
+
+def wants_gradient_checkpointing(
+    config: RunConfig, data: RunData, arguments: TrainingArguments, model: PreTrainedModel, collator: RocCollator
+) -> bool:
+    """Decides whether layers are computed again in the backward pass: as set, else where a step would not fit."""
+    from accelerate.utils import gather_object
+
+    from roc.model.losses import IGNORE_INDEX
+    from roc.model.memory import GIB, estimate, meta_model
+    from roc.training.samples import Samples
+
+    if config.gradient_checkpointing is not None:
+        return config.gradient_checkpointing
+    available = free_gpu_memory()
+    if available is None:
+        return False
+    longest = sorted(data.train, key=lambda record: -_text_length(record))[:_MEASURED_ROWS]
+    samples = Samples(longest, max_pixels=config.max_pixels)
+    batches = [collator([samples[i]]) for i in range(len(longest))]
+    without, with_ = (
+        estimate(
+            meta_model(model.config),
+            tuning=config.tuning,
+            dtype=config.dtype,
+            bf16=arguments.bf16,
+            batch_size=config.per_device_train_batch_size,
+            tokens=max(batch["input_ids"].shape[1] for batch in batches),
+            supervised_tokens=max(int((batch["labels"] != IGNORE_INDEX).sum()) for batch in batches),
+            gradient_checkpointing=checkpointing,
+            sharding="ddp" if config.tuning == "qlora" else sharding(config),  # DeepSpeed spreads no 4-bit weights
+            num_gpus=arguments.world_size,
+            freeze=config.freeze,
+            lora_rank=config.lora_rank,
+            lora_targets=config.lora_targets,
+            lora_parts=config.lora_parts,
+        ).total
+        for checkpointing in (False, True)
+    )
+    # Every process does the same: the one with the least memory decides.
+    needed = any(gather_object([without > _USABLE * available]))
+    if needed:
+        logger.warning(
+            "a step would take about %.1f of the %.1f GiB of the GPU, so layers are computed again in the backward "
+            "pass (about %.1f GiB); set gradient_checkpointing to decide yourself",
+            *(size / GIB for size in (without, available, with_)),
+        )
+    return needed
+
+
+def _text_length(record: Record) -> int:
+    turns = [turn for _, turn in record.conversations or ()] or [record.comment or ""]
+    return sum(map(len, turns))

@@ -1,0 +1,119 @@
+"""Checks that cost nothing: missing files, packages and models, found before PyTorch is loaded or images decoded."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from roc.data.rows import DataError, Faults, iter_rows
+from roc.training.processes import sharding
+from roc.training.run import RunError, folder_faults
+
+if TYPE_CHECKING:
+    from roc.training.config import RunConfig
+
+
+def check_settings(config: RunConfig) -> None:
+    """Checks what the settings name: files, folders, the model, packages, the launcher.
+
+    Raises:
+        RunError: With every fault, one a line.
+    """
+    faults = [
+        *_package_faults(config),
+        *_file_faults(config),
+        *_model_faults(config),
+        *folder_faults(config),
+    ]
+    faults = faults or _launcher_faults(config)
+    if faults:
+        raise RunError("\n".join(faults))
+
+
+def _package_faults(config: RunConfig) -> list[str]:
+    wanted = {"accelerate": "train", "matplotlib": "train"}
+    if config.report_to == "tensorboard":
+        wanted["tensorboard"] = "train"
+    if config.tuning != "full":
+        wanted["peft"] = "lora"
+    if config.tuning == "qlora":
+        wanted["bitsandbytes"] = "qlora"
+    faults = [
+        f"This run needs the package {package}: pip install 'roc-mllm[{extra}]'"
+        for package, extra in wanted.items()
+        if importlib.util.find_spec(package) is None
+    ]
+    if config.report_to == "wandb" and importlib.util.find_spec("wandb") is None:
+        faults.append("report_to is wandb, and the package is not installed: pip install wandb")
+    return faults
+
+
+def _file_faults(config: RunConfig) -> list[str]:
+    faults = []
+    for path in filter(None, (config.data_path, config.eval_data_path)):
+        try:
+            next(iter_rows(Path(path), Faults(Path(path))), None)
+        except DataError as error:
+            faults += error.faults
+    if config.image_folder is not None and not Path(config.image_folder).is_dir():
+        faults.append(f"{config.image_folder}: no such folder; image_folder has to be the folder of the images")
+    if config.deepspeed is not None:
+        try:
+            json.loads(Path(config.deepspeed).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            faults.append(f"deepspeed {config.deepspeed!r} is no DeepSpeed configuration that can be read: {error}")
+    return faults
+
+
+def _model_faults(config: RunConfig) -> list[str]:
+    """Finds out whether the model to start from is there, by its configuration alone."""
+    source = config.model_name_or_path
+    if source is None:
+        return []
+    if os.path.isdir(source):
+        if (Path(source) / "adapter_config.json").is_file():
+            return [adapter_refused(source)]
+        if not (Path(source) / "config.json").is_file():
+            return [f"model_name_or_path {source!r} is a folder without a config.json, so no model"]
+        return []
+    from huggingface_hub import errors, hf_hub_download
+
+    nowhere = f"model_name_or_path {source!r}: there is no such folder"
+    try:
+        hf_hub_download(source, "config.json")
+    except errors.HFValidationError:
+        return [f"{nowhere}; a model of the hub is named organisation/model"]
+    except errors.RepositoryNotFoundError:
+        return [f"{nowhere}, and the hub has no such model, or not for you (`hf auth login`)"]
+    except errors.LocalEntryNotFoundError:
+        return [f"{nowhere}, no downloaded copy, and the hub cannot be asked; look at the spelling and the connection"]
+    except (errors.EntryNotFoundError, OSError):
+        pass  # an adapter, or something else whose loading says more
+    return []
+
+
+def _launcher_faults(config: RunConfig) -> list[str]:
+    """Finds settings that do not go with the way the launcher spreads the model."""
+    faults, spread = [], sharding(config)
+    if config.tuning != "full" and spread in ("fsdp2", "zero3"):
+        faults.append(
+            f"tuning {config.tuning} where the model is spread over the processes is not supported; use --launcher ddp "
+            "or zero2. The frozen base, a copy of which is then on every GPU, has no gradients and no optimiser state."
+        )
+    if config.ema_decay and spread != "ddp":
+        faults.append(
+            f"ema_decay is {config.ema_decay:g}; a mean of sharded weights is not kept, set it to 0 or use --launcher "
+            "ddp."
+        )
+    return faults
+
+
+def adapter_refused(source: str) -> str:
+    """Says why an adapter cannot be trained further, and what can."""
+    return (
+        f"model_name_or_path {source!r} is an adapter; `roc export {source} --merge OUT` makes a model of it and its "
+        "base that can be trained on."
+    )

@@ -1,0 +1,129 @@
+"""The records of a run: read, checked against the settings, and divided into training, validation and test rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from roc.data.reading import read_records
+from roc.data.records import Record, resolve_splits
+from roc.data.rows import DataError
+from roc.model.device import usable_cores
+
+if TYPE_CHECKING:
+    from roc.training.config import RunConfig
+
+SCENES = "scenes"
+"""Folder in `output_dir` that the demo's scenes are drawn into."""
+
+
+@dataclass(frozen=True)
+class RunData:
+    """The records of a run.
+
+    Attributes:
+        train: Rows to train on.
+        val: Rows that choose the best state.
+        test: Rows for the final evaluation, never used to choose anything.
+        rater_ceiling: How well the raters know each attribute (`roc.demo.raters.rater_ceiling`), of demo scenes only.
+    """
+
+    train: list[Record]
+    val: list[Record]
+    test: list[Record]
+    rater_ceiling: dict[str, dict[str, float]] | None = None
+
+
+def read_data(config: RunConfig) -> RunData:
+    """Reads the records and checks them against the settings; draws the demo's scenes where no file is given.
+
+    Images have to be there but are not decoded: `check_images` does that, after everything that costs less.
+
+    Raises:
+        DataError: With every fault of the rows, those of unreadable images included; or with every row that does not
+            fit the settings.
+    """
+    path, ceiling = (config.data_path, None) if config.data_path is not None else _draw_scenes(config)
+    records = _read(config, path, wants_votes=config.ce_weight > 0 or config.emd_weight > 0)
+    if config.eval_data_path is None:
+        splits = resolve_splits(records, val_fraction=config.val_fraction)
+    else:
+        splits = resolve_splits(records, val_fraction=0)
+        splits["val"] = _read(config, config.eval_data_path)
+    faults = [*attribute_faults(config, path, splits), *overlap_faults(config, splits)]
+    if not splits["train"]:
+        faults.append(f"{path}: no row to train on; every row is marked as validation or test")
+    if faults:
+        raise DataError(faults)
+    return RunData(**splits, rater_ceiling=ceiling)
+
+
+def check_images(config: RunConfig) -> None:
+    """Decodes every image of the data files; demo scenes, just drawn, are skipped.
+
+    Raises:
+        DataError: With every image that cannot be read.
+    """
+    for path in filter(None, (config.data_path, config.eval_data_path)):
+        _read(config, path, decode=True)
+
+
+def _draw_scenes(config: RunConfig) -> tuple[Path, dict[str, dict[str, float]]]:
+    from roc.demo.scenes import read_ceiling, write_dataset
+
+    folder = Path(config.output_dir) / SCENES
+    counts = config.demo_train, config.demo_val, config.demo_test
+    path = write_dataset(folder, *counts, size=config.demo_size, seed=config.seed, workers=usable_cores())
+    return path, read_ceiling(folder)
+
+
+def _read(config: RunConfig, path: str | Path, *, wants_votes: bool = False, decode: bool = False) -> list[Record]:
+    def read(decode: bool) -> list[Record]:
+        return read_records(
+            path,
+            config.image_folder,
+            space=config.score_space,
+            num_levels=config.num_tokens,
+            attributes=config.attributes,
+            require_histogram=wants_votes,
+            check_images=decode,
+            max_pixels=config.max_pixels,
+        )
+
+    try:
+        return read(decode)
+    except DataError:
+        read(True)  # the file is refused anyway: decoding completes the list of what is wrong with it
+        raise
+
+
+def attribute_faults(config: RunConfig, path: str | Path, splits: dict[str, list[Record]]) -> list[str]:
+    """Finds attributes that nobody rated, and conversations whose scores stand in another order than `attributes`."""
+    faults = [
+        f"{path}:{record.line}: the scores of the conversation are {', '.join(record.scores)} in this order, but "
+        f"attributes says {', '.join(config.attributes)}; the k-th [SCORE] has to be the k-th attribute"
+        for record in (record for rows in splits.values() for record in rows)
+        if record.conversations and tuple(record.scores) != config.attributes[: len(record.scores)]
+    ]
+    rated = {name for record in splits["train"] for name in record.scores}
+    missing = [name for name in config.attributes if name not in rated]
+    if missing and splits["train"]:
+        faults.append(
+            f"{path}: no training row has a score for {', '.join(missing)}; the file has "
+            f"{', '.join(sorted(rated)) or 'none'}. Name the attributes to learn with --attributes."
+        )
+    return faults
+
+
+def overlap_faults(config: RunConfig, splits: dict[str, list[Record]]) -> list[str]:
+    """Finds images of `eval_data_path` that are trained on or tested on."""
+    if config.eval_data_path is None:
+        return []
+    used = {image: name for name in ("train", "test") for record in splits[name] for image in record.images}
+    return [
+        f"{config.eval_data_path}:{record.line}: {image} is a {used[image]} picture of data_path as well; remove one"
+        for record in splits["val"]
+        for image in record.images
+        if image in used
+    ]

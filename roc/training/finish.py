@@ -1,0 +1,200 @@
+"""What a trained model leaves behind: the checkpoint, its evaluation on held-out rows, the card and the report."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roc.files import write_text
+from roc.prompts import SCORE_TOKEN
+from roc.training.run import STATES, RunError, command
+
+if TYPE_CHECKING:
+    from transformers import ProcessorMixin
+
+    from roc.data.records import Record
+    from roc.scoring.assessment import Assessment
+    from roc.scoring.results import Assessed
+    from roc.training.config import RunConfig
+    from roc.training.data import RunData
+    from roc.training.trainer import RocTrainer
+
+logger = logging.getLogger(__name__)
+
+TABLE_FILE = "metrics.txt"
+
+
+def publish(trainer: RocTrainer, processor: ProcessorMixin, out: Path) -> None:
+    """Writes the finished checkpoint file by file, so that no half-written file ever has its final name.
+
+    Every process has to call it: where the model is spread over them, it is gathered first. The first one writes.
+
+    Args:
+        trainer: Holds the trained model.
+        processor: The model's.
+        out: Folder; a model card that was edited there stays.
+
+    Raises:
+        RunError: If the checkpoint cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    from roc.checkpoint.card import CARD_FILE, is_edited
+    from roc.checkpoint.folder import save
+
+    weights = trainer.whole_weights()
+    if not trainer.is_world_process_zero():
+        return
+    partial = out / ".checkpoint.partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        # Gathered weights keep the names of the modules: the renaming that ZeRO-3 notes while it reads is not all done.
+        save(trainer.model, processor, partial, state_dict=weights, save_original_format=weights is None)
+        kept = {CARD_FILE} if is_edited(out) else set()
+        for file in sorted(partial.iterdir()):
+            if file.name not in kept:
+                os.replace(file, out / file.name)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise RunError(
+            f"The finished model could not be written to {out}: {error}. What was saved before is whole; free some "
+            "space and give the same command again."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
+    """Scores the held-out rows with the checkpoint in `output_dir` as a user would, and writes the report.
+
+    Args:
+        config: The settings.
+        data: Its test rows are scored, or the validation rows where there are none.
+        history: The trainer's log, for the plots.
+
+    Returns:
+        The table, where the plots are, and three lines of Python that use the checkpoint; `metrics.txt` keeps it.
+    """
+    from roc.checkpoint.card import write_card
+    from roc.evaluation.evaluate import evaluable, evaluated_rows, format_table, write_evaluation
+    from roc.evaluation.plots import draw, write_plots
+    from roc.evaluation.report import write_report
+    from roc.scoring.assessment import Assessment
+
+    out = Path(config.output_dir)
+    held_out = data.test or data.val
+    records = evaluable(held_out)
+    if len(records) < len(held_out):
+        skipped = len(held_out) - len(records)
+        logger.warning("%d rows without a score or with several images are not evaluated", skipped)
+    if records:
+        assessment = Assessment(out, batch_size=config.per_device_eval_batch_size)
+        assessed = assessment.score([record.images[0] for record in records])
+        rows = evaluated_rows(records, assessed)
+        metrics = _metrics(config, data, rows, assessment, check_answers(config, assessment, records, assessed))
+        write_evaluation(out, rows, metrics)
+        model = assessment.model
+        write_card(out, model.config.roc, adapter=hasattr(model, "peft_config"), metrics=metrics)
+        write_report(out, rows, metrics, history)
+        lines = [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics)]
+    else:
+        lines = ["There is no held-out row to evaluate on; give a test split or --val_fraction."]
+        write_plots(out / "plots", draw((), {}, history))
+    table = "\n".join([*lines, *_how_to_use(out, (records or data.train)[0].images[0], reported=bool(records))])
+    write_text(out / TABLE_FILE, table + "\n")
+    return table
+
+
+def _metrics(
+    config: RunConfig, data: RunData, rows: list[dict], assessment: Assessment, answers: dict[str, float]
+) -> dict[str, Any]:
+    from roc.evaluation.evaluate import evaluate_predictions
+
+    votes = [record.histograms["overall"] for record in data.train if "overall" in record.histograms]
+    metrics = evaluate_predictions(
+        rows,
+        space=config.score_space,
+        attributes=config.attributes,
+        baseline_histogram=[sum(level) / len(votes) for level in zip(*votes, strict=True)] if votes else None,
+        calibrated=assessment.model.config.roc["distribution_supervised"],
+    )
+    metrics["split"] = "test" if data.test else "val"
+    metrics["command"] = command(config)
+    if config.dataset is not None:
+        metrics["dataset"] = config.dataset
+    metrics |= {f"answers/{key}": value for key, value in answers.items()}
+    metrics |= {f"ceiling/{name}": found["srcc_quality"] for name, found in (data.rater_ceiling or {}).items()}
+    return metrics
+
+
+def check_answers(
+    config: RunConfig, assessment: Assessment, records: list[Record], assessed: list[Assessed]
+) -> dict[str, float]:
+    """Lets the model write its answers for the first `check_answers` rows and compares them with one forward pass.
+
+    Args:
+        config: The settings.
+        assessment: The trained model.
+        records: Rows with one image each.
+        assessed: Their scores from one forward pass, in the same order.
+
+    Returns:
+        `n`; `complete`: share of answers that hold every `[SCORE]` at its place in the taught sentence;
+        `largest_difference`: between a score read while generating and the one-forward score, native scale.
+    """
+    checked = records[: config.check_answers]
+    complete, difference = 0, 0.0
+    written = assessment.describe([record.images[0] for record in checked], max_new_tokens=256)
+    taught = assessment.model.config.roc["answer"]
+    for given, fast in zip(written, assessed, strict=False):
+        scores = list(given.scores.values())
+        if None in scores:
+            continue
+        expected = taught
+        for score in scores:
+            expected = expected.replace(SCORE_TOKEN, f"{score.value:.4f}", 1)
+        complete += given.text.startswith(expected)
+        pairs = zip(scores, fast.scores.values(), strict=True)
+        difference = max(difference, *(abs(one.value - other.value) for one, other in pairs))
+    return {
+        "n": len(checked),
+        "complete": complete / len(checked) if checked else 1.0,
+        "largest_difference": difference,
+    }
+
+
+def _heading(metrics: dict, config: RunConfig) -> str:
+    split = "test rows, never used in training or selection" if metrics["split"] == "test" else "validation rows"
+    return f"\n{config.dataset or 'Evaluation'}\n{metrics['n']} {split}"
+
+
+def _extra_lines(metrics: dict) -> list[str]:
+    lines = [""]
+    if metrics["answers/n"]:
+        share, gap = metrics["answers/complete"], metrics["answers/largest_difference"]
+        lines += [
+            f"  generated answers: {share:.1%} of {metrics['answers/n']} hold every [SCORE] at its place;",
+            f"  scores read there differ from one forward pass by {gap:.1g} at most",
+        ]
+    ceilings = {key.removeprefix("ceiling/"): value for key, value in metrics.items() if key.startswith("ceiling/")}
+    if ceilings:
+        named = ", ".join(f"{name} {value:.3f}" for name, value in ceilings.items())
+        lines.append(f"  ceiling, SRCC of the raters' own mean votes against the noise-free scores:\n  {named}")
+    return lines
+
+
+def _how_to_use(out: Path, image: str, *, reported: bool) -> list[str]:
+    from roc.evaluation.report import REPORT_FILE
+
+    image = min(image, os.path.relpath(image), key=len)
+    return [
+        "",
+        *([f"Report: {out / REPORT_FILE}"] if reported else []),
+        f"Plots: {out / 'plots'}    curves: tensorboard --logdir {out / STATES}",
+        "Use it:",
+        "    from roc import Assessment",
+        f'    texts, scores = Assessment(pretrained="{out}")(["{image}"], precision=4)',
+        "    print(texts[0], scores[0])",
+    ]

@@ -1,0 +1,186 @@
+"""The folder of a run: who may write into it, whether the run there is finished, and what a stopped run resumes from.
+
+`run.json` is written before any work and holds the settings, the version and the hashes of the data files. Another
+run of the same settings on the same data carries on; any other is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roc.files import write_json
+from roc.settings import settings_of
+
+if TYPE_CHECKING:
+    from roc.training.config import RunConfig
+    from roc.training.trainer import RocTrainer
+
+logger = logging.getLogger(__name__)
+
+RUN_FILE = "run.json"
+STATES = "training"
+"""Folder in `output_dir` with the saved states and the logs."""
+
+
+class RunError(ValueError):
+    """A run that cannot start or go on; the message says what to do."""
+
+
+def is_finished(config: RunConfig) -> bool:
+    """Tells whether `output_dir` holds this very run, finished.
+
+    Raises:
+        RunError: If it holds another run, finished or not, or files that are no run.
+    """
+    out = Path(config.output_dir)
+    if config.overwrite or not out.is_dir() or not any(out.iterdir()):
+        return False
+    try:
+        run = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
+        finished, settings = run["finished"], run["settings"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(
+            f"output_dir {out} is not empty and holds no {RUN_FILE} that can be read ({error}); choose another folder, "
+            "or --overwrite to train anew there."
+        ) from None
+    differences = config.differences(settings)
+    if run.get("data") != data_hashes(config):
+        differences.append("the content of the data file has changed")
+    if differences:
+        raise RunError(
+            f"output_dir {out} holds a run with other settings:\n  " + "\n  ".join(differences) + "\n"
+            "Choose another --output_dir, give the same settings, or --overwrite to train anew there."
+        )
+    return finished
+
+
+def claim(config: RunConfig) -> None:
+    """Writes the settings into `output_dir` before any work, so that the same command goes on wherever it is stopped.
+
+    Raises:
+        RunError: If the folder cannot be written.
+    """
+    try:
+        _describe(config, finished=False)
+    except OSError as error:
+        raise RunError(_unwritable(config, error)) from error
+
+
+def mark_finished(config: RunConfig) -> None:
+    """Notes in `output_dir` that nothing is left to do."""
+    _describe(config, finished=True)
+
+
+def release(config: RunConfig) -> None:
+    """Takes the claim back where nothing was trained yet, so that corrected settings may use the folder."""
+    out = Path(config.output_dir)
+    run = out / RUN_FILE
+    if run.exists() and not (out / STATES).exists() and not json.loads(run.read_text(encoding="utf-8"))["finished"]:
+        run.unlink()
+        if not any(out.iterdir()):
+            out.rmdir()
+
+
+def folder_faults(config: RunConfig) -> list[str]:
+    """Finds out without writing anything whether `output_dir` can be written; empty where it can."""
+    place = Path(config.output_dir).absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        return [_unwritable(config, f"{place} is no folder")]
+    return [] if os.access(place, os.W_OK | os.X_OK) else [_unwritable(config, f"no permission to write to {place}")]
+
+
+def state_to_resume(config: RunConfig, trainer: RocTrainer, *, clean: bool) -> Path | None:
+    """Finds the newest complete saved state.
+
+    Args:
+        config: With `overwrite`, nothing is resumed and the old states are removed.
+        trainer: What will read the state.
+        clean: Whether this process removes old and broken states; one process should.
+
+    Raises:
+        RunError: If these processes cannot read it.
+    """
+    from roc.training.trainer import launcher_of, newest_checkpoint
+
+    states = Path(config.output_dir) / STATES
+    if config.overwrite and clean:
+        shutil.rmtree(states, ignore_errors=True)
+    newest = newest_checkpoint(states, clean=clean)
+    if newest is None:
+        return None
+    launcher, processes = launcher_of(newest)
+    if launcher != trainer.launcher or processes not in (None, trainer.args.world_size):
+        wanted = "--launcher ddp, or none" if launcher == "ddp" else f"--launcher {launcher}"
+        wanted += "" if processes is None else f" and {processes} processes"
+        raise RunError(
+            f"The saved state {newest} was written with {wanted}; these are {trainer.args.world_size} processes of "
+            f"{trainer.launcher}. Give the same again, or --overwrite to train anew."
+        )
+    logger.info("Resuming from %s.", newest)
+    return newest
+
+
+def train(trainer: RocTrainer, state: Path | None) -> None:
+    """Trains to the end.
+
+    Args:
+        trainer: With everything it needs.
+        state: Saved state to resume from; None starts at step 0.
+
+    Raises:
+        RunError: If a state cannot be saved, or a row cannot be read or is too long.
+    """
+    from roc.data.images import ImageError
+    from roc.model.collator import RowTooLong
+    from roc.training.trainer import SavingError
+
+    try:
+        trainer.train(resume_from_checkpoint=None if state is None else str(state))
+    except (SavingError, ImageError, RowTooLong) as error:
+        raise RunError(str(error)) from error
+
+
+def data_hashes(config: RunConfig) -> list[str]:
+    """SHA-256 of each data file; a run on edited data is another run."""
+    paths = [Path(path) for path in (config.data_path, config.eval_data_path) if path is not None]
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()]
+
+
+def command(config: RunConfig, verb: str = "finetune") -> str:
+    """Writes the command line of a run with these settings, whatever files and flags they came from.
+
+    Args:
+        config: The settings.
+        verb: Word after `roc`.
+    """
+    words, settings = ["roc", verb], settings_of(type(config))
+    for name, value in config.to_dict().items():
+        default = settings[name].default
+        if value != (list(default) if isinstance(default, tuple) else default):
+            words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return shlex.join(words)
+
+
+def _describe(config: RunConfig, *, finished: bool) -> None:
+    from roc import __version__
+
+    description: dict[str, Any] = {
+        "finished": finished,
+        "version": __version__,
+        "settings": config.to_dict(),
+        "data": data_hashes(config),
+    }
+    write_json(Path(config.output_dir) / RUN_FILE, description)
+
+
+def _unwritable(config: RunConfig, reason: object) -> str:
+    return f"output_dir {config.output_dir} cannot be written: {reason}. Choose another --output_dir."
