@@ -1,275 +1,253 @@
-"""The command `roc data`: data files made, checked, compared, divided and looked at.
-
-    roc data convert NAME --root DIR --out FILE   a published data set as a data file
-    roc data check FILE                           everything that is wrong with a data file, and what it holds
-    roc data leaks TRAIN TEST                     what of a test set is in a training set too
-    roc data split FILE --out DIR                 train, val and test without leaks
-    roc data show FILE --out sheet.png            the best, the middle and the worst pictures
-
-This file reads words and prints; the work is in `data_report.py`, `leaks.py`, `data_split.py` and `contact_sheet.py`.
-"""
+"""`roc data convert | check | leaks | split | show`: makes, checks, compares, divides and shows data files."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from roc.commands.line import BAD_INPUT, DONE, FAILED, Parser, refuse, run
+from roc.data.datasets.convert import DATASETS
+from roc.settings import REQUIRED, Fault, Settings, option
 
 _SHOWN = 50
-_HELP = """usage: roc data COMMAND [...]
-
-Makes, checks, compares and divides data files.
-
-  convert  write a published data set (AVA, PARA, KonIQ-10k, ...) as a data file
-  check    find everything that is wrong with a data file, and what it holds
-  leaks    find what of a test set is in a training set too
-  split    divide a data file into train, val and test without leaks
-  show     draw the best, the middle and the worst pictures
-
-A data file is a CSV with the columns image,score, or more: see `roc data check --help`.
-
-example: roc data check ratings.csv --image_folder photos
-`roc data COMMAND --help` shows a command's options and an example."""
+"""Findings of a kind that are printed; a report file has all of them."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs `roc data`.
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions(Settings):
+    """Where the images are."""
 
-    Args:
-        argv: words after `roc data`; None takes those of the process.
-
-    Returns:
-        Exit status: 0 done, 1 faults, leaks or unreadable images were found, 2 bad input.
-    """
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help"):
-        print(_HELP)
-        return 0 if words else 2
-    name, *words = words
-    if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal cannot show must not end the report
-        sys.stdout.reconfigure(errors="backslashreplace")
-    if name == "convert":
-        from roc.data.datasets.convert import convert
-
-        return convert(words)
-    if name not in _COMMANDS:
-        print(f"roc data: unknown command {name!r}; the commands are convert, {', '.join(_COMMANDS)}", file=sys.stderr)
-        return 2
-    try:
-        return _COMMANDS[name]([_with_underscores(word) for word in words])
-    except BrokenPipeError:  # of `| head`: nobody reads the rest, nor what Python would say about it when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except KeyboardInterrupt:
-        print(f"roc data {name}: stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
-        print(f"roc data {name}: {error}", file=sys.stderr)
-        return 2
-
-
-def check(argv: Sequence[str]) -> int:
-    """Runs `roc data check`."""
-    parser = _parser(
-        "check",
-        "Finds everything that is wrong with a data file, each fault with its line, and tells what the file holds: "
-        "counts, the range of the scores, a histogram, a guess of the native range. A CSV needs the columns image and "
-        "score (or mos, gt_score, mean); it can have id, std, n_votes, comment, split, dataset, group, the votes "
-        "h_1 .. h_N, and any other column of numbers as an attribute. .tsv, .json, .jsonl and .parquet are read too.",
-        "roc data check ratings.csv --image_folder photos --report faults.txt",
+    image_folder: str | None = option(
+        None, "folder that the image paths start from", metavar="DIR", unset="that of the data file"
     )
-    parser.add_argument("file", metavar="FILE", help="the data file")
-    _add_folder(parser)
-    parser.add_argument("--min_score", type=float, help="lowest score of the native scale; needs --max_score")
-    parser.add_argument("--max_score", type=float, help="highest score of the native scale; needs --min_score")
-    parser.add_argument("--num_tokens", type=int, help="length that every histogram has to have")
-    parser.add_argument("--no_images", action="store_true", help="only look whether the images are there")
-    parser.add_argument(
-        "--report", metavar="FILE", help=f"write all findings; the first {_SHOWN} of each kind are shown"
-    )
-    _add_survey(parser)
-    given = parser.parse_args(argv)
 
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyOptions(ImageOptions):
+    """How many images are opened."""
+
+    workers: int | None = option(None, "threads that open images", low=1, unset="one for each processor")
+    resume: str | None = option(
+        None,
+        "remembers the images that were opened, so that a stopped run goes on",
+        metavar="FILE",
+        unset="beside the report or the data file, with .checked at the end",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOptions(Settings):
+    """Which data set is converted, and how."""
+
+    name: str = option(REQUIRED, "name of the data set; capitals, '-' and '_' do not matter", positional=True)
+    root: str | None = option(None, "folder of the data set; image paths in the file start here", metavar="DIR")
+    out: str | None = option(None, "file to write: .csv, .tsv, .jsonl, .json or .parquet", metavar="FILE")
+    layout: bool = option(False, "print what is known of the data set, and end")
+    split: tuple[Literal["train", "val", "test"], ...] = option((), "write the records of these splits only")
+    images: str | None = option(None, "folder of the images below --root, if it has another name", metavar="DIR")
+    allow_missing: bool = option(False, "leave out images that are missing, instead of writing nothing")
+    scores: Literal["votes", "published"] = option(
+        "votes", "KonIQ-10k, FLICKR-AES: mean and histogram of the votes, or the authors' own score on its scale"
+    )
+    captions: Literal["one", "all"] = option("one", "AVA-Captions: comments per image")
+    histograms: bool = option(True, "leave out h_1 .. h_N, so that num_tokens is free to choose")
+
+    def faults(self) -> list[Fault]:
+        """What no single option shows."""
+        if self.layout or (self.root and self.out):
+            return []
+        return [("", "name the folder of the data set and the file to write: --root DIR --out FILE; see --help")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(SurveyOptions):
+    """Which file is checked, and for what."""
+
+    file: str = option(REQUIRED, "the data file", positional=True)
+    min_score: float | None = option(None, "lowest score of the native scale; needs --max_score")
+    max_score: float | None = option(None, "highest score of the native scale; needs --min_score")
+    num_tokens: int | None = option(None, "length that every histogram has to have", low=1)
+    images: bool = option(True, "only check that the images exist, open none")
+    report: str | None = option(
+        None, f"write all findings; the first {_SHOWN} of each kind are printed", metavar="FILE"
+    )
+
+    def faults(self) -> list[Fault]:
+        """What no single option shows."""
+        if (self.min_score is None) == (self.max_score is None):
+            return []
+        return [("", "--min_score and --max_score belong together; give both or neither")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaksOptions(SurveyOptions):
+    """Which files are compared."""
+
+    train: str = option(REQUIRED, "data file to train on", positional=True)
+    test: str = option(REQUIRED, "data file to test on", positional=True)
+    test_image_folder: str | None = option(None, "the same for TEST", metavar="DIR", unset="that of TRAIN")
+    images: bool = option(True, "open no images: compare ids, paths and sources only")
+    report: str | None = option(
+        None, f"write all leaks as a table, .csv or .jsonl; the first {_SHOWN} are printed", metavar="FILE"
+    )
+
+    def faults(self) -> list[Fault]:
+        """What no single option shows."""
+        if self.report is None or Path(self.report).suffix.lower() in (".csv", ".tsv", ".jsonl", ".parquet"):
+            return []
+        return [("report", f"{self.report}: expected a .csv, .tsv, .jsonl or .parquet file")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions(SurveyOptions):
+    """Which file is divided, and how."""
+
+    file: str = option(REQUIRED, "the data file", positional=True)
+    out: str = option(REQUIRED, "folder for train, val and test, in the file's format", metavar="DIR")
+    val: float = option(0.1, "share of the sources", low=0, below=1)
+    test: float = option(0.1, "share of the sources; none where FILE has a test set", low=0, below=1)
+    seed: int = option(0, "another seed gives another division")
+    by_looks: bool = option(False, "keep pictures that look the same together; opens all of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions(ImageOptions):
+    """Which pictures are drawn."""
+
+    file: str = option(REQUIRED, "the data file", positional=True)
+    out: str = option(REQUIRED, "picture to write, .png or .jpg", metavar="PICTURE")
+    n: int = option(12, "number of pictures, a third each", low=3)
+    attribute: str = option("overall", "attribute that they are ordered by")
+
+    def faults(self) -> list[Fault]:
+        """What no single option shows."""
+        suffix = Path(self.out).suffix
+        if suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
+            return []
+        return [("out", f"{self.out}: the suffix {suffix!r} is no picture's; name it .png")]
+
+
+def _convert(options: ConvertOptions) -> int:
+    from roc.data.datasets.convert import convert, describe
+
+    if options.layout:
+        print(describe(options.name))
+        return DONE
+    conversion = convert(
+        options.name,
+        options.root,
+        options.out,
+        splits=options.split,
+        images=options.images,
+        allow_missing=options.allow_missing,
+        published_scores=options.scores == "published",
+        captions=options.captions,
+        histograms=options.histograms,
+    )
+    if conversion.left_out:
+        print("\n".join(conversion.left_out[:_SHOWN]), file=sys.stderr)
+        count = len(conversion.left_out)
+        print(f"{count} rows or images were left out, all listed in {conversion.left_out_file}", file=sys.stderr)
+    print(conversion.summary())
+    return FAILED if conversion.left_out else DONE
+
+
+def _check(options: CheckOptions) -> int:
     from roc.data.check import check_data
+    from roc.files import write_text
     from roc.score_space import ScoreSpace
 
-    _check_report(given.report, given.file)
-    if (given.min_score is None) != (given.max_score is None):
-        raise ValueError("--min_score and --max_score belong together; give both or neither")
+    _prepare_report(options.report, options.file)
     space = None
-    if given.min_score is not None:
-        space = ScoreSpace(given.min_score, given.max_score, num_levels=given.num_tokens or 2)
+    if options.min_score is not None:
+        space = ScoreSpace(options.min_score, options.max_score, num_levels=options.num_tokens or 2)
     report = check_data(
-        given.file,
-        given.image_folder,
+        options.file,
+        options.image_folder,
         space=space,
-        num_levels=given.num_tokens,
-        open_images=not given.no_images,
-        memory=None if given.no_images else _memory(given, given.file),
-        workers=given.workers,
+        num_levels=options.num_tokens,
+        open_images=options.images,
+        memory=_memory(options, options.report or options.file) if options.images else None,
+        workers=options.workers,
     )
     print(report.summary())
     for title, found in (("warning", report.warnings), ("fault", report.faults)):
         if found:
             print()
-            _print_some(f"{len(found)} {title}{'s' if len(found) > 1 else ''}", found, given.report)
-    if given.report is not None:
+            _print_some(f"{len(found)} {title}{'s' if len(found) > 1 else ''}", found, options.report)
+    if options.report is not None:
         text = [report.summary(), *(f"warning: {one}" for one in report.warnings), *report.faults]
-        Path(given.report).write_text("\n".join(text) + "\n", encoding="utf-8", errors="backslashreplace")
-        print(f"\n{given.report}: all findings")
+        write_text(options.report, "\n".join(text) + "\n", errors="backslashreplace")
+        print(f"\n{options.report}: all findings")
     print("" if report.faults else "\nno faults")
-    return 1 if report.faults else 0
+    return FAILED if report.faults else DONE
 
 
-def leaks(argv: Sequence[str]) -> int:
-    """Runs `roc data leaks`."""
-    parser = _parser(
-        "leaks",
-        "Finds what of a test set is in a training set too: the same ids, identical files, pictures that look the same "
-        "(resized, compressed, mirrored), edits of one source. Exit status 1 if there is anything.",
-        "roc data leaks train.csv test.csv --image_folder photos --report leaks.csv",
-    )
-    parser.add_argument("train", metavar="TRAIN", help="data file that is trained on")
-    parser.add_argument("test", metavar="TEST", help="data file that is tested on")
-    _add_folder(parser)
-    parser.add_argument("--test_image_folder", metavar="DIR", help="the same for TEST; default: that of TRAIN")
-    parser.add_argument("--no_images", action="store_true", help="open no images: compare ids, paths and sources only")
-    parser.add_argument(
-        "--report", metavar="FILE", help=f"write all leaks as .csv or .jsonl; the first {_SHOWN} are shown"
-    )
-    _add_survey(parser)
-    given = parser.parse_args(argv)
-
+def _leaks(options: LeaksOptions) -> int:
     from roc.data.leaks import find_leaks, read_entries
 
-    if given.report is not None and Path(given.report).suffix.lower() not in (".csv", ".tsv", ".jsonl", ".parquet"):
-        raise ValueError(f"--report {given.report}: expected a .csv, .tsv, .jsonl or .parquet file")
-    _check_report(given.report, given.train, given.test)
+    _prepare_report(options.report, options.train, options.test)
     report = find_leaks(
-        read_entries(given.train, given.image_folder),
-        read_entries(given.test, given.test_image_folder or given.image_folder),
-        open_images=not given.no_images,
-        memory=None if given.no_images else _memory(given, given.train),
-        workers=given.workers,
+        read_entries(options.train, options.image_folder),
+        read_entries(options.test, options.test_image_folder or options.image_folder),
+        open_images=options.images,
+        memory=_memory(options, options.report or options.train) if options.images else None,
+        workers=options.workers,
     )
-    if given.report is not None:
-        report.write(given.report)
+    if options.report is not None:
+        report.write(options.report)
     found = [
-        f"{given.test}:{leak.test.line}: {leak.test.id} is {given.train}:{leak.train.line}: {leak.train.id} "
+        f"{options.test}:{leak.test.line}: {leak.test.id} is {options.train}:{leak.train.line}: {leak.train.id} "
         f"({'; '.join(leak.reasons)})"
         for leak in report.leaks
     ]
     if found:
-        _print_some("leaks", found, given.report)
+        _print_some("leaks", found, options.report)
         print()
     print(report.summary())
     _print_unreadable(report.unreadable)
-    return 1 if report.leaks or report.unreadable else 0
+    return FAILED if report.leaks or report.unreadable else DONE
 
 
-def split(argv: Sequence[str]) -> int:
-    """Runs `roc data split`."""
-    parser = _parser(
-        "split",
-        "Divides a data file into train, val and test by source: a group, all edits of one photo, the same image under "
-        "two ids stay together. A test set that the file marks is kept as it is. Decided by a hash of the source, so "
-        "the same in every run and when records are added.",
-        "roc data split ratings.csv --out splits --val 0.1 --test 0.1",
-    )
-    parser.add_argument("file", metavar="FILE", help="the data file")
-    parser.add_argument(
-        "--out", metavar="DIR", required=True, help="folder for train, val and test, in the file's format"
-    )
-    parser.add_argument("--val", type=float, default=0.1, help="share of the sources (0.1)")
-    parser.add_argument(
-        "--test", type=float, default=0.1, help="share of the sources (0.1); none where FILE has a test set"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="another one gives another division (0)")
-    parser.add_argument("--by_looks", action="store_true", help="keep pictures that look the same together; opens all")
-    _add_folder(parser)
-    _add_survey(parser)
-    given = parser.parse_args(argv)
-
+def _split(options: SplitOptions) -> int:
     from roc.data.split import split_data
 
     report = split_data(
-        given.file,
-        given.out,
-        val=given.val,
-        test=given.test,
-        seed=given.seed,
-        image_folder=given.image_folder,
-        by_looks=given.by_looks,
-        memory=_memory(given, given.file) if given.by_looks else None,
-        workers=given.workers,
+        options.file,
+        options.out,
+        val=options.val,
+        test=options.test,
+        seed=options.seed,
+        image_folder=options.image_folder,
+        by_looks=options.by_looks,
+        memory=_memory(options, options.file) if options.by_looks else None,
+        workers=options.workers,
     )
     print(report.summary())
-    folder = given.image_folder or os.path.dirname(given.file) or "."
-    print(f"their images: --image_folder {folder}")
+    print(f"their images: --image_folder {options.image_folder or os.path.dirname(options.file) or '.'}")
     _print_unreadable(report.unreadable)
-    return 1 if report.unreadable else 0
+    return FAILED if report.unreadable else DONE
 
 
-def show(argv: Sequence[str]) -> int:
-    """Runs `roc data show`."""
-    parser = _parser(
-        "show",
-        "Draws a contact sheet of the best, the middle and the worst pictures with their scores.",
-        "roc data show ratings.csv --image_folder photos --out sheet.png",
-    )
-    parser.add_argument("file", metavar="FILE", help="the data file")
-    parser.add_argument("--out", metavar="PICTURE", required=True, help="picture to write, .png or .jpg")
-    parser.add_argument("--n", type=int, default=12, help="pictures in all, a third each (12)")
-    parser.add_argument("--attribute", default="overall", help="whose scores count (overall)")
-    _add_folder(parser)
-    given = parser.parse_args(argv)
-
+def _show(options: ShowOptions) -> int:
     from roc.data.sheet import contact_sheet
 
-    out = Path(given.out)
-    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise ValueError(f"{out}: the suffix {out.suffix!r} is no picture's; name it .png")
-    sheet = contact_sheet(given.file, given.image_folder, count=given.n, attribute=given.attribute)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.picture.save(out)
+    sheet = contact_sheet(options.file, options.image_folder, count=options.n, attribute=options.attribute)
+    sheet.write(options.out)
     for part, records in sheet.parts.items():
         for record in records:
-            print(f"{part:<7} {record.scores[given.attribute]:<10.5g} line {record.line}: {', '.join(record.images)}")
-    print(out)
+            print(f"{part:<7} {record.scores[options.attribute]:<10.5g} line {record.line}: {', '.join(record.images)}")
+    print(options.out)
     _print_unreadable(sheet.unreadable)
-    return 1 if sheet.unreadable else 0
+    return FAILED if sheet.unreadable else DONE
 
 
-_COMMANDS = {"check": check, "leaks": leaks, "split": split, "show": show}
-
-
-def _parser(name: str, description: str, example: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        prog=f"roc data {name}",
-        description=description,
-        epilog=f"example: {example}",
-        allow_abbrev=False,
-    )
-
-
-def _add_folder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--image_folder", metavar="DIR", help="where the paths start from; default: the file's folder")
-
-
-def _add_survey(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=int, help="threads that open images; default: one for each processor")
-    parser.add_argument(
-        "--resume",
-        metavar="FILE",
-        help="remembers images that were opened, so that a stopped run goes on; default: beside the report or the data "
-        "file, with .checked at the end",
-    )
-
-
-def _check_report(report: str | None, *data_files: str) -> None:
-    """Before an hour's work, not after it: makes the report's folder, and refuses to write over a folder or data."""
+def _prepare_report(report: str | None, *data_files: str) -> None:
+    """Makes the report's folder before hours of work, and refuses to write over a folder or a data file."""
     if report is None:
         return
     if os.path.isdir(report):
@@ -280,14 +258,14 @@ def _check_report(report: str | None, *data_files: str) -> None:
     Path(report).parent.mkdir(parents=True, exist_ok=True)
 
 
-def _memory(given: argparse.Namespace, data_file: str) -> str | None:
-    """Where opened images are remembered; None, and a word about it, where that folder takes no files."""
-    if given.resume is not None:
-        return given.resume
-    memory = f"{getattr(given, 'report', None) or data_file}.checked"
+def _memory(options: SurveyOptions, beside: str) -> str | None:
+    """Chooses the file that remembers opened images; None, and a note, if its folder takes no files."""
+    if options.resume is not None:
+        return options.resume
+    memory = f"{beside}.checked"
     folder = os.path.dirname(memory) or "."
     if not os.access(memory if os.path.exists(memory) else folder, os.W_OK):
-        print(f"{folder} cannot be written: nothing is remembered; give --resume FILE", file=sys.stderr)
+        print(f"note: {folder} cannot be written: nothing is remembered; give --resume FILE", file=sys.stderr)
         return None
     return memory
 
@@ -307,6 +285,95 @@ def _print_unreadable(faults: Sequence[str]) -> None:
             print(f"... and {len(faults) - _SHOWN} more", file=sys.stderr)
 
 
-def _with_underscores(word: str) -> str:
-    name, equals, value = word.partition("=")
-    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word
+class _Subcommand(NamedTuple):
+    """One word after `roc data`: its line in the overview, its own help, its options and its work."""
+
+    summary: str
+    description: str
+    example: str
+    options: type[Settings]
+    work: Callable[[Any], int]
+
+
+_WIDTH = max(map(len, DATASETS))
+_SUBCOMMANDS = {
+    "convert": _Subcommand(
+        "write a published data set (AVA, PARA, KonIQ-10k, ...) as a data file",
+        "Writes a published data set as one file of records. The data sets:\n\n"
+        + "\n".join(f"  {name:{_WIDTH}}  {summary}" for name, (_, summary) in DATASETS.items())
+        + "\n\n`roc data convert PARA --layout` prints what the folder has to hold, the splits, range and licence.",
+        "roc data convert PARA --root PARA --out para.csv",
+        ConvertOptions,
+        _convert,
+    ),
+    "check": _Subcommand(
+        "find everything that is wrong with a data file, and what it holds",
+        """Finds everything that is wrong with a data file, each fault with its line, and prints what the file holds:
+counts, the range of the scores, a histogram, a guess of the native range. A CSV needs the columns image and score (or
+mos, gt_score, mean); it can have id, std, n_votes, comment, split, dataset, group, the votes h_1 .. h_N, and any other
+column of numbers as an attribute. .tsv, .json, .jsonl and .parquet are read too.""",
+        "roc data check ratings.csv --image_folder photos --report faults.txt",
+        CheckOptions,
+        _check,
+    ),
+    "leaks": _Subcommand(
+        "find what of a test set is in a training set too",
+        """Finds what of a test set is in a training set too: the same ids, identical files, pictures that look the same
+(resized, compressed, mirrored), edits of one source. Exit status 1 if there is anything.""",
+        "roc data leaks train.csv test.csv --image_folder photos --report leaks.csv",
+        LeaksOptions,
+        _leaks,
+    ),
+    "split": _Subcommand(
+        "divide a data file into train, val and test without leaks",
+        """Divides a data file into train, val and test by source: a group, all edits of one photo, the same image under
+two ids stay together. A test set that the file marks is kept as it is. A hash of the source decides, so the division
+is the same in every run and when records are added.""",
+        "roc data split ratings.csv --out splits --val 0.1 --test 0.1",
+        SplitOptions,
+        _split,
+    ),
+    "show": _Subcommand(
+        "draw the best, the middle and the worst pictures",
+        "Draws a contact sheet of the best, the middle and the worst pictures with their scores.",
+        "roc data show ratings.csv --image_folder photos --out sheet.png",
+        ShowOptions,
+        _show,
+    ),
+}
+
+_HELP = """usage: roc data COMMAND [...]
+
+Makes, checks, compares and divides data files.
+
+{commands}
+
+A data file is a CSV with the columns image,score, or more: see `roc data check --help`.
+
+example: roc data check ratings.csv --image_folder photos
+`roc data COMMAND --help` shows a command's options and an example."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `roc data`.
+
+    Args:
+        argv: Words after `roc data`; None takes those of the process.
+
+    Returns:
+        Exit status: 0 done, 1 faults, leaks or unreadable images were found, 2 bad input.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_HELP.format(commands="\n".join(f"  {name:8} {one.summary}" for name, one in _SUBCOMMANDS.items())))
+        return DONE if words else BAD_INPUT
+    name, *words = words
+    if name not in _SUBCOMMANDS:
+        return refuse("roc data", f"unknown command {name!r}; the commands are {', '.join(_SUBCOMMANDS)}")
+    if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal cannot show must not end the report
+        sys.stdout.reconfigure(errors="backslashreplace")
+    chosen = _SUBCOMMANDS[name]
+    parser = Parser(f"roc data {name}", chosen.description, chosen.example)
+    goes_on = issubclass(chosen.options, SurveyOptions)
+    stopped = (lambda _: "the same command goes on where it was") if goes_on else None
+    return run(parser, chosen.options, words, chosen.work, stopped=stopped)

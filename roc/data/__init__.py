@@ -2,5 +2,5 @@
 
 `images` opens pictures within the `limits`, `rows` reads and writes tables, `columns` knows what their names mean,
 `reading` turns them into `records`, the one form data has; `survey` opens many images, `augment` changes training
-images; `check`, `leaks`, `split` and `sheet` look at whole files; `datasets/` holds a converter per public data set.
+images; `check`, `leaks`, `split` and `sheet` look at whole files; `datasets/` converts public data sets.
 """

@@ -18,6 +18,7 @@ from roc.data.images import ImageError, open_image
 from roc.data.reading import scan_records
 from roc.data.records import Record
 from roc.data.rows import DataError, Faults
+from roc.files import write_whole
 
 _CELL, _GAP, _MARGIN = 240, 16, 24
 _TITLE, _HEADING, _SCORE, _NAME = 24, 18, 16, 13
@@ -36,6 +37,9 @@ _FONTS = (
 )
 
 
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+
+
 @dataclass
 class Sheet:
     """A drawn contact sheet.
@@ -49,6 +53,18 @@ class Sheet:
     picture: Image.Image
     parts: dict[str, list[Record]]
     unreadable: list[str] = field(default_factory=list)
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the picture; its folder is created if needed.
+
+        Raises:
+            ValueError: a suffix other than .png, .jpg, .jpeg or .webp.
+            OSError: the file cannot be written.
+        """
+        kind = _FORMATS.get(Path(path).suffix.lower())
+        if kind is None:
+            raise ValueError(f"{path}: expected a name that ends in one of {', '.join(_FORMATS)}")
+        return write_whole(path, lambda temporary: self.picture.save(temporary, kind))
 
 
 def contact_sheet(

@@ -125,7 +125,11 @@ print(json.dumps([time.process_time(), sorted(heavy)]), file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("words", [[name] for name in COMMANDS] + [[]], ids=" ".join)
+WORDS = [[], *([name] for name in COMMANDS)]
+WORDS += [["data", name] for name in ("convert", "check", "leaks", "split", "show")]
+
+
+@pytest.mark.parametrize("words", WORDS, ids=" ".join)
 def test_help_is_quick_and_imports_nothing_heavy(words):
     result = subprocess.run([sys.executable, "-c", HELP, *words, "--help"], capture_output=True, text=True, check=True)
     seconds, heavy = json.loads(result.stderr.splitlines()[-1])

@@ -1,7 +1,6 @@
 """Public data sets: a miniature of each published layout becomes records whose numbers can be redone on paper.
 
-All of `roc/data/datasets/` is tested here: a folder `tests/datasets` would be found as the library `datasets` by
-transformers, because `tests` is on the path while tests run.
+All of `roc/data/datasets/` is tested here, through the command `roc data convert`.
 """
 
 import io
@@ -14,7 +13,8 @@ from math import sqrt
 import pytest
 from PIL import Image
 
-from roc.data.datasets.convert import DATASETS, convert
+from roc.commands.data import main
+from roc.data.datasets.convert import DATASETS
 from roc.data.reading import read_records
 from roc.data.rows import read_rows
 from roc.prompts import answer
@@ -372,6 +372,11 @@ MINIATURES = {
 every = pytest.mark.parametrize("name", MINIATURES)
 
 
+def convert(words):
+    """Runs the command."""
+    return main(["convert", *words])
+
+
 def module(name):
     return import_module(f"roc.data.datasets.{DATASETS[name][0]}")
 
@@ -573,14 +578,14 @@ def test_what_is_known_of_a_data_set_is_told(name, capsys):
             "FLICKR-AES",
             "FLICKR-AES_image_labeled_by_each_worker.csv",
             "w4, a.jpg, 6\nw4, a.jpg\n",
-            ["worker.csv:6: the score is 6, none of the levels 1, 2, 3, 4, 5", "worker.csv:7: 2 cells"],
+            ["worker.csv:6: score is 6, none of the levels 1, 2, 3, 4, 5", "worker.csv:7: 2 cells"],
         ),
         (
             "EVA",
             "data/votes_filtered.csv",
             '"10"="C3"=11=3=4=1=2=4=9.5=1=0=0=0\n"10"="C3"=10=3=0=1=2=4=9.5=1=0=0=0\n',
             [
-                "votes_filtered.csv:5: the score is 11, none of",
+                "votes_filtered.csv:5: score is 11, none of",
                 "votes_filtered.csv:6: visual is 0; expected 1, 2, 3 or 4",
             ],
         ),
@@ -880,7 +885,7 @@ def test_histograms_can_be_left_out(run):
         (["XYZ", "--root", ".", "--out", "x.csv"], "there is no data set 'XYZ'; known are AVA, AVA-Captions, "),
         (["AVA", "--out", "x.csv"], "--root DIR --out FILE"),
         (["AVA", "--root", ".", "--out", "x.csv", "--scores", "published"], "it has one score per image"),
-        (["AVA", "--root", ".", "--out", "x.csv", "--captions", "all"], "it has no comments"),
+        (["AVA", "--root", ".", "--out", "x.csv", "--captions", "all"], "captions is 'all', but AVA has no comments"),
         (["SPAQ", "--root", ".", "--out", "x.csv", "--split", "test"], "SPAQ has no split test; it publishes none"),
         (["AVA", "--root", ".", "--out", "x.csv", "--split", "val"], "AVA has no split val; it publishes train, test"),
     ],

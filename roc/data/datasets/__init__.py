@@ -1,1 +1,5 @@
-"""One file per public data set: its published layout, and how it becomes records. `convert.py` is the command."""
+"""Public data sets: `convert` turns one of them into a data file.
+
+`layout` says what a data set is, `dataset_folder` reads its folder, and every other file is one data set: its published
+layout, and how it becomes records.
+"""

@@ -24,10 +24,12 @@ Read in: aimerykong/deepImageAestheticsAnalysis (README.md, AADBstatistics.m); i
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from roc.data.datasets.reader import Layout, Reader, Unusable, number
+from roc.data.datasets.dataset_folder import DatasetFolder, Unusable, image_and_score
+from roc.data.datasets.layout import Layout
 
-# attribute -> as its files are named; the first has been spelt right in copies
+# attribute -> names of its files; the first is misspelt in the original and corrected in copies
 ATTRIBUTES = {
     "balancing_elements": ("BalacingElements", "BalancingElements"),
     "colour_harmony": ("ColorHarmony",),
@@ -59,29 +61,29 @@ AADB_newtest_originalSize/ or AADB_newtest/                 test images""",
 _PARTS = {"test": "TestNew", "val": "Validation", "train": "Train"}
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per line of the lists of overall scores, test first."""
     files = {}
     for split, part in _PARTS.items():
         stem = f"imgListFiles_label/imgList{part}Regression_"
         files[split] = {
-            name: reader.find(*(f"{stem}{word}.txt" for word in words))
+            name: dataset.find(*(f"{stem}{word}.txt" for word in words))
             for name, words in {"overall": ("score",), **ATTRIBUTES}.items()
         }
-    folders = reader.folders(
+    folders = dataset.image_folders(
         *("AADB_newtest_originalSize", "AADB_newtest"),
         *("datasetImages_originalSize", "datasetImages_warp256", "datasetImages"),
     )
-    reader.require()
+    dataset.require()
     for split, names in files.items():
-        attributes = {name: dict(_scores(reader, names[name])) for name in ATTRIBUTES}
-        for where, text in reader.lines(names["overall"]):
-            with reader.row(where):
-                image, score = _pair(text)
+        attributes = {name: dict(_scores(dataset, names[name])) for name in ATTRIBUTES}
+        for where, text in dataset.lines(names["overall"]):
+            with dataset.row(where):
+                image, score = image_and_score(text)
                 missing = [name for name, scores in attributes.items() if image not in scores]
                 if missing:
                     raise Unusable(f"{image} has no score for {', '.join(missing)}")
-                reader.add(
+                dataset.add(
                     folders,
                     image,
                     score=score,
@@ -91,19 +93,13 @@ def read(reader: Reader) -> None:
                 )
 
 
-def _scores(reader: Reader, name: str):
-    for where, text in reader.lines(name):
-        with reader.row(where):
-            yield _pair(text)
-
-
-def _pair(text: str) -> tuple[str, float]:
-    image, _, score = text.rpartition(" ")
-    if not image.strip():
-        raise Unusable(f"{text!r} is no image with a score")
-    return image.strip(), number(score, "the score")
+def _scores(dataset: DatasetFolder, name: str) -> Iterator[tuple[str, float]]:
+    """Reads (image, score) of each line of a list."""
+    for where, text in dataset.lines(name):
+        with dataset.row(where):
+            yield image_and_score(text)
 
 
 def _test_names(image: str, score: float) -> tuple[str, ...]:
-    """Image files of the test set have the score in front of the name, lists may or may not."""
+    """Gives the other names of a test image: its file has the score in front of the name, lists may or may not."""
     return f"{score:.3f}_{image}", re.sub(r"^\d\.\d{3}_", "", image)

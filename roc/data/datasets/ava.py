@@ -23,7 +23,8 @@ Read in: imfing/ava_downloader (AVA_dataset/README.txt, tags.txt, the lists); ch
 
 from __future__ import annotations
 
-from roc.data.datasets.reader import Layout, Reader, Unusable
+from roc.data.datasets.dataset_folder import DatasetFolder, Unusable
+from roc.data.datasets.layout import Layout
 
 LAYOUT = Layout(
     name="AVA",
@@ -38,53 +39,52 @@ tags.txt, challenges.txt                    names of the tags and challenges (no
     remarks=("test = generic_test.jpgl (19,930 images when complete), train = all others",),
 )
 
+VOTES = ("AVA.txt", "AVA_dataset/AVA.txt")
+TEST_LIST = ("aesthetics_image_lists/generic_test.jpgl", "AVA_dataset/aesthetics_image_lists/generic_test.jpgl")
 IMAGE_FOLDERS = ("images", "image", "ava_images", "AVA_dataset/images", "AVA_dataset/image")
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per line of AVA.txt."""
-    votes = reader.find("AVA.txt", "AVA_dataset/AVA.txt")
-    tests = reader.find(
-        "aesthetics_image_lists/generic_test.jpgl", "AVA_dataset/aesthetics_image_lists/generic_test.jpgl"
-    )
-    tags = reader.find("tags.txt", "AVA_dataset/tags.txt", needed=False)
-    challenges = reader.find("challenges.txt", "AVA_dataset/challenges.txt", needed=False)
-    folders = reader.folders(*IMAGE_FOLDERS)
-    reader.require()
-    test_ids = test_images(reader, tests)
-    tag_names, challenge_names = names_of(reader, tags), names_of(reader, challenges)
+    votes, tests = dataset.find(*VOTES), dataset.find(*TEST_LIST)
+    tags = dataset.find("tags.txt", "AVA_dataset/tags.txt", needed=False)
+    challenges = dataset.find("challenges.txt", "AVA_dataset/challenges.txt", needed=False)
+    folders = dataset.image_folders(*IMAGE_FOLDERS)
+    dataset.require()
+    test_ids = test_images(dataset, tests)
+    tag_names, challenge_names = names_of(dataset, tags), names_of(dataset, challenges)
     table = []
-    for where, text in reader.lines(votes):
-        with reader.row(where):
+    for where, text in dataset.lines(votes):
+        with dataset.row(where):
             image_id, counts, (*image_tags, challenge) = votes_of(text)
             split = "test" if image_id in test_ids else "train"
-            before = len(reader.rows)
-            reader.add(folders, f"{image_id}.jpg", counts=counts, split=split)
-            if len(reader.rows) > before and (any(image_tags) or challenge):
+            before = len(dataset.rows)
+            dataset.add(folders, f"{image_id}.jpg", counts=counts, split=split)
+            if len(dataset.rows) > before and (any(image_tags) or challenge):
                 named = [tag_names.get(tag, str(tag)) if tag else None for tag in image_tags]
-                entry = {"id": reader.rows[-1]["image"], "tag_1": named[0], "tag_2": named[1]}
+                entry = {"id": dataset.rows[-1]["image"], "tag_1": named[0], "tag_2": named[1]}
                 table.append(entry | {"challenge": challenge_names.get(challenge, str(challenge))})
-    reader.side_tables[".tags.csv"] = table
+    dataset.side_tables[".tags.csv"] = table
 
 
 def votes_of(text: str) -> tuple[str, list[int], list[int]]:
-    """One line of AVA.txt: image id, votes for 1 .. 10, and two tags with the challenge."""
+    """Reads a line of AVA.txt: image id, votes for 1 .. 10, and two tags with the challenge."""
     cells = text.split()
     if len(cells) != 15 or not all(cell.isdigit() for cell in cells):
         raise Unusable(f"{len(cells)} cells, expected 15 whole numbers: index, id, 10 counts, 2 tags, challenge")
     return cells[1], [int(cell) for cell in cells[2:12]], [int(cell) for cell in cells[12:]]
 
 
-def test_images(reader: Reader, name: str) -> set[str]:
-    """Ids of the official test images."""
-    return {text.split()[0].removesuffix(".jpg") for _, text in reader.lines(name)}
+def test_images(dataset: DatasetFolder, name: str) -> set[str]:
+    """Reads the ids of the official test images."""
+    return {text.split()[0].removesuffix(".jpg") for _, text in dataset.lines(name)}
 
 
-def names_of(reader: Reader, name: str) -> dict[int, str]:
-    """number -> name of a file of tags or challenges; empty without one."""
+def names_of(dataset: DatasetFolder, name: str) -> dict[int, str]:
+    """Reads number -> name from a file of tags or challenges; empty without one."""
     names = {}
-    for where, text in reader.lines(name) if name else ():
-        with reader.row(where):
+    for where, text in dataset.lines(name) if name else ():
+        with dataset.row(where):
             first, _, rest = text.partition(" ")
             if not first.isdigit() or not rest:
                 raise Unusable(f"{text!r} is no number with a name")

@@ -25,11 +25,15 @@ clean_using_subjectivity.py, which write the file).
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
-from roc.data.datasets.ava import IMAGE_FOLDERS, test_images, votes_of
-from roc.data.datasets.reader import Layout, Reader, Unusable
+from roc.data.datasets.ava import IMAGE_FOLDERS, TEST_LIST, VOTES, test_images, votes_of
+from roc.data.datasets.dataset_folder import DatasetFolder, Unusable
+from roc.data.datasets.layout import Layout
 from roc.data.rows import DataError
+
+logger = logging.getLogger(__name__)
 
 _FILE = "CLEAN_AVA_FULL_AFTER_SUBJECTIVE_CLEANING.json"
 
@@ -48,29 +52,24 @@ images/<id>.jpg""",
 _SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per image, or one per comment."""
-    captions = reader.find(_FILE)
-    votes = reader.find("AVA.txt", "AVA_dataset/AVA.txt")
-    tests = reader.find(
-        "aesthetics_image_lists/generic_test.jpgl",
-        "AVA_dataset/aesthetics_image_lists/generic_test.jpgl",
-        needed=False,
-    )
-    folders = reader.folders(*IMAGE_FOLDERS)
-    reader.require()
+    captions = dataset.find(_FILE)
+    votes, tests = dataset.find(*VOTES), dataset.find(*TEST_LIST, needed=False)
+    folders = dataset.image_folders(*IMAGE_FOLDERS)
+    dataset.require()
     counts_of = {}
-    for where, text in reader.lines(votes):
-        with reader.row(where):
+    for where, text in dataset.lines(votes):
+        with dataset.row(where):
             image_id, counts, _ = votes_of(text)
             counts_of[image_id] = counts
-    for place, entry in enumerate(_images(reader, captions), start=1):
-        with reader.row(f"{captions}: image {place}"):
+    for place, entry in enumerate(_images(dataset, captions), start=1):
+        with dataset.row(f"{captions}: image {place}"):
             name, split, comments = _checked(entry)
             if name.removesuffix(".jpg") not in counts_of:
                 raise Unusable(f"{name} has no votes in {votes}")
-            for number, comment in enumerate(comments if reader.captions == "all" else comments[:1], start=1):
-                reader.add(
+            for number, comment in enumerate(comments if dataset.captions == "all" else comments[:1], start=1):
+                dataset.add(
                     folders,
                     name,
                     counts=counts_of[name.removesuffix(".jpg")],
@@ -79,24 +78,24 @@ def read(reader: Reader) -> None:
                     id=None if number == 1 else f"{name}#{number}",
                 )
     if tests:
-        official = test_images(reader, tests)
-        shared = {row["image"] for row in reader.rows if row["split"] != "test" and _id(row["image"]) in official}
-        reader.notes.append(f"{len(shared)} images of AVA's official test set are in train or val here")
+        official = test_images(dataset, tests)
+        shared = {row["image"] for row in dataset.rows if row["split"] != "test" and _id(row["image"]) in official}
+        logger.warning("%d images of AVA's official test set are in train or val here", len(shared))
 
 
-def _images(reader: Reader, name: str) -> list[Any]:
+def _images(dataset: DatasetFolder, name: str) -> list[Any]:
     try:
-        with (reader.root / name).open(encoding="utf-8-sig") as file:
+        with (dataset.root / name).open(encoding="utf-8-sig") as file:
             content = json.load(file, object_hook=_slim)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError([f"{reader.root / name}: this is not JSON, or cut short: {error}"]) from error
+        raise DataError([f"{dataset.root / name}: this is not JSON, or cut short: {error}"]) from error
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
-        raise DataError([f"{reader.root / name}: expected an object with a list 'images'"])
+        raise DataError([f"{dataset.root / name}: expected an object with a list 'images'"])
     return content["images"]
 
 
 def _slim(entry: dict[str, Any]) -> dict[str, Any]:
-    """Keeps of each object only what is used: the tokens of a million comments take gigabytes."""
+    """Drops what is not used from each object: the tokens of a million comments take gigabytes."""
     return {key: entry[key] for key in ("images", "filename", "split", "sentences", "raw", "clean") if key in entry}
 
 

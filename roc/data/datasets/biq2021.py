@@ -18,7 +18,8 @@ Read in: nisarahmedrana/BIQ2021 (README.md of several versions, "Train (Images a
 
 from __future__ import annotations
 
-from roc.data.datasets.reader import Layout, Reader, number
+from roc.data.datasets.dataset_folder import DatasetFolder, number
+from roc.data.datasets.layout import Layout
 
 LAYOUT = Layout(
     name="BIQ2021",
@@ -31,15 +32,15 @@ Images/<Image Name>""",
 )
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per row of the tables, test first."""
     files = {
-        split: reader.find(f"{word} (Images and MOS).csv", f"{word}.csv")
+        split: dataset.find(f"{word} (Images and MOS).csv", f"{word}.csv")
         for split, word in {"test": "Test", "train": "Train"}.items()
     }
-    folders = reader.folders("Images", "images")
-    reader.require()
+    folders = dataset.image_folders("Images", "images")
+    dataset.require()
     for split, name in files.items():
-        for where, row in reader.table(name, "Image Name", "MOS"):
-            with reader.row(where):
-                reader.add(folders, row["Image Name"], score=number(row["MOS"], "MOS"), split=split)
+        for where, row in dataset.table(name, "Image Name", "MOS"):
+            with dataset.row(where):
+                dataset.add(folders, row["Image Name"], score=number(row["MOS"], "MOS"), split=split)

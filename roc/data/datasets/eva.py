@@ -21,7 +21,8 @@ Read in: kang-gnak/eva-dataset (readme.md of several versions); public loaders o
 
 from __future__ import annotations
 
-from roc.data.datasets.reader import Layout, Reader, Unusable, number
+from roc.data.datasets.dataset_folder import DatasetFolder, Unusable, number
+from roc.data.datasets.layout import Layout
 
 ATTRIBUTES = {
     "light_and_colour": "visual",
@@ -45,26 +46,26 @@ images/EVA_together/<image_id>.jpg""",
 )
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per photo, in the order of the votes."""
-    name = reader.find("data/votes_filtered.csv", "votes_filtered.csv")
-    folders = reader.folders("images/EVA_together", "EVA_together", "images")
-    reader.require()
+    name = dataset.find("data/votes_filtered.csv", "votes_filtered.csv")
+    folders = dataset.image_folders("images/EVA_together", "EVA_together", "images")
+    dataset.require()
     counts: dict[str, list[int]] = {}
     attributes: dict[str, dict[str, list[float]]] = {}
-    for where, row in reader.table(name, "image_id", "score", *ATTRIBUTES.values(), delimiter="="):
-        with reader.row(where):
-            level = reader.level(row["score"], "the score")
+    for where, row in dataset.table(name, "image_id", "score", *ATTRIBUTES.values(), delimiter="="):
+        with dataset.row(where):
+            level = dataset.level_index(row["score"], "score")
             rated = {key: _rating(row[column], column) for key, column in ATTRIBUTES.items() if row[column]}
             image = row["image_id"]
             counts.setdefault(image, [0] * LAYOUT.num_tokens)[level] += 1
             for key, rating in rated.items():
                 attributes.setdefault(image, {}).setdefault(key, []).append(rating)
     for image, votes in counts.items():
-        with reader.row(f"{name}: {image}"):
+        with dataset.row(f"{name}: {image}"):
             given = attributes.get(image, {})
             means = {key: sum(given[key]) / len(given[key]) if key in given else None for key in ATTRIBUTES}
-            reader.add(folders, f"{image}.jpg", counts=votes, attributes=means)
+            dataset.add(folders, f"{image}.jpg", counts=votes, attributes=means)
 
 
 def _rating(text: str, column: str) -> float:

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from roc.data.datasets.reader import Layout, Reader, Unusable, number
+from roc.data.datasets.dataset_folder import DatasetFolder, image_and_score
+from roc.data.datasets.layout import Layout
 
 _WORKERS = "FLICKR-AES_image_labeled_by_each_worker.csv"
 _SCORES = "FLICKR-AES_image_score.txt"
@@ -53,35 +54,28 @@ PUBLISHED = replace(
 )
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per photo, in the order of the file."""
-    if reader.layout is PUBLISHED:
-        _read_published(reader)
+    if dataset.layout is PUBLISHED:
+        _read_published(dataset)
     else:
-        _read_votes(reader)
+        _read_votes(dataset)
 
 
-def _read_votes(reader: Reader) -> None:
-    name = reader.find(_WORKERS, f"FLICKR-AES-001/{_WORKERS}")
-    folders = reader.folders(*_FOLDERS)
-    reader.require()
-    votes: dict[str, list[int]] = {}
-    for where, row in reader.table(name, "worker", "imagePair", "score"):
-        with reader.row(where):
-            level = reader.level(row["score"], "the score")
-            votes.setdefault(row["imagePair"], [0] * LAYOUT.num_tokens)[level] += 1
-    for image, counts in votes.items():
-        with reader.row(f"{name}: {image}"):
-            reader.add(folders, image, counts=counts)
+def _read_votes(dataset: DatasetFolder) -> None:
+    name = dataset.find(_WORKERS, f"FLICKR-AES-001/{_WORKERS}")
+    folders = dataset.image_folders(*_FOLDERS)
+    dataset.require()
+    for image, counts in dataset.count_votes(name, "score", ["imagePair"], also=["worker"]).items():
+        with dataset.row(f"{name}: {image}"):
+            dataset.add(folders, image, counts=counts)
 
 
-def _read_published(reader: Reader) -> None:
-    name = reader.find(_SCORES, f"FLICKR-AES-001/{_SCORES}")
-    folders = reader.folders(*_FOLDERS)
-    reader.require()
-    for where, text in reader.lines(name):
-        with reader.row(where):
-            image, _, score = text.rpartition(" ")
-            if not image:
-                raise Unusable(f"{text!r} is no image with a score")
-            reader.add(folders, image.strip(), score=number(score, "the score"))
+def _read_published(dataset: DatasetFolder) -> None:
+    name = dataset.find(_SCORES, f"FLICKR-AES-001/{_SCORES}")
+    folders = dataset.image_folders(*_FOLDERS)
+    dataset.require()
+    for where, text in dataset.lines(name):
+        with dataset.row(where):
+            image, score = image_and_score(text)
+            dataset.add(folders, image, score=score)

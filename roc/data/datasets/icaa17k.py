@@ -20,7 +20,8 @@ ICAA17K_code/dataset/ICAA17K/1test.csv).
 
 from __future__ import annotations
 
-from roc.data.datasets.reader import Layout, Reader, number
+from roc.data.datasets.dataset_folder import DatasetFolder, number
+from roc.data.datasets.layout import Layout
 
 LAYOUT = Layout(
     name="ICAA17K",
@@ -35,14 +36,14 @@ ICAA17K/<ID>""",
 )
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per row of the tables, test first."""
     places = ("", "dataset/ICAA17K/", "ICAA17K/", "ICAA17K_code/dataset/ICAA17K/")
-    files = {split: reader.find(*(f"{place}1{split}.csv" for place in places)) for split in ("test", "train")}
-    folders = reader.folders("ICAA17K", "images", "imgs")
-    reader.require()
+    files = {split: dataset.find(*(f"{place}1{split}.csv" for place in places)) for split in ("test", "train")}
+    folders = dataset.image_folders("ICAA17K", "images", "imgs")
+    dataset.require()
     for split, name in files.items():
-        for where, row in reader.table(name, "ID", "color", "MOS"):
-            with reader.row(where):
+        for where, row in dataset.table(name, "ID", "color", "MOS"):
+            with dataset.row(where):
                 score, colour = number(row["MOS"], "MOS"), number(row["color"], "color")
-                reader.add(folders, row["ID"], score=score, attributes={"colour": colour}, split=split)
+                dataset.add(folders, row["ID"], score=score, attributes={"colour": colour}, split=split)

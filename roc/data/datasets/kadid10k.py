@@ -20,7 +20,8 @@ public loaders; the rows checked are I01_01_01.png (4.57, 0.496) and I01_01_02.p
 
 from __future__ import annotations
 
-from roc.data.datasets.reader import Layout, Reader, Unusable, number
+from roc.data.datasets.dataset_folder import DatasetFolder, Unusable, number
+from roc.data.datasets.layout import Layout
 
 LAYOUT = Layout(
     name="KADID-10k",
@@ -32,14 +33,14 @@ images/<dist_img>""",
 )
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per distorted image."""
-    name = reader.find("dmos.csv")
-    folders = reader.folders("images")
-    reader.require()
-    for where, row in reader.table(name, "dist_img", "ref_img", "dmos", "var"):
-        with reader.row(where):
+    name = dataset.find("dmos.csv")
+    folders = dataset.image_folders("images")
+    dataset.require()
+    for where, row in dataset.table(name, "dist_img", "ref_img", "dmos", "var"):
+        with dataset.row(where):
             if not row["ref_img"]:
                 raise Unusable("ref_img is missing; expected the reference image")
             score, std = number(row["dmos"], "dmos"), number(row["var"], "var")
-            reader.add(folders, row["dist_img"], score=score, std=std, group=row["ref_img"])
+            dataset.add(folders, row["dist_img"], score=score, std=std, group=row["ref_img"])

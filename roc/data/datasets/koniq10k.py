@@ -22,9 +22,13 @@ Read in: subpic/koniq (README.md, metadata/koniq10k_distributions_sets.csv); cha
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
-from roc.data.datasets.reader import Layout, Reader, Unusable, number
+from roc.data.datasets.dataset_folder import DatasetFolder, Unusable, number
+from roc.data.datasets.layout import Layout
+
+logger = logging.getLogger(__name__)
 
 LAYOUT = Layout(
     name="KonIQ-10k",
@@ -44,30 +48,30 @@ _SETS = {"training": "train", "validation": "val", "test": "test"}
 _SHARES = ("c1", "c2", "c3", "c4", "c5")
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per row of the table."""
     places = ("koniq10k_distributions_sets.csv", "metadata/koniq10k_distributions_sets.csv")
-    name = reader.find(*places, "koniq10k_scores_and_distributions.csv")
-    folders = reader.folders("1024x768", "512x384", "koniq10k_1024x768/1024x768", "koniq10k_512x384/512x384")
-    reader.require()
+    name = dataset.find(*places, "koniq10k_scores_and_distributions.csv")
+    folders = dataset.image_folders("1024x768", "512x384", "koniq10k_1024x768/1024x768", "koniq10k_512x384/512x384")
+    dataset.require()
     with_sets = name in places
     mos = "MOS" if with_sets else "MOS_zscore"
     if not with_sets:
-        reader.notes.append(f"{name} has no split; koniq10k_distributions_sets.csv has")
-    for where, row in reader.table(name, "image_name", *_SHARES, "c_total", mos, *(["set"] if with_sets else [])):
-        with reader.row(where):
+        logger.warning("%s has no split; koniq10k_distributions_sets.csv has", name)
+    for where, row in dataset.table(name, "image_name", *_SHARES, "c_total", mos, *(["set"] if with_sets else [])):
+        with dataset.row(where):
             split = row["set"] if with_sets else None
             if split is not None and split not in _SETS:
                 raise Unusable(f"the set is {split!r}; expected one of {', '.join(_SETS)}")
-            if reader.layout is PUBLISHED:
+            if dataset.layout is PUBLISHED:
                 scores = {"score": number(row[mos], mos)}
             else:
                 scores = {"counts": _counts(row)}
-            reader.add(folders, row["image_name"], **scores, split=_SETS.get(split))
+            dataset.add(folders, row["image_name"], **scores, split=_SETS.get(split))
 
 
 def _counts(row: dict[str, str]) -> list[int]:
-    """Votes for 1 .. 5: the published shares times their number are whole numbers."""
+    """Computes the votes for 1 .. 5: the published shares times their number are whole numbers."""
     total = number(row["c_total"], "c_total")
     votes = [number(row[column], column) * total for column in _SHARES]
     counts = [round(vote) for vote in votes]

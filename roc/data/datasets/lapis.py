@@ -25,7 +25,8 @@ from __future__ import annotations
 
 import math
 
-from roc.data.datasets.reader import Layout, Reader, Unusable, number
+from roc.data.datasets.dataset_folder import DatasetFolder, Unusable, number
+from roc.data.datasets.layout import Layout
 
 LAYOUT = Layout(
     name="LAPIS",
@@ -41,21 +42,21 @@ images/<image_filename>""",
 )
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per row of the GIAA tables, test first."""
     files = {
-        split: reader.find(f"annotation/LAPIS_GIAA_{word}split.csv")
+        split: dataset.find(f"annotation/LAPIS_GIAA_{word}split.csv")
         for split, word in {"test": "Test", "val": "Val", "train": "Train"}.items()
     }
-    ratings = reader.find("annotation/LAPIS_PIAA.csv", needed=False)
-    folders = reader.folders("images", "datasetImages_originalSize")
-    reader.require()
-    votes = _votes(reader, ratings) if ratings else {}
+    ratings = dataset.find("annotation/LAPIS_PIAA.csv", needed=False)
+    folders = dataset.image_folders("images", "datasetImages_originalSize")
+    dataset.require()
+    votes = _votes(dataset, ratings) if ratings else {}
     columns = ("image_filename", "mean_response", "std_response", "number of raters")
     differing = []
     for split, name in files.items():
-        for where, row in reader.table(name, *columns):
-            with reader.row(where):
+        for where, row in dataset.table(name, *columns):
+            with dataset.row(where):
                 image = row["image_filename"]
                 score = number(row["mean_response"], "mean_response")
                 if given := votes.get(image):
@@ -66,19 +67,15 @@ def read(reader: Reader) -> None:
                     score, n_votes = mean, len(given)
                 else:
                     std, n_votes = (number(row[column], column) for column in columns[2:])
-                reader.add(folders, image, score=score, std=std, n_votes=int(n_votes), split=split)
-    if differing:
-        reader.notes.append(
-            f"{len(differing)} artworks have a published mean that is not the mean of their ratings, first "
-            f"{', '.join(differing[:3])}; the ratings were taken"
-        )
+                dataset.add(folders, image, score=score, std=std, n_votes=int(n_votes), split=split)
+    dataset.warn_of_other_means(differing, "artworks")
 
 
-def _votes(reader: Reader, name: str) -> dict[str, list[float]]:
-    """image -> its ratings."""
+def _votes(dataset: DatasetFolder, name: str) -> dict[str, list[float]]:
+    """Reads image -> its ratings."""
     votes: dict[str, list[float]] = {}
-    for where, row in reader.table(name, "image_filename", "rating"):
-        with reader.row(where):
+    for where, row in dataset.table(name, "image_filename", "rating"):
+        with dataset.row(where):
             rating = number(row["rating"], "the rating")
             if not LAYOUT.min_score <= rating <= LAYOUT.max_score:
                 raise Unusable(f"the rating is {rating:g}; expected 0..100")

@@ -24,7 +24,8 @@ Dahat364/AGREE (Datasets_split/PARA/val.csv: the columns, whose means and standa
 
 from __future__ import annotations
 
-from roc.data.datasets.reader import Layout, Reader, Unusable, number, statistics
+from roc.data.datasets.dataset_folder import DatasetFolder, Unusable, number, statistics
+from roc.data.datasets.layout import Layout
 
 ATTRIBUTES = {
     "quality": "qualityScore",
@@ -55,33 +56,29 @@ _COUNTS = tuple(f"aestheticScore_{level:.1f}" for level in LAYOUT.space.levels)
 _MEANS = {name: f"{column}_mean" for name, column in ATTRIBUTES.items()}
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per row of the Giaa tables, test first."""
     files = {
-        "test": reader.find("annotation/PARA-GiaaTest.csv", "annotation/ARA-GiaaTest.csv"),
-        "train": reader.find("annotation/PARA-GiaaTrain.csv"),
+        "test": dataset.find("annotation/PARA-GiaaTest.csv", "annotation/ARA-GiaaTest.csv"),
+        "train": dataset.find("annotation/PARA-GiaaTrain.csv"),
     }
-    ratings = reader.find("annotation/PARA-Images.csv", needed=False)
-    folders = reader.folders("imgs")
-    reader.require()
-    votes = _votes(reader, ratings) if ratings else {}
+    ratings = dataset.find("annotation/PARA-Images.csv", needed=False)
+    folders = dataset.image_folders("imgs")
+    dataset.require()
+    votes = dataset.count_votes(ratings, "aestheticScore", ["sessionId", "imageName"]) if ratings else {}
     columns = ("imageName", "sessionId", "aestheticScore_mean", *_COUNTS, *_MEANS.values())
     differing = []
     for split, name in files.items():
-        for where, row in reader.table(name, *columns):
-            with reader.row(where):
+        for where, row in dataset.table(name, *columns):
+            with dataset.row(where):
                 image = f"{row['sessionId']}/{row['imageName']}"
                 published = number(row["aestheticScore_mean"], "aestheticScore_mean")
                 counts = votes.get(image) or [_count(row[column], column) for column in _COUNTS]
                 if abs(statistics(counts, LAYOUT.space.levels)[0] - published) > 0.01:
                     differing.append(image)
                 attributes = {key: number(row[column], column) for key, column in _MEANS.items()}
-                reader.add(folders, image, counts=counts, attributes=attributes, split=split)
-    if differing:
-        reader.notes.append(
-            f"{len(differing)} photos have a published mean that is not the mean of their ratings, first "
-            f"{', '.join(differing[:3])}; the ratings were taken"
-        )
+                dataset.add(folders, image, counts=counts, attributes=attributes, split=split)
+    dataset.warn_of_other_means(differing, "photos")
 
 
 def _count(text: str, column: str) -> int:
@@ -89,13 +86,3 @@ def _count(text: str, column: str) -> int:
     if not count.is_integer() or count < 0:
         raise Unusable(f"{column} is {count:g}; expected a number of votes")
     return int(count)
-
-
-def _votes(reader: Reader, name: str) -> dict[str, list[int]]:
-    """session/image -> votes for each of the 9 levels, from the single ratings."""
-    votes: dict[str, list[int]] = {}
-    for where, row in reader.table(name, "sessionId", "imageName", "aestheticScore"):
-        with reader.row(where):
-            level = reader.level(row["aestheticScore"], "aestheticScore")
-            votes.setdefault(f"{row['sessionId']}/{row['imageName']}", [0] * LAYOUT.num_tokens)[level] += 1
-    return votes

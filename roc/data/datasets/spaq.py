@@ -21,7 +21,8 @@ columns).
 
 from __future__ import annotations
 
-from roc.data.datasets.reader import Layout, Reader, number
+from roc.data.datasets.dataset_folder import DatasetFolder, number
+from roc.data.datasets.layout import Layout
 
 ATTRIBUTES = {
     "brightness": "Brightness",
@@ -42,14 +43,14 @@ TestImage/<Image name>""",
 )
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per row of the sheet."""
     stem = "MOS and Image attribute scores"
     sheets = (f"{stem}.csv", f"{stem.replace(' ', '_')}.csv", f"{stem}.xlsx")
-    name = reader.find(*(f"Annotations/{sheet}" for sheet in sheets), *sheets)
-    folders = reader.folders("TestImage", "Test Images")
-    reader.require()
-    for where, row in reader.table(name, "Image name", "MOS", *ATTRIBUTES.values()):
-        with reader.row(where):
+    name = dataset.find(*(f"Annotations/{sheet}" for sheet in sheets), *sheets)
+    folders = dataset.image_folders("TestImage", "Test Images")
+    dataset.require()
+    for where, row in dataset.table(name, "Image name", "MOS", *ATTRIBUTES.values()):
+        with dataset.row(where):
             attributes = {key: number(row[column], column) for key, column in ATTRIBUTES.items()}
-            reader.add(folders, row["Image name"], score=number(row["MOS"], "MOS"), attributes=attributes)
+            dataset.add(folders, row["Image name"], score=number(row["MOS"], "MOS"), attributes=attributes)

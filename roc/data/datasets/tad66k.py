@@ -20,7 +20,8 @@ public loaders for the place of `labels/merge` (Ry3nG/SSIRA).
 
 from __future__ import annotations
 
-from roc.data.datasets.reader import Layout, Reader, number
+from roc.data.datasets.dataset_folder import DatasetFolder, number
+from roc.data.datasets.layout import Layout
 
 LAYOUT = Layout(
     name="TAD66K",
@@ -33,13 +34,13 @@ TAD66K/<image>""",
 )
 
 
-def read(reader: Reader) -> None:
+def read(dataset: DatasetFolder) -> None:
     """Adds one record per row of the merged tables, test first."""
     places = ("labels/merge", "merge", "dataset/merge")
-    files = {split: reader.find(*(f"{place}/{split}.csv" for place in places)) for split in ("test", "train")}
-    folders = reader.folders("TAD66K", "images", "imgs")
-    reader.require()
+    files = {split: dataset.find(*(f"{place}/{split}.csv" for place in places)) for split in ("test", "train")}
+    folders = dataset.image_folders("TAD66K", "images", "imgs")
+    dataset.require()
     for split, name in files.items():
-        for where, row in reader.table(name, "image", "score"):
-            with reader.row(where):
-                reader.add(folders, row["image"], score=number(row["score"], "the score"), split=split)
+        for where, row in dataset.table(name, "image", "score"):
+            with dataset.row(where):
+                dataset.add(folders, row["image"], score=number(row["score"], "the score"), split=split)

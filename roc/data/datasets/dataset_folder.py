@@ -1,83 +1,53 @@
-"""A public data set as it lies on disk: what its folder has to hold, and how it is read into rows.
+"""A public data set on disk: finding its files, reading its tables, and collecting its rated images as rows.
 
-Each other file of this folder describes one data set. Its docstring tells the published layout, the native range, the
-rule of the split, the licence and where all this was read; its `LAYOUT` tells the same to the command; its
-`read(reader)` calls `Reader.add` once for each rated image. What belongs to every data set is here: finding files and
-images, reading tables, statistics of votes, and the rule that nothing is dropped in silence. A row that cannot be used
-goes into `Reader.left_out` with its file, line and reason, an image that is listed but not there into `Reader.absent`.
+Each converter of this folder describes one data set. Its docstring gives the published layout, the native range, the
+splits, the licence and the sources of all this; its `LAYOUT` says the same in code; its `read(dataset)` calls
+`DatasetFolder.add` once for each rated image. Here is what all of them share: finding files and images, reading
+tables, statistics of votes, and the rule that nothing is dropped silently. A row that cannot be used goes into
+`left_out` with its file, line and reason, an image that is listed but missing into `absent`.
 
-Scores keep their native range and direction. Statistics of votes are those of all votes (the standard deviation divides
-by n, not by n - 1), as the score head computes them from its distribution.
+Scores keep their native range and direction. Statistics of votes are those of all votes (the standard deviation
+divides by n, not by n - 1), as the score head computes them from its distribution.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from roc.data.rows import BrokenTable, DataError, iter_cells, shown
+from roc.data.datasets.layout import Layout
+from roc.data.rows import BrokenTable, DataError, as_number, iter_cells, shown
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
-from roc.score_space import ScoreSpace
+
+logger = logging.getLogger(__name__)
 
 
 class Unusable(ValueError):
-    """A row of a data set that gives no record; the message says why."""
+    """A row of a data set that cannot become a record; the message says why."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What is known of a data set before its folder is opened.
-
-    Attributes:
-        name: as the papers write it; the `dataset` of every record.
-        tree: what the folder holds, as an error shows it: a line for each file or folder.
-        min_score, max_score: native range; every score of a record has to lie in it.
-        num_tokens: levels that suit the data: those of the votes where they are published, else 10.
-        attributes: names of the other scores, in the order of the columns.
-        splits: of the published split, out of train, val, test; empty where none is published.
-        remarks: what whoever uses the records has to know; printed by the command.
-        unverified: what of this could not be read in public code or documents; the command warns of it.
-    """
-
-    name: str
-    tree: str
-    min_score: float
-    max_score: float
-    num_tokens: int = 10
-    attributes: tuple[str, ...] = ()
-    splits: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()
-    unverified: str | None = None
-
-    @property
-    def space(self) -> ScoreSpace:
-        """The scale of every score."""
-        return ScoreSpace(self.min_score, self.max_score, self.num_tokens)
-
-
-class Reader:
-    """The folder of one data set while it is read.
+class DatasetFolder:
+    """The folder of a data set, and what was read from it so far.
 
     Args:
         root: the folder.
         layout: what is expected in it.
-        images: folder of the images below root, where it is named otherwise than published.
-        captions: "one" or "all", of data sets with several comments per image.
-        splits: keep the records of these only; None = all. Images of the others need not be there.
+        images: folder of the images below root, if its name differs from the published one.
+        captions: "one" or "all" comments per image, for data sets that have several.
+        splits: splits to keep; empty for all. Images of the others may be missing.
 
     Attributes:
-        rows: the records so far, as rows of a data file.
-        left_out: rows that could not be used, one "FILE:LINE: why" each.
-        absent: images that are listed but not there, paths below root.
-        notes: what was found that whoever uses the records should know.
-        side_tables: suffix of a file beside the records -> rows; for what a record has no place for.
+        rows: the records, as rows of a data file.
+        left_out: rows that could not be used, one "FILE:LINE: reason" each.
+        absent: images that are listed but missing, as paths below root.
+        side_tables: suffix of a file beside the records -> rows; for what does not fit into a record.
     """
 
     def __init__(
@@ -87,7 +57,7 @@ class Reader:
         *,
         images: str | None = None,
         captions: str = "one",
-        splits: Sequence[str] | None = None,
+        splits: Sequence[str] = (),
     ) -> None:
         self.root = Path(root)
         self.layout = layout
@@ -95,25 +65,28 @@ class Reader:
         self.rows: list[dict[str, Any]] = []
         self.left_out: list[str] = []
         self.absent: list[str] = []
-        self.notes: list[str] = []
         self.side_tables: dict[str, list[dict[str, Any]]] = {}
         self._images = images
         self._wanted = splits
         self._space = layout.space
-        self._levels = self._space.levels
+        self._level_values = self._space.levels
         self._found: list[str] = []
         self._missing: list[tuple[str, ...]] = []
-        self._names: dict[str, frozenset[str]] = {}
+        self._listings: dict[str, frozenset[str]] = {}
         self._where = ""
         self._listed: dict[str, str] = {}
 
     # --- files ---------------------------------------------------------------------------------------------------
 
     def find(self, *names: str, needed: bool = True) -> str:
-        """The first of some paths below root that is there.
+        """Finds a file under one of its names.
+
+        Args:
+            names: paths below root, the first that exists is taken.
+            needed: whether `require` reports it where none exists.
 
         Returns:
-            The path, relative to root; "" where there is none, and `require` then reports it if it is needed.
+            The path, relative to root; "" where none exists.
         """
         for name in names:
             if (self.root / name).exists():
@@ -124,12 +97,12 @@ class Reader:
         return ""
 
     def holds(self, path: Path) -> bool:
-        """Whether this is one of the files that were found."""
+        """Tells whether a path is one of the files that were found."""
         found = (self.root / name for name in self._found)
         return path.exists() and any(path.samefile(one) for one in found if one.is_file())
 
-    def folders(self, *names: str) -> tuple[str, ...]:
-        """Those of some folders of images that are there; at least one is needed. `--images` takes their place."""
+    def image_folders(self, *names: str) -> tuple[str, ...]:
+        """Finds the folders of images: all of `names` that exist, at least one. `--images` takes their place."""
         names = (self._images,) if self._images is not None else names
         there = tuple(name for name in names if (self.root / name).is_dir())
         if there:
@@ -139,10 +112,10 @@ class Reader:
         return there
 
     def require(self) -> None:
-        """To be called after everything was looked for.
+        """Raises an error if anything that was looked for is missing; to be called before reading.
 
         Raises:
-            DataError: files or folders of the layout are missing; names them all, and the layout.
+            DataError: with all missing files and folders, and the layout.
         """
         if not self._missing:
             return
@@ -159,7 +132,7 @@ class Reader:
         raise DataError(["\n".join([*lines, f"{name} is expected as:", *_indented(self.layout.tree)])])
 
     def _deeper(self) -> Path | None:
-        """A folder directly below root that holds what was not found in root."""
+        """Looks for a folder directly below root that holds what is missing in root."""
         folders = sorted(path for path in self.root.iterdir() if path.is_dir()) if self.root.is_dir() else []
         for folder in folders:
             if all(any((folder / name).exists() for name in names) for names in self._missing):
@@ -173,14 +146,14 @@ class Reader:
 
         Args:
             name: path below root.
-            columns: those that are needed.
-            delimiter: of a CSV.
+            columns: columns that have to be there.
+            delimiter: character between the cells of a CSV.
 
         Yields:
             ("FILE:LINE", column -> cell as text without spaces around it, "" where empty).
 
         Raises:
-            DataError: a needed column is not there, so that this is another file than expected; or there is no row.
+            DataError: a column is missing, so this is another file than expected; or there are no rows.
         """
         cells = self._xlsx(name) if name.endswith(".xlsx") else self._csv(name, delimiter)
         _, header = next(cells, (1, []))
@@ -203,7 +176,10 @@ class Reader:
             raise self._nothing_in(name)
 
     def lines(self, name: str) -> Iterator[tuple[str, str]]:
-        """("FILE:LINE", text without spaces around it) of every line of a text file that is not blank.
+        """Reads a text file.
+
+        Yields:
+            ("FILE:LINE", text without spaces around it) of every line that is not blank.
 
         Raises:
             DataError: there is no such line.
@@ -248,7 +224,7 @@ class Reader:
             width = 0
             for line, row in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
                 texts = ["" if value is None else str(value).strip() for value in row]
-                # every row of a sheet is as wide as its widest; the table is as wide as its header
+                # Every row of a sheet is as wide as its widest; the table is as wide as its header.
                 while len(texts) > width and not texts[-1]:
                     texts.pop()
                 width = width or len(texts)
@@ -258,19 +234,19 @@ class Reader:
             book.close()
 
     def _encoding(self, name: str) -> str:
-        """UTF-8, or Latin-1 where the file cannot be UTF-8, as old tables with names of persons sometimes cannot."""
+        """Takes Latin-1 for a file that is no UTF-8, as some old tables with names of persons are not."""
         with (self.root / name).open(encoding="utf-8-sig") as file:
             try:
                 while file.read(1 << 20):
                     pass
             except UnicodeDecodeError:
-                self.notes.append(f"{name} is not UTF-8 and was read as Latin-1; look at names with accents")
+                logger.warning("%s is not UTF-8 and was read as Latin-1; look at names with accents", name)
                 return "latin-1"
         return "utf-8-sig"
 
     @contextmanager
     def row(self, where: str) -> Iterator[None]:
-        """Around the reading of one row: what makes it `Unusable` is reported with where it stands."""
+        """Surrounds the reading of one row, so that an `Unusable` is noted in `left_out` with its place."""
         self._where = where
         try:
             yield
@@ -279,9 +255,32 @@ class Reader:
 
     # --- records -------------------------------------------------------------------------------------------------
 
-    def level(self, vote: str, what: str) -> int:
-        """Place of a vote among the layout's levels, from 0; `Unusable` if it is none of them."""
-        levels = self._levels
+    def count_votes(self, name: str, vote: str, image: Sequence[str], also: Sequence[str] = ()) -> dict[str, list[int]]:
+        """Counts the votes of a table with one vote per row.
+
+        Args:
+            name: path below root.
+            vote: column of the votes.
+            image: columns that name the image, joined by "/".
+            also: further columns that have to be there.
+
+        Returns:
+            image -> votes for each of the layout's levels (N,).
+        """
+        counts: dict[str, list[int]] = {}
+        for where, row in self.table(name, vote, *image, *also):
+            with self.row(where):
+                level = self.level_index(row[vote], vote)
+                counts.setdefault("/".join(row[column] for column in image), [0] * self._space.num_levels)[level] += 1
+        return counts
+
+    def level_index(self, vote: str, what: str) -> int:
+        """Finds a vote among the layout's levels, from 0.
+
+        Raises:
+            Unusable: it is none of them.
+        """
+        levels = self._level_values
         value = number(vote, what)
         place = round((value - levels[0]) / (levels[1] - levels[0]))
         if not 0 <= place < len(levels) or abs(levels[place] - value) > 1e-6:
@@ -307,21 +306,21 @@ class Reader:
         """Adds the record of one image.
 
         Args:
-            folders: where the image may lie, from `folders`.
-            image: its name as the data set lists it, a path below one of `folders`.
-            score: native range; None = the mean of `counts`.
-            counts: votes for each of the layout's levels (N,); they also give std, number of votes and histogram.
-            std, n_votes: of the votes, where only they are published.
+            folders: folders to look for the image in, from `image_folders`.
+            image: its name in the data set, a path below one of `folders`.
+            score: score in the native range; None takes the mean of `counts`.
+            counts: votes for each of the layout's levels (N,); std, number of votes and histogram come from them.
+            std, n_votes: statistics of the votes, where only they are published.
             attributes: name -> score in the same range; None where not rated.
             split, group, comment: as in `Record`.
-            id: only where an image has several records; None = the image's path.
-            other_names: under which the image may lie as well.
+            id: only for images with several records; None takes the image's path.
+            other_names: further names that the image's file may have.
 
         Raises:
             Unusable: something is out of range, or the image was listed before.
         """
         if counts is not None:
-            score, std, n_votes = statistics(counts, self._levels)
+            score, std, n_votes = statistics(counts, self._level_values)
         values = {"the score": score, **{f"the score of {name!r}": value for name, value in (attributes or {}).items()}}
         for what, value in values.items():
             if value is not None:
@@ -339,7 +338,7 @@ class Reader:
         if (id or image) in self._listed:
             raise Unusable(f"{shown(id or image)} was listed before, in {self._listed[id or image]}")
         self._listed[id or image] = self._where
-        if self._wanted is not None and split not in self._wanted:
+        if self._wanted and split not in self._wanted:
             return
         path = self._path(folders, (image, *other_names))
         if path is None:
@@ -352,7 +351,7 @@ class Reader:
         self.rows.append(row)
 
     def _path(self, folders: Sequence[str], names: Sequence[str]) -> str | None:
-        """The image's path below root; None if it is not there."""
+        """Finds an image; returns its path below root, or None."""
         for name in names:
             inside = posixpath.normpath(name) if name else ".."
             if inside.startswith("..") or posixpath.isabs(inside):
@@ -360,35 +359,65 @@ class Reader:
             for folder in folders:
                 path = posixpath.normpath(posixpath.join(folder, inside))
                 place, file = posixpath.split(path)
-                if place not in self._names:
+                if place not in self._listings:
                     try:
                         with os.scandir(self.root / place) as entries:
-                            self._names[place] = frozenset(entry.name for entry in entries if entry.is_file())
+                            self._listings[place] = frozenset(entry.name for entry in entries if entry.is_file())
                     except OSError:
-                        self._names[place] = frozenset()
-                if file in self._names[place]:
+                        self._listings[place] = frozenset()
+                if file in self._listings[place]:
                     return path
         return None
 
+    def warn_of_other_means(self, images: Sequence[str], kind: str) -> None:
+        """Warns if the published means of some images are not the means of their ratings.
+
+        Args:
+            images: those images; may be empty.
+            kind: what they are, such as "photos".
+        """
+        if images:
+            logger.warning(
+                "%d %s have a published mean that is not the mean of their ratings, first %s; the ratings were taken",
+                len(images),
+                kind,
+                ", ".join(images[:3]),
+            )
+
 
 def number(text: str, what: str) -> float:
-    """A cell as a finite number; `Unusable` if it is none."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    # float() takes "1_000" for a number, which no table means by it
-    if "_" in text or not math.isfinite(value):
+    """Reads a finite number.
+
+    Raises:
+        Unusable: the text is none.
+    """
+    value = as_number(text)
+    if value is None or not math.isfinite(value):
         raise Unusable(f"{what} is {shown(text or None)}; expected a number")
     return value
 
 
+def image_and_score(text: str) -> tuple[str, float]:
+    """Reads a line of a list, "image score".
+
+    Raises:
+        Unusable: it is no such line.
+    """
+    image, _, score = text.rpartition(" ")
+    if not image.strip():
+        raise Unusable(f"{text!r} is no image with a score")
+    return image.strip(), number(score, "the score")
+
+
 def statistics(counts: Sequence[float], levels: Sequence[float]) -> tuple[float, float, int]:
-    """Mean, standard deviation and number of votes.
+    """Computes the mean, the standard deviation and the number of votes.
 
     Args:
-        counts: votes for each level (N,), not negative, at least one vote.
+        counts: votes for each level (N,), none negative, at least one vote.
         levels: values of the levels (N,).
+
+    Raises:
+        Unusable: other counts.
     """
     total = math.fsum(counts)
     if min(counts) < 0 or total <= 0:
