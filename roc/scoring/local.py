@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from roc.model.device import default_workers, usable_cores
 from roc.model.float32_tower import picture_dtype
 from roc.scoring.batches import Scorer, by_shape
-from roc.scoring.prepare import Preparation, Prepared, default_workers, prepare
+from roc.scoring.prepare import Preparation, Prepared, prepare
 from roc.scoring.sources import Source
+
+logger = logging.getLogger(__name__)
 
 
 def score_images(
@@ -38,6 +42,8 @@ def score_images(
     dataset = Preparation(sources, pretrained, assessment.collator, picture_dtype(assessment.model), scorer.places)
     if workers is None:
         workers = default_workers(assessment.model.device.type)
+    elif workers > usable_cores():
+        logger.warning("%d workers share %d cores; fewer may be faster", workers, usable_cores())
     done: dict[int, dict[str, Any]] = {}
     following = 0
 

@@ -17,6 +17,7 @@ import shutil
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -141,15 +142,20 @@ def prepare(dataset: Preparation, workers: int) -> Iterator[Prepared]:
 def _load(dataset: Preparation, indices: range, workers: int, chunk: int, ahead: int) -> Iterator[Prepared]:
     if workers:  # they are forked, and a tokenizer that has used threads before would warn in each of them
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    loader = DataLoader(
-        dataset,
-        batch_sampler=[indices[i : i + chunk] for i in range(0, len(indices), chunk)],
-        num_workers=workers,
-        prefetch_factor=ahead if workers else None,
-        collate_fn=_Packer(_through_pipe()) if workers else list,
-        worker_init_fn=_end_with_parent,
-    )
-    chunks = iter(loader)
+    with warnings.catch_warnings():
+        # Workers do nothing but read and resize: forking beside threads harms none of that, and more workers than
+        # cores are told once, by the engine.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded, use of fork")
+        loader = DataLoader(
+            dataset,
+            batch_sampler=[indices[i : i + chunk] for i in range(0, len(indices), chunk)],
+            num_workers=workers,
+            prefetch_factor=ahead if workers else None,
+            collate_fn=_Packer(_through_pipe()) if workers else list,
+            worker_init_fn=_end_with_parent,
+        )
+        chunks = iter(loader)
     # PyTorch has a signal raise an error wherever the main thread is when a worker ends. It also notices that when
     # the worker's images are waited for, which is the place where something can be done about it.
     main_thread = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD")
@@ -211,12 +217,3 @@ def _end_with_parent(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-def default_workers(device_type: str) -> int:
-    """Gives the number of worker processes that fit this machine, at most 16.
-
-    With a GPU most cores read, without one a quarter of them.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, cores // 4 if device_type == "cpu" else cores - 1))

@@ -16,7 +16,7 @@ from heads import build, picture
 from PIL import Image
 
 from roc.checkpoint.folder import save
-from roc.commands import score
+from roc.commands import line, score
 from roc.data.rows import Faults, read_rows
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import Scorer
@@ -274,10 +274,10 @@ def test_images_taken_away_meanwhile_are_left_out(run, photos, tmp_path, monkeyp
         (["a.jpg", "--out", "scores.csv", "--attributes", "beauty"], "scores overall, light; asked for beauty"),
         (["a.jpg", "--out", "scores.csv", "--attributes", "light", "--distribution"], "levels of overall"),
         (["a.jpg", "--out", "scores.csv", "--copy_to", "best"], "add --top K or --at_least S"),
-        (["a.jpg", "--out", "scores.csv", "--top", "0"], "--top is 0"),
-        (["a.jpg", "--gallery", "g.html"], "--gallery needs --out"),
-        (["a.jpg", "--at-least", "5"], "need --out"),
-        (["a.jpg", "--out", "scores.csv", "--at_least", "nan"], "expected a score"),
+        (["a.jpg", "--out", "scores.csv", "--top", "0"], "--top: top is '0', expected a whole number at least 1"),
+        (["a.jpg", "--gallery", "g.html"], "gallery needs --out"),
+        (["a.jpg", "--at-least", "5"], "at_least needs --out"),
+        (["a.jpg", "--out", "scores.csv", "--at_least", "nan"], "expected a number"),
     ],
 )
 def test_refuses(run, words, expected, tmp_path):
@@ -438,7 +438,7 @@ def test_nobody_reads_the_rest(run, photos, monkeypatch):
 
     given_away = []
     monkeypatch.setattr(score, "_print_scores", broken)
-    monkeypatch.setattr(score.os, "dup2", lambda *files: given_away.append(files))
+    monkeypatch.setattr(line.os, "dup2", lambda *files: given_away.append(files))
     status, _, errors = run(photos)
     assert status == 1 and "pipe" not in errors and len(given_away) == 1
 

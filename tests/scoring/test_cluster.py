@@ -121,10 +121,10 @@ def test_actors_fit_the_cluster():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--actors", "2", "--out", "a.csv"], "--actors needs --engine ray"),
-        (["--ray-address", "auto", "--out", "a.csv"], "--ray_address needs --engine ray"),
-        (["--engine", "ray"], "--engine ray needs --out"),
-        (["--engine", "ray", "--out", "a.csv", "--actors", "0"], "--actors is 0"),
+        (["--actors", "2", "--out", "a.csv"], "actors needs --engine ray"),
+        (["--ray-address", "auto", "--out", "a.csv"], "ray_address needs --engine ray"),
+        (["--engine", "ray"], "engine ray needs --out"),
+        (["--engine", "ray", "--out", "a.csv", "--actors", "0"], "actors is '0', expected a whole number at least 1"),
         (["--engine", "ray", "--out", "a.csv", "--workers", "0"], "expected 1 or more with --engine ray"),
         (["--engine", "ray", "--out", "a.csv", "--device", "mps"], "expected cuda or cpu"),
     ],

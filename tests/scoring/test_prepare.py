@@ -9,7 +9,6 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import roc.scoring.sources
 from roc.scoring import prepare
-from roc.scoring.prepare import default_workers
 
 
 def test_a_picture_that_ends_its_reader_is_found(rows_of, photos, monkeypatch):
@@ -27,12 +26,6 @@ def test_a_picture_that_ends_its_reader_is_found(rows_of, photos, monkeypatch):
     assert [row["image"] for row in rows if "error" in row] == ["05.png", "06.png"]
     assert "ended the process" in rows[5]["error"]
     assert [row["image"] for row in rows] == [source.name for source in photos]
-
-
-def test_workers_fit_the_machine(monkeypatch):
-    for cores, gpu, cpu in ((2, 1, 1), (16, 15, 4), (128, 16, 16)):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda pid, cores=cores: set(range(cores)), raising=False)
-        assert (default_workers("cuda"), default_workers("cpu")) == (gpu, cpu)
 
 
 @pytest.mark.slow

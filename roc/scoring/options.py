@@ -1,0 +1,92 @@
+"""What a scoring run is asked to do: images, checkpoint, output, choice, speed. Light, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from roc.settings import REQUIRED, Fault, Settings, option
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+"""Kinds of output."""
+
+NEW_RAY = "local"
+"""`ray_address` that starts a Ray of its own instead of joining a cluster; Ray's own word for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(Settings):
+    """Images, checkpoint, output, what is chosen by the scores, and how fast."""
+
+    paths: tuple[str, ...] = option(REQUIRED, "what to score", positional=True, metavar="PATH")
+    checkpoint: str = option(REQUIRED, "folder or hub id of a model that carries the score head", metavar="MODEL")
+    out: str | None = option(
+        None, f"file to write, {', '.join(SUFFIXES)}", metavar="FILE", unset="print the scores instead"
+    )
+    overwrite: bool = option(False, "start anew, whatever is there")
+    retry_failed: bool = option(False, "try images again that could not be scored before")
+    column: str = option("image", "in a table, the column that holds the paths", metavar="NAME")
+    image_folder: str | None = option(
+        None, "where paths in lists and tables start from", metavar="DIR", unset="the folder of the list"
+    )
+    attributes: tuple[str, ...] | None = option(
+        None, "scores to give, by name", metavar="NAME", unset="all of the checkpoint"
+    )
+    distribution: bool = option(False, "also p_1 .. p_N, the probability of each level")
+    describe: bool = option(False, "let the model generate its answer too, as text (much slower)")
+    max_new_tokens: int = option(512, "longest answer of --describe", low=1, metavar="N")
+    at_least: float | None = option(None, "choose the images that score S or more", metavar="S")
+    top: int | None = option(None, "choose the K best", low=1, metavar="K")
+    copy_to: str | None = option(None, "copy the chosen images, names beginning with their rank", metavar="DIR")
+    gallery: str | None = option(None, "write a page of thumbnails, of the chosen images or of all", metavar="HTML")
+    batch_size: int | None = option(None, "images per forward pass", low=1, unset="found while scoring", metavar="N")
+    workers: int | None = option(
+        None, "processes that read and resize", low=0, unset="as many as fit the machine", metavar="N"
+    )
+    device: str | None = option(None, "cuda, mps or cpu", unset="the first there is")
+    dtype: Literal["float32", "bfloat16", "float16", "float8"] | None = option(
+        None, "number format of the model", unset="bfloat16 on a GPU that has it, else float32"
+    )
+    compile: bool = option(False, "compile the layers: minutes at the start, then faster")
+    engine: Literal["local", "ray"] = option("local", "ray: actors, on many machines too")
+    ray_address: str = option(
+        NEW_RAY, f"cluster to join: auto, HOST:PORT or ray://HOST:PORT; {NEW_RAY} starts a Ray here", metavar="ADDRESS"
+    )
+    actors: int | None = option(
+        None, "with --engine ray, how many load the model", low=1, unset="one per GPU", metavar="N"
+    )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether some images are to be chosen by their scores."""
+        return self.top is not None or self.at_least is not None
+
+    def faults(self) -> list[Fault]:
+        """Finds settings that contradict each other."""
+        return [*self._output_faults(), *self._engine_faults()]
+
+    def _output_faults(self) -> list[Fault]:
+        found: list[Fault] = []
+        if self.copy_to is not None and not self.chooses:
+            found.append(("copy_to", "copy_to says where, but not what; add --top K or --at_least S"))
+        if self.out is None:
+            for name in ("gallery", "copy_to", "overwrite", "top", "at_least"):
+                if getattr(self, name) not in (None, False):
+                    found.append((name, f"{name} needs --out"))
+        elif Path(self.out).suffix.lower() not in SUFFIXES:
+            found.append(("out", f"out is {self.out}; expected a file that ends in {', '.join(SUFFIXES)}"))
+        return found
+
+    def _engine_faults(self) -> list[Fault]:
+        if self.engine != "ray":
+            given = {"ray_address": self.ray_address != NEW_RAY, "actors": self.actors is not None}
+            return [(name, f"{name} needs --engine ray") for name, is_given in given.items() if is_given]
+        found: list[Fault] = []
+        if self.out is None:
+            found.append(("engine", "engine ray needs --out"))
+        if self.workers == 0:
+            found.append(("workers", "workers is 0; expected 1 or more with --engine ray"))
+        if self.device not in (None, "cuda", "cpu"):
+            found.append(("device", f"device is {self.device}; expected cuda or cpu with --engine ray"))
+        return found
