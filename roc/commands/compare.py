@@ -1,5 +1,32 @@
-"""`roc compare`: the words go to the room that does the work."""
+"""`roc compare A B`: two evaluations of the same rows, metric by metric."""
 
-from roc.evaluation.compare import main
+from __future__ import annotations
 
-__all__ = ["main"]
+from collections.abc import Sequence
+
+from roc.commands.line import Parser, run
+from roc.evaluation.options import CompareOptions
+
+DESCRIPTION = """Compares two evaluations of the same rows: the difference A - B of every metric, its 95% interval, and
+the share of resamples in which A is better."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `roc compare`.
+
+    Args:
+        argv: Words after `roc compare`; None takes those of the process.
+
+    Returns:
+        Exit status: 0 done, 2 bad input (the reason is on stderr).
+    """
+    example = "roc compare evaluations/mine evaluations/baseline --out compare.html"
+    return run(Parser("roc compare", DESCRIPTION, example), CompareOptions, argv, _compare)
+
+
+def _compare(options: CompareOptions) -> None:
+    from roc.evaluation.compare import compare, format_comparison
+
+    print(format_comparison(compare(options)))
+    for out in options.out:
+        print(out)

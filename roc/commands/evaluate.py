@@ -1,5 +1,51 @@
-"""`roc evaluate`: the words go to the room that does the work."""
+"""`roc evaluate`: how well predicted scores agree with human ones."""
 
-from roc.evaluation.evaluate import main
+from __future__ import annotations
 
-__all__ = ["main"]
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from roc.commands.line import Parser, run
+from roc.evaluation.options import EvaluateOptions
+
+DESCRIPTION = """Measures how well predicted scores agree with human ones: those of a checkpoint on a data file, or
+those of a file of predictions. Prints a table; writes metrics.json, predictions.csv, plots and report.html to OUT."""
+EXAMPLES = (
+    "roc evaluate --predictions predictions.csv --min_score 1 --max_score 10 --out evaluation",
+    "roc evaluate --checkpoint checkpoints/demo --data_path checkpoints/demo/scenes/data.json --out evaluation",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `roc evaluate`.
+
+    Args:
+        argv: Words after `roc evaluate`; None takes those of the process.
+
+    Returns:
+        Exit status: 0 done, 2 bad input (the reason is on stderr).
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = shlex.join(["roc", "evaluate", *words])
+    parser = Parser("roc evaluate", DESCRIPTION, *EXAMPLES)
+    return run(parser, EvaluateOptions, words, lambda options: _evaluate(options, command))
+
+
+def _evaluate(options: EvaluateOptions, command: str) -> None:
+    from tqdm import tqdm
+
+    from roc.evaluation.evaluate import evaluate
+    from roc.evaluation.folder import METRICS_FILE
+    from roc.evaluation.report import REPORT_FILE, write_report
+    from roc.evaluation.table import format_table
+
+    def bar(rows, total):
+        return tqdm(rows, total=total, unit="image", disable=None)
+
+    found = evaluate(options, command=command, progress=bar)
+    print(format_table(found.metrics))
+    if options.report:
+        write_report(options.out, found.rows, found.metrics)
+    print(f"\n{Path(options.out) / (REPORT_FILE if options.report else METRICS_FILE)}")

@@ -1,5 +1,8 @@
 """How well predictions agree with people.
 
-`metrics` and `bootstrap` compute, `predictions` and `benchmarks` read, `plots` and `report` show; `evaluate` and
-`compare` are the jobs.
+`evaluate` and `compare` are the jobs, `options` their options. Rows of human and predicted scores (`evaluated_rows`)
+come from a file (`predictions`) or from a checkpoint (`scored_records`). `metrics` are functions of arrays, `estimates`
+groups of them, `bootstrap` resamples rows, `summary` gives all metrics with intervals as one dict, whose keys `keys`
+explains. `folder` keeps the result; `table`, `plots`, `curves` and `theme`, `report` and `page` show it; `benchmarks`
+holds published numbers.
 """

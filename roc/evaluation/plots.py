@@ -1,14 +1,14 @@
-"""The pictures of an evaluation and of a training run.
+"""The plots of an evaluation, and all plots of a folder.
 
     scatter       predicted against human score
     errors        where on the scale the model is too high or too low
     calibration   whether a prediction of 6 means 6: the mean human score of similar predictions
-    coverage      whether the reported spread is honest: how much lies inside its central intervals
-    distribution  what the average prediction looks like beside the average human answer
+    coverage      whether the reported spread is right: how much lies inside its central intervals
+    distribution  the average prediction beside the average human answer
     spread        whether a wide predicted distribution means that people disagreed
-    training      losses, learning rate and validation metrics over the steps
+    training      losses, learning rate and validation metrics over the steps (roc/evaluation/curves.py)
 
-Each can be drawn in `LIGHT` or in `DARK`. They need matplotlib; a picture for which the rows hold nothing is left out.
+Each can be drawn in `LIGHT` or in `DARK`. They need matplotlib; a plot that the rows have no data for is left out.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
-from roc.evaluation.metrics import METRICS, coverage, votes_coverage
-from roc.evaluation.predictions import EvaluatedRow, distributions, is_number, scored_rows
+from roc.evaluation.curves import training_figure
+from roc.evaluation.evaluated_rows import EvaluatedRow, distributions, is_number, scored_rows
+from roc.evaluation.keys import METRICS, range_text, scale_of
+from roc.evaluation.metrics import coverage, votes_coverage
+from roc.evaluation.theme import LIGHT, Theme, check_matplotlib, quieten
 from roc.files import write_whole
 
 if TYPE_CHECKING:
@@ -33,71 +35,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MANY_POINTS = 3000
-"""Above this many a cloud of points is a blot; its density is drawn instead."""
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a picture: paper, text, lines that stand back, grid, and the two sides of every comparison."""
-
-    paper: str
-    ink: str
-    quiet: str
-    grid: str
-    human: str
-    model: str
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """As matplotlib takes them."""
-        return {
-            "figure.facecolor": self.paper,
-            "axes.facecolor": self.paper,
-            "axes.edgecolor": self.quiet,
-            "axes.labelcolor": self.ink,
-            "axes.titlecolor": self.ink,
-            "axes.titlesize": 11,
-            "text.color": self.ink,
-            "xtick.color": self.ink,
-            "ytick.color": self.ink,
-            "legend.labelcolor": self.ink,
-            "legend.frameon": False,
-            "legend.fontsize": 9,
-            "grid.color": self.grid,
-        }
-
-
-LIGHT = Theme("#ffffff", "#1f2328", "#8c8c8c", "#ebebeb", "#4c72b0", "#d9703a")
-DARK = Theme("#161b22", "#e6edf3", "#8b949e", "#2a313b", "#79a8ec", "#f0a070")
-
-
-def check_matplotlib() -> None:
-    """Makes sure that pictures can be drawn, before any long work.
-
-    Raises:
-        ImportError: with the command that installs matplotlib.
-    """
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise ImportError("plots need matplotlib; install it with: pip install 'roc-mllm[train]'") from error
+"""Above this number of points, which would cover each other, their density is drawn instead."""
 
 
 def evaluation_figures(
     rows: Sequence[EvaluatedRow], metrics: Mapping[str, Any], theme: Theme = LIGHT
 ) -> dict[str, Figure]:
-    """The pictures of an evaluation, for the first attribute.
+    """Draws the plots of an evaluation, for the first attribute.
 
     Args:
-        rows: the rows that were evaluated.
-        metrics: what was found for them: `attributes`, the metrics and, where known, `min_score` and `max_score`.
-        theme: colours.
+        rows: The rows that were evaluated.
+        metrics: What `evaluate_predictions` returned for them.
+        theme: Colours.
 
     Returns:
-        Name -> figure, in the order of the head of this module; none where no row is scored.
+        Name -> figure, in the order listed at the top of this module; empty where no row is scored.
 
     Raises:
-        ImportError: if matplotlib is missing.
+        ImportError: If matplotlib is missing.
     """
     check_matplotlib()
     import matplotlib
@@ -123,88 +78,25 @@ def evaluation_figures(
     return figures
 
 
-def training_figure(history: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) -> Figure | None:
-    """The curves of a training run.
-
-    Args:
-        history: what was logged, one dict for each time, with `step` and any of `loss`, `<name>_loss`,
-            `learning_rate`, `eval_srcc`, `eval_plcc`, `eval_mae`, `eval_loss`: the `log_history` of a Trainer. Other
-            keys are left alone, and so are values that are not finite.
-        theme: colours.
-
-    Returns:
-        None if nothing of this was logged: a run can be shorter than its logging.
-
-    Raises:
-        ImportError: if matplotlib is missing.
-    """
-    losses = sorted({key for entry in history for key in entry if key == "loss" or key.endswith("_loss")})
-    # train_loss is the Trainer's average over the whole run, logged once at the end: no curve.
-    losses = [key for key in ("loss", *losses) if key in losses and key != "train_loss"]
-    panels = {
-        "loss": dict.fromkeys(losses),
-        "learning rate": {"learning_rate": None},
-        "validation correlation": {"eval_srcc": "SRCC", "eval_plcc": "PLCC"},
-        "validation MAE, native scale": {"eval_mae": None},
-    }
-    drawn = {
-        title: found
-        for title, labels in panels.items()
-        if (
-            found := {label or key.replace("_", " "): c for key, label in labels.items() if (c := _curve(history, key))}
-        )
-    }
-    if not drawn:
-        return None
-    check_matplotlib()
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(theme.settings):
-        columns = min(2, len(drawn))
-        size = 5.0 * columns, 3.2 * math.ceil(len(drawn) / 2)
-        figure = Figure(figsize=size, dpi=130, layout="constrained")
-        for number, (title, curves) in enumerate(drawn.items(), start=1):
-            axes = figure.add_subplot(math.ceil(len(drawn) / 2), columns, number)
-            for color, (label, (steps, values)) in enumerate(curves.items()):
-                few = len(steps) <= 30
-                style = "--" if label.startswith("eval") else "-"
-                marker = "o" if few else None
-                line = {"label": label, "linewidth": 1.5, "marker": marker, "markersize": 3}
-                axes.plot(steps, values, style, color=_line_color(color, theme), **line)
-            values = np.concatenate([values for _, values in curves.values()])
-            if title == "loss" and values.min() > 0 and values.max() > 20 * values.min():
-                axes.set_yscale("log")
-            if title == "learning rate":
-                axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
-            axes.set_title(title, loc="left")
-            axes.set_xlabel("step")
-            if len(curves) > 1:
-                # Losses fall from the upper left, so that the upper right is where nothing is drawn.
-                axes.legend(**({"loc": "upper right", "ncols": 2, "fontsize": 8} if title == "loss" else {}))
-            _quiet(axes)
-    return figure
-
-
 def draw(
     rows: Sequence[EvaluatedRow],
     metrics: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]] = (),
     theme: Theme = LIGHT,
 ) -> dict[str, bytes]:
-    """All pictures of an evaluation and of the training before it, as PNG files in memory.
+    """Draws all plots of an evaluation, and of the training before it, as PNG files in memory.
 
     Args:
-        rows: the rows that were evaluated; none for the training alone.
-        metrics: what was found for them.
-        history: of the training run, for `training`.
-        theme: colours.
+        rows: The rows that were evaluated; none for the training alone.
+        metrics: What `evaluate_predictions` returned for them.
+        history: The log of the training run, as `training_figure` takes it.
+        theme: Colours.
 
     Returns:
         Name -> bytes.
 
     Raises:
-        ImportError: if matplotlib is missing.
+        ImportError: If matplotlib is missing.
     """
     figures = evaluation_figures(rows, metrics, theme) if rows else {}
     training = training_figure(history, theme)
@@ -213,11 +105,11 @@ def draw(
     return {name: _png(figure) for name, figure in figures.items()}
 
 
-def write_plots(folder: str | os.PathLike[str], pictures: Mapping[str, bytes]) -> list[Path]:
-    """Puts what `draw` gave into a folder, `<name>.png` each; a file appears once it is complete."""
+def write_plots(folder: str | os.PathLike[str], plots: Mapping[str, bytes]) -> list[Path]:
+    """Writes what `draw` returned into a folder as `<name>.png`; a file appears once it is complete."""
     return [
         write_whole(Path(folder) / f"{name}.png", lambda path, content=content: path.write_bytes(content))
-        for name, content in pictures.items()
+        for name, content in plots.items()
     ]
 
 
@@ -228,29 +120,19 @@ def _png(figure: Figure) -> bytes:
 
 
 def _figure() -> Figure:
-    """For one pair of axes."""
+    """An empty figure for one pair of axes."""
     from matplotlib.figure import Figure
 
-    # A Figure of its own draws with Agg and leaves the caller's pyplot state and backend alone. Margins that fit all
-    # the pictures here take half the time of looking for the best ones.
+    # A Figure of its own draws with Agg and leaves the caller's pyplot state and backend alone. Fixed margins that fit
+    # all plots here take half the time of a layout engine.
     figure = Figure(figsize=(5.8, 5.0), dpi=130)
     figure.subplots_adjust(left=0.135, right=0.975, bottom=0.125, top=0.9)
     return figure
 
 
-def _line_color(number: int, theme: Theme) -> str:
-    others = ("#55a868", "#c44e52", "#8172b3", "#937860", "#da8bc3", "#64b5cd")
-    return (theme.human, theme.model, *others)[number % 8]
-
-
-def _quiet(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
 def _range_text(metrics: Mapping[str, Any]) -> str:
-    return f" ({metrics['min_score']:g}..{metrics['max_score']:g})" if "min_score" in metrics else ""
+    scale = scale_of(metrics)
+    return f" ({range_text(scale)})" if scale else ""
 
 
 def _limits(*values: np.ndarray) -> tuple[float, float]:
@@ -260,7 +142,7 @@ def _limits(*values: np.ndarray) -> tuple[float, float]:
 
 
 def _cloud(axes: Axes, x: np.ndarray, y: np.ndarray, color: str, theme: Theme) -> None:
-    """Points, or their density where there are many."""
+    """Draws points, or their density where there are many."""
     if len(x) <= _MANY_POINTS:
         axes.scatter(x, y, s=14, color=color, alpha=float(np.clip(250 / len(x), 0.2, 0.8)), linewidths=0)
         return
@@ -288,7 +170,7 @@ def _scatter(human: np.ndarray, predicted: np.ndarray, metrics: Mapping[str, Any
     title = f"Predictions and human scores of {len(human):,} rows" + (", density" if len(human) > _MANY_POINTS else "")
     axes.set_title(f"{title}\n{'   '.join(correlations)}" if correlations else title, loc="left")
     axes.legend(loc="upper left")
-    _quiet(axes)
+    quieten(axes)
     return figure
 
 
@@ -316,7 +198,7 @@ def _errors(human: np.ndarray, predicted: np.ndarray, metrics: Mapping[str, Any]
     axes.set_xlabel(f"human score{_range_text(metrics)}, rows in groups of about equal size")
     axes.set_ylabel("prediction - human score")
     axes.set_title("Residuals along the scale: middle half and 5%..95%", loc="left")
-    _quiet(axes)
+    quieten(axes)
     return figure
 
 
@@ -337,19 +219,19 @@ def _calibration(human: np.ndarray, predicted: np.ndarray, metrics: Mapping[str,
     axes.set_ylabel("their mean human score")
     axes.set_title("Calibration: what a prediction stands for", loc="left")
     axes.legend(loc="upper left")
-    _quiet(axes)
+    quieten(axes)
     return figure
 
 
 def _half_interval(values: np.ndarray) -> float:
-    """Half the 95% interval of their mean, by Student's t as groups may be small; NaN for one value."""
+    """Half the 95% interval of the mean, by Student's t as groups may be small; NaN for one value."""
     if len(values) < 2:
         return math.nan
     return stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
 
 
 def _coverage(rows: Sequence[EvaluatedRow], metrics: Mapping[str, Any], theme: Theme) -> Figure:
-    """`rows` are scored and have a spread."""
+    """Draws the coverage of rows that are scored and have a standard deviation."""
     figure = _figure()
     axes = figure.add_subplot()
     first = metrics["attributes"][0]
@@ -370,9 +252,9 @@ def _coverage(rows: Sequence[EvaluatedRow], metrics: Mapping[str, Any], theme: T
     axes.set(xlim=(0, 100), ylim=(0, 102))
     axes.set_xlabel("central interval of the reported spread, %")
     axes.set_ylabel("inside it, %")
-    axes.set_title(f"Coverage: is the spread honest?{_uncalibrated(metrics)}", loc="left")
+    axes.set_title(f"Coverage: is the spread right?{_uncalibrated(metrics)}", loc="left")
     axes.legend(loc="lower right")
-    _quiet(axes)
+    quieten(axes)
     return figure
 
 
@@ -402,12 +284,12 @@ def _mean_distribution(
         axes.set_ylabel("rows")
         axes.set_title(f"Scores and predictions of {len(human):,} rows", loc="left")
     axes.legend()
-    _quiet(axes)
+    quieten(axes)
     return figure
 
 
 def _spread(rows: Sequence[EvaluatedRow], metrics: Mapping[str, Any], theme: Theme) -> Figure:
-    """`rows` are scored and have a spread."""
+    """Draws the spread of rows that are scored and have a standard deviation."""
     figure = _figure()
     axes = figure.add_subplot()
     first = metrics["attributes"][0]
@@ -423,7 +305,7 @@ def _spread(rows: Sequence[EvaluatedRow], metrics: Mapping[str, Any], theme: The
         axes.set(xlim=limits, ylim=limits, aspect="equal")
         label, title = "standard deviation of the votes", "Predicted spread and spread of the votes"
     else:
-        # No line of equality here: the distribution describes how far people are apart, not how far the mean is off.
+        # No line of equality here: the distribution describes how far raters are apart, not the error of the mean.
         error = np.array([row.predictions[first] - row.scores[first] for row in rows], dtype=float)
         marks = [(std[group].mean(), np.sqrt(np.square(error[group]).mean())) for group in _by_tenths(std)]
         axes.set_ylim(0, 1.3 * max(height for _, height in marks) or 1.0)
@@ -433,12 +315,12 @@ def _spread(rows: Sequence[EvaluatedRow], metrics: Mapping[str, Any], theme: The
     axes.set_ylabel(f"{label}, native scale")
     axes.set_title(title + _uncalibrated(metrics), loc="left")
     axes.legend(loc="upper left")
-    _quiet(axes)
+    quieten(axes)
     return figure
 
 
 def _uncalibrated(metrics: Mapping[str, Any]) -> str:
-    return "\nnot trained on distributions: the spread is free" if metrics.get("calibrated") is False else ""
+    return "\nnot trained on distributions: the spread is uncalibrated" if metrics.get("calibrated") is False else ""
 
 
 def _by_tenths(values: np.ndarray) -> list[np.ndarray]:
@@ -450,9 +332,3 @@ def _by_tenths(values: np.ndarray) -> list[np.ndarray]:
 def _span_text(values: np.ndarray) -> str:
     low, high = f"{values.min():.3g}", f"{values.max():.3g}"
     return low if low == high else f"{low}\nto {high}"
-
-
-def _curve(history: Sequence[Mapping[str, Any]], key: str) -> tuple[list[float], list[float]] | None:
-    points = [(entry["step"], entry[key]) for entry in history if key in entry and "step" in entry]
-    points = [(step, value) for step, value in points if value is not None and math.isfinite(value)]
-    return tuple(map(list, zip(*points, strict=True))) if points else None

@@ -7,9 +7,10 @@ import pytest
 from evaluations import make_metrics, make_rows
 from scipy import stats
 
-from roc.evaluation.evaluate import evaluate_predictions
-from roc.evaluation.plots import DARK, draw, evaluation_figures, training_figure, write_plots
-from roc.evaluation.predictions import EvaluatedRow
+from roc.evaluation.evaluated_rows import EvaluatedRow
+from roc.evaluation.plots import draw, evaluation_figures, write_plots
+from roc.evaluation.summary import evaluate_predictions
+from roc.evaluation.theme import DARK
 from roc.score_space import ScoreSpace
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -78,19 +79,6 @@ def test_levels_are_written_out():
     rows = [EvaluatedRow("a", {"overall": 1.0}, {"overall": 1.0}, p_n=[0.2] * 5, h_n=[0.2] * 5)]
     axes = evaluation_figures(rows, evaluate_predictions(rows, space=ScoreSpace(1, 10), n_resamples=0))["distribution"]
     assert [label.get_text() for label in axes.axes[0].get_xticklabels()] == ["1", "3.25", "5.5", "7.75", "10"]
-
-
-def test_training_curves():
-    history = [{"step": step, "loss": 5 / step, "l1_loss": 2 / step, "learning_rate": 1e-4} for step in range(1, 40)]
-    history += [{"step": 20, "eval_srcc": 0.5, "eval_plcc": None, "eval_mae": 0.4}, {"step": 40, "eval_srcc": 0.6}]
-    history += [{"step": 40, "train_loss": 1.0, "train_runtime": 3.0, "loss": float("nan")}]
-    figure = training_figure(history)
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    assert titles == ["loss", "learning rate", "validation correlation", "validation MAE, native scale"]
-    assert [line.get_label() for line in figure.axes[0].get_lines()] == ["loss", "l1 loss"]
-    assert list(draw((), {}, history)) == ["training"]
-    assert training_figure([{"step": 1, "train_loss": 1.0, "epoch": 0.5}]) is None
-    assert draw((), {}) == {}
 
 
 def test_without_matplotlib_the_error_says_how_to_get_it(monkeypatch):

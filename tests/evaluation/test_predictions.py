@@ -5,7 +5,8 @@ import json
 import pytest
 
 from roc.data.rows import DataError
-from roc.evaluation.predictions import EvaluatedRow, distributions, read_predictions, write_predictions
+from roc.evaluation.evaluated_rows import EvaluatedRow
+from roc.evaluation.predictions import read_predictions, write_predictions
 
 
 def written(tmp_path, text, name="predictions.csv"):
@@ -77,7 +78,7 @@ def test_all_faults_are_reported_together_with_their_lines(tmp_path):
     assert faults_of(written(tmp_path, text), scale=(1, 10)) == [
         "2: score is 'bad'; expected a number, or an empty cell where there is none",
         "3: prediction is 'inf'; expected a number, or an empty cell where there is none",
-        "3: score is 11, outside the range 1..10; correct it, or say the scale of this file with --min_score and "
+        "3: score is 11, outside the range 1..10; correct it, or give the scale of this file with --min_score and "
         "--max_score",
         "3: the std is -1; a standard deviation cannot be negative",
         "3: calibrated is 'no'; expected yes in every row, or no in every row",
@@ -108,12 +109,12 @@ def test_what_is_left_aside_is_said(tmp_path):
     found = read_predictions(written(tmp_path, text))
     assert found.attributes == ("overall",)
     assert found.notes == (
-        "prediction.colour has no score.colour beside it and is left aside",
-        "score.light has no prediction.light beside it and is left aside",
-        "left aside: colour",
+        "prediction.colour has no score.colour beside it and is ignored",
+        "score.light has no prediction.light beside it and is ignored",
+        "ignored: colour",
     )
     twice = read_predictions(written(tmp_path, "score,prediction,score.overall,prediction.overall\n1,2,3,4\n"))
-    assert (twice.attributes, twice.notes) == (("overall",), ("left aside: score.overall, prediction.overall",))
+    assert (twice.attributes, twice.notes) == (("overall",), ("ignored: score.overall, prediction.overall",))
     assert twice.rows[0].scores == {"overall": 1}
 
 
@@ -126,12 +127,6 @@ def test_pictures_are_looked_for_in_their_folder_only(tmp_path):
     with_images = written(tmp_path, "image,score,prediction\na.jpg,1,2\n", "images.csv")
     (row,) = read_predictions(with_images).rows
     assert (row.id, row.image) == ("a.jpg", str(tmp_path / "a.jpg"))
-
-
-def test_a_distribution_needs_a_histogram_of_as_many_levels():
-    row = EvaluatedRow("x7", {"overall": 2.0}, {"overall": 2.0}, p_n=[0.5, 0.5], h_n=[0.2, 0.3, 0.5])
-    with pytest.raises(ValueError, match="row x7: 2 predicted levels and 3 histogram bins"):
-        distributions([row], "overall")
 
 
 def test_an_attribute_may_have_semicolons_in_its_name(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 from evaluations import make_metrics, make_rows
 from PIL import Image
 
-from roc.evaluation.evaluate import evaluate_predictions
-from roc.evaluation.predictions import EvaluatedRow
+from roc.evaluation.evaluated_rows import EvaluatedRow
 from roc.evaluation.report import WORST, report_html, write_report
+from roc.evaluation.summary import evaluate_predictions
 
 EVIL = '<script>alert("x")</script>&<img src=x onerror=y>'
 PICTURES = {"scatter": b"light"}, {"scatter": b"dark"}
@@ -84,10 +84,10 @@ def test_the_worst_rows_come_first_with_their_pictures(tmp_path):
         f"row{n}" for n in range(29, 29 - WORST, -1)
     ]
     assert "data:image/jpeg" in cards[0]
-    assert "no picture:" in cards[1] and "no such file" in cards[2]
+    assert "no image:" in cards[1] and "no such file" in cards[2]
     assert str(tmp_path) not in "".join(cards)
     nowhere = [EvaluatedRow(row.id, row.scores, row.predictions) for row in rows]
-    assert "no picture given" in report_html(nowhere, evaluate_predictions(rows, space=None, n_resamples=0), *PICTURES)
+    assert "no image given" in report_html(nowhere, evaluate_predictions(rows, space=None, n_resamples=0), *PICTURES)
 
 
 def test_published_numbers_say_whether_they_may_be_compared():

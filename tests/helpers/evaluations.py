@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from roc.evaluation.evaluate import evaluate_predictions
-from roc.evaluation.predictions import EvaluatedRow
+from roc.evaluation.evaluated_rows import EvaluatedRow
+from roc.evaluation.folder import write_evaluation
+from roc.evaluation.summary import evaluate_predictions
 from roc.score_space import ScoreSpace
 
 SPACE = ScoreSpace(1, 4, num_levels=4)
@@ -35,3 +36,16 @@ def make_rows(n=24, seed=0):
 def make_metrics(rows, **options):
     given = {"space": SPACE, "attributes": ("overall", "light"), "n_resamples": 20} | options
     return evaluate_predictions(rows, **given)
+
+
+def make_folder(tmp_path, name, rows, **changes):
+    """The folder of an evaluation of these rows without intervals; `changes` replace some of its metrics."""
+    write_evaluation(tmp_path / name, rows, make_metrics(rows, n_resamples=0) | changes)
+    return str(tmp_path / name)
+
+
+def noisy_scores(n, noise=0.7, seed=0):
+    """Predictions and scores with ties among the scores, as rounded human ratings have."""
+    generator = np.random.default_rng(seed)
+    scores = np.round(5.5 + generator.normal(size=n), 1)
+    return scores + noise * generator.normal(size=n), scores

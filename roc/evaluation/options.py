@@ -1,0 +1,108 @@
+"""Options of `roc evaluate` and `roc compare`.
+
+They stand apart from the work so that `--help` needs neither numpy nor scipy.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from roc.evaluation.benchmarks import TEST_SETS
+from roc.settings import REQUIRED, Fault, Settings, option
+
+COMPARISON_SUFFIXES = (".html", ".json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimateOptions(Settings):
+    """How the metrics and their intervals are computed."""
+
+    threshold: float | None = option(None, "border between bad and good, for the accuracy")
+    n_resamples: int = option(1000, "bootstrap resamples; 0 for no intervals", low=0)
+    seed: int = option(0, "seed of the bootstrap", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectOptions(Settings):
+    """What is evaluated: a file of predictions, or a checkpoint on a data file."""
+
+    predictions: str | None = option(
+        None,
+        "file of rows with the columns score and prediction; also read: id, subset, image, std, h_1 .. h_N, "
+        "p_1 .. p_N, score.<attribute>, prediction.<attribute>",
+        metavar="FILE",
+    )
+    checkpoint: str | None = option(None, "folder or hub id of a checkpoint to score the rows of --data_path with")
+    data_path: str | None = option(
+        None, "file of rated images: image, score and whatever else `roc finetune` reads", metavar="FILE"
+    )
+    image_folder: str | None = option(
+        None,
+        "folder that the paths of images start from; with --predictions, for the images of the worst rows",
+        metavar="DIR",
+        unset="the folder of the file",
+    )
+    split: Literal["train", "val", "validation", "test", "all"] | None = option(
+        None, "rows of --data_path", unset="test, where the file marks any; otherwise all"
+    )
+    min_score: float | None = option(None, "lowest score of the scale of --predictions")
+    max_score: float | None = option(None, "highest score of that scale")
+    test_set: str | None = option(
+        None,
+        "public test set that the rows are, for its published numbers and, without --min_score, its scale: "
+        + ", ".join(sorted(TEST_SETS)),
+        metavar="NAME",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(SubjectOptions, EstimateOptions):
+    """Where the results go, and how a checkpoint scores."""
+
+    out: str = option(REQUIRED, "folder for the results", metavar="DIR")
+    report: bool = option(True, "write numbers only; needs no matplotlib")
+    device: str | None = option(None, "device of the model: cuda, mps, cpu", unset="the first of these that is there")
+    batch_size: int | None = option(None, "images per forward pass", low=1, unset="found while scoring")
+    workers: int | None = option(
+        None, "processes that read and resize images", low=0, unset="as many as fit the machine"
+    )
+
+    def faults(self) -> list[Fault]:
+        """Finds options that contradict each other."""
+        found = []
+        if (self.checkpoint is None) == (self.predictions is None):
+            either = "give either --predictions FILE, or --checkpoint CHECKPOINT and --data_path FILE; see --help"
+            return [("", either)]
+        if (self.checkpoint is None) != (self.data_path is None):
+            found.append(("", "--checkpoint and --data_path go together; a file of predictions alone is --predictions"))
+        if (self.min_score is None) != (self.max_score is None):
+            found.append(("", "--min_score and --max_score go together; give both ends of the scale"))
+        if self.predictions is not None:
+            foreign, why = ("split", "device", "batch_size", "workers"), "has no meaning for a file of predictions"
+        else:
+            foreign, why = ("min_score", "max_score"), "is taken from the checkpoint; leave it out"
+        found += [("", f"--{name} {why}") for name in foreign if getattr(self, name) is not None]
+        if self.test_set is not None and self.test_set not in TEST_SETS:
+            near = difflib.get_close_matches(self.test_set, TEST_SETS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(sorted(TEST_SETS))}"
+            found.append(("test_set", f"there is no test set {self.test_set!r}; {hint}"))
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(EstimateOptions):
+    """Which evaluations are compared, and where the comparison goes."""
+
+    a: str = option(REQUIRED, "folder that `roc evaluate` or a training run wrote", positional=True, metavar="A")
+    b: str = option(REQUIRED, "another one, of the same rows", positional=True, metavar="B")
+    out: tuple[str, ...] = option(
+        (), "also write the comparison as .html or .json; may be given twice", metavar="FILE", commas=False
+    )
+
+    def faults(self) -> list[Fault]:
+        """Finds files of an unknown kind."""
+        unknown = [out for out in self.out if Path(out).suffix.lower() not in COMPARISON_SUFFIXES]
+        return [("", f"--out is {out}; expected a name that ends in .html or .json") for out in unknown]

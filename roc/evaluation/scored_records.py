@@ -1,0 +1,99 @@
+"""Records of a data file scored with a checkpoint through the scoring pipeline, which reads each image once.
+
+Worker processes open and resize the images while the model scores. An image that cannot be read is found in the same
+pass; all of them are reported together, each with its line in the data file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import transformers
+
+from roc.data.records import Record
+from roc.data.rows import DataError, Faults
+from roc.evaluation.evaluated_rows import EvaluatedRow, evaluated_rows
+from roc.scoring.assessment import Assessment
+from roc.scoring.batches import OutOfMemory, Scorer, Wanted
+from roc.scoring.local import score_images
+from roc.scoring.results import Assessed
+from roc.scoring.sources import Source
+
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
+"""Takes an iterable and its length and gives the same items: a place for a progress bar."""
+
+
+class _PlainScorer(Scorer):
+    """A scorer that gives the scores of an image as they are instead of the columns of a table."""
+
+    def row(self, assessed: Assessed) -> dict[str, Any]:
+        return {"assessed": assessed}
+
+
+def load_assessment(pretrained: str, device: str | None = None) -> Assessment:
+    """Loads a checkpoint, without the progress bars and warnings of transformers.
+
+    Args:
+        pretrained: Folder or hub id.
+        device: "cuda", "mps", "cpu", ...; None takes the first of these that is there.
+    """
+    # Workers are forked; a tokenizer that has used its threads before that warns in each of them.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return Assessment(pretrained, device=device)
+
+
+def score_records(
+    assessment: Assessment,
+    pretrained: str | os.PathLike[str],
+    records: Sequence[Record],
+    data_path: str | os.PathLike[str],
+    *,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> list[EvaluatedRow]:
+    """Scores records, one forward pass per batch.
+
+    Args:
+        assessment: The model.
+        pretrained: The checkpoint that it was loaded from; worker processes read its processor.
+        records: With one image each.
+        data_path: The file that the records come from, for messages.
+        batch_size: Images per forward pass; None finds one while scoring.
+        workers: Processes that read and resize images; 0 does it in this process, None takes as many as fit this
+            machine.
+        progress: Shows how many images are done.
+
+    Returns:
+        One row per record, in order.
+
+    Raises:
+        DataError: With all images that cannot be read.
+        ValueError: If not even one image fits into memory.
+    """
+    lines: dict[str, list[int | None]] = {}
+    for record in records:
+        lines.setdefault(record.images[0], []).append(record.line)
+    scorer = _PlainScorer(assessment, Wanted(assessment.attributes), batch_size)
+    sources = [Source(image, image) for image in lines]
+    results: Iterator[dict[str, Any]] = score_images(scorer, sources, pretrained, workers=workers)
+    faults = Faults(Path(data_path))
+    assessed: dict[str, Assessed] = {}
+    try:
+        for found in results if progress is None else progress(results, len(sources)):
+            image = found["image"]
+            if "error" in found:
+                for line in lines[image]:
+                    faults.add(line, f"{image}: {found['error']}")
+            else:
+                assessed[image] = found["assessed"]
+    except OutOfMemory as error:
+        raise ValueError(f"{error}; free some, or choose another --device") from error
+    if faults:
+        raise DataError(faults.texts())
+    return evaluated_rows(records, [assessed[record.images[0]] for record in records])

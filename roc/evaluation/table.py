@@ -1,0 +1,81 @@
+"""The metrics of an evaluation as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from roc.evaluation.keys import (
+    METRICS,
+    attribute_prefix,
+    interval_text,
+    range_text,
+    scale_of,
+    split_key,
+    subset_prefix,
+    threshold_text,
+    value_text,
+)
+
+
+def format_table(metrics: Mapping[str, Any]) -> str:
+    """Formats metrics as plain text, each with its 95% interval.
+
+    Args:
+        metrics: What `evaluate_predictions` returned.
+
+    Returns:
+        Several lines without a newline at the end, at most 100 columns wide unless a name is very long: all metrics of
+        the first attribute, then SRCC, PLCC and MAE of the other attributes and of the subsets, then the notes.
+    """
+    return "\n".join([*_first_attribute(metrics), *_parts(metrics), *_notes(metrics)])
+
+
+def _first_attribute(metrics: Mapping[str, Any]) -> list[str]:
+    scale, threshold = scale_of(metrics), threshold_text(metrics)
+    facts = [f"{metrics['attributes'][0]}: {metrics['n']} rows"]
+    if metrics["unscored"]:
+        facts.append(f"{metrics['unscored']} unscored and left out")
+    facts += [f"scores on {range_text(scale)}"] if scale else []
+    facts += [threshold] if threshold else []
+    with_interval = any(key.endswith("_low") for key in metrics)
+    lines = [", ".join(facts), f"  {'':<14}{'value':>8}" + ("   95% interval" if with_interval else "")]
+    for key, metric in METRICS.items():
+        if key in metrics and (key != "unscored_share" or metrics["unscored"]):
+            interval = interval_text(metrics, key)
+            lines.append(f"  {metric.name:<14}{value_text(metrics[key]):>8}   {interval}".rstrip())
+    return lines
+
+
+def _parts(metrics: Mapping[str, Any]) -> list[str]:
+    """One line for each further attribute and each subset."""
+    attributes = metrics["attributes"]
+    prefixes = {name: attribute_prefix(name, attributes) for name in attributes[1:]}
+    prefixes |= {f"subset {name}": subset_prefix(name) for name in metrics.get("subsets", [])}
+    if not prefixes:
+        return []
+    width = max(map(len, prefixes))
+    lines = ["", f"  {'':<{width}}  {'rows':>6}  {'SRCC':<24}{'PLCC':<24}{'MAE':<24}".rstrip()]
+    for name, prefix in prefixes.items():
+        cells = [
+            f"{value_text(metrics[prefix + key])} {interval_text(metrics, prefix + key)}"
+            for key in ("srcc", "plcc", "mae")
+        ]
+        row = f"  {name:<{width}}  {metrics[prefix + 'n']:>6}  " + "".join(f"{cell:<24}" for cell in cells)
+        lines.append(row.rstrip())
+    return lines
+
+
+def _notes(metrics: Mapping[str, Any]) -> list[str]:
+    """One line for each reason, naming the metrics that it holds for."""
+    lines = []
+    if metrics["calibrated"] is False:
+        lines.append("  note: std and distributions are uncalibrated: the model was trained on scores alone")
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for key, reason in metrics["notes"].items():
+        prefix, name = split_key(key)
+        reasons.setdefault((reason, prefix), []).append(name)
+    for (reason, prefix), names in reasons.items():
+        subject = ", ".join(prefix + name for name in names) if len(names) <= 4 else f"{prefix}* ({len(names)} metrics)"
+        lines.append(f"  note: {subject}: {reason}")
+    return ["", *lines] if lines else []
