@@ -34,17 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: EvaluateOptions, command: str) -> None:
-    from tqdm import tqdm
-
+    from roc.commands.progress import with_progress
     from roc.evaluation.evaluate import evaluate
     from roc.evaluation.folder import METRICS_FILE
     from roc.evaluation.report import REPORT_FILE, write_report
     from roc.evaluation.table import format_table
 
-    def bar(rows, total):
-        return tqdm(rows, total=total, unit="image", disable=None)
-
-    found = evaluate(options, command=command, progress=bar)
+    found = evaluate(options, command=command, watch=with_progress)
     print(format_table(found.metrics))
     if options.report:
         write_report(options.out, found.rows, found.metrics)

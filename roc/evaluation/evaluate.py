@@ -26,7 +26,7 @@ from roc.evaluation.theme import check_matplotlib
 from roc.score_space import ScoreSpace
 
 if TYPE_CHECKING:
-    from roc.evaluation.scored_records import Progress
+    from roc.scoring.run import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,9 @@ MODEL_FILES = ("config.json", "adapter_config.json")
 """Files by which the folder of a model is known."""
 
 
-def evaluate(options: EvaluateOptions, *, command: str | None = None, progress: Progress | None = None) -> Evaluation:
+def evaluate(
+    options: EvaluateOptions, *, command: str | None = None, watch: Watch = lambda rows, total, done: rows
+) -> Evaluation:
     """Evaluates predictions or a checkpoint and writes metrics.json and predictions.csv into `options.out`.
 
     The report is drawn by `roc.evaluation.report.write_report`, from what is returned.
@@ -42,7 +44,7 @@ def evaluate(options: EvaluateOptions, *, command: str | None = None, progress: 
     Args:
         options: What is evaluated.
         command: The command line, kept with the metrics.
-        progress: Shows how many images are scored.
+        watch: Sees the images of a checkpoint's evaluation as they are scored; it may draw a progress bar.
 
     Raises:
         ValueError: If the data cannot be used, or `options.out` is the folder of a model.
@@ -53,7 +55,7 @@ def evaluate(options: EvaluateOptions, *, command: str | None = None, progress: 
     _check_out(out)
     if options.report:
         _check_report()
-    rows, metrics = _of_predictions(options) if options.predictions else _of_checkpoint(options, progress)
+    rows, metrics = _of_predictions(options) if options.predictions else _of_checkpoint(options, watch)
     if options.test_set is not None:
         metrics["test_set"] = options.test_set
     if command is not None:
@@ -110,7 +112,7 @@ def _of_predictions(options: EvaluateOptions) -> tuple[list[EvaluatedRow], dict[
     return found.rows, metrics
 
 
-def _of_checkpoint(options: EvaluateOptions, progress: Progress | None) -> tuple[list[EvaluatedRow], dict[str, Any]]:
+def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[EvaluatedRow], dict[str, Any]]:
     split = options.split or ("test" if _marks_test_rows(Path(options.data_path)) else "all")
 
     from roc.data.reading import read_records
@@ -139,7 +141,7 @@ def _of_checkpoint(options: EvaluateOptions, progress: Progress | None) -> tuple
         options.data_path,
         batch_size=options.batch_size,
         workers=options.workers,
-        progress=progress,
+        watch=watch,
     )
     lost = sum("overall" in record.histograms for record in chosen) - sum(row.h_n is not None for row in rows)
     if lost:

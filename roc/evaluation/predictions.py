@@ -24,10 +24,11 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from roc.data.rows import DataError, Faults, iter_rows, shown, write_rows
+from roc.data.rows import DataError, Faults, as_number, iter_rows, shown, write_rows
 from roc.evaluation.evaluated_rows import EvaluatedRow, is_number
 from roc.evaluation.keys import range_text
 from roc.score_space import TOLERANCE
@@ -65,7 +66,7 @@ def write_predictions(
 
     Args:
         path: A name that ends in .csv; the file appears once it is complete.
-        rows: In the order of the lines, at least one.
+        rows: In the order of the lines.
         attributes: Names of the scores; the columns of the first are called `score` and `prediction`.
         calibrated: Whether `std` and `p_n` mean something; None where that is not known.
 
@@ -88,7 +89,8 @@ def write_predictions(
         columns |= {f"p_{n + 1}": lambda row, n=n: row.p_n[n] if row.p_n is not None else None for n in range(num_p)}
         if calibrated is not None:
             columns["calibrated"] = lambda row: "yes" if calibrated else "no"
-    write_rows(path, ({name: _cell(value(row)) for name, value in columns.items()} for row in rows))
+    cells = ({name: _cell(value(row)) for name, value in columns.items()} for row in rows)
+    write_rows(path, cells, columns=list(columns))
     return Path(path)
 
 
@@ -254,12 +256,7 @@ class _RowParser:
         value = cells.get(name)
         if value is None:
             return None
-        try:
-            # float() would read "1_000" as a number; in a table it is a typing error
-            no_number = isinstance(value, bool) or (isinstance(value, str) and "_" in value)
-            number = None if no_number else float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = None
+        number = as_number(float(value) if isinstance(value, Decimal) else value)  # Parquet knows decimals
         if number is None or math.isinf(number):
             self._fault(f"{name} is {shown(value)}; expected a number, or an empty cell where there is none")
             return None

@@ -7,7 +7,7 @@ pass; all of them are reported together, each with its line in the data file.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,8 @@ from roc.scoring.assessment import Assessment
 from roc.scoring.batches import OutOfMemory, Scorer, Wanted
 from roc.scoring.local import score_images
 from roc.scoring.results import Assessed
+from roc.scoring.run import Watch
 from roc.scoring.sources import Source
-
-Progress = Callable[[Iterable[Any], int], Iterable[Any]]
-"""Takes an iterable and its length and gives the same items: a place for a progress bar."""
 
 
 class _PlainScorer(Scorer):
@@ -40,8 +38,6 @@ def load_assessment(pretrained: str, device: str | None = None) -> Assessment:
         pretrained: Folder or hub id.
         device: "cuda", "mps", "cpu", ...; None takes the first of these that is there.
     """
-    # Workers are forked; a tokenizer that has used its threads before that warns in each of them.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return Assessment(pretrained, device=device)
@@ -55,7 +51,7 @@ def score_records(
     *,
     batch_size: int | None = None,
     workers: int | None = None,
-    progress: Progress | None = None,
+    watch: Watch = lambda rows, total, done: rows,
 ) -> list[EvaluatedRow]:
     """Scores records, one forward pass per batch.
 
@@ -67,7 +63,7 @@ def score_records(
         batch_size: Images per forward pass; None finds one while scoring.
         workers: Processes that read and resize images; 0 does it in this process, None takes as many as fit this
             machine.
-        progress: Shows how many images are done.
+        watch: Sees the rows as they are done; it may draw a progress bar.
 
     Returns:
         One row per record, in order.
@@ -81,17 +77,17 @@ def score_records(
         lines.setdefault(record.images[0], []).append(record.line)
     scorer = _PlainScorer(assessment, Wanted(assessment.attributes), batch_size)
     sources = [Source(image, image) for image in lines]
-    results: Iterator[dict[str, Any]] = score_images(scorer, sources, pretrained, workers=workers)
+    rows = score_images(scorer, sources, pretrained, workers=workers)
     faults = Faults(Path(data_path))
     assessed: dict[str, Assessed] = {}
     try:
-        for found in results if progress is None else progress(results, len(sources)):
-            image = found["image"]
-            if "error" in found:
+        for row in watch(rows, len(sources), 0):
+            image = row["image"]
+            if "error" in row:
                 for line in lines[image]:
-                    faults.add(line, f"{image}: {found['error']}")
+                    faults.add(line, f"{image}: {row['error']}")
             else:
-                assessed[image] = found["assessed"]
+                assessed[image] = row["assessed"]
     except OutOfMemory as error:
         raise ValueError(f"{error}; free some, or choose another --device") from error
     if faults:

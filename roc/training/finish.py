@@ -78,9 +78,11 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
         The table, where the plots are, and three lines of Python that use the checkpoint; `metrics.txt` keeps it.
     """
     from roc.checkpoint.card import write_card
-    from roc.evaluation.evaluate import evaluable, evaluated_rows, format_table, write_evaluation
+    from roc.evaluation.evaluated_rows import evaluable, evaluated_rows
+    from roc.evaluation.folder import write_evaluation
     from roc.evaluation.plots import draw, write_plots
     from roc.evaluation.report import write_report
+    from roc.evaluation.table import format_table
     from roc.scoring.assessment import Assessment
 
     out = Path(config.output_dir)
@@ -110,7 +112,7 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
 def _metrics(
     config: RunConfig, data: RunData, rows: list[dict], assessment: Assessment, answers: dict[str, float]
 ) -> dict[str, Any]:
-    from roc.evaluation.evaluate import evaluate_predictions
+    from roc.evaluation.summary import evaluate_predictions
 
     votes = [record.histograms["overall"] for record in data.train if "overall" in record.histograms]
     metrics = evaluate_predictions(
