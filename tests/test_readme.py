@@ -1,14 +1,28 @@
-"""The README tells the truth: its code runs, its commands name files that exist, its file map is the tree.
+"""The README and the pages of docs/ tell the truth: code runs, commands, flags, files, links and tables are checked.
 
-How it is read: blocks that open with ```python run in order, in one namespace, in a folder with a small checkpoint at
-`checkpoints/demo` and a picture for every file name that ends in .jpg or .png; a block that opens with
-```python no-run only has to compile. The file map is the block whose lines include one that starts with `roc/`: one
-entry per line, folders end in `/`, indented lines lie in the folder above them; names that share a line have one space
-between them, the description follows after two.
+Blocks that open with ```python run in order, in one namespace per page, in a folder with a small checkpoint at
+`checkpoints/demo` and a picture for every file name that ends in .jpg or .png. A block that opens with
+```python no-run only has to compile, and what it imports from roc has to be there. Every line of a ```bash block is
+read as a shell reads it: `roc ...` and `scripts/finetune.sh` must take its words, other scripts must know its flags.
 """
 
+import ast
+import contextlib
+import csv
+import functools
+import importlib
+import importlib.util
+import io
+import os
 import re
+import shlex
+import shutil
+import socket
 import subprocess
+import sys
+import time
+import tomllib
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -18,99 +32,399 @@ from tiny_models import tiny_llava
 
 import roc
 from roc.checkpoint.folder import save
+from roc.cli import COMMANDS
+from roc.cli import main as roc_command
+from roc.data.datasets.convert import DATASETS
+from roc.demo.scenes import write_dataset
+from roc.model.families import FAMILIES
+from roc.training.config import load_config
 
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "CHANGELOG.md",
+        ROOT / "checkpoints/README.md",
+        *DOCS,
+    )
+}
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+PICTURE = re.compile(r"[\w./-]+\.(?:jpg|jpeg|png)")
 DEMO_ATTRIBUTES = ("overall", "composition", "light", "colour", "focus")
 
+RUN_ELSEWHERE = {"docs/server.md": "tests/server/test_client.py"}
+"""Pages whose Python needs more than a checkpoint, and the test that runs it."""
+
+STAND_INS = ("NAME", "VERB", "METHOD", "FAMILY", "COMMAND")
+"""Words that stand for a name of the reader's choice."""
+
+
+def test_there_are_pages():
+    assert len(DOCS) >= 12 and "README.md" in PAGES
+
+
+def blocks(page, language):
+    """`(info, text)` of every block of a page in this language."""
+    return [(info.strip(), text) for info, text in BLOCK.findall(PAGES[page]) if info.split()[:1] == [language]]
+
+
+def prose(page):
+    """A page without its blocks."""
+    return BLOCK.sub("", PAGES[page])
+
+
+# --- the README ------------------------------------------------------------------------------------------------------
+
+
+def test_the_readme_is_read_in_one_sitting():
+    assert len(PAGES["README.md"]) <= 10_000
+
+
+def test_the_first_screen_shows_what_it_is():
+    head = PAGES["README.md"].split("\n## ")[0]
+    python, commands = blocks("README.md", "python")[0][1], blocks("README.md", "bash")[0][1]
+    assert head.startswith("# roc\n\nTurn any multimodal LLM") and "](docs/demo.png)" in head
+    assert python in head and len(python.splitlines()) <= 8 and "print(" in python
+    assert commands in head and [line.split("#")[0].split() for line in commands.splitlines()] == [
+        ["bash", "scripts/finetune.sh"],
+        ["bash", "scripts/test.sh"],
+    ]
+
+
+def first_paragraph(path):
+    """The first paragraph of the docstring of a Python file, in one line."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.split("\n\n")[0].split()).replace("|", "\\|")
+
+
+def room_table():
+    """The README's table of rooms: what each room says of itself, in the order in which they may import each other."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    lines = ["| room | what it is for |", "|---|---|"]
+    for name in (name.strip(" ()") for layer in layers for name in layer.split("|")):
+        for path, shown in ((f"roc/{name}/__init__.py", f"roc/{name}/"), (f"roc/{name}.py", f"roc/{name}.py")):
+            if (ROOT / path).exists():
+                lines.append(f"| [`{shown}`]({shown}) | {first_paragraph(ROOT / path)} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_readme_shows_the_rooms_as_they_describe_themselves():
+    table = room_table()
+    assert table.count("\n") > 12
+    if table not in PAGES["README.md"]:
+        pytest.fail(f"below `## The rooms` README.md has to hold this table:\n\n{table}", pytrace=False)
+
+
+def test_the_readme_names_every_folder_of_the_checkout():
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    folders = {name.split("/")[0] + "/" for name in listing.stdout.split() if "/" in name and name[0] != "."}
+    assert folders and sorted(name for name in folders if f"`{name}" not in PAGES["README.md"]) == []
+
+
+# --- Python ----------------------------------------------------------------------------------------------------------
+
+
+WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
+
 
 @pytest.fixture(scope="module")
-def text():
-    return README.read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def blocks(text):
-    return BLOCK.findall(text)
-
-
-@pytest.fixture
-def checkout(tmp_path, monkeypatch, blocks):
-    """A folder that looks like a checkout after `bash scripts/finetune.sh`."""
+def demo_checkpoint(tmp_path_factory):
+    """What stands for the demo's checkpoint: the same scores, an untrained model."""
     model, processor = tiny_llava()
     roc.attach(model, processor, roc.ScoreSpace(1, 10), attributes=DEMO_ATTRIBUTES)
-    save(model, processor, tmp_path / "checkpoints" / "demo")
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save(model, processor, folder)
+    return folder
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON)
+def test_python_compiles_and_imports_what_is_there(page):
+    for _, code in blocks(page, "python"):
+        tree = compile(code, page, "exec", ast.PyCF_ONLY_AST)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "roc":
+                module = importlib.import_module(node.module)
+                assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []
+
+
+@pytest.mark.parametrize("page", [page for page in WITH_PYTHON if page not in RUN_ELSEWHERE])
+def test_python_runs(page, demo_checkpoint, tmp_path, monkeypatch):
+    codes = [code for info, code in blocks(page, "python") if info == "python"]
+    if not codes:
+        assert all(info == "python no-run" for info, _ in blocks(page, "python"))
+        return
+    shutil.copytree(demo_checkpoint, tmp_path / "checkpoints" / "demo")
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-    for name in {name for _, code in blocks for name in re.findall(r"[\w./-]+\.(?:jpg|jpeg|png)", code)}:
+    for name in {name for code in codes for name in PICTURE.findall(code)}:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "page"}
+    for code in codes:
+        exec(compile(code, page, "exec"), namespace)
+
+
+def test_what_runs_elsewhere_is_run_there():
+    for page, test in RUN_ELSEWHERE.items():
+        assert page in WITH_PYTHON and Path(page).name in (ROOT / test).read_text(encoding="utf-8")
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def shell_lines(text):
+    """The words of each command of a block, without comments, assignments before it and what follows `&` or `|`."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            words.pop(0)
+        ends = [place for place, word in enumerate(words) if word in ("&", "|", ">", "&&")]
+        words = [word for word in words[: ends[0] if ends else None] if word != "..."]
+        if words:
+            yield words
+
+
+def commands(page):
+    """The words of every command in the ```bash blocks of a page."""
+    return [words for _, text in blocks(page, "bash") for words in shell_lines(text)]
+
+
+def inline_commands(page):
+    """The words of every command that stands in a sentence."""
+    programs = ("roc ", "python scripts/", "bash scripts/")
+    return [shlex.split(text) for text in INLINE.findall(prose(page)) if text.startswith(programs)]
+
+
+@functools.cache
+def flags_of(*verb):
+    """The flags of a command, with `_`, from its `--help`."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        roc_command([*verb, "--help"])
+    return {spelt(flag) for flag in re.findall(r"(?<![\w-])--([a-z][\w-]*)", out.getvalue())} | {"help", "version"}
+
+
+def spelt(flag):
+    return flag.replace("-", "_")
+
+
+def flags_in(words):
+    """The flags among some words, with `_`."""
+    return {spelt(word[2:].partition("=")[0]) for word in words if re.match(r"--[a-z]", word)}
+
+
+def unknown_to_roc(words):
+    """What `roc` would not understand of these words after it."""
+    if words[0] in STAND_INS:
+        return set()
+    if words[0] not in (*COMMANDS, "--help", "--version"):
+        return {words[0]}
+    verb = words[:2] if words[0] == "data" else words[:1]
+    return flags_in(words) - flags_of(*verb)
+
+
+def unknown_to_script(words):
+    """The flags that a script does not name; for Bash scripts also those of the Python files they start."""
+    texts = [(ROOT / words[0]).read_text(encoding="utf-8")]
+    texts += [path.read_text(encoding="utf-8") for path in (ROOT / "scripts" / "ablation").glob("*.py")]
+    return flags_in(words) - {spelt(flag) for text in texts for flag in re.findall(r"--([a-z][\w-]*)", text)}
+
+
+def unknown_to_pytest(words):
+    """What follows `scripts/test.sh` goes to pytest: test files have to exist."""
+    return {word for word in words if word.startswith("tests/") and not (ROOT / word).exists()}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page) or inline_commands(page)])
+def test_commands_and_their_flags_are_known(page):
+    wrong = []
+    for words in commands(page) + inline_commands(page):
+        if words[0] == "roc":
+            unknown = unknown_to_roc(words[1:])
+        elif words[0] in ("python", "bash") and words[1] in ("scripts/test.sh", "scripts/test_versions.sh"):
+            unknown = unknown_to_pytest(words[2:])
+        elif words[0] in ("python", "bash") and words[1].startswith("scripts/") and words[1] != "scripts/finetune.sh":
+            unknown = unknown_to_script(words[1:])
+        else:
+            continue
+        wrong += [f"{shlex.join(words)}: {', '.join(sorted(unknown))}"] if unknown else []
+    assert wrong == []
+
+
+LAUNCHER_FLAGS = {"launcher", "num_processes", "num_machines", "machine_rank", "main_process_ip", "main_process_port"}
+
+
+def test_training_commands_are_settings_that_can_be_used(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    script = (ROOT / "scripts" / "finetune.sh").read_text(encoding="utf-8")
+    assert all(f"__{flag}" in script for flag in LAUNCHER_FLAGS)
+    lines = [words[2:] for page in PAGES for words in commands(page) if words[1:2] == ["scripts/finetune.sh"]]
+    assert len(lines) >= 8
+    for words in lines:
+        while flags_in(words) & LAUNCHER_FLAGS:
+            place = next(place for place, word in enumerate(words) if flags_in([word]) & LAUNCHER_FLAGS)
+            del words[place : place + 2]
+        load_config(None, words)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_flags_named_in_sentences_exist(page):
+    verbs = [(verb,) for verb in COMMANDS if verb != "data"]
+    verbs += [("data", verb) for verb in ("check", "split", "leaks", "show", "convert")]
+    known = set().union(LAUNCHER_FLAGS, *(flags_of(*verb) for verb in verbs))
+    scripts = [path.read_text(encoding="utf-8") for path in (ROOT / "scripts").rglob("*.py")]
+    assert scripts
+    known |= {spelt(flag) for text in scripts for flag in re.findall(r'"--([a-z][\w-]*)"', text)}
+    spans = INLINE.findall(prose(page))
+    assert sorted({spelt(flag) for text in spans for flag in re.findall(r"(?<!\w)--([a-z][\w-]*)", text)} - known) == []
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def named_paths(page):
+    """Files and folders of the checkout that a page names, without stand-ins."""
+    text, tops = PAGES[page], r"(?<![\w/.-])(?:roc|tests|scripts|configs|docs)/"
+    files = re.findall(tops + r"[\w./-]+\.(?:sh|py|yaml|json|md|png)\b", text)
+    folders = re.findall(tops + r"(?:[\w-]+/)*(?![\w*])", text)
+    return {name for name in files + folders if not any(word in name for word in STAND_INS)}
+
+
+def test_named_files_exist():
+    named = {name: page for page in PAGES if page != "CHANGELOG.md" for name in named_paths(page)}
+    assert len(named) > 40
+    assert {name: page for name, page in named.items() if not (ROOT / name).exists()} == {}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "CHANGELOG.md"])
+def test_named_modules_exist(page):
+    for name in set(re.findall(r"(?<![\w/.-])roc(?:\.[a-z_]\w*)+\b(?!\()", PAGES[page])):
+        parts = name.split(".")
+        if parts[1] in roc.__all__ or parts[-1] in ("py", "json", "csv", "tsv", "service"):
+            continue
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            module, attribute = name.rsplit(".", 1)
+            assert hasattr(importlib.import_module(module), attribute), f"{page}: {name}"
+
+
+def anchors(page):
+    """The anchors that a page's headings get, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if link.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        assert target.exists(), f"{page}: {link}"
+        if anchor:
+            assert anchor in anchors(target.resolve().relative_to(ROOT).as_posix()), f"{page}: {link}"
+
+
+def first_cells(page, heading):
+    """The first cell of each row of the table whose header begins with `heading`, and the other cells."""
+    table = PAGES[page][PAGES[page].index(f"| {heading}") :].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_the_table_of_families_is_that_of_the_code():
+    assert list(first_cells("docs/families.md", "family")) == sorted(FAMILIES)
+
+
+def test_the_table_of_data_sets_is_that_of_the_code():
+    rows = first_cells("docs/data.md", "data set")
+    assert list(rows) == list(DATASETS)
+    for name, (file, _) in DATASETS.items():
+        layout = importlib.import_module(f"roc.data.datasets.{file}").LAYOUT
+        assert rows[name][1:] == [f"{layout.min_score:g}..{layout.max_score:g}", ", ".join(layout.splits) or "none"]
+
+
+def test_every_page_is_linked_from_another():
+    linked = {
+        ((ROOT / page).parent / link.partition("#")[0]).resolve()
+        for page in PAGES
+        for link in re.findall(r"\]\(([^)\s]+)\)", prose(page))
+        if not link.startswith("http")
+    }
+    assert sorted(path.name for path in DOCS if path not in linked) == []
+
+
+# --- the tutorial -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def photographer(tmp_path):
+    """A folder as the tutorial finds it: 60 photos with ratings, and the scripts and configs of the checkout."""
+    table = write_dataset(tmp_path / "drawn", 54, 3, 3, size=96, seed=7)
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    (tmp_path / "photos").mkdir()
+    lines = ["image,score"]
+    for name, row in zip(
+        ["a.jpg", "b.jpg", *(f"{place:03d}.png" for place in range(len(rows) - 2))], rows, strict=True
+    ):
+        Image.open(tmp_path / "drawn" / row["image"]).save(tmp_path / "photos" / name)
+        lines.append(f"{name},{row['score']}")
+    (tmp_path / "ratings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for name in ("scripts", "configs"):
+        (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
 
-def test_every_python_block_compiles(blocks):
-    codes = [code for info, code in blocks if info.split()[:1] == ["python"]]
-    assert codes, "the README shows no Python"
-    for code in codes:
-        compile(code, "README.md", "exec")
+@pytest.mark.slow
+def test_every_command_of_the_tutorial_works_in_order(photographer):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tools = photographer / "bin"
+    tools.mkdir()
+    (tools / "roc").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m roc.cli "$@"\n')
+    (tools / "roc").chmod(0o755)
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "ROC_PYTHON": sys.executable}
+    done, server = [], None
+    try:
+        for info, text in blocks("docs/tutorial.md", "bash"):
+            if info != "bash" or "source .venv" in text:
+                continue
+            text = text.replace("localhost:8000", f"localhost:{port}")
+            if text.startswith("roc serve"):
+                words = [*shlex.split(text), "--port", str(port)]
+                server = subprocess.Popen(words, cwd=photographer, env=environment)
+                wait_until_ready(f"http://127.0.0.1:{port}/readyz")
+            else:
+                subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=photographer, env=environment, check=True)
+            done += list(shell_lines(text))
+    finally:
+        if server is not None:
+            server.terminate()
+            server.wait(60)
+    assert [words[:2] for words in done][-3:] == [["roc", "score"], ["roc", "serve"], ["curl", "-F"]] and len(done) == 9
+    assert (photographer / "evaluations" / "mine" / "report.html").exists() and (photographer / "best.html").exists()
 
 
-def test_python_blocks_run(blocks, checkout):
-    namespace = {"__name__": "readme"}
-    codes = [code for info, code in blocks if info.strip() == "python"]
-    assert codes, "no Python block of the README is run"
-    for code in codes:
-        exec(compile(code, "README.md", "exec"), namespace)
-
-
-def test_named_files_exist(text):
-    named = set(re.findall(r"\b(?:scripts|configs)/[\w./-]+\.(?:sh|py|yaml|json)\b", text))
-    assert "scripts/finetune.sh" in named and "scripts/test.sh" in named
-    assert sorted(name for name in named if not (ROOT / name).exists()) == []
-
-
-def mapped_names(block):
-    """Paths named by a file map, folders with a final `/`."""
-    names, folders = [], [(-1, "")]
-    for line in block.splitlines():
-        if not line.strip():
-            continue
-        indent = len(line) - len(line.lstrip())
-        while folders[-1][0] >= indent:
-            folders.pop()
-        parent = folders[-1][1]
-        for word in re.split(r"\s{2,}", line.strip())[0].split(" "):
-            names.append(parent + word)
-            if word.endswith("/"):
-                folders.append((indent, parent + word))
-    return names
-
-
-def test_the_map_reader():
-    block = "LICENSE  text\nroc/\n  a.py   does a.py. And more\n  b.py c.py   two\n  demo/  more\n    d.py  d\nx/  y\n"
-    named = ["LICENSE", "roc/", "roc/a.py", "roc/b.py", "roc/c.py", "roc/demo/", "roc/demo/d.py", "x/"]
-    assert mapped_names(block) == named
-
-
-def test_the_file_map_is_the_tree(blocks):
-    maps = [code for _, code in blocks if re.search(r"^roc/", code, re.MULTILINE)]
-    assert len(maps) == 1, "expected one file map, the block with a line that starts with roc/"
-    named = set(mapped_names(maps[0]))
-    listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True
-    )
-    if listing.returncode:
-        pytest.skip("not a git checkout")
-    files = [Path(name) for name in listing.stdout.splitlines() if (ROOT / name).exists()]
-    needed = {
-        path.parts[0] + ("/" if len(path.parts) > 1 else "") for path in files if not path.name.startswith(".git")
-    }
-    needed |= {
-        str(path) for path in files if path.parts[0] == "roc" and path.suffix == ".py" and path.name != "__init__.py"
-    }
-    needed |= {f"{path.parent}/" for path in files if path.parts[0] == "roc" and path.suffix == ".py"}
-    assert sorted(needed - named) == [], "missing in the README's file map"
-    assert sorted(name for name in named if not list(ROOT.glob(name))) == [], (
-        "in the README's file map, but not in the tree"
-    )
+def wait_until_ready(url, seconds=120):
+    """Returns when the server has loaded its model."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5)
+            return
+        except OSError:
+            assert time.monotonic() < deadline, f"{url} does not answer"
+            time.sleep(0.5)
