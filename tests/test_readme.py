@@ -63,8 +63,10 @@ STAND_INS = ("NAME", "VERB", "METHOD", "FAMILY", "COMMAND")
 """Words that stand for a name of the reader's choice."""
 
 
-def test_there_are_pages():
+def test_there_are_pages_and_every_block_is_seen():
     assert len(DOCS) >= 12 and "README.md" in PAGES
+    assert [page for page, text in PAGES.items() if re.search(r"^ +```", text, re.MULTILINE)] == []
+    assert [page for page in PAGES if "```" in prose(page)] == []
 
 
 def blocks(page, language):
@@ -341,6 +343,14 @@ def first_cells(page, heading):
     table = PAGES[page][PAGES[page].index(f"| {heading}") :].split("\n\n")[0]
     rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in table.splitlines()[2:]]
     return {row[0]: row[1:] for row in rows}
+
+
+def test_the_steps_of_training_are_those_of_the_code():
+    rows = first_cells("docs/extending.md", "step")
+    assert len(rows) >= 7
+    for steps, (file,) in rows.items():
+        module = importlib.import_module(file.strip("`").removesuffix(".py").replace("/", "."))
+        assert [name for name in re.findall(r"`(\w+)`", steps) if not callable(getattr(module, name, None))] == [], file
 
 
 def test_the_table_of_families_is_that_of_the_code():
