@@ -15,7 +15,7 @@ Four choices are not LLaVA's usual ones:
   for layers a hundred times wider; with it the image hardly reaches the score, and training stays at the mean.
 - The image is resized to a square of `image_size`, not cropped, so that composition at the borders is seen. Photos
   that are not square are squeezed; pad them before if that matters.
-- The tokenizer is a byte-level BPE learned from the given sentences, so every text can be encoded and no unknown
+- The tokenizer is a byte-level BPE trained on the given sentences, so every text can be encoded and no unknown
   token exists.
 """
 
@@ -32,6 +32,7 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    PretrainedConfig,
     PreTrainedTokenizerFast,
 )
 
@@ -67,22 +68,22 @@ class TinyLlavaConfig:
     with four stages 192 pixels become 6 x 6 = 36 tokens.
 
     Args:
-        image_size: side of the square the images are resized to, in pixels; a multiple of `stride`.
-        vision_widths: channels of the ResNet's stages, at least three stages.
-        vision_depths: residual blocks of each stage.
-        vision_hidden_size: width of an image token; a multiple of 4, the number of its heads.
-        dropout: while training, of the tower's transformer layer; half of it of the attention weights, in the tower and
-            in the language model.
-        text_hidden_size: width of the language model; a multiple of `2 * text_heads`.
-        text_layers: number of the language model's layers.
-        text_heads: number of its attention heads.
-        text_mlp_ratio: width of its feed-forward layers over `text_hidden_size`.
-        vocab_size: upper bound of the tokenizer's size; at least 256 bytes plus the special tokens.
-        max_positions: longest sequence in tokens, image tokens included.
-        tie_word_embeddings: share the weights of the token embedding and of the LM head.
+        image_size: Side of the square the images are resized to, in pixels; a multiple of `stride`.
+        vision_widths: Channels of the ResNet's stages, at least three stages.
+        vision_depths: Residual blocks of each stage.
+        vision_hidden_size: Width of an image token; a multiple of 4, the number of its heads.
+        dropout: Dropout of the tower's transformer layer in training; attention weights, in the tower and in the
+            language model, get half of it.
+        text_hidden_size: Width of the language model; a multiple of `2 * text_heads`.
+        text_layers: Number of the language model's layers.
+        text_heads: Number of its attention heads.
+        text_mlp_ratio: Width of its feed-forward layers over `text_hidden_size`.
+        vocab_size: Upper bound of the tokenizer's size; at least 256 bytes plus the special tokens.
+        max_positions: Longest sequence in tokens, image tokens included.
+        tie_word_embeddings: Share the weights of the token embedding and of the LM head.
 
     Raises:
-        ValueError: if the sizes do not fit each other.
+        ValueError: If the sizes do not fit each other.
     """
 
     image_size: int = 64
@@ -126,12 +127,12 @@ class TinyLlavaConfig:
 
     @property
     def stride(self) -> int:
-        """Pixels along one side of an image token."""
+        """Side of an image token in pixels."""
         return 4 * 2 ** (len(self.vision_widths) - 1)
 
     @property
     def num_image_tokens(self) -> int:
-        """Tokens one image becomes."""
+        """Number of tokens an image becomes."""
         return (self.image_size // self.stride) ** 2
 
 
@@ -142,21 +143,21 @@ PRESETS: dict[str, TinyLlavaConfig] = {
         image_size=192, vision_widths=(16, 32, 64, 128), vision_depths=(1, 1, 1, 1), dropout=0.2, text_layers=1
     ),
 }
-"""What the setting `tiny_model` can name."""
+"""The choices of the setting `tiny_model`."""
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTokenizerFast:
-    """Learn a byte-level BPE tokenizer from sentences.
+    """Trains a byte-level BPE tokenizer on sentences.
 
     Args:
-        texts: sentences of the kind the model shall read and write, questions and answers alike.
-        vocab_size: upper bound of the number of tokens, special ones included; few sentences give fewer.
+        texts: Sentences of the kind the model shall read and write, questions and answers alike.
+        vocab_size: Upper bound of the number of tokens, special ones included; few sentences give fewer.
 
     Returns:
         A tokenizer with `image_token` and role tokens that encodes any text. The same texts give the same tokenizer.
 
     Raises:
-        ValueError: if `texts` holds no sentence.
+        ValueError: If `texts` holds no sentence.
     """
     texts = list(texts)
     if not any(text.strip() for text in texts):
@@ -189,12 +190,12 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTo
 def build_tiny_llava(
     texts: Iterable[str], config: TinyLlavaConfig | None = None, *, seed: int = 0
 ) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
-    """Build an untrained LLaVA-type model and its processor; nothing is downloaded.
+    """Builds an untrained LLaVA-type model and its processor; nothing is downloaded.
 
     Args:
-        texts: sentences the tokenizer is learned from, questions and answers alike.
-        config: sizes; the defaults if left out.
-        seed: decides every weight. The global random state is left as it was.
+        texts: Sentences to train the tokenizer on, questions and answers alike.
+        config: Sizes; None takes the defaults.
+        seed: Decides every weight. The global random state is left as it was.
 
     Returns:
         The model (float32, CPU, evaluation mode) and a processor that resizes images to the square the tower expects,
@@ -202,7 +203,7 @@ def build_tiny_llava(
         gives a checkpoint that `AutoModelForImageTextToText` and `AutoProcessor` open.
 
     Raises:
-        ValueError: if `texts` holds no sentence.
+        ValueError: If `texts` holds no sentence.
     """
     config = config or TinyLlavaConfig()
     tokenizer = build_tokenizer(texts, config.vocab_size)
@@ -219,8 +220,28 @@ def build_tiny_llava(
         num_additional_image_tokens=1,
         chat_template=CHAT_TEMPLATE,
     )
+    llava_config = LlavaConfig(
+        vision_config=_vision_config(config),
+        text_config=_text_config(config, tokenizer),
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_seq_length=config.num_image_tokens,
+        vision_feature_select_strategy="default",
+        vision_feature_layer=-1,
+        tie_word_embeddings=config.tie_word_embeddings,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlavaForConditionalGeneration(llava_config)
+        _scale_to_width(model)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.bos_token_id = tokenizer.bos_token_id
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    return model.eval(), processor
+
+
+def _vision_config(config: TinyLlavaConfig) -> PretrainedConfig:
     stages, cells = len(config.vision_widths), config.image_size // config.stride
-    vision_config = AutoConfig.for_model(
+    return AutoConfig.for_model(
         "dpt",
         is_hybrid=True,
         image_size=config.image_size,
@@ -242,7 +263,10 @@ def build_tiny_llava(
             "out_features": [f"stage{stage}" for stage in range(stages - 2, stages + 1)],
         },
     )
-    text_config = AutoConfig.for_model(
+
+
+def _text_config(config: TinyLlavaConfig, tokenizer: PreTrainedTokenizerFast) -> PretrainedConfig:
+    return AutoConfig.for_model(
         "llama",
         vocab_size=len(tokenizer),
         hidden_size=config.text_hidden_size,
@@ -257,28 +281,11 @@ def build_tiny_llava(
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-    llava_config = LlavaConfig(
-        vision_config=vision_config,
-        text_config=text_config,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
-        image_seq_length=config.num_image_tokens,
-        vision_feature_select_strategy="default",
-        vision_feature_layer=-1,
-        tie_word_embeddings=config.tie_word_embeddings,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = LlavaForConditionalGeneration(llava_config)
-        _scale_to_width(model)
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.bos_token_id = tokenizer.bos_token_id
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    return model.eval(), processor
 
 
 @torch.no_grad()
 def _scale_to_width(model: torch.nn.Module) -> None:
-    """Draw the matrices and kernels anew with variance 1 / inputs; embeddings and all else stay as they are."""
+    """Redraws matrices and kernels with variance 1 / inputs; embeddings and all else stay as they are."""
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     for module in model.modules():
         if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):

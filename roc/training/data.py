@@ -70,7 +70,7 @@ def check_images(config: RunConfig) -> None:
 
 
 def _draw_scenes(config: RunConfig) -> tuple[Path, dict[str, dict[str, float]]]:
-    from roc.demo.scenes import read_ceiling, write_dataset
+    from roc.demo.dataset import read_ceiling, write_dataset
 
     folder = Path(config.output_dir) / SCENES
     counts = config.demo_train, config.demo_val, config.demo_test

@@ -26,7 +26,7 @@ from typing import Any
 from roc import __version__
 from roc.data.images import ImageError
 from roc.data.rows import DataError
-from roc.demo import scenes
+from roc.demo import dataset
 from roc.demo.tiny_model import PRESETS
 from roc.files import write_text
 from roc.score_space import ScoreSpace
@@ -231,7 +231,7 @@ def _counts(options: argparse.Namespace) -> tuple[int, int, int]:
 def _settings(options: argparse.Namespace, budget: Budget, rates: Sequence[float]) -> dict[str, Any]:
     """What all runs of a folder have in common."""
     if options.data_path is None:
-        data = {"demo": scenes.VERSION, "counts": list(_counts(options))}
+        data = {"demo": dataset.VERSION, "counts": list(_counts(options))}
     else:
         data = {
             "sha256": hashlib.sha256(options.data_path.read_bytes()).hexdigest(),

@@ -13,7 +13,7 @@ from PIL import Image
 from roc.data.images import open_image
 from roc.data.reading import read_records
 from roc.data.records import Record, resolve_splits, split_by_id
-from roc.demo.scenes import write_dataset
+from roc.demo.dataset import write_dataset
 from roc.demo.tiny_model import PRESETS
 from roc.files import write_whole
 from roc.prompts import QUESTIONS, SCORE_TOKEN, answer, question

@@ -22,7 +22,7 @@ from PIL import Image
 
 from roc.data.reading import read_records
 from roc.data.records import Record, resolve_splits
-from roc.demo.scenes import write_dataset
+from roc.demo.dataset import write_dataset
 from roc.demo.tiny_model import PRESETS, TinyLlavaConfig
 from roc.model.collator import RocCollator
 from roc.score_space import ScoreSpace
