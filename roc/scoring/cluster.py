@@ -1,15 +1,15 @@
-"""Many images on many machines: the work of `roc.scoring.local`, as actors on Ray Data.
+"""The Ray engine: many images scored on many machines, the work of `roc.scoring.local` in actors of Ray Data.
 
-    readers    actors on CPUs: images -> prepared images, kept in Ray's object store
+    workers    actors on CPUs: images -> prepared images, kept in Ray's object store
     scorers    actors, each with a GPU of its own where there are any: prepared images -> rows
 
-Rows come back in the order in which they are done; the journal puts them into the order of the input. An actor that
-ends (killed, out of memory, its machine gone) is started again and its images are done again. What still has no row
-then is tried once more, one image at a time, and an image that ends every process that reads it gets a fault.
+Rows come back as they are done, in any order; the journal puts them into the order of the input. An actor that ends
+(killed, out of memory, its machine gone) is started again and its images are done again. Images that still have no row
+then are tried once more, one at a time, and one that ends every process that reads it gets a fault.
 
-The process that calls is the driver: it holds the list of images and the journal, and loads the weights once, on the
-CPU, to know which they are. Each machine needs the same version of roc, and the checkpoint and the images under the
-same path or URL.
+The calling process is the driver: it holds the list of images and the journal, and loads the weights once, on the CPU,
+to identify them. Each machine needs the same version of roc, and the checkpoint and the images under the same path or
+URL.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import roc
 from roc.checkpoint.fingerprint import weights_fingerprint
+from roc.model.device import usable_cores
 from roc.model.float32_tower import picture_dtype
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import LARGEST_BATCH, OutOfMemory, Scorer, Wanted, by_shape
@@ -38,24 +39,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BLOCK = 64
-"""Most images that a task of a reader has in hand; they are done again when it ends."""
+"""Most images that a task of a worker has in hand; they are done again when it ends."""
 
 RETRIES = 2
-"""How often a task is given to an actor again that ended with it, before its images are tried one at a time."""
+"""How often a task whose actor ended is tried again, before its images are tried one at a time."""
 
-READERS_PER_GPU = 16
+WORKERS_PER_GPU = 16
 
 
 class Cluster:
-    """Ray, started here or found elsewhere; a context manager that ends what it has started.
+    """A Ray cluster, joined or started here; a context manager that ends what it has started.
 
     Args:
-        address: of a running cluster, `auto` (the one of this machine), `HOST:PORT` or `ray://HOST:PORT`; None = one is
-            started on this machine and ended with the run.
-        scorers: how many load the model; None = one per GPU, without any one for every two CPUs.
-        readers: how many read and resize; None = as many as CPUs are left, at most 16 per GPU.
-        device: "cuda" or "cpu"; None = GPUs where the cluster has any.
-        compiled: whether each scorer compiles its layers.
+        address: Address of a running cluster, `auto` (this machine's), `HOST:PORT` or `ray://HOST:PORT`; None starts
+            one on this machine and ends it with the run.
+        scorers: How many actors load the model; None takes one per GPU, or without GPUs one for every two CPUs.
+        workers: How many actors read and resize; None takes as many as CPUs are left, at most 16 per GPU.
+        device: "cuda" or "cpu"; None takes GPUs where the cluster has any.
+        compiled: Whether each scorer compiles its layers.
     """
 
     def __init__(
@@ -63,13 +64,13 @@ class Cluster:
         address: str | None = None,
         *,
         scorers: int | None = None,
-        readers: int | None = None,
+        workers: int | None = None,
         device: str | None = None,
         compiled: bool = False,
     ) -> None:
         self._address = address
         self._scorers = scorers
-        self._readers = readers
+        self._workers = workers
         self._device = device
         self._compiled = compiled
         self._folder: str | None = None
@@ -85,22 +86,23 @@ class Cluster:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self) -> None:
-        """Starts Ray or finds it, and settles how many actors there will be.
+        """Starts or joins the cluster, and settles the number of actors.
 
         Raises:
             ImportError: Ray is not installed.
-            ValueError: no cluster answers, it is too small, or has another roc or none.
+            ValueError: No cluster answers, it is too small, or has no roc or another version of it.
         """
         ray = _ray()
         self._started = True
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._address is None:
-            # A folder of its own: the default one would make this the cluster that `auto` finds.
+            # In a folder of its own: in the default one, `auto` would find this cluster.
             self._folder = tempfile.mkdtemp(prefix="roc-ray-")
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            # Actors wait for a CPU that nobody gives back, so there have to be as many as were asked for.
-            asked = (self._scorers or 1) + (self._readers or 1)
-            ray.init("local", num_cpus=max(cores, asked), include_dashboard=False, _temp_dir=self._folder, **quiet)
+            # An actor without a free CPU would wait for ever, so there have to be as many as were asked for.
+            asked = (self._scorers or 1) + (self._workers or 1)
+            ray.init(
+                "local", num_cpus=max(usable_cores(), asked), include_dashboard=False, _temp_dir=self._folder, **quiet
+            )
         else:
             try:
                 ray.init(self._address, **quiet)
@@ -129,20 +131,20 @@ class Cluster:
         on_gpus = self._device != "cpu"
         if self._scorers is None:
             self._scorers = max(1, gpus if on_gpus else cpus // 2)
-        if self._readers is None:
+        if self._workers is None:
             most = cpus - self._scorers
-            self._readers = max(1, min(most, READERS_PER_GPU * self._scorers) if on_gpus else most)
+            self._workers = max(1, min(most, WORKERS_PER_GPU * self._scorers) if on_gpus else most)
         if on_gpus and gpus < self._scorers:
             raise ValueError(f"{self._scorers} scorers need a GPU each, the cluster has {gpus}; give fewer --actors")
-        if cpus < self._scorers + self._readers:
+        if cpus < self._scorers + self._workers:
             raise ValueError(
-                f"{self._scorers} scorers and {self._readers} readers need a CPU each, the cluster has {cpus}; give "
+                f"{self._scorers} scorers and {self._workers} workers need a CPU each, the cluster has {cpus}; give "
                 "fewer --actors or --workers"
             )
 
     @property
     def dtype(self) -> str:
-        """What the weights are loaded as, unless asked otherwise."""
+        """Number format of the weights, unless another is asked for."""
         return "float32" if self._device == "cpu" else "bfloat16"
 
     def score_images(
@@ -153,21 +155,22 @@ class Cluster:
         *,
         batch_size: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Scores sources on the cluster.
+        """Scores images on the cluster.
 
         Args:
-            scorer: the model, on a CPU, and what is wanted of it. Its weights are given up: others are loaded where
-                they are needed.
-            sources: the images.
-            pretrained: the checkpoint that the scorer's model comes from.
-            batch_size: images per forward pass; None = each actor finds one.
+            scorer: The model, on a CPU, and what its rows should hold. Its weights are freed, since the actors load
+                their own.
+            sources: The images.
+            pretrained: The checkpoint that the scorer's model comes from.
+            batch_size: Images per forward pass; None lets each actor find a good size.
 
         Yields:
-            One row per source, in the order in which they are done, as `roc.scoring.local.score_images` gives it.
+            One row per image as it is done, as `roc.scoring.local.score_images` gives it.
 
         Raises:
-            OutOfMemory: where a single image does not fit into the memory of a scorer.
-            RuntimeError: what went wrong in an actor, images apart; or actors end and no image gets done.
+            OutOfMemory: A single image does not fit into the memory of a scorer.
+            RuntimeError: An actor failed for a reason that is no fault of an image, or actors keep ending and no image
+                gets done.
         """
         model, wanted = scorer.assessment.model, scorer.wanted
         pretrained = os.path.abspath(pretrained) if os.path.isdir(pretrained) else os.fspath(pretrained)
@@ -176,8 +179,8 @@ class Cluster:
         settings = (pretrained, self._device, dtype, wanted, batch_size, weights_fingerprint(model), self._compiled)
         model.to("meta")
         waiting = dict.fromkeys(range(len(sources)))
-        # Few images are dealt out so that each actor gets several lots.
-        block = max(1, min(BLOCK, len(sources) // (8 * (self._scorers + self._readers))))
+        # Of few images, each actor gets several blocks.
+        block = max(1, min(BLOCK, len(sources) // (8 * (self._scorers + self._workers))))
         while waiting:
             before = len(waiting)
             for index, row in self._pass(preparation, settings, [(i, sources[i]) for i in waiting], block):
@@ -186,11 +189,11 @@ class Cluster:
                     yield {"image": sources[index].name} | row
             if not waiting:
                 return
-            logger.warning("%d images are tried again: the processes that had them ended.", len(waiting))
+            logger.warning("%d images are tried again: the processes that had them ended", len(waiting))
             if block > 1:
                 block = 1
                 continue
-            for index in self._deadly(preparation, [(i, sources[i]) for i in waiting]):
+            for index in self._crashing(preparation, [(i, sources[i]) for i in waiting]):
                 del waiting[index]
                 yield {"image": sources[index].name, "error": "reading it ended the process that read it"}
             if len(waiting) == before:
@@ -200,14 +203,14 @@ class Cluster:
     def _pass(
         self, preparation: Preparation, settings: tuple, sources: Sequence[tuple[int, Source]], block: int
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Index and row of each image that was done; those are missing whose processes ended too often."""
+        """Gives index and row of each image that is done; images whose processes ended too often are missing."""
         import pyarrow
         from ray.data import ActorPoolStrategy, DataContext, from_arrow
 
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        context.max_errored_blocks = -1  # what is missing is noticed here
+        context.max_errored_blocks = -1  # missing images are noticed by the caller
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         packed = [pickle.dumps((index, _absolute(source))) for index, source in sources]
         tables = [
@@ -216,14 +219,14 @@ class Cluster:
         ]
         retries = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": RETRIES if block > 1 else 0}
         with warnings.catch_warnings():
-            # There is no other way yet to say how often; setup.py stays below the Ray that ends this one.
+            # There is no other way yet to set restarts and retries; setup.py stays below the Ray that ends this one.
             warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
             prepared = from_arrow(tables).map_batches(
-                Reader,
+                PreparingActor,
                 fn_constructor_args=(preparation,),
                 batch_size=CHUNK,
                 batch_format="pyarrow",
-                compute=ActorPoolStrategy(min_size=1, max_size=self._readers),
+                compute=ActorPoolStrategy(min_size=1, max_size=self._workers),
                 **retries,
             )
             rows = prepared.map_batches(
@@ -238,12 +241,12 @@ class Cluster:
         for table in rows.iter_batches(batch_size=None, batch_format="pyarrow"):
             for data in table["data"].to_pylist():
                 found = pickle.loads(data)
-                if isinstance(found, Stop):
+                if isinstance(found, ActorError):
                     raise OutOfMemory(found.reason) if found.memory else RuntimeError(found.reason)
                 yield found
 
-    def _deadly(self, preparation: Preparation, sources: Sequence[tuple[int, Source]]) -> Iterator[int]:
-        """Of images that got no row, those that end a process that does nothing but prepare them."""
+    def _crashing(self, preparation: Preparation, sources: Sequence[tuple[int, Source]]) -> Iterator[int]:
+        """Finds the images that end a process that does nothing but prepare them."""
         ray = _ray()
         read = ray.remote(num_cpus=1, max_retries=0)(_prepare)
         shared = ray.put(preparation)
@@ -255,12 +258,12 @@ class Cluster:
                 yield index
 
 
-class Stop(Exception):
-    """What goes wrong in an actor and no image is to blame for.
+class ActorError(Exception):
+    """An error in an actor that is no fault of an image; it travels to the driver in the place of rows.
 
     Attributes:
-        reason: in words.
-        memory: whether not even one image fits into memory.
+        reason: In words.
+        memory: Whether not even one image fits into memory.
     """
 
     def __init__(self, reason: str, memory: bool = False) -> None:
@@ -269,23 +272,23 @@ class Stop(Exception):
         self.memory = memory
 
 
-class Reader:
-    """An actor: sources to prepared images, both pickled."""
+class PreparingActor:
+    """Turns sources into prepared images, both pickled."""
 
     def __init__(self, preparation: Preparation) -> None:
         self.preparation = preparation
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
-        indices, sources = zip(*_unpacked(table), strict=True)
+        indices, sources = zip(*_unpickled(table), strict=True)
         self.preparation.sources = sources
         try:
-            return _packed(self.preparation[i]._replace(index=index) for i, index in enumerate(indices))
+            return _pickled(self.preparation[i]._replace(index=index) for i, index in enumerate(indices))
         except Exception as error:
-            return _packed([_stop(error)])
+            return _pickled([_actor_error(error)])
 
 
 class ScoringActor:
-    """An actor: prepared images to index and row, both pickled."""
+    """Turns prepared images into pairs of index and row, both pickled."""
 
     def __init__(
         self,
@@ -308,23 +311,25 @@ class ScoringActor:
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
         try:
-            # Not in the constructor: Ray would try that again and again.
+            # Not in the constructor, which Ray would try again and again.
             if self.scorer is None:
                 self.scorer = self._load()
-            return _packed(self._score(_unpacked(table)))
+            return _pickled(self._score(_unpickled(table)))
         except Exception as error:
-            return _packed([_stop(error)])
+            return _pickled([_actor_error(error)])
 
     def _load(self) -> Scorer:
         assessment = Assessment(self.pretrained, device=self.device, dtype=self.dtype, compile=self.compiled)
         if weights_fingerprint(assessment.model) != self.weights:
-            raise ValueError(f"{self.pretrained} holds other weights on {os.uname().nodename} than where it was asked")
+            raise ValueError(
+                f"{self.pretrained} holds other weights on {os.uname().nodename} than on the machine of the command"
+            )
         return Scorer(assessment, self.wanted, self.batch_size)
 
-    def _score(self, images: Iterable[Prepared | Stop]) -> Iterator[tuple[int, dict[str, Any]]]:
+    def _score(self, images: Iterable[Prepared | ActorError]) -> Iterator[tuple[int, dict[str, Any]]]:
         good = []
         for image in images:
-            if isinstance(image, Stop):
+            if isinstance(image, ActorError):
                 raise image
             if image.inputs is None:
                 yield image.index, {"error": image.fault}
@@ -333,24 +338,24 @@ class ScoringActor:
         yield from self.scorer.score(by_shape(good, lambda: self.scorer.batch.size))
 
 
-def _stop(error: Exception) -> Stop:
-    if isinstance(error, Stop):
+def _actor_error(error: Exception) -> ActorError:
+    if isinstance(error, ActorError):
         return error
-    return Stop(f"{type(error).__name__}: {error}", isinstance(error, OutOfMemory))
+    return ActorError(f"{type(error).__name__}: {error}", isinstance(error, OutOfMemory))
 
 
-def _packed(objects: Iterable[Any]) -> pyarrow.Table:
+def _pickled(objects: Iterable[Any]) -> pyarrow.Table:
     import pyarrow
 
     return pyarrow.table({"data": pyarrow.array([pickle.dumps(one) for one in objects], pyarrow.large_binary())})
 
 
-def _unpacked(table: pyarrow.Table) -> Iterator[Any]:
+def _unpickled(table: pyarrow.Table) -> Iterator[Any]:
     return (pickle.loads(data) for data in table["data"].to_pylist())
 
 
 def _absolute(source: Source) -> Source:
-    """Actors have another working directory."""
+    """Makes the path absolute, since actors have another working directory."""
     return source if is_url(source.path) else source._replace(path=os.path.abspath(source.path))
 
 
@@ -364,7 +369,7 @@ def _version() -> str:
 
 
 def _ray() -> Any:
-    # Before it is imported: no statistics to its makers, no lines about its insides; someone who wants either says so.
+    # Set before Ray is imported: it sends no usage statistics and prints nothing about its internals, unless asked to.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:

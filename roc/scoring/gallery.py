@@ -1,7 +1,7 @@
-"""A page of thumbnails sorted by score: one HTML file that needs nothing else, for a look at what a model likes.
+"""A page of thumbnails sorted by score: one HTML file that needs no other, for a look at what a model likes.
 
-The thumbnails are in the file, so it can be sent around; each links to its picture where that lies in a file of its
-own. It follows the reader's light or dark setting, fits a phone, and can be turned around, filtered and searched.
+The thumbnails are in the file, so that it can be sent around; each links to its image where that has a file of its own.
+The page follows the light or dark setting of the browser, fits a phone, and can be reversed, filtered and searched.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from roc.scoring.sources import Source
 from roc.scoring.urls import is_url
 
 MOST = 1000
-"""Thumbnails on one page, about 12 MB; of more images the best and the worst are shown."""
+"""Most thumbnails on one page, about 12 MB; of more images, the best and the worst are shown."""
 
 _SIDE = 320
 
@@ -34,9 +34,9 @@ class Shown(NamedTuple):
     """One image of the page.
 
     Attributes:
-        source: the image.
-        score: on the native scale.
-        text: what the model wrote about it, or None.
+        source: The image.
+        score: On the native scale.
+        text: The answer that the model generated, or None.
     """
 
     source: Source
@@ -52,20 +52,20 @@ def write_gallery(
     attribute: str,
     caption: str,
 ) -> int:
-    """Writes the page. The old file of that name stays whole until the new one is complete.
+    """Writes the page; a file that is there stays whole until the new one is complete.
 
     Args:
-        path: the HTML file; its folder is made if it is not there.
-        images: what to show, best first.
-        scale: lowest and highest score of the native scale.
-        attribute: name of the score.
-        caption: where the scores come from, one line.
+        path: The HTML file; its folder is created if needed.
+        images: What to show, best first.
+        scale: Lowest and highest score of the native scale.
+        attribute: Name of the score.
+        caption: One line that says where the scores come from.
 
     Returns:
         How many images it shows.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     path = Path(path)
     chosen = list(images)
@@ -116,7 +116,7 @@ def _card(shown: Shown, scale: tuple[float, float], folder: Path) -> str:
 
 
 def _link(source: Source, folder: Path) -> str | None:
-    """Where a browser finds the picture; one in a tar file or in a store it does not know has no link."""
+    """The link by which a browser finds the image; None in a tar file or a storage that no browser knows."""
     if source.offset is not None:
         return None
     if is_url(source.path):

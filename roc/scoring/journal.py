@@ -1,10 +1,10 @@
-"""What a scoring run has done so far: a file that is right whenever the run is killed.
+"""The journal of a scoring run: a file that is right whenever the run is killed.
 
-The first line holds the settings, every further line what came out of one image: JSON, written whole and flushed. A
-killed run can leave no more than a torn last line, which is cut off when the next run opens the file; everything before
-it is done, everything else is not. So no image is lost, and none is scored twice.
+The first line holds the settings, each further line the row of one image: JSON, written whole and flushed. A killed run
+leaves at most a torn last line, which is cut off when the next run opens the file; images before it are done, all
+others are not. So no image is lost, and none is scored twice.
 
-Only one run at a time has the file: the system holds the lock, and lets it go when the process ends, however it ends.
+Only one run at a time has the file: the operating system holds the lock, and frees it however the process ends.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _BEGINNING = b'{"settings": '
 
 
 class Journal:
-    """The open file; a context manager that closes it.
+    """The open journal; a context manager that closes it.
 
     Args:
-        path: where it lies, or shall lie.
-        settings: what decides the numbers, JSON values by name. A journal with others is refused.
-        about: further facts for whoever reads the file; of an older journal, those written then stay.
-        overwrite: start anew, whatever is there.
+        path: The file; created if it is not there.
+        settings: What decides the numbers, JSON values by name. A journal with others is refused.
+        about: Further facts for whoever reads the file; a journal that is there already keeps its own.
+        overwrite: Start anew, whatever is there.
 
     Attributes:
-        about: the facts in the file.
-        lost: bytes at the end that were cut off because they are no whole lines.
+        about: The facts in the file.
+        lost: Bytes at the end that were cut off because they are no whole lines.
 
     Raises:
-        ValueError: the file has other settings, is no journal, or another run is writing it.
+        ValueError: The file has other settings, is no journal, or is being written by another run.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Journal:
         self.about = dict(about or {})
         self.lost = 0
         self._places: dict[str, int] = {}
-        # One handle for everything: closing any other of this file would give the lock away.
+        # One handle for everything: closing another handle of this file would release the lock.
         self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
             self._lock()
@@ -73,11 +73,11 @@ class Journal:
 
     @property
     def images(self) -> Iterable[str]:
-        """Names of the images that are done, in the order in which they were written."""
+        """Names of the images that are done, in the order of writing."""
         return self._places.keys()
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Appends rows, each with its `image`, and hands them to the system before it returns."""
+        """Appends rows, each with its `image`, and flushes them before it returns."""
         place, lines = self._file.seek(0, os.SEEK_END), []
         for row in rows:
             line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
@@ -88,7 +88,7 @@ class Journal:
         self._file.flush()
 
     def rows(self, images: Iterable[str]) -> Iterator[dict[str, Any]]:
-        """The rows of these images, in this order, one at a time."""
+        """Reads the rows of these images, in this order, one at a time."""
         at = -1
         for image in images:
             place = self._places[image]
@@ -99,7 +99,7 @@ class Journal:
             yield json.loads(line)
 
     def remove(self) -> None:
-        """Deletes the file: all of it is in the outputs."""
+        """Deletes the file, once the outputs hold all of it."""
         self.path.unlink()
 
     def _lock(self) -> None:
@@ -108,7 +108,7 @@ class Journal:
         except ImportError:  # Windows
             return
         try:
-            # Of the process, not of the file handle: the workers that are forked later do not hold it.
+            # A lock of the process, not of the handle: workers that are forked later do not hold it.
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             raise ValueError(f"{self.path}: another run is writing this; wait for it, or name another --out") from error
@@ -119,9 +119,9 @@ class Journal:
         header = self._file.readline()
         found = _parsed(header)
         if found is None or _SETTINGS not in found:
-            # A run that is killed at once leaves the beginning of a header. Anything else is not ours to cut.
+            # A run that is killed at once leaves the beginning of a header. Anything else is not ours to truncate.
             if header.endswith(b"\n") or not _BEGINNING.startswith(header[: len(_BEGINNING)]):
-                raise ValueError(f"{self.path}: this is no journal of a scoring run; move it, or use --overwrite")
+                raise ValueError(f"{self.path}: this is no journal of a scoring run; move it, or give --overwrite")
             self._file.seek(0)
             self._file.truncate()
             self._file.write(_header(settings, self.about))
@@ -141,7 +141,7 @@ class Journal:
             row = _parsed(line)
             if row is None or not isinstance(row.get("image"), str):
                 break
-            self._places[row["image"]] = end  # of two rows the later one: the image was tried again
+            self._places[row["image"]] = end  # the later of two rows counts: the image was tried again
             end += len(line)
         self.lost = self._file.seek(0, os.SEEK_END) - end
         self._file.truncate(end)
@@ -152,7 +152,7 @@ def _header(settings: Mapping[str, Any], about: Mapping[str, Any]) -> bytes:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """The object in a whole line; None where it is torn or damaged."""
+    """Parses a line; None where it is torn or damaged."""
     if not line.endswith(b"\n"):
         return None
     try:

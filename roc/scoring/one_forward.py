@@ -1,13 +1,13 @@
-"""The fast path that every scoring caller uses: one prefill, no decoding, no vocabulary.
+"""Scores from one forward pass, the fast path of all scoring: no generation, no vocabulary logits.
 
-The batch holds the prompt and the answer up to its last `[SCORE]` (`RocCollator.scoring_batch`), so every hidden state
-that predicts a score is there after one pass, and the language-model head never runs.
+The batch holds the prompt and the answer up to its last `[SCORE]` (`RocCollator.scoring_batch`), so that the hidden
+states that predict the scores are all there after one pass, and the language-model head never runs.
 
-`compile_layers` has the layers compiled, each kind of layer for itself: the first passes take minutes in all, the next
-are faster. What is between the layers stays as it is, so that every family works.
+`compile_layers` compiles each kind of layer by itself: the first passes take minutes in all, later ones are faster.
+Whatever runs between the layers is not compiled, so that every family works.
 
-There is no cache for the part of the prompt that all pictures share: only what stands before the picture is the same
-for all, 5 of LLaVA-1.5's 637 tokens and 15 of Qwen-VL's 450, so that 1 to 3% of the language model's work would go.
+The part of the prompt that all images share is not cached: only the tokens before the image are the same for all, 5 of
+LLaVA-1.5's 637 and 15 of Qwen-VL's 450, so that a cache would save 1 to 3% of the language model's work.
 """
 
 from __future__ import annotations
@@ -28,34 +28,29 @@ from roc.model.head import LevelReading, read_levels
 
 @torch.inference_mode()
 def one_forward(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> LevelReading:
-    """Scores of a prepared batch.
+    """Scores a prepared batch.
 
     Args:
-        model: carries the head.
-        batch: what `RocCollator.scoring_batch` gives: the model's inputs and `score_mask`.
+        model: Carries the head.
+        batch: What `RocCollator.scoring_batch` gives: the model's inputs and `score_mask`.
 
     Returns:
-        Float32 on the CPU: `probabilities` (B, K, N), `scores` and `stds` (B, K), native scale.
+        Float32 on the CPU: `probabilities` (B, K, N), `scores` and `stds` (B, K) on the native scale.
     """
-    return read_levels(_level_logits(model, batch).to("cpu", torch.float32), model.score_levels())
+    return read_levels(level_logits(model, batch).to("cpu", torch.float32), model.score_levels())
 
 
 @torch.inference_mode()
 def level_logits(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """(B, K, N) logits of the levels, on the model's device; a GPU may still be at work on them."""
-    return _level_logits(model, batch)
-
-
-def _level_logits(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Computes the logits (B, K, N) of the levels, on the model's device; a GPU may still be at work on them."""
     inputs = {name: value for name, value in batch.items() if name != "score_mask"}
-    device = model.device
-    if device.type != "cpu":
+    if model.device.type != "cpu":
         inputs = without_idle_mask(inputs)
-    return model.level_logits(batch["score_mask"], **_placed(inputs, device, picture_dtype(model)), use_cache=False)
+    return model.level_logits(batch["score_mask"], **to_model(model, inputs), use_cache=False)
 
 
 def without_idle_mask(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The batch, less a mask that hides nothing: to find that out, a model would wait for its GPU."""
+    """Drops an attention mask that masks nothing: to find that out, the model would wait for its GPU."""
     mask = batch.get("attention_mask")
     if mask is None or mask.device.type != "cpu" or not mask.all():
         return batch
@@ -63,20 +58,20 @@ def without_idle_mask(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
 
 
 def compile_layers(model: PreTrainedModel) -> int:
-    """Has the layers of the language model and the blocks of the vision tower compiled when they are first run.
+    """Has the layers of the language model and the blocks of the vision tower compiled when they first run.
 
-    Sizes are left open, so that another batch size or another length is not compiled anew; a batch of one is. Vision
-    blocks that cut a row into windows and pictures by numbers (`cu_seqlens`: Qwen-VL) stay as they are: each new count
-    would be compiled.
+    Sizes are left open, so that another batch size or length is not compiled again; a batch of one is. Vision blocks
+    that split a row into windows and images by numbers (`cu_seqlens`: Qwen-VL) are not compiled, since each new count
+    would be compiled again.
 
     Args:
-        model: in evaluation mode, on its device.
+        model: In evaluation mode, on its device.
 
     Returns:
-        How many layers that are.
+        The number of such layers.
 
     Raises:
-        ValueError: there is no compiler on this machine, or nothing to compile in this model.
+        ValueError: There is no compiler on this machine, or nothing to compile in this model.
     """
     if model.device.type == "cpu":
         compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
@@ -96,17 +91,14 @@ def compile_layers(model: PreTrainedModel) -> int:
     if not layers:
         raise ValueError(f"{type(model).__name__} has no layers that could be compiled; go without compile")
     for layer in layers:
-        # Of the forward, not of the whole call: what hooks record around it cannot be compiled.
+        # The forward alone, not the whole call: what hooks record around it cannot be compiled.
         layer.forward = torch.compile(layer.forward, dynamic=True)
     return len(layers)
 
 
 def to_model(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The batch on the model's device, pictures in the dtype that the model takes them in."""
-    return _placed(batch, model.device, picture_dtype(model))
-
-
-def _placed(batch: dict[str, torch.Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Moves a batch to the model's device, pixels in the number format that the model takes."""
+    device, dtype = model.device, picture_dtype(model)
     return {
         key: value.to(device, dtype if value.is_floating_point() else None)
         for key, value in batch.items()

@@ -1,6 +1,6 @@
-"""What a user gets back: a `Score` for each attribute, and `Assessed` for one image.
+"""What a user gets back: `Assessed` for one image, with a `Score` for each attribute.
 
-Numbers are on the native scale of the checkpoint, and every score carries that scale with it, so a 7.1 can be read
+Numbers are on the native scale of the checkpoint, and every score carries that scale with it, so that a 7.1 can be read
 without asking where it came from. A score that the model did not give is None under its name, never a number.
 """
 
@@ -12,16 +12,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Score:
-    """One score with the distribution that it is the mean of.
+    """One score with the distribution whose mean it is.
 
     Attributes:
-        value: the score on the native scale, between the two ends of `range`.
-        std: standard deviation of `distribution` over `levels`, in native units.
-        distribution: probability of each level, (N,), adds up to 1.
-        levels: native value of each level, (N,), ascending.
+        value: The score on the native scale, inside `range`.
+        std: Standard deviation of `distribution` over `levels`, in native units.
+        distribution: Probability of each level, (N,); they add up to 1.
+        levels: Native value of each level, (N,), ascending.
         range: (lowest, highest) score of the native scale.
-        calibrated: whether the distribution was taught from votes. Where it is False, only `value` means something:
-            training on mean scores alone leaves `std` and the shape of `distribution` free.
+        calibrated: Whether distributions were trained. Where False, only `value` means something: training on mean
+            scores alone leaves `std` and the shape of `distribution` free.
+
+    Raises:
+        ValueError: The numbers of probabilities and levels differ.
     """
 
     value: float
@@ -32,7 +35,7 @@ class Score:
     calibrated: bool
 
     def __post_init__(self) -> None:
-        # numpy and torch scalars become plain floats, so that to_dict() can be written as JSON
+        # numpy and torch scalars become plain floats, so that JSON can hold what to_dict() gives
         for name in ("value", "std"):
             object.__setattr__(self, name, float(getattr(self, name)))
         for name in ("distribution", "levels", "range"):
@@ -45,7 +48,7 @@ class Score:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields under their names, sequences as lists: ready for JSON."""
+        """The fields by name, sequences as lists, ready for JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
@@ -54,10 +57,10 @@ class Assessed:
     """What was found for one image.
 
     Attributes:
-        scores: attribute name -> `Score`, or None where the model did not give this score. The first attribute
-            is "overall".
-        text: the answer in words, with the numbers in place; None when no text was asked for.
-        path: the file the image came from; None for an image that was handed over in memory.
+        scores: Attribute name -> `Score`, or None where the model did not give this score. The first or only
+            attribute is called "overall".
+        text: The generated answer with the numbers in place; None where no answer was asked for.
+        path: File of the image; None for an image in memory.
     """
 
     scores: dict[str, Score | None]
@@ -65,6 +68,6 @@ class Assessed:
     path: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields under their names, scores as dicts (None stays None): ready for JSON."""
+        """The fields by name, scores as dicts (None stays None), ready for JSON."""
         scores = {name: None if score is None else score.to_dict() for name, score in self.scores.items()}
         return {"path": self.path, "scores": scores, "text": self.text}

@@ -153,7 +153,7 @@ def _cluster(options: ScoreOptions, stack: ExitStack) -> Cluster | None:
         Cluster(
             None if options.ray_address == NEW_RAY else options.ray_address,
             scorers=options.actors,
-            readers=options.workers,
+            workers=options.workers,
             device=options.device,
             compiled=options.compile,
         )

@@ -1,8 +1,8 @@
-"""Which images there are to be scored: folders, patterns, lists, tables and tar files become one list, in order.
+"""The images to be scored: folders, patterns, lists, tables, tar files and URLs become one list, in order.
 
-Nothing is opened here that is not a list: a million files are named in seconds, and what cannot be read is found when
-its turn comes. Each image has one name, the one it has in every output: the path as it was given, so that the outputs
-of two machines can be laid side by side, or what stands in the list or table, so that the scores can be joined to it.
+Images are not opened here: a million files are listed in seconds, and one that cannot be read is found when its turn
+comes. Each image has one name in every output: the path as it was given, so that the outputs of two machines can be
+compared, or the text in the list or table, so that the scores can be joined to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from roc.data.images import ImageError, open_image
 from roc.data.rows import DataError, Faults, read_rows
 from roc.scoring.urls import files_below, is_url, open_url
 
-# Pictures a folder or tar file is searched for; a path that is given by name may end in anything.
+# Suffixes that a folder or tar file is searched for; an image given by name may end in anything.
 _PICTURES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .tif .tiff .bmp .ppm .pgm .pbm .pnm .jp2 .j2k .jpx .avif .heic .heif"
     .split()
@@ -33,11 +33,11 @@ class Source(NamedTuple):
     """One image.
 
     Attributes:
-        name: what the outputs call it.
-        path: the file, or the tar file it lies in; may be a URL.
-        offset: where in the tar file it begins, in bytes; None for a file of its own.
-        size: its bytes in the tar file.
-        fault: why it cannot be read, where that was found while listing.
+        name: What the outputs call it.
+        path: Its file, or the tar file that holds it; may be a URL.
+        offset: Where in the tar file it begins, in bytes; None for a file of its own.
+        size: Its size in the tar file, in bytes.
+        fault: Why it cannot be read, where that was found while listing.
     """
 
     name: str
@@ -47,10 +47,10 @@ class Source(NamedTuple):
     fault: str | None = None
 
     def open(self) -> Image.Image:
-        """The picture, as `open_image` gives it.
+        """Opens the image as `open_image` does.
 
         Raises:
-            ImageError: as `open_image`; the message does not repeat the name.
+            ImageError: It cannot be used; the message does not repeat the name.
         """
         if self.fault is not None:
             raise ImageError(self.fault)
@@ -60,10 +60,10 @@ class Source(NamedTuple):
             raise ImageError(str(error).removeprefix(f"{self.path}: ").removeprefix("image: ")) from error
 
     def read(self) -> bytes:
-        """The bytes of the file.
+        """Reads the bytes of the file.
 
         Raises:
-            ImageError: where they cannot be read.
+            ImageError: They cannot be read.
         """
         try:
             with open_url(self.path) if is_url(self.path) else open(self.path, "rb") as file:
@@ -76,11 +76,11 @@ class Source(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """What was found.
+    """The images that were found.
 
     Attributes:
-        sources: in the order of what was given; folders and patterns in the order of their names.
-        repeated: how many were named more than once; they are listed once.
+        sources: In the order of the paths; within folders and patterns by name.
+        repeated: How many were named more than once; they are listed once.
     """
 
     sources: list[Source]
@@ -96,22 +96,25 @@ def find_sources(
 ) -> Listing:
     """Lists the images behind paths.
 
-    A folder stands for the pictures and `.tar` files in it and in its subfolders, hidden ones left out; a pattern
-    (`photos/**/*.jpg`) for the pictures, `.tar` files and folders it matches, and for lists if it ends like one; a
-    `.txt` file for the paths in its lines; a CSV, TSV, JSON, JSON Lines or Parquet file for the paths in one of its
-    columns; a `.tar` file (of a WebDataset, say) for the pictures in it, which are named TAR/MEMBER; a URL that fsspec
-    knows (`s3://`, `gs://`, ...) for the picture there, or the pictures below it. Lists and tables may hold URLs too.
-    Anything else is one image.
+    A path is one of these:
+
+    - a folder: the images and `.tar` files in it and in its subfolders, hidden ones left out
+    - a pattern (`photos/**/*.jpg`): the images, `.tar` files and folders it matches, and lists if it ends like one
+    - a `.txt` file: the paths in its lines, URLs among them
+    - a CSV, TSV, JSON, JSON Lines or Parquet file: the paths in one of its columns, URLs among them
+    - a `.tar` file (such as a shard of a WebDataset): the images in it, named TAR/MEMBER
+    - a URL that fsspec knows (`s3://`, `gs://`, ...): the image there, or the images below it
+    - anything else: one image
 
     Args:
-        paths: what to list.
-        image_folder: where relative paths in lists and tables start from; None = the folder of the list.
-        column: of a table, the column that holds the paths.
-        leave_out: folders that a search does not enter.
+        paths: What to list.
+        image_folder: Where relative paths in lists and tables start from; None takes the folder of the list.
+        column: In tables, the column that holds the paths.
+        leave_out: Folders that a search does not enter.
 
     Raises:
-        ValueError: nothing there, or no image; a compressed tar file; two images of one name.
-        DataError: a list or table that cannot be read, or has no such column or empty cells.
+        ValueError: A path does not exist, holds no image, or is a compressed tar file, or two images have one name.
+        DataError: A list or table cannot be read, or lacks the column, or has empty cells in it.
     """
     if not paths:
         raise ValueError("no images given; name files, folders, patterns, lists, tables or tar files")
@@ -173,7 +176,7 @@ def _expand(path: str, image_folder: str | os.PathLike[str] | None, column: str,
 
 
 def _way(folder: str, known: dict[str, tuple[str, ...] | None]) -> tuple[str, ...] | None:
-    """The real folders on the way to this one; None where a link leads back to one of them, which ** follows."""
+    """The real folders from the root to this one; None where a link leads back to one of them, as ** would follow."""
     if folder not in known:
         above = os.path.dirname(folder)
         way = () if above == folder else _way(above, known)
@@ -192,7 +195,7 @@ def _source(name: str, path: str) -> Source:
 
 
 def _folder(folder: str, closed: set[str], above: tuple[str, ...]) -> Iterator[Source]:
-    """Files and subfolders by name; `above` are the folders around this one, so that no link leads in a circle."""
+    """Searches files and subfolders by name; `above` are the folders around it, so that no link leads in a circle."""
     real = os.path.realpath(folder)
     if real in closed or real in above:
         return
@@ -203,7 +206,7 @@ def _folder(folder: str, closed: set[str], above: tuple[str, ...]) -> Iterator[S
         yield Source(folder, folder, fault=f"this folder cannot be read: {error.strerror}")
         return
     for entry in here:
-        # "._a.jpg" beside "a.jpg" is what a Mac leaves on foreign disks; thumbnails hide in such folders too.
+        # macOS leaves "._a.jpg" beside "a.jpg" on foreign disks; thumbnails lie in hidden folders too.
         if entry.name.startswith("."):
             continue
         suffix = os.path.splitext(entry.name)[1].lower()
@@ -213,9 +216,9 @@ def _folder(folder: str, closed: set[str], above: tuple[str, ...]) -> Iterator[S
             yield from _tar(entry.path)
         elif suffix in _PICTURES:
             source = _source(entry.path, entry.path)
-            # Opening a pipe would wait for somebody who writes into it.
+            # Opening a named pipe would wait until somebody writes into it.
             pipe = not entry.is_file() and os.path.exists(entry.path)
-            yield source._replace(fault=source.fault or "this is no file") if pipe else source
+            yield source._replace(fault=source.fault or "this is no file but a pipe or a device") if pipe else source
 
 
 def _stored(url: str) -> Iterator[Source]:
@@ -235,16 +238,18 @@ def _tar(path: str) -> Iterator[Source]:
                 hidden = os.path.basename(member.name).startswith(".")
                 if member.isreg() and not hidden and os.path.splitext(member.name)[1].lower() in _PICTURES:
                     yield _source(f"{path}/{member.name}", path)._replace(offset=member.offset_data, size=member.size)
-                tar.members = []  # it would keep them all
+                tar.members = []  # tarfile would keep them all
         if _more(path, tar.offset):
-            raise tarfile.ReadError("after its last member there is something that is neither another one nor its end")
+            raise tarfile.ReadError("its last member is followed by something that is neither a member nor its end")
     except (tarfile.TarError, OSError) as error:
         yield Source(path, path, fault=f"this tar file is damaged or cut short, what follows is lost: {error}")
 
 
 def _more(path: str, offset: int) -> bool:
-    """Whether anything but zeros follows: tarfile takes a damaged header for the end, and the end of the first of two
-    tar files for that of both."""
+    """Whether anything but zeros follows.
+
+    tarfile takes a damaged header for the end, and so the end of the first of two concatenated tar files.
+    """
     with open(path, "rb") as file:
         file.seek(offset)
         return any(block.strip(b"\0") for block in iter(lambda: file.read(1 << 20), b""))
@@ -252,7 +257,7 @@ def _more(path: str, offset: int) -> bool:
 
 def _lines(path: Path) -> list[str]:
     try:
-        # splitlines would also split at marks that can stand in a name
+        # splitlines would also split at characters that a name may hold
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError([f"{path}: cannot be read as a list of paths: {error}"]) from error

@@ -1,6 +1,6 @@
-"""Pictures that lie behind a URL (`s3://`, `gs://`, `hf://`, ...): found and read through fsspec.
+"""Images behind URLs (`s3://`, `gs://`, `hf://`, ...), listed and read through fsspec.
 
-Each kind of storage needs its own package beside fsspec (s3fs, gcsfs, ...); fsspec says which one is missing.
+Each kind of storage needs a package of its own beside fsspec (s3fs, gcsfs, ...); fsspec says which one is missing.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import Any, BinaryIO
 
 
 def is_url(path: str) -> bool:
-    """Whether a path names something that the file system of this machine does not have."""
+    """Whether a path is a URL and no file of this machine."""
     return "://" in path
 
 
 def open_url(url: str) -> BinaryIO:
-    """Opens it for reading; a part of it may be read without the rest.
+    """Opens a file for reading; a part of it may be read without the rest.
 
     Raises:
-        OSError: where that is not possible, whatever the storage says.
+        OSError: It cannot be opened, whichever error the storage raises.
     """
     system, path = _system(url)
     try:
@@ -30,10 +30,10 @@ def open_url(url: str) -> BinaryIO:
 
 
 def files_below(url: str) -> Iterator[str]:
-    """URLs of all files in a folder and its subfolders, by name; of a file, its own.
+    """Lists the URLs of all files in a folder and its subfolders, by name; for a file, its own.
 
     Raises:
-        ValueError: nothing is there, or it cannot be asked.
+        ValueError: Nothing is there, or the storage cannot be reached.
     """
     system, path = _system(url)
     try:

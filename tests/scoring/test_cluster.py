@@ -21,7 +21,7 @@ from roc.data.rows import Faults, read_rows
 from roc.scoring import cluster
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import Scorer, Wanted
-from roc.scoring.cluster import Cluster, Reader, ScoringActor, Stop
+from roc.scoring.cluster import ActorError, Cluster, PreparingActor, ScoringActor
 from roc.scoring.local import score_images
 from roc.scoring.prepare import Preparation
 from roc.scoring.sources import Source, find_sources
@@ -64,18 +64,18 @@ def expected(assessment, checkpoint, photos):
 def actors(assessment, checkpoint, weights=None):
     wanted = Wanted(assessment.attributes)
     places = assessment.places(wanted.attributes)
-    reader = Reader(Preparation([], checkpoint, assessment.collator, assessment.model.dtype, places))
-    reader = pickle.loads(pickle.dumps(reader))  # as on another machine
-    return reader, ScoringActor(
+    preparing = PreparingActor(Preparation([], checkpoint, assessment.collator, assessment.model.dtype, places))
+    preparing = pickle.loads(pickle.dumps(preparing))  # as on another machine
+    return preparing, ScoringActor(
         checkpoint, "cpu", "float32", wanted, 4, weights or weights_fingerprint(assessment.model)
     )
 
 
 def test_the_actors_give_the_rows_of_the_local_engine(assessment, checkpoint, photos, expected, tmp_path):
-    reader, scoring = actors(assessment, checkpoint)
+    preparing, scoring = actors(assessment, checkpoint)
     sources = find_sources([photos]).sources[:6]
     given = [*((10 + i, source) for i, source in enumerate(sources)), (3, Source("gone.png", "gone.png"))]
-    found = dict(pickle.loads(data) for data in scoring(reader(cluster._packed(given)))["data"].to_pylist())
+    found = dict(pickle.loads(data) for data in scoring(preparing(cluster._pickled(given)))["data"].to_pylist())
     assert found.pop(3) == {"error": "no such file"}
     assert sorted(found) == list(range(10, 16))
     for i, row in found.items():
@@ -85,21 +85,21 @@ def test_the_actors_give_the_rows_of_the_local_engine(assessment, checkpoint, ph
 
 
 def test_an_actor_that_cannot_work_says_why(assessment, checkpoint, photos, tmp_path):
-    reader, scoring = actors(assessment, checkpoint, weights="others")
-    prepared = reader(cluster._packed([(0, find_sources([photos]).sources[0])]))
+    preparing, scoring = actors(assessment, checkpoint, weights="others")
+    prepared = preparing(cluster._pickled([(0, find_sources([photos]).sources[0])]))
     (stop,) = (pickle.loads(data) for data in scoring(prepared)["data"].to_pylist())
-    assert isinstance(stop, Stop) and "other weights" in stop.reason and not stop.memory
-    reader.preparation.pretrained, reader.preparation._collator = tmp_path, None
-    stopped = reader(cluster._packed([(0, find_sources([photos]).sources[0])]))
+    assert isinstance(stop, ActorError) and "other weights" in stop.reason and not stop.memory
+    preparing.preparation.pretrained, preparing.preparation._collator = tmp_path, None
+    stopped = preparing(cluster._pickled([(0, find_sources([photos]).sources[0])]))
     _, scoring = actors(assessment, checkpoint)
     (stop,) = (pickle.loads(data) for data in scoring(stopped)["data"].to_pylist())
-    assert isinstance(stop, Stop) and str(tmp_path) in stop.reason
+    assert isinstance(stop, ActorError) and str(tmp_path) in stop.reason
 
 
 def settled(resources, **asked):
     found = Cluster(**asked)
     found._settle(resources)
-    return found._device, found._scorers, found._readers
+    return found._device, found._scorers, found._workers
 
 
 def test_actors_fit_the_cluster():
@@ -107,7 +107,7 @@ def test_actors_fit_the_cluster():
     assert settled({"CPU": 2.0}) == ("cpu", 1, 1)
     assert settled({"CPU": 256.0, "GPU": 8.0}) == ("cuda", 8, 128)
     assert settled({"CPU": 32.0, "GPU": 8.0}) == ("cuda", 8, 24)
-    assert settled({"CPU": 32.0, "GPU": 8.0}, scorers=2, readers=3) == ("cuda", 2, 3)
+    assert settled({"CPU": 32.0, "GPU": 8.0}, scorers=2, workers=3) == ("cuda", 2, 3)
     assert settled({"CPU": 8.0, "GPU": 1.0}, device="cpu") == ("cpu", 4, 4)
     for resources, asked, message in (
         ({"CPU": 1.0}, {}, "need a CPU each, the cluster has 1"),
@@ -211,7 +211,7 @@ def test_a_killed_actor_loses_nothing(checkpoint, photos, expected, tmp_path, mo
     assessment = Assessment(checkpoint, device="cpu")
     scorer = Scorer(assessment, Wanted(assessment.attributes))
     rows, killed = [], 0
-    with Cluster(scorers=2, readers=1) as engine:
+    with Cluster(scorers=2, workers=1) as engine:
         engine.start()
         started = below(os.getpid())
         for row in engine.score_images(scorer, sources, checkpoint, batch_size=1):
