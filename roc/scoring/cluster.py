@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import platform
 import shutil
 import tempfile
 import warnings
@@ -322,7 +323,7 @@ class ScoringActor:
         assessment = Assessment(self.pretrained, device=self.device, dtype=self.dtype, compile=self.compiled)
         if weights_fingerprint(assessment.model) != self.weights:
             raise ValueError(
-                f"{self.pretrained} holds other weights on {os.uname().nodename} than on the machine of the command"
+                f"{self.pretrained} holds other weights on {platform.node()} than on the machine of the command"
             )
         return Scorer(assessment, self.wanted, self.batch_size)
 
