@@ -1,8 +1,8 @@
-"""A server that gives the answers of `roc serve` without a model: what the page is tried on where a model is no help.
+"""A server that gives the answers of `roc serve` without a model, for tests of the web page.
 
-It serves the page as it lies in the package, under the headers the real one sends. Scores come from the bytes of the
-file. Files whose name holds "broken" are refused, "numberless" ones get no score, "slammed" ones have the door shut on
-them; the first `busy` requests are turned away, `key` is asked for, and a request takes `seconds`.
+It serves the page of the package with the headers of the real server. Scores are computed from the bytes of the file.
+Files with "broken" in their name are refused, "numberless" ones get no score, and for "slammed" ones the connection is
+closed. The first `busy` requests get 503, `key` is the API key it asks for, and a request takes `seconds`.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ COMMENT = "The subject sits on a third, the light is soft, and nothing at the ed
 
 
 class StandIn(ThreadingHTTPServer):
-    """What it does can be changed while it runs; `seen` counts paths, `names` files, `most` requests at once."""
+    """Its behaviour can be changed while it runs; `seen` counts paths, `names` files, `most` parallel requests."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -76,7 +76,7 @@ class StandIn(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def serving(**settings):
-    """A stand-in that runs until the block is left."""
+    """Runs a stand-in until the end of the block."""
     server = StandIn(**settings)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

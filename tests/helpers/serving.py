@@ -1,4 +1,4 @@
-"""Servers for tests: the real application behind real sockets, its processes replaced by threads where that will do."""
+"""Servers for tests: the real application behind real sockets, with threads in place of its processes."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ from roc.server.service import Service  # noqa: E402
 
 
 class InThread(threading.Thread):
-    """Takes the place of a process."""
+    """A thread in place of a process."""
 
     pid = None
 
@@ -60,7 +60,7 @@ def tiny_checkpoint(folder, family="llava"):
 
 
 def photo(index=0, size=(40, 30), format="PNG"):
-    """The bytes of a picture."""
+    """The bytes of an image file."""
     file = io.BytesIO()
     picture(index, size).save(file, format)
     return file.getvalue()
@@ -68,7 +68,7 @@ def photo(index=0, size=(40, 30), format="PNG"):
 
 @contextlib.contextmanager
 def running(checkpoint, *, keys=(), cors_origins=(), limits=None, **settings):
-    """A server that answers: its url, its service, and a client of httpx."""
+    """Runs a server; gives its url, its service, its application and an httpx client."""
     settings = {"device": "cpu", "readers": 1, **settings, **(limits or Limits()).to_dict()}
     service = Service(ServeOptions(checkpoint=checkpoint, **settings), in_thread)
     failures = []
@@ -105,13 +105,13 @@ def wait_for(condition, seconds=60):
 
 
 def files(*contents, names=None):
-    """Parts for httpx."""
+    """Multipart files for httpx."""
     names = names or [f"{i}.png" for i in range(len(contents))]
     return [("files", (name, content)) for name, content in zip(names, contents, strict=True)]
 
 
 def png(width, height, data=b"", more=b""):
-    """A PNG that claims a size."""
+    """Builds a PNG file whose header claims a size."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -92,7 +92,7 @@ test("bars and the place of the mean", () => {
 
 test("who wins", () => {
   const words = [0.97, 0.8, 0.6, 0.52, 0.2].map((share) => pure.verdict(share, "a", "b", true));
-  assert.deepEqual(words, ["a wins, almost surely", "a wins, probably", "a wins, by a little", "Too close to call", "b wins, probably"]);
+  assert.deepEqual(words, ["a wins, almost certainly", "a wins, probably", "a wins, narrowly", "Too close to call", "b wins, probably"]);
   assert.deepEqual([0.51, 0.5].map((share) => pure.verdict(share, "a", "b", false)), ["a scores higher", "Both score the same"]);
 });
 

@@ -223,12 +223,12 @@ def test_what_cannot_be_scored_says_why_and_stays(visit, photos, tmp_path):
         words = {
             "broken scan.jpg": f"N{UNREADABLE[1:]}.",
             "empty.jpg": "The file is empty.",
-            "large.jpg": "The file has 59 KiB; this server takes up to 49 KiB.",
-            "slammed.jpg": "The server did not answer when it was sent this photo.",
+            "large.jpg": "The file is too large: 59 KiB; this server accepts up to 49 KiB.",
+            "slammed.jpg": "The server gave no answer to this photo.",
         }
         for name, text in words.items():
             expect(card(page, name).locator(".problem")).to_have_text(text)
-        expect(card(page, "numberless.png").locator(".spread")).to_have_text("no score given")
+        expect(card(page, "numberless.png").locator(".spread")).to_have_text("no score")
         expect(card(page, "slammed.jpg").locator(".again")).to_be_visible()
         expect(card(page, "empty.jpg").locator(".again")).to_be_hidden()
         assert not {"empty.jpg", "large.jpg"} & set(server.names) and server.names["slammed.jpg"] >= 4
@@ -293,7 +293,7 @@ def test_a_key_is_asked_for_and_kept_for_this_tab_alone(visit, photos):
             dialog.get_by_label("API key").fill(odd)
             dialog.get_by_role("button", name="Use this key").click()
             expect(page.get_by_role("alert")).to_have_text(
-                "This is no API key: it may hold only letters from A to Z, digits and signs. Copy it again."
+                "This is not an API key: a key has only the letters A to Z, digits and signs. Please copy it again."
             )
         dialog.get_by_label("API key").fill("wrong")
         dialog.get_by_role("button", name="Use this key").click()
@@ -378,7 +378,7 @@ def test_sort_filter_and_the_file_of_results(visit, photos, tmp_path):
         assert settled(page) == by("overall", -1)[:4]
         expect(page.locator("#told")).to_have_text("7 of 8 photos scored, 4 shown")
         page.get_by_label("Find name").fill("nobody")
-        expect(page.get_by_text("No photo passes the filter.")).to_be_visible()
+        expect(page.get_by_text("No photo matches the filter.")).to_be_visible()
         page.get_by_role("button", name="Show all photos").click()
         assert len(settled(page)) == 8
 
@@ -436,7 +436,7 @@ def test_removed_cleared_and_brought_back(visit, photos):
         page.get_by_role("button", name="Undo").click()
         assert settled(page) == order and server.seen["/v1/score"] == 6
         page.set_input_files("#files", photos[:2])
-        expect(page.locator(".notice")).to_contain_text("2 photos were here already.")
+        expect(page.locator(".notice")).to_contain_text("2 photos were already here.")
         assert settled(page) == order
 
 
@@ -452,7 +452,7 @@ def test_dropped_files_and_folders(visit, photos, tmp_path):
         page.set_input_files("#folder", tmp_path / "trip")
         expect(page.locator("#told")).to_have_text("3 of 3 photos scored")
         assert sorted(settled(page)) == [f"trip/day one/{path.name}" for path in photos[:3]]
-        expect(page.locator(".notice")).to_contain_text("1 file is no photo and was left out: trip/notes.txt.")
+        expect(page.locator(".notice")).to_contain_text("1 file is not a photo and was left out: trip/notes.txt.")
         dropped = page.evaluate_handle(
             "bytes => { const all = new DataTransfer();"
             "all.items.add(new File([new Uint8Array(bytes)], 'dropped.jpg', {type: 'image/jpeg'})); return all; }",

@@ -1,14 +1,17 @@
 // The page of `roc serve`: takes photos in, has them scored a few at a time, and keeps them in order.
 
-import { bytesText, countText, csvText, fitsHeader, misplaced, passes } from "./pure.js";
-import { ranks, scoreText, sorted, unscored } from "./pure.js";
-import { NoAnswer, askComment, askModel, askScore, hasKey, keepKey } from "./server.js";
-import { fromList, fromTransfer } from "./collect.js";
+import { bytesText, countText, csvText, misplaced, passes, ranks, sorted, unscored } from "./pure.js";
+import { NoAnswer, askComment, askModel, askScore } from "./server.js";
+import { takeFiles } from "./collect.js";
+import { askForKey } from "./key.js";
+import { notice, say } from "./notices.js";
 import { Card } from "./card.js";
 import { Duel } from "./duel.js";
 import { Line } from "./line.js";
+import { Tools } from "./tools.js";
+import { Tray } from "./tray.js";
 import { Viewer } from "./viewer.js";
-import { find, hidePicture, make, showPicture } from "./parts.js";
+import { find, make } from "./parts.js";
 
 const AT_ONCE = 4;
 const CARDS_A_FRAME = 100;
@@ -16,59 +19,28 @@ const CARDS_A_FRAME = 100;
 /**
  * A photo: {id, file, name, identity, state, sent, scores, text, textState, error, textError, again, card}.
  *
- * state: waiting, sending, scored, failed. scores: as the server gave them, attribute -> score or null. text: the
- * comment, or null; textState: null, waiting, asked, failed. again: whether trying once more may help.
+ * state: waiting, sending, scored, failed. scores: as the server sent them, attribute -> score or null. text: the
+ * comment, or null; textState: null, waiting, asked, failed. again: whether trying again may help.
  */
 let photos = [];
 let model = null;
-let picked = null;
-let onlyUnscored = false;
 let lastId = 0;
 let removed = [];
 
 const viewer = new Viewer(startComment);
 const duel = new Duel(needKey);
+const tray = new Tray((both) => duel.open(both, model, headline()));
+const tools = new Tools({ sorted: sortedBy, changed: draw });
 const line = new Line(AT_ONCE, { onHold: tellHold, isAway });
 line.hold("model", 0, "");
 
-// What is said
-
-let sayTimer = null;
-let saidAt = 0;
-
-/** Has a screen reader say something; where much happens, only the last of it. */
-function say(text, atOnce = true) {
-  clearTimeout(sayTimer);
-  const wait = atOnce ? 0 : Math.max(0, saidAt + 5000 - Date.now());
-  sayTimer = setTimeout(() => {
-    saidAt = Date.now();
-    find("live").textContent = text;
-  }, wait);
-}
-
-/** A line above the photos, one of each kind; without text, takes it away. */
-function notice(kind, text, action = null) {
-  find("notices").querySelector(`[data-kind=${kind}]`)?.remove();
-  if (!text) return;
-  const element = make("div", { className: "notice" }, make("p", {}, text));
-  element.dataset.kind = kind;
-  if (action) element.append(make("button", { type: "button", onclick: action.run }, action.name));
-  if (kind !== "hold") {
-    const close = make("button", { type: "button", className: "plain", onclick: () => notice(kind, null) }, "Dismiss");
-    element.append(close);
-  }
-  find("notices").append(element);
-  say(text);
-}
+// The server
 
 function tellHold(hold) {
   if (!hold) return notice("hold", null);
   if (hold.kind === "model") return null;
   if (hold.kind === "key") {
-    notice("hold", "An API key is needed before anything can be scored.", {
-      name: "Enter the key",
-      run: () => needKey(),
-    });
+    notice("hold", "Photos can be scored once you enter an API key.", { name: "Enter the key", run: () => needKey() });
     return needKey();
   }
   const what = hold.kind === "busy" ? "The server is busy" : "The server cannot be reached";
@@ -85,8 +57,6 @@ async function isAway() {
   }
 }
 
-// The server
-
 async function meet() {
   try {
     model = await askModel();
@@ -102,61 +72,31 @@ async function meet() {
   const range = `${model.min_score} to ${model.max_score}`;
   find("model").textContent = `${model.id}, ${range}${model.calibrated ? "" : ", spread uncalibrated"}`;
   find("scale").textContent = ` from ${range}`;
-  const options = model.attributes.map((name) => make("option", { value: `score:${name}` }, name));
-  find("sort").replaceChildren(
-    ...options,
-    make("option", { value: "name" }, "name"),
-    make("option", { value: "added" }, "order added"),
-  );
-  find("minimum").min = find("minimum").value = model.min_score;
-  find("minimum").max = model.max_score;
-  find("comments-field").hidden = !model.describe;
+  tools.meet(model);
   line.release();
   for (const photo of photos) startScore(photo);
   await draw();
 }
 
-let keyAsked = null;
+let asking = null;
 
-/** Asks for the API key; true once there is one. */
+/** Asks for the API key and goes on with it; resolves to whether there is one. */
 function needKey() {
-  keyAsked ??= new Promise((answer) => {
-    find("key-problem").textContent = "The server did not accept this key.";
-    find("key-problem").hidden = !hasKey();
-    find("key-text").value = "";
-    find("key").showModal();
-    find("key").addEventListener("close", () => answer(find("key").returnValue === "given"), { once: true });
-  }).then((given) => {
-    keyAsked = null;
-    find("key").returnValue = "";
-    if (!given) return false;
-    if (model) line.release();
-    else {
+  asking ??= askForKey().then((given) => {
+    asking = null;
+    if (given && model) line.release();
+    else if (given) {
       notice("hold", null);
       meet();
     }
-    return true;
+    return given;
   });
-  return keyAsked;
+  return asking;
 }
 
-find("key-form").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const key = find("key-text").value.trim();
-  if (!fitsHeader(key)) {
-    find("key-problem").textContent =
-      "This is no API key: it may hold only letters from A to Z, digits and signs. Copy it again.";
-    find("key-problem").hidden = false;
-    return;
-  }
-  keepKey(key);
-  find("key").close("given");
-});
-find("key-cancel").addEventListener("click", () => find("key").close());
+// New photos
 
-// Photos come
-
-/** A page in the background draws no frames, but its work goes on. */
+/** Waits for the next frame; a page in the background draws none, so a timer takes its place. */
 function nextFrame() {
   return new Promise((done) => {
     requestAnimationFrame(done);
@@ -193,15 +133,15 @@ function newPhoto(file, name, identity) {
 }
 
 function tellLeft(left, twice) {
-  const told = [];
-  if (twice) told.push(`${countText(twice, "photo was", "photos were")} here already.`);
+  const texts = [];
+  if (twice) texts.push(`${countText(twice, "photo was", "photos were")} already here.`);
   if (left.length) {
     const names = left.slice(0, 5).join(", ") + (left.length > 5 ? " and others" : "");
-    told.push(
-      `${countText(left.length, "file is no photo and was", "files are no photos and were")} left out: ${names}.`,
+    texts.push(
+      `${countText(left.length, "file is not a photo and was", "files are not photos and were")} left out: ${names}.`,
     );
   }
-  notice("left", told.join(" "));
+  notice("left", texts.join(" "));
 }
 
 async function start(fresh) {
@@ -211,24 +151,30 @@ async function start(fresh) {
   }
 }
 
-const handlers = { open, remove: (photo) => remove([photo]), compare: pick, describe: startComment, again: tryAgain };
+const handlers = {
+  open,
+  remove: (photo) => remove([photo]),
+  compare: (photo) => tray.pick(photo),
+  describe: startComment,
+  again: tryAgain,
+};
 
 function cardOf(photo) {
   photo.card ??= new Card(photo, model, handlers);
   return photo.card;
 }
 
-// Scores and comments come
+// Scores and comments
 
-/** Why this file need not be sent, or null. */
+/** Says why this file cannot be scored, without sending it; null if it can. */
 function unfit(file) {
   const most = Math.min(model.limits?.bytes_per_image ?? Infinity, model.limits?.bytes_per_request ?? Infinity);
   if (file.size === 0) return "The file is empty.";
-  if (file.size > most) return `The file has ${bytesText(file.size)}; this server takes up to ${bytesText(most)}.`;
-  return null;
+  if (file.size <= most) return null;
+  return `The file is too large: ${bytesText(file.size)}; this server accepts up to ${bytesText(most)}.`;
 }
 
-/** `send`, but a file that is gone from the disk is told apart from a server that is gone. */
+/** Calls `send`; if nobody answers, finds out whether the file is gone from the disk rather than the server. */
 async function sendFile(photo, send) {
   try {
     return await send();
@@ -239,7 +185,7 @@ async function sendFile(photo, send) {
     } catch {
       throw new NoAnswer(
         "refused",
-        "The file can no longer be read: it was moved, changed or deleted after it was chosen.",
+        "The file can no longer be read: it was moved, changed or deleted after you chose it.",
       );
     }
     throw error;
@@ -323,25 +269,13 @@ function changed(photo) {
 
 // The order
 
-function by() {
-  const [kind, ...attribute] = (find("sort").value || "score").split(":");
-  return { kind, attribute: attribute.join(":") || model?.attributes[0] };
-}
-
-const headline = () => by().attribute;
-const descending = () => find("turn").dataset.down !== "false";
-
-function filter() {
-  const minimum = Number(find("minimum").value);
-  const all = !model || minimum <= model.min_score;
-  return { find: find("find").value, minimum: all ? null : minimum, attribute: headline(), unscored: onlyUnscored };
-}
+const headline = () => tools.by.attribute;
 
 let drawing = null;
 let drawAgain = false;
 let pause = 100;
 
-/** Brings the page in line with the photos, soon; however often it is asked for, a small part of the time. */
+/** Updates the page soon. However often it is called, drawing takes only a small part of the time. */
 function draw() {
   if (drawing) {
     drawAgain = true;
@@ -368,7 +302,7 @@ async function drawNow() {
   await makeCards();
   const grid = find("grid");
   const present = [...grid.children];
-  const wanted = sorted(photos, by(), descending())
+  const wanted = sorted(photos, tools.by, tools.descending)
     .map((photo) => photo.card?.element)
     .filter(Boolean);
   const focused = document.activeElement;
@@ -380,7 +314,7 @@ async function drawNow() {
   }
   if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
   const places = ranks(photos, headline());
-  const passing = filter();
+  const passing = tools.filter;
   let shown = 0;
   for (const photo of photos) {
     if (!photo.card) continue;
@@ -390,7 +324,7 @@ async function drawNow() {
     shown += is;
   }
   find("none").hidden = shown > 0 || !photos.length;
-  tellShown(shown);
+  tools.tellShown(shown, photos.length);
 }
 
 async function makeCards() {
@@ -414,71 +348,26 @@ function tellState() {
   find("progress").value = done;
   find("progress").hidden = done === photos.length;
   document.title = done < photos.length ? `${done} of ${photos.length} · roc` : "roc: photos, ranked";
-  find("show-unscored").hidden = !without;
-  find("show-unscored").textContent = `${without.toLocaleString("en")} without a score`;
+  tools.tellUnscored(without);
   find("again-all").hidden = !photos.some((photo) => photo.again);
-  if (!without) setOnlyUnscored(false);
   find("download").disabled = !done;
   const all = countText(photos.length, "photo");
-  const told = model ? `${scored.toLocaleString("en")} of ${all} scored` : `${all} waiting for the server`;
-  find("told").textContent = told;
+  const text = model ? `${scored.toLocaleString("en")} of ${all} scored` : `${all} waiting for the server`;
+  find("told").textContent = text;
   const problems = without ? `, ${without} without a score` : "";
-  if (photos.length && told + problems !== lastTold) say(told + problems, done === photos.length);
-  lastTold = told + problems;
+  if (photos.length && text + problems !== lastSaid) say(text + problems, done === photos.length);
+  lastSaid = text + problems;
 }
-let lastTold = "";
+let lastSaid = "";
 
-function tellShown(shown) {
-  if (shown < photos.length) find("told").textContent += `, ${shown.toLocaleString("en")} shown`;
-  find("download").textContent =
-    shown < photos.length ? `Download CSV of ${shown.toLocaleString("en")}` : "Download CSV";
-  find("minimum-label").textContent = `Minimum ${headline()}`;
-  const { minimum } = filter();
-  const words = minimum === null ? "none" : scoreText(minimum, model);
-  find("minimum-told").textContent = words;
-  find("minimum").setAttribute("aria-valuetext", words);
-}
-
-function setOnlyUnscored(is) {
-  onlyUnscored = is;
-  find("show-unscored").setAttribute("aria-pressed", String(is));
-}
-
-function setTurn(down) {
-  find("turn").dataset.down = String(down);
-  const words = {
-    name: ["Z to A", "A to Z"],
-    added: ["Last first", "First first"],
-    score: ["Highest first", "Lowest first"],
-  };
-  find("turn").textContent = words[by().kind][down ? 0 : 1];
-}
-
-find("tools").addEventListener("submit", (event) => event.preventDefault());
-find("sort").addEventListener("change", () => {
-  setTurn(by().kind === "score");
+function sortedBy(name) {
   for (const photo of photos) photo.card?.show(headline());
-  say(`Sorted by ${find("sort").selectedOptions[0].textContent}`);
+  say(`Sorted by ${name}`);
   draw();
-});
-find("turn").addEventListener("click", () => {
-  setTurn(!descending());
-  draw();
-});
-for (const id of ["find", "minimum"]) find(id).addEventListener("input", draw);
-find("show-unscored").addEventListener("click", () => {
-  setOnlyUnscored(!onlyUnscored);
-  draw();
-});
+}
+
 find("again-all").addEventListener("click", () => {
   for (const photo of photos.filter((one) => one.again)) tryAgain(photo);
-});
-find("reset").addEventListener("click", () => {
-  find("find").value = "";
-  find("minimum").value = find("minimum").min;
-  setOnlyUnscored(false);
-  draw();
-  find("grid-title").focus();
 });
 find("comments").addEventListener("change", () => {
   if (find("comments").checked) photos.forEach(startComment);
@@ -492,7 +381,7 @@ find("comments").addEventListener("change", () => {
   }
 });
 
-// Photos go
+// Removing photos
 
 function remove(gone) {
   const leaving = new Set(gone);
@@ -500,7 +389,7 @@ function remove(gone) {
   const last = gone.length === 1 ? shown.indexOf(gone[0].card?.element) : -1;
   const next = shown[last + 1] ?? shown[last - 1];
   line.drop((job) => leaving.has(job.photo));
-  if (leaving.has(picked)) unpick();
+  if (leaving.has(tray.photo)) tray.empty();
   for (const photo of gone) {
     photo.gone = true;
     photo.queued = false;
@@ -535,106 +424,33 @@ function bringBack() {
 }
 
 find("clear").addEventListener("click", () => {
-  find("find").value = "";
-  find("minimum").value = find("minimum").min;
-  setOnlyUnscored(false);
+  tools.reset();
   remove(photos);
 });
 
-// Looking and comparing
+// Looking at photos
 
 function shownPhotos() {
-  const passing = filter();
-  return sorted(photos, by(), descending()).filter((photo) => passes(photo, passing));
+  const passing = tools.filter;
+  return sorted(photos, tools.by, tools.descending).filter((photo) => passes(photo, passing));
 }
 
 function open(photo) {
   viewer.open(photo, shownPhotos(), model);
 }
 
-function pick(photo) {
-  if (picked === photo) {
-    unpick();
-    say("Comparison cancelled");
-    return;
-  }
-  if (!picked) {
-    picked = photo;
-    photo.card.picked(true);
-    find("tray-name").textContent = photo.name;
-    showPicture(find("tray-photo"), photo.file, make("span"));
-    find("tray").hidden = false;
-    say(`${photo.name} picked. Pick another photo to compare it with.`);
-    return;
-  }
-  const first = picked;
-  unpick();
-  duel.open([first, photo], model, headline());
-}
-
-function unpick() {
-  picked?.card?.picked(false);
-  picked = null;
-  hidePicture(find("tray-photo"));
-  find("tray").hidden = true;
-}
-
-find("tray-cancel").addEventListener("click", () => {
-  const { card } = picked;
-  unpick();
-  card.part("compare").focus();
-});
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && picked && !document.querySelector("dialog[open]")) find("tray-cancel").click();
-});
-
-// The file of results
+// Results as a file
 
 find("download").addEventListener("click", () => {
-  // The mark at the beginning tells spreadsheets that this is UTF-8.
+  // The byte order mark at the start tells spreadsheets that this is UTF-8.
   const text = `\uFEFF${csvText(shownPhotos(), model)}`;
   const url = URL.createObjectURL(new Blob([text], { type: "text/csv;charset=utf-8" }));
   make("a", { href: url, download: "roc-scores.csv" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 });
 
-// The doors
-
-for (const [button, input] of [
-  ["choose", "files"],
-  ["choose-folder", "folder"],
-]) {
-  find(button).addEventListener("click", () => find(input).click());
-  find(input).addEventListener("change", () => {
-    const found = fromList(find(input).files);
-    find(input).value = "";
-    add(found);
-  });
-}
-
-const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
-let inside = 0;
-function dragging(is) {
-  inside = Math.max(0, is === null ? 0 : inside + is);
-  document.body.classList.toggle("dragging", inside > 0);
-}
-addEventListener("dragenter", (event) => holdsFiles(event) && dragging(1));
-addEventListener("dragleave", (event) => holdsFiles(event) && dragging(-1));
-addEventListener("dragover", (event) => holdsFiles(event) && event.preventDefault());
-addEventListener("drop", async (event) => {
-  dragging(null);
-  if (!holdsFiles(event)) return;
-  event.preventDefault();
-  add(await fromTransfer(event.dataTransfer));
-});
-addEventListener("paste", async (event) => {
-  if (!event.clipboardData?.files.length) return;
-  event.preventDefault();
-  add(await fromTransfer(event.clipboardData));
-});
 addEventListener("beforeunload", (event) => {
   if (photos.some((photo) => photo.state === "waiting" || photo.state === "sending")) event.preventDefault();
 });
-
-setTurn(true);
+takeFiles(add);
 meet();

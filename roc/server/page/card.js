@@ -1,4 +1,4 @@
-// The card of one photo: its picture while it is near, its progress, its numbers, its buttons.
+// The card of one photo: its thumbnail, its progress, its scores, its buttons.
 
 import { commentText, percentText, scoreOf, scoreText } from "./pure.js";
 import { drawBars, find, hidePicture, make, showPicture } from "./parts.js";
@@ -23,14 +23,14 @@ const near = new IntersectionObserver(
 );
 const cards = new WeakMap();
 
-/** What a photo is waiting for, in words. */
+/** Says what is happening to a photo that has no score yet. */
 function stageText(photo) {
   if (photo.state === "sending") return photo.sent < 1 ? `Sending ${percentText(photo.sent)}` : "Scoring";
   return "Waiting";
 }
 
 export class Card {
-  /** on: {open, remove, compare, describe, again}, each told the photo. */
+  /** on: {open, remove, compare, describe, again}, each called with the photo. */
   constructor(photo, model, on) {
     this.photo = photo;
     this.near = false;
@@ -52,7 +52,7 @@ export class Card {
     this.stage();
   }
 
-  /** Takes the picture away; the card is no longer needed. */
+  /** Removes the card and lets go of its picture. */
   drop() {
     near.unobserve(this.element);
     this.near = false;
@@ -60,7 +60,7 @@ export class Card {
     this.element.remove();
   }
 
-  /** While it waits, is sent and is scored. */
+  /** Shows the progress while the photo waits, is sent and is scored. */
   stage() {
     const { photo } = this;
     const going = photo.state === "waiting" || photo.state === "sending";
@@ -77,7 +77,7 @@ export class Card {
     else progress.removeAttribute("value");
   }
 
-  /** The outcome, with `attribute` as the headline. */
+  /** Shows the outcome; the score of `attribute` is the large one. */
   show(attribute) {
     const { photo, model } = this;
     this.stage();
@@ -92,7 +92,7 @@ export class Card {
     this.part("which").textContent = attribute === model.attributes[0] ? "" : attribute;
     this.part("value").textContent = scoreText(score?.value, model);
     this.part("value").dataset.value = score ? score.value : "";
-    this.part("spread").textContent = score ? `± ${scoreText(score.std, model)}` : "no score given";
+    this.part("spread").textContent = score ? `± ${scoreText(score.std, model)}` : "no score";
     for (const name of ["bars", "ends"]) this.part(name).toggleAttribute("hidden", !score?.distribution);
     if (score?.distribution) drawBars(this.part("bars"), score, model.levels);
     this.part("low").textContent = model.min_score;
@@ -114,7 +114,7 @@ export class Card {
     return make("div", {}, make("dt", {}, name), track, value);
   }
 
-  /** The words of the model, or the button that asks for them. */
+  /** Shows the comment, or the button that asks for one. */
   comment() {
     const { photo } = this;
     const text = commentText(photo);
@@ -125,17 +125,17 @@ export class Card {
     this.#hide("describe", !can || photo.textState === "waiting" || photo.textState === "asked");
   }
 
-  /** Hides a button, or shows it; the keyboard's place stays on the card. */
+  /** Hides or shows a button; a hidden one passes the focus on to another button of the card. */
   #hide(name, is) {
     if (is && document.activeElement === this.part(name)) this.part("open").focus({ preventScroll: true });
     this.part(name).hidden = is;
   }
 
   rank(place) {
-    const told = place ? String(place) : "";
+    const text = place ? String(place) : "";
     const rank = this.part("rank");
-    if (rank.textContent === told) return;
-    rank.textContent = told;
+    if (rank.textContent === text) return;
+    rank.textContent = text;
     rank.hidden = !place;
   }
 

@@ -1,12 +1,12 @@
-// Two photos side by side: which wins, and how surely.
+// Two photos side by side: which one scores higher, and how certain that is.
 
 import { percentText, scoreText, verdict } from "./pure.js";
 import { askRank } from "./server.js";
 import { copyOfBars, drawBars, find, hidePicture, make, showPicture } from "./parts.js";
 
 const UNCALIBRATED =
-  "Uncalibrated: this model learned from mean scores alone. " +
-  "Which photo is ahead means something, the percentage does not.";
+  "Uncalibrated: this model learned from average scores only. " +
+  "Trust which photo is ahead, but not the percentage.";
 
 export class Duel {
   #photos = [];
@@ -14,7 +14,7 @@ export class Duel {
   #model = null;
   #timer = null;
 
-  /** needKey: called where the server asks for an API key; gives back whether there is one now. */
+  /** needKey: called when the server asks for an API key; resolves to whether there is one now. */
   constructor(needKey) {
     this.needKey = needKey;
     this.dialog = find("duel");
@@ -27,7 +27,7 @@ export class Duel {
     });
   }
 
-  /** Opens with two photos, judged by `attribute` at first. */
+  /** Opens with two photos, at first judged by `attribute`. */
   open(photos, model, attribute) {
     [this.#photos, this.#model] = [photos, model];
     const choice = find("duel-attribute");
@@ -69,8 +69,8 @@ export class Duel {
     } else this.#tell(error.message ?? String(error));
   }
 
-  #tell(words) {
-    find("duel-verdict").textContent = words;
+  #tell(text) {
+    find("duel-verdict").textContent = text;
     find("duel-odds").hidden = find("duel-note").hidden = true;
     for (const side of ["first", "second"]) find(`duel-${side}`).classList.remove("winner");
   }
@@ -83,7 +83,7 @@ export class Duel {
     const share = answer.win_probability?.[0]?.[1];
     const unread = answer.results?.find((result) => result.error);
     if (typeof share !== "number") {
-      this.#tell(unread ? unread.error.message : `The model gave no ${attribute} score for one of the two.`);
+      this.#tell(unread ? unread.error.message : `The model gave one of the two no ${attribute} score.`);
       return;
     }
     this.#tell(verdict(share, this.#photos[0].name, this.#photos[1].name, answer.calibrated));

@@ -1,14 +1,14 @@
-// The line in front of the server: a few requests at a time, a rest when it is busy, and nothing falls out.
+// The queue of requests: a few at a time, a pause when the server is busy, and no request is lost.
 
 const TRIES = { broken: 3, away: 4, busy: 10 };
 
 /**
- * Jobs `{run(signal), done(result), failed(error, again), first}` are run `width` at a time, those with `first` before
- * the others. A job whose request may do better later goes back to the front of the line; after a few tries it fails
- * with `again` true: worth the user's asking once more.
+ * Runs jobs `{run(signal), waits(), done(result), failed(error, again), first}`, `width` at a time, those with `first`
+ * before the others. A job whose request may succeed later goes back to the front; after a few tries it fails, with
+ * `again` true: the user may try once more.
  *
- * onHold: told {kind, wait, message} when the line rests, null when it goes on.
- * isAway: asked after a request that nobody answered: whether the server is away altogether.
+ * onHold: called with {kind, wait, message} when the line pauses, with null when it goes on.
+ * isAway: called after a request that nobody answered; resolves to whether the server does not answer at all.
  */
 export class Line {
   #waiting = { first: [], later: [] };
@@ -33,13 +33,13 @@ export class Line {
     this.#go();
   }
 
-  /** Takes out the jobs that `which` picks, and stops those on their way. */
+  /** Removes the jobs for which `which(job)` is true, and stops those that are running. */
   drop(which) {
     for (const part of ["first", "later"]) this.#waiting[part] = this.#waiting[part].filter((job) => !which(job));
     for (const [job, stop] of this.#running) if (which(job)) stop.abort();
   }
 
-  /** Rests for `wait` seconds; 0 = until `release`. */
+  /** Pauses for `wait` seconds; 0 = until `release`. */
   hold(kind, wait, message) {
     if (this.#held?.kind === "key") return;
     clearTimeout(this.#timer);
@@ -87,7 +87,7 @@ export class Line {
     else if (error.kind === "busy")
       this.hold("busy", Math.max(error.wait, Math.min(30, 2 ** job.tries)), error.message);
     else if (away) this.hold("away", Math.min(30, 2 ** ++this.#unanswered), error.message);
-    if (error.kind === "away" && !away) error.message = "The server did not answer when it was sent this photo.";
+    if (error.kind === "away" && !away) error.message = "The server gave no answer to this photo.";
     if (error.kind !== "key" && !away) job.tries += 1;
     if (error.kind === "key" || away || job.tries < (TRIES[error.kind] ?? 0)) {
       job.waits?.();

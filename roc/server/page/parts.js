@@ -1,10 +1,10 @@
-// Pieces of the page that more than one place is built from: a picture from a file, a distribution as bars.
+// Parts that several places of the page share: elements, a picture from a file, a distribution as bars.
 
 import { barsPath, barsText, placeOnBars } from "./pure.js";
 
 export const find = (id) => document.getElementById(id);
 
-/** An element with properties and children; texts become text nodes, never markup. */
+/** Makes an element with properties and children; text becomes text nodes, never markup. */
 export function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
@@ -12,8 +12,8 @@ export function make(tag, properties = {}, ...children) {
 }
 
 /**
- * Shows a file in an <img>; `blank` appears where the browser cannot. The URL is given back as soon as the picture is
- * there, or when something else is shown.
+ * Shows a file in an <img>, or the element `blank` if the browser cannot. The URL is revoked as soon as the picture is
+ * loaded or another one is shown.
  */
 export function showPicture(image, file, blank) {
   hidePicture(image);
@@ -41,7 +41,7 @@ export function hidePicture(image) {
 
 const loading = new WeakMap();
 
-/** Draws a `Score` into the <svg> of the card's template, or a copy of it. */
+/** Draws the distribution and mean of a score into the <svg> of the card's template, or a copy of it. */
 export function drawBars(svg, score, levels) {
   svg.setAttribute("aria-label", barsText(score.distribution, levels));
   svg.querySelector(".shape").setAttribute("d", barsPath(score.distribution));

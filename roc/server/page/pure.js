@@ -1,19 +1,19 @@
-// What needs no page: numbers as words, the order of the photos, the file of results. No state, no DOM.
+// Functions without state or DOM: numbers as text, the order of the photos, the results as CSV.
 
 const collator = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 
-/** Decimals that a score of this scale is told with: 2 for 1 to 10, 3 for 0 to 1, 1 for 0 to 100. */
+/** Decimals of a score on this scale: 2 for 1 to 10, 3 for 0 to 1, 1 for 0 to 100. */
 export function decimals(min, max) {
   const span = max - min;
   return span > 0 ? Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(span / 4)))) : 2;
 }
 
-/** A score in the decimals of its scale; null is told as a dash. */
+/** A score as text, with the decimals of its scale; null as a dash. */
 export function scoreText(value, model) {
   return value === null || value === undefined ? "–" : value.toFixed(decimals(model.min_score, model.max_score));
 }
 
-/** A whole percentage that never says 0 or 100 where something is left. */
+/** A whole percentage; 0% and 100% stand only for exactly none and all. */
 export function percentText(share) {
   const percent = Math.round(share * 100);
   if (percent <= 0 && share > 0) return "under 1%";
@@ -25,7 +25,7 @@ export function countText(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }
 
-/** A message of the server as a sentence. */
+/** A message of the server as a sentence: with a capital letter and a full stop. */
 export function sentence(text) {
   const stop = /[.!?]$/.test(text) ? "" : ".";
   return text.charAt(0).toUpperCase() + text.slice(1) + stop;
@@ -41,7 +41,7 @@ export function bytesText(bytes) {
   return `${unit && bytes < 10 ? bytes.toFixed(1) : Math.round(bytes)} ${units[unit]}`;
 }
 
-/** The `Score` of an attribute of a photo, or null. */
+/** A photo's score {value, std, distribution} for an attribute, or null. */
 export function scoreOf(photo, attribute) {
   return photo.scores?.[attribute] ?? null;
 }
@@ -52,10 +52,10 @@ export function unscored(photo, attribute) {
 }
 
 /**
- * The photos in the order to be shown in.
+ * The photos in the order of the page.
  *
- * by: {kind: "score", attribute} | {kind: "name"} | {kind: "added"}. Photos without that score come last, whichever
- * way round the others are: those still to be scored, then those that got none.
+ * by: {kind: "score" | "name" | "added", attribute}. Sorted by score in either direction, photos without one come last:
+ * first those still to be scored, then those that got none.
  */
 export function sorted(photos, by, descending) {
   const turn = descending ? -1 : 1;
@@ -72,7 +72,7 @@ export function sorted(photos, by, descending) {
   return [...photos].sort(compare[by.kind]);
 }
 
-/** Place of each scored photo by an attribute, highest first; equal scores share a place. Photo -> 1, 2, ... */
+/** The rank of each scored photo by an attribute, as a Map: 1 for the highest score; equal scores share a rank. */
 export function ranks(photos, attribute) {
   const places = new Map();
   let [place, last] = [0, null];
@@ -85,7 +85,7 @@ export function ranks(photos, attribute) {
   return places;
 }
 
-/** Whether a photo passes the filter {find, minimum, attribute, unscored}; minimum null lets those without one pass. */
+/** Whether a photo passes the filter {find, minimum, attribute, unscored}; minimum null also passes unscored ones. */
 export function passes(photo, filter) {
   if (filter.unscored && !unscored(photo, filter.attribute)) return false;
   const part = filter.find.trim().toLocaleLowerCase("en");
@@ -121,7 +121,7 @@ export function misplaced(present, wanted) {
   return moved;
 }
 
-/** SVG path of a distribution as bars in a box of `width` x `height`, the highest as high as the box. */
+/** The SVG path of a distribution as bars in a box of `width` x `height`; the highest bar fills the height. */
 export function barsPath(distribution, width = 100, height = 30) {
   const highest = Math.max(...distribution, 1e-12);
   const step = width / distribution.length;
@@ -135,14 +135,14 @@ export function barsPath(distribution, width = 100, height = 30) {
     .join("");
 }
 
-/** Where on the bars a score lies, 0 to 1. */
+/** The position of a score along the bars, 0 to 1. */
 export function placeOnBars(value, levels) {
   const [low, high] = [levels[0], levels[levels.length - 1]];
   const along = high > low ? (value - low) / (high - low) : 0;
   return (0.5 + Math.min(1, Math.max(0, along)) * (levels.length - 1)) / levels.length;
 }
 
-/** A distribution in words: its range and its highest bars. */
+/** A distribution in words, for screen readers: its range and its highest bars. */
 export function barsText(distribution, levels) {
   const level = (index) => Number(levels[index].toFixed(2));
   const highest = distribution
@@ -150,29 +150,29 @@ export function barsText(distribution, levels) {
     .sort((a, b) => b[0] - a[0])
     .slice(0, 3)
     .filter(([share]) => share >= 0.005);
-  const told = highest.map(([share, index]) => `${percentText(share)} at ${level(index)}`).join(", ");
-  return `Distribution from ${level(0)} to ${level(levels.length - 1)}: ${told}`;
+  const bars = highest.map(([share, index]) => `${percentText(share)} at ${level(index)}`).join(", ");
+  return `Distribution from ${level(0)} to ${level(levels.length - 1)}: ${bars}`;
 }
 
-/** The comment on a photo, or what has become of it; empty where none was asked for. */
+/** The comment on a photo, or why there is none yet; empty if none was asked for. */
 export function commentText(photo) {
   const words = { waiting: "Comment: waiting", asked: "Writing a comment", failed: `No comment: ${photo.textError}` };
   return photo.text ?? words[photo.textState] ?? "";
 }
 
 /**
- * Who wins, in words. `share` is the probability that the first one scores higher; uncalibrated, it tells who is ahead
- * and not how surely.
+ * Says who wins. `share` is the probability that the first photo scores higher; uncalibrated, it only says which one is
+ * ahead.
  */
 export function verdict(share, first, second, calibrated) {
   const [winner, sure] = share >= 0.5 ? [first, share] : [second, 1 - share];
   if (!calibrated) return share === 0.5 ? "Both score the same" : `${winner} scores higher`;
   if (sure < 0.55) return "Too close to call";
-  const how = sure >= 0.95 ? "almost surely" : sure >= 0.75 ? "probably" : "by a little";
+  const how = sure >= 0.95 ? "almost certainly" : sure >= 0.75 ? "probably" : "narrowly";
   return `${winner} wins, ${how}`;
 }
 
-/** Seconds of a Retry-After header, in numbers or as a date; 2 where there is none, 120 at most. */
+/** The seconds of a Retry-After header, given as a number or a date; 2 without one, at most 120. */
 export function waitSeconds(header, now = Date.now()) {
   const text = (header ?? "").trim();
   let seconds = 2;
@@ -181,19 +181,19 @@ export function waitSeconds(header, now = Date.now()) {
   return Math.min(120, Math.max(1, seconds));
 }
 
-/** Whether an API key can go into a header; what the server refuses as a key as well. */
+/** Whether an API key can be sent in a header; the server accepts no others as keys. */
 export function fitsHeader(key) {
   return /^[!-~]+$/.test(key);
 }
 
 const PICTURES = /\.(jpe?g|jfif|png|webp|gif|avif|heic|heif|tiff?|bmp|jp2|jxl)$/i;
 
-/** Whether a file found in a folder is meant as a photo. A file that somebody chose by itself is not asked. */
+/** Whether a file in a folder looks like a photo. */
 export function looksLikePhoto(file) {
   return !file.name.startsWith(".") && (file.type.startsWith("image/") || PICTURES.test(file.name));
 }
 
-/** One cell. A text that a spreadsheet would run as a formula gets an apostrophe before it. */
+/** One cell of the CSV file. Text that a spreadsheet would run as a formula gets an apostrophe in front. */
 export function csvCell(value) {
   if (value === null || value === undefined) return "";
   if (typeof value === "boolean") return value ? "True" : "False";
@@ -203,8 +203,8 @@ export function csvCell(value) {
 }
 
 /**
- * The file of results, with the columns of `roc score --distribution --describe`, a spread for each attribute, and why
- * a photo has no score.
+ * The CSV file of the results: the columns of `roc score --distribution --describe`, a spread for each attribute, and
+ * the reason if a photo has no score.
  */
 export function csvText(photos, model) {
   const [first, ...others] = model.attributes;

@@ -1,4 +1,4 @@
-// What the page asks of the server, and what an answer means for the work that waits for it.
+// Requests to the server, and what its answers mean.
 
 import { sentence, waitSeconds } from "./pure.js";
 
@@ -7,14 +7,14 @@ let key = null;
 try {
   key = sessionStorage.getItem(KEY);
 } catch {
-  // Storage may be forbidden; the key is then kept until the page is left.
+  // Storage may be forbidden; the key is then kept until the page is closed.
 }
 
 /**
- * Why there is no answer.
+ * Why there is no usable answer.
  *
- * kind: "busy" (come again after `wait` seconds), "key" (an API key is needed), "away" (nobody answered), "broken" (the
- * server failed), "refused" (this request will never do), "stopped" (by the user).
+ * kind: "busy" (try again after `wait` seconds), "key" (an API key is needed), "away" (nobody answered), "broken" (the
+ * server failed), "refused" (trying again will not help), "stopped" (by the user).
  */
 export class NoAnswer extends Error {
   constructor(kind, message, wait = 0) {
@@ -40,26 +40,26 @@ export function keepKey(text) {
 
 const WORDS = {
   413: "The file is too large for this server.",
-  415: "This is no kind of picture that the server can read.",
-  429: "The server has too much to do.",
-  503: "The server has too much to do.",
+  415: "The server cannot read this kind of file.",
+  429: "The server is busy.",
+  503: "The server is busy.",
 };
 
 function refusal(status, body, header) {
-  // Where it is about one image, the detail says the same without its name.
+  // An error about one image repeats the message in its details, without the name of the file.
   const details = body?.error?.details;
-  const told = (details?.length === 1 && details[0].message) || body?.error?.message;
+  const given = (details?.length === 1 && details[0].message) || body?.error?.message;
   const message =
-    typeof told === "string" && told ? sentence(told) : WORDS[status] || `The server answered with error ${status}.`;
+    typeof given === "string" && given ? sentence(given) : WORDS[status] || `The server answered with error ${status}.`;
   if (status === 503 || status === 429) return new NoAnswer("busy", message, waitSeconds(header));
   if (status === 401 || status === 403) return new NoAnswer("key", message);
   return new NoAnswer(status >= 500 || status === 408 ? "broken" : "refused", message);
 }
 
 /**
- * Sends a form, or asks for something where there is none.
+ * Posts a form, or gets a path if there is none; resolves to the JSON of the answer, rejects with a NoAnswer.
  *
- * signal: stops it. onSent: told the share of the form that has left.
+ * signal: stops it. onSent: called with the share of the form that has been sent.
  */
 export function ask(path, form = null, { signal = null, onSent = null } = {}) {
   return new Promise((resolve, reject) => {
@@ -76,10 +76,10 @@ export function ask(path, form = null, { signal = null, onSent = null } = {}) {
       try {
         body = JSON.parse(request.responseText);
       } catch {
-        // A proxy in between may answer with a page of its own.
+        // A proxy in between may have answered with a page of its own.
       }
       if (request.status === 200 && body) resolve(body);
-      else if (request.status === 200) reject(new NoAnswer("broken", "The answer of the server could not be read."));
+      else if (request.status === 200) reject(new NoAnswer("broken", "The server's answer could not be read."));
       else reject(refusal(request.status, body, request.getResponseHeader("Retry-After")));
     });
     request.addEventListener("error", () => reject(new NoAnswer("away", "The server cannot be reached.")));
@@ -92,7 +92,7 @@ export function ask(path, form = null, { signal = null, onSent = null } = {}) {
   });
 }
 
-/** What the server can do: the first of its models. */
+/** The model of the server: its scale, its attributes, its limits. */
 export async function askModel() {
   const models = await ask("v1/models");
   if (!models.data?.length) throw new NoAnswer("broken", "The server has no model.");
@@ -109,7 +109,7 @@ function photoForm(photos, fields) {
 async function askOne(path, photo, settings) {
   const answer = await ask(path, photoForm([photo], { distribution: "true" }), settings);
   const result = answer.results?.[0];
-  if (!result) throw new NoAnswer("broken", "The answer of the server could not be read.");
+  if (!result) throw new NoAnswer("broken", "The server's answer could not be read.");
   if (result.error) throw new NoAnswer("refused", sentence(result.error.message));
   return result;
 }

@@ -1,4 +1,4 @@
-// Small pictures of large files, so that a grid of them scrolls: made when a card comes near, two at a time.
+// Thumbnails of large files, so that scrolling stays smooth: made when a card comes near, two at a time.
 
 const LARGE = 400_000;
 const WIDTH = 640;
@@ -8,8 +8,8 @@ const asked = [];
 let running = 0;
 
 /**
- * Calls `show` with what is to be shown of the file of a photo: the file itself where it is small or the browser cannot
- * make it smaller, else a small copy, which the photo keeps. Not where `wanted()` says no when its turn has come.
+ * Calls `show` with the file to display: a small copy, which the photo keeps, or the file itself if it is small already
+ * or the browser cannot shrink it. If `wanted()` is false when its turn comes, nothing happens.
  */
 export function thumbnail(photo, wanted, show) {
   if (photo.small || photo.file.size < LARGE) show(photo.small ?? photo.file);
@@ -21,7 +21,7 @@ export function thumbnail(photo, wanted, show) {
 
 async function next() {
   while (running < AT_ONCE && asked.length) {
-    // The card that came last is what the user looks at.
+    // The latest card is the one the user is looking at.
     const { photo, wanted, show } = asked.pop();
     if (!wanted()) continue;
     running += 1;
@@ -35,7 +35,7 @@ async function smaller(file) {
   try {
     const bitmap = await createImageBitmap(file, { resizeWidth: WIDTH, resizeQuality: "medium" });
     const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-    // Drawn, not handed over with a "bitmaprenderer": Chromium then forgets which way up the photo is.
+    // Drawn and not transferred to a "bitmaprenderer", with which Chromium ignores the orientation of the photo.
     canvas.getContext("2d").drawImage(bitmap, 0, 0);
     bitmap.close();
     return await canvas.convertToBlob({ type: "image/webp", quality: 0.85 });

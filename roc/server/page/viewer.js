@@ -1,4 +1,4 @@
-// One photo, large, with all that is known about it.
+// One photo, large, with all its scores.
 
 import { commentText, scoreOf, scoreText } from "./pure.js";
 import { copyOfBars, drawBars, find, hidePicture, make, showPicture } from "./parts.js";
@@ -8,7 +8,7 @@ export class Viewer {
   #index = 0;
   #model = null;
 
-  /** describe: called with the photo whose comment is asked for. */
+  /** describe: called with the photo that the user wants a comment on. */
   constructor(describe) {
     this.dialog = find("viewer");
     find("viewer-describe").addEventListener("click", () => {
@@ -26,14 +26,14 @@ export class Viewer {
     this.dialog.addEventListener("close", () => hidePicture(find("viewer-photo")));
   }
 
-  /** Opens at `photo`; `photos` are those one can step to, in their order. */
+  /** Opens at `photo`; `photos` are those one can step through, in their order. */
   open(photo, photos, model) {
     [this.#photos, this.#index, this.#model] = [photos, photos.indexOf(photo), model];
     this.#show();
     this.dialog.showModal();
   }
 
-  /** Something about `photo` has changed. */
+  /** Updates the view if it shows `photo`. */
   changed(photo) {
     if (this.dialog.open && this.#photos[this.#index] === photo) this.#tell(photo);
   }
@@ -74,12 +74,12 @@ export class Viewer {
   #attribute(photo, name) {
     const score = scoreOf(photo, name);
     const value = make("span", { className: "value" }, scoreText(score?.value, this.#model));
-    const told = score ? `± ${scoreText(score.std, this.#model)}` : "the model gave no score";
+    const spread = score ? `± ${scoreText(score.std, this.#model)}` : "no score";
     const section = make(
       "section",
       {},
       make("h3", {}, name),
-      make("p", { className: "score" }, value, " ", make("span", { className: "spread" }, told)),
+      make("p", { className: "score" }, value, " ", make("span", { className: "spread" }, spread)),
     );
     if (!score?.distribution) return section;
     const bars = copyOfBars();
