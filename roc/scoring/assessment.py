@@ -1,4 +1,4 @@
-"""`Assessment`: pictures in, scores and words out."""
+"""`Assessment`: a trained model to call from Python, images in, scores and generated answers out."""
 
 from __future__ import annotations
 
@@ -14,32 +14,37 @@ from PIL import Image
 from roc.checkpoint.folder import load
 from roc.data.images import open_image
 from roc.model.collator import RocCollator
+from roc.model.device import checked_device, number_format
 from roc.model.float8 import use_float8
 from roc.model.head import LevelReading, read_levels
 from roc.prompts import SCORE_TOKEN
 from roc.scoring.one_forward import compile_layers, one_forward, to_model
 from roc.scoring.results import Assessed, Score
 
-_DTYPES = ("float32", "bfloat16", "float16", "float8")
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 
 class Assessment:
-    """A trained model, ready to be shown pictures.
+    """A trained model, ready to score images.
 
     Args:
-        pretrained: folder or hub id of a checkpoint that carries the score head.
-        device: "cuda", "mps", "cpu", ...; None = the first of these that is there.
-        dtype: of the backbone; None = bfloat16 on a GPU that has it, float32 elsewhere. The head is always float32,
-            and so is a vision tower that holds batch normalisation. "float8" = bfloat16 with the linear layers of the
-            language model in 8 bits (roc/model/float8.py): for NVIDIA GPUs from Ada and Hopper on.
-        batch_size: pictures per forward pass; None = 32 on a GPU, 8 on a CPU.
-        compile: compile the layers when they are first run: minutes at the start, faster passes afterwards. Scores
-            move by a rounding. Answers that the model writes are not compiled.
+        pretrained: Folder or hub id of a checkpoint that carries the score head.
+        device: "cuda", "mps", "cpu", ...; None takes the first of these that is there.
+        dtype: Number format of the backbone; None takes bfloat16 on a GPU that computes it, float32 elsewhere. The head
+            is always float32, and so is a vision tower with batch normalisation. "float8" is bfloat16 with the linear
+            layers of the language model in 8 bits (roc/model/float8.py), for NVIDIA GPUs from Ada and Hopper on.
+        batch_size: Images per forward pass; None takes 32 on a GPU, 8 on a CPU.
+        compile: Compile the layers when they first run: minutes at the start, faster passes afterwards. Scores move by
+            a rounding. Generation is not compiled.
+
+    Attributes:
+        model, processor, collator: Of the checkpoint.
+        dtype: Number format, by name.
+        batch_size: Images per forward pass.
 
     Raises:
-        ValueError: where the checkpoint carries no head, the device is not here or has no float8, or there is no
-            compiler.
+        FileNotFoundError: There is no such folder.
+        ValueError: The checkpoint carries no head, the device is not here or has no float8, or there is no compiler.
     """
 
     def __init__(
@@ -50,60 +55,54 @@ class Assessment:
         batch_size: int | None = None,
         compile: bool = False,
     ) -> None:
-        device = _checked(_best_device() if device is None else device)
-        if dtype is None:
-            has_bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-            dtype = torch.bfloat16 if has_bfloat16 else torch.float32
-        dtype = str(dtype).removeprefix("torch.")
-        if dtype not in _DTYPES:
-            raise ValueError(f"dtype is {dtype}; expected one of {', '.join(_DTYPES)}, or None to let roc choose")
+        device = checked_device(device)
+        self.dtype = number_format(dtype, device)
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1, or None to let roc choose")
-        self.dtype = dtype
-        if dtype == "float8":
+        if self.dtype == "float8":
             self.model, self.processor = load(pretrained, device="cpu", dtype="bfloat16", scoring=True)
             use_float8(self.model, device)
             self.model.to(device)
         else:
-            self.model, self.processor = load(pretrained, device=device, dtype=dtype, scoring=True)
+            self.model, self.processor = load(pretrained, device=device, dtype=self.dtype, scoring=True)
         self.collator = RocCollator(self.processor, self.model.config.roc)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
         self.compiled = compile_layers(self.model) if compile else 0
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Names of the scores the model gives, in the order it gives them."""
+        """Names of the model's scores, in the order of its answer."""
         return tuple(self.model.config.roc["attributes"])
 
     def __call__(
         self, images: ImageLike | Sequence[ImageLike], precision: int = 4
     ) -> tuple[list[str], list[float | None]]:
-        """The published call: generates the answer and reads the first score while it is written.
+        """Generates the answer and reads the first score on the way, as the published call does.
 
         Args:
-            images: one or several: PIL image, path, or uint8 RGB array (H, W, 3).
-            precision: decimals of the scores, in the list and in the texts.
+            images: One or several: PIL image, path, or uint8 RGB array (H, W, 3).
+            precision: Decimals of the scores, in the list and in the texts.
 
         Returns:
-            (texts, scores): the answers with every number in place, and the score of the first attribute on the native
-            scale; None where the model wrote no score.
+            (texts, scores): The answers with all numbers in place, and the score of the first attribute on the native
+            scale; None where the model generated no score.
         """
         assessed = self.describe(images, precision=precision)
         values = [next(iter(one.scores.values())) for one in assessed]
         return [one.text for one in assessed], [None if s is None else round(s.value, precision) for s in values]
 
     def score(self, images: ImageLike | Sequence[ImageLike], attributes: Sequence[str] | None = None) -> list[Assessed]:
-        """Scores in one forward pass per batch, no words: the answer is given, the head is read at its places.
+        """Scores images in one forward pass per batch, teacher-forced: nothing is generated.
 
         Args:
-            images: one or several: PIL image, path, or uint8 RGB array (H, W, 3).
-            attributes: which scores, by name; None = all. Fewer may need a shorter pass, never another number.
+            images: One or several: PIL image, path, or uint8 RGB array (H, W, 3).
+            attributes: Names of the scores to give; None gives all. Fewer may shorten the pass, and change no number.
 
         Returns:
             One `Assessed` per image, in order, with `text=None`.
 
         Raises:
-            ValueError: for an attribute the checkpoint does not know, or an image that cannot be read.
+            ValueError: The checkpoint does not know an attribute, or an image cannot be read.
         """
         wanted = self.wanted(attributes)
         count = self.places(wanted)
@@ -116,15 +115,18 @@ class Assessment:
     def describe(
         self, images: ImageLike | Sequence[ImageLike], *, precision: int = 4, max_new_tokens: int = 512
     ) -> list[Assessed]:
-        """Lets the model write its answer (greedy) and reads a score at every `[SCORE]` it writes.
+        """Generates the answer greedily and reads a score at every `[SCORE]` in it.
 
         Args:
-            images: one or several: PIL image, path, or uint8 RGB array (H, W, 3).
-            precision: decimals of the numbers in the text.
-            max_new_tokens: longest answer.
+            images: One or several: PIL image, path, or uint8 RGB array (H, W, 3).
+            precision: Decimals of the numbers in the text.
+            max_new_tokens: Longest answer.
 
         Returns:
-            One `Assessed` per image, in order; an attribute whose `[SCORE]` the model did not write is None.
+            One `Assessed` per image, in order; an attribute whose `[SCORE]` was not generated is None.
+
+        Raises:
+            ValueError: An image cannot be read.
         """
         results = []
         for paths, pictures in self._batches(images):
@@ -135,12 +137,12 @@ class Assessment:
     def read_scores(
         self, reading: LevelReading, wanted: Sequence[str], paths: Sequence[str | None]
     ) -> Iterator[Assessed]:
-        """What one forward pass said, image by image.
+        """Gives the results of one forward pass, image by image.
 
         Args:
-            reading: of the first `places(wanted)` scores of each image.
-            wanted: names of the attributes to keep.
-            paths: (B,) of the images; None for pictures in memory.
+            reading: The first `places(wanted)` scores of each image.
+            wanted: Names of the attributes to keep.
+            paths: (B,) paths of the images; None for images in memory.
         """
         count = reading.scores.shape[1]
         for row, path in enumerate(paths):
@@ -150,8 +152,8 @@ class Assessment:
     def describe_batch(
         self, batch: dict[str, torch.Tensor], paths: Sequence[str | None], *, precision: int, max_new_tokens: int
     ) -> Iterator[Assessed]:
-        """`describe` for a prepared batch: what `RocCollator.prompt_batch` gives."""
-        # A cache that grows word by word would have the layers compiled again and again.
+        """Does the work of `describe` for a batch of `RocCollator.prompt_batch`."""
+        # A cache that grows token by token would have the layers compiled again and again.
         plain = torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
         with torch.inference_mode(), plain:
             answer = self.model.generate_with_scores(
@@ -168,14 +170,14 @@ class Assessment:
             yield Assessed(scores, text=text.strip(), path=path)
 
     def places(self, wanted: Sequence[str]) -> int:
-        """How many `[SCORE]` of the answer a forward pass has to hold to give these attributes."""
+        """Counts the `[SCORE]` of the answer that a forward pass has to hold to give these attributes."""
         return max(self.attributes.index(name) for name in wanted) + 1
 
     def wanted(self, attributes: Sequence[str] | None) -> tuple[str, ...]:
-        """The attributes asked for, checked; all of the checkpoint where None.
+        """Checks names of attributes; None stands for all of the checkpoint.
 
         Raises:
-            ValueError: for an attribute the checkpoint does not know, or none at all.
+            ValueError: The checkpoint does not know a name, or there is none.
         """
         if attributes is None:
             return self.attributes
@@ -183,7 +185,7 @@ class Assessment:
         unknown = [name for name in wanted if name not in self.attributes]
         if unknown or not wanted:
             raise ValueError(
-                f"This checkpoint scores {', '.join(self.attributes)}; asked for {', '.join(unknown) or 'nothing'}."
+                f"this checkpoint scores {', '.join(self.attributes)}; asked for {', '.join(unknown) or 'nothing'}"
             )
         return wanted
 
@@ -202,7 +204,7 @@ class Assessment:
         ]
 
     def _batches(self, images: Any) -> Iterator[tuple[list[str | None], list[Image.Image]]]:
-        """Paths (None for pictures in memory) and opened pictures, `batch_size` at a time."""
+        """Opens images, `batch_size` at a time: paths (None for images in memory) and pictures."""
         if isinstance(images, ImageLike):
             images = [images]
         images = list(images)
@@ -210,25 +212,3 @@ class Assessment:
             part = images[start : start + self.batch_size]
             paths = [os.fspath(image) if isinstance(image, str | os.PathLike) else None for image in part]
             yield paths, [open_image(image) for image in part]
-
-
-def _checked(device: str | torch.device) -> torch.device:
-    """The device, if it is one and is here."""
-    try:
-        device = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device is {device!r}; expected cpu, cuda, cuda:1, mps or the like") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device is {device}, and PyTorch {torch.__version__} finds {torch.cuda.device_count()} GPUs here; give "
-            "one of them, or cpu"
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("device is mps, and PyTorch finds none here; expected cpu, or cuda where there is a GPU")
-    return device
-
-
-def _best_device() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
