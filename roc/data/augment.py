@@ -1,8 +1,8 @@
-"""Changes to a training picture that keep what it is worth, and the padding that keeps its shape.
+"""Changes to training images that keep their scores valid, and padding that keeps their shape.
 
 An aesthetic score survives a mirror and a slight shift, crop or tilt; it does not survive a change of exposure, colour
-or sharpness, so none of those is here. A crop is enlarged again by the processor and thereby loses some sharpness,
-which pictures that are scored do not; a shift has no such side effect.
+or sharpness, so none of those is here. The processor enlarges a crop again, which costs some sharpness that scored
+images do not lose; a shift has no such side effect.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a training picture.
+    """Random changes to a training image.
 
     Attributes:
         flip: probability of a mirror image, 0..1.
-        shift: largest displacement, as a share of width and height, 0..0.5; the picture goes on as its mirror
-            image beyond its edges.
-        crop: smallest share of the area a random crop keeps, in (0, 1]; 1 = no crop. The aspect ratio stays.
+        shift: largest displacement, as a share of width and height, 0..0.5; beyond its edges the image goes on as its
+            mirror image.
+        crop: smallest share of the area that a random crop keeps, in (0, 1]; 1 = no crop. The aspect ratio stays.
         rotate: largest tilt to either side, in degrees; the corners are cropped away.
     """
 
@@ -32,7 +32,7 @@ class Augmentation:
     rotate: float = 0.0
 
     def __call__(self, image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        """A changed copy of `image`; every draw comes from `rng`, the same number of draws whatever they decide."""
+        """Returns a changed copy of `image`; always draws the same number of random numbers from `rng`."""
         flip, angle, area, left, top, right, down = rng.random(7)
         if self.shift:
             image = _shifted(image, (2 * right - 1) * self.shift, (2 * down - 1) * self.shift)
@@ -47,11 +47,11 @@ class Augmentation:
 
 
 def pad_to_square(image: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
-    """`image` in the middle of a square of its longer side; where it cannot stand exactly, half a pixel up and left.
+    """Puts an image in the middle of a square of its longer side, rounded to the upper left by half a pixel.
 
     Args:
-        image: RGB.
-        colour: of the padding, 0..255 per channel; the published recipe takes the processor's mean.
+        image: an RGB image.
+        colour: RGB colour of the padding, 0..255; the published recipe takes the processor's mean.
     """
     side = max(image.size)
     if image.size == (side, side):
@@ -62,7 +62,7 @@ def pad_to_square(image: Image.Image, colour: tuple[int, int, int]) -> Image.Ima
 
 
 def _shifted(image: Image.Image, right: float, down: float) -> Image.Image:
-    """Moved by shares of the width and height; what comes in at one side is the mirror image of what stood there."""
+    """Moves an image by shares of its width and height; the free strip is filled with the mirror image beside it."""
     x, y = round(right * image.width), round(down * image.height)
     pixels = np.pad(np.asarray(image), ((max(y, 0), max(-y, 0)), (max(x, 0), max(-x, 0)), (0, 0)), mode="symmetric")
     top, left = max(-y, 0), max(-x, 0)
@@ -70,7 +70,7 @@ def _shifted(image: Image.Image, right: float, down: float) -> Image.Image:
 
 
 def _rotated(image: Image.Image, degrees: float) -> Image.Image:
-    """Tilted, then cropped to the largest upright rectangle of the same aspect ratio that holds no empty corner."""
+    """Tilts an image, then crops it to the largest upright rectangle of the same aspect ratio without empty corners."""
     tilt = math.radians(abs(degrees))
     width, height = image.size
     ratio = max(width / height, height / width)

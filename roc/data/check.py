@@ -1,14 +1,14 @@
-"""What a data file holds and what is wrong with it: everything at once, before a training run finds it one by one.
+"""Checking a data file: what it holds, and everything that is wrong with it, before training finds it one by one.
 
-Two kinds of findings. A *fault* is what training refuses, or what would spoil it without a word: a missing image, a
+There are two kinds of findings. A *fault* is what training refuses, or what would silently spoil it: a missing image, a
 score that is no number, rows on two scales. A *warning* is what training accepts and a person should look at: ids that
 differ only by their extension, a score far from the mean of its own votes.
 
 Nothing in a file says which scale its scores are on, so the range is guessed: the narrowest of the usual ranges that
-holds all of them. Rows on another scale show as a second heap of scores with a gap in between, or, where the file names
-its data sets, as data sets with different guesses.
+holds all of them. Rows on another scale show as a second cluster of scores with a gap in between, or, where the file
+names its data sets, as data sets with different guesses.
 
-Records are looked at as they go by and only numbers and names are kept, so a million rows fit into memory.
+Records are counted as they are read and only numbers and names are kept, so a million rows fit into memory.
 """
 
 from __future__ import annotations
@@ -31,28 +31,29 @@ from roc.data.survey import check_image_files
 from roc.score_space import ScoreSpace
 
 USUAL_RANGES = ((0.0, 1.0), (1.0, 5.0), (0.0, 5.0), (1.0, 10.0), (0.0, 10.0), (0.0, 100.0))
-"""Native ranges that data sets are published on, in the order in which they are tried."""
+"""Native ranges of published data sets, in the order in which they are tried."""
 
 _BARS = 10
 _BAR_WIDTH = 40
 
-# Two heaps are two scales if each has this many different scores and this share of the rows, and the stretch from the
-# end of the lower scale to twice of it is this thin beside the smaller heap.
-_HEAP_VALUES, _HEAP_SHARE, _VALLEY = 5, 0.01, 0.2
+# Two clusters of scores are two scales if each has this many different scores and this share of the rows, and if the
+# rows between the end of the lower scale and twice that are at most this share of the smaller cluster.
+_CLUSTER_VALUES, _CLUSTER_SHARE, _GAP_SHARE = 5, 0.01, 0.2
 # Data sets whose guessed ranges differ by this factor cannot be on one scale; by less, one may just lack high scores.
 _SCALE_FACTOR = 4
 _FEWEST_SCORES = 20
 
 
 @dataclass
-class Column:
-    """Scores of one attribute: how many there are, and between which ends they lie."""
+class AttributeScores:
+    """Number, lowest and highest of the scores of one attribute."""
 
     count: int = 0
     low: float = math.inf
     high: float = -math.inf
 
     def add(self, score: float) -> None:
+        """Counts a score."""
         self.count += 1
         self.low = min(self.low, score)
         self.high = max(self.high, score)
@@ -64,17 +65,17 @@ class DataReport:
 
     Attributes:
         path: the data file.
-        faults: what training refuses or would be spoiled by, "FILE:LINE: what; what to do", by line.
+        faults: what training refuses or would be spoiled by, "FILE:LINE: fault; remedy", by line.
         warnings: what a person should look at, in the same form.
         records: number of records that could be read.
-        images: number of different image files they name.
-        opened: how many of these were opened; None where they were only looked for.
-        splits, datasets: name -> number of records; "" for those that name none.
+        images: number of different image files in them.
+        opened: number of images that were opened; None where only their existence was checked.
+        splits, datasets: name -> number of records; "" for records that name none.
         attributes: attribute -> its scores, "overall" first.
-        histograms: number of levels of the overall histogram -> number of records; 0 for those without one.
+        histograms: number of levels of the overall histogram -> number of records; 0 for records without one.
         filled: std, n_votes, comment, conversations, group, edit -> number of records that have it.
         scores: overall scores in the order of the file, (n,).
-        range: native range that was given; None where it was to be guessed.
+        range: native range that was given; None where it had to be guessed.
         guess: guessed native range; None where none of `USUAL_RANGES` holds all scores.
     """
 
@@ -86,7 +87,7 @@ class DataReport:
     opened: int | None = None
     splits: Counter[str] = field(default_factory=Counter)
     datasets: Counter[str] = field(default_factory=Counter)
-    attributes: dict[str, Column] = field(default_factory=dict)
+    attributes: dict[str, AttributeScores] = field(default_factory=dict)
     histograms: Counter[int] = field(default_factory=Counter)
     filled: Counter[str] = field(default_factory=Counter)
     scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -94,7 +95,7 @@ class DataReport:
     guess: tuple[float, float] | None = None
 
     def summary(self) -> str:
-        """Counts, range and a histogram of the scores, without faults and warnings."""
+        """Describes the file: counts, range and a histogram of the scores, without faults and warnings."""
         opened = "" if self.opened is None else f", {self.opened} opened"
         lines = [f"{self.path}: {self.records} records, {self.images} images{opened}"]
         for title, counts in (("split", self.splits), ("data set", self.datasets)):
@@ -107,7 +108,7 @@ class DataReport:
         if self.filled:
             lines.append(_row("also", [f"{name} {count}" for name, count in self.filled.items()]))
         if len(self.scores):
-            with np.errstate(over="ignore", invalid="ignore"):  # of scores near the largest number there is
+            with np.errstate(over="ignore", invalid="ignore"):  # from scores near the largest float
                 lines += ["", *self._scale(), "", *_bars(self.scores, self.range or self.guess)]
         return "\n".join(lines)
 
@@ -148,13 +149,13 @@ def check_data(
 
     Args:
         path: a `.json`, `.jsonl`, `.csv`, `.tsv` or `.parquet` file, see `roc/data/reading.py`.
-        image_folder: where the paths in the file start from; None for the folder of the file itself.
-        space: the native scale, which every score has to lie on; None lets the range be guessed.
+        image_folder: folder that the paths in the file are relative to; None for the folder of the file itself.
+        space: native scale that every score has to lie on; None guesses the range.
         num_levels: length that every histogram must have; None takes the length of the first one.
         attributes: names for scores that stand in a list, as for `read_records`.
-        open_images: whether to decode every image. False only looks whether the files are there.
+        open_images: whether to decode every image. False only checks that the files exist.
         max_pixels: an image with more pixels is a fault.
-        memory: file to remember good images in, so that a stopped run goes on where it was; see `roc/data/survey.py`.
+        memory: file that remembers good images, so that a stopped run goes on where it was; see `roc/data/survey.py`.
         workers: threads that open images; None = one for each processor.
 
     Returns:
@@ -185,11 +186,11 @@ def check_data(
 
 
 def guess_range(low: float, high: float, num_levels: int | None = None) -> tuple[float, float] | None:
-    """The narrowest usual range that holds scores from `low` to `high`.
+    """Finds the narrowest usual range that holds scores from `low` to `high`.
 
     Args:
         low, high: lowest and highest score.
-        num_levels: levels of the histograms. Where 1..num_levels holds the scores, it is taken: votes are cast on
+        num_levels: levels of the histograms. If 1..num_levels holds the scores, that is the range: votes are cast on
             whole numbers from 1.
 
     Returns:
@@ -200,7 +201,7 @@ def guess_range(low: float, high: float, num_levels: int | None = None) -> tuple
 
 
 class _Tally:
-    """Counts records as they go by."""
+    """Counts records as they are read."""
 
     def __init__(self, report: DataReport, faults: Faults, warnings: Faults) -> None:
         self.images: dict[str, list[int | None]] = {}  # image -> its lines
@@ -221,7 +222,7 @@ class _Tally:
         report.datasets[record.dataset or ""] += 1
         for name, score in record.scores.items():
             if name not in report.attributes:
-                report.attributes[name] = Column()
+                report.attributes[name] = AttributeScores()
             report.attributes[name].add(score)
         votes = record.histograms.get("overall", ())
         report.histograms[len(votes)] += 1
@@ -245,7 +246,7 @@ class _Tally:
             return
         identity, line, before = self._first[plain]
         if identity == record.id:
-            return  # Repeats tells that
+            return  # reported by Repeats
         what = (
             f"the id {record.id!r} and that of line {line}, {identity!r}, differ only by extension, capital letters or "
             "Unicode form"
@@ -256,7 +257,7 @@ class _Tally:
             self._warnings.add(record.line, f"{what}; look whether it is one image twice")
 
     def close(self) -> None:
-        """What can be said only when all records are known."""
+        """Adds the findings that need all records."""
         report = self._report
         report.images = len(self.images)
         report.scores = scores = np.array(self._scores)
@@ -268,22 +269,22 @@ class _Tally:
         lines, sets = np.array(self._lines), np.array(self._sets)
         for number, name in enumerate(self._set_numbers):
             of_set = sets == number
-            self._check_heaps(name, scores[of_set], lines[of_set])
+            self._check_clusters(name, scores[of_set], lines[of_set])
         self._check_sets({name: scores[sets == number] for name, number in self._set_numbers.items()})
         if len(scores) > 1 and scores.min() == scores.max():
             self._warnings.add(None, f"all scores are {scores[0]:g}; there is nothing to learn from them")
         if (scale := report.range or report.guess) is not None:
             self._check_votes(scores, np.array(self._means), lines, scale)
 
-    def _check_heaps(self, name: str, scores: np.ndarray, lines: np.ndarray) -> None:
-        """Two heaps of scores, one within a usual range and one far above it, are two scales."""
+    def _check_clusters(self, name: str, scores: np.ndarray, lines: np.ndarray) -> None:
+        """Adds a fault if the scores form two clusters, one within a usual range and one far above it."""
         for _, end in USUAL_RANGES:
             low, high = scores <= end, scores > 2 * end
             between = len(scores) - low.sum() - high.sum()
             smaller = min(low.sum(), high.sum())
-            if smaller < max(_HEAP_VALUES, _HEAP_SHARE * len(scores)) or between > _VALLEY * smaller:
+            if smaller < max(_CLUSTER_VALUES, _CLUSTER_SHARE * len(scores)) or between > _GAP_SHARE * smaller:
                 continue
-            if min(len(np.unique(scores[low])), len(np.unique(scores[high]))) < _HEAP_VALUES:
+            if min(len(np.unique(scores[low])), len(np.unique(scores[high]))) < _CLUSTER_VALUES:
                 continue
             part, other = (low, high) if low.sum() <= high.sum() else (high, low)
             self._faults.add(
@@ -296,6 +297,7 @@ class _Tally:
             return
 
     def _check_sets(self, sets: dict[str, np.ndarray]) -> None:
+        """Adds a fault or a warning if the data sets of the file have different guessed ranges."""
         guesses = {
             name: guess_range(scores.min(), scores.max())
             for name, scores in sets.items()
@@ -316,7 +318,7 @@ class _Tally:
     def _check_votes(
         self, scores: np.ndarray, means: np.ndarray, lines: np.ndarray, scale: tuple[float, float]
     ) -> None:
-        """Where scores are the means of their histograms, those that are not are mistakes."""
+        """Adds a warning for each score that is not the mean of its histogram, if nearly all others are."""
         low, high = scale
         known = ~np.isnan(means)
         off = np.abs((scores - low) / (high - low) - means)
@@ -330,7 +332,7 @@ class _Tally:
 
 
 def _check_links(images: dict[str, list[int | None]], folder: Path, warnings: Faults) -> None:
-    """Links are the doing of whoever keeps the folder, as in a hub's cache, so they are followed, and told."""
+    """Warns of links that lead out of the folder; whoever keeps the folder made them, so they are followed."""
     border, real_border = (os.path.join(place, "") for place in (os.path.abspath(folder), os.path.realpath(folder)))
     real_folders: dict[str, str] = {}
     outside: dict[str, list[str]] = defaultdict(list)
@@ -349,7 +351,7 @@ def _check_links(images: dict[str, list[int | None]], folder: Path, warnings: Fa
 
 
 def _listed(lines: np.ndarray, most: int = 10) -> str:
-    """Line numbers as they are read: "2, 5, 7 ..."."""
+    """Lists line numbers: "2, 5, 7 ..."."""
     return ", ".join(map(str, lines[:most])) + (" ..." if len(lines) > most else "")
 
 
@@ -358,6 +360,7 @@ def _row(title: str, parts: Sequence[str]) -> str:
 
 
 def _bars(scores: np.ndarray, ends: tuple[float, float] | None) -> list[str]:
+    """Draws a histogram of the scores in text, over the given range where it holds them all."""
     low, high = ends or (scores.min(), scores.max())
     if scores.min() < low or scores.max() > high or low == high:
         low, high = scores.min() - (low == high) / 2, scores.max() + (low == high) / 2

@@ -1,9 +1,8 @@
-"""Opening pictures: whatever the file holds, 8-bit RGB in the sRGB colour space comes out, or an `ImageError`.
+"""Opening pictures: any supported file becomes 8-bit RGB in the sRGB colour space, or raises an `ImageError`.
 
-A model sees only numbers, so a picture that lies on its side, is too dark by a factor of 256, or has its lower half
-missing gets a score like any other. Everything that can make it so is settled here, once, for training and for use:
-orientation, colour profile, bit depth, transparency, animation, damage and size. Nothing is ever replaced by another
-picture or by a blank one.
+A model sees only numbers, so it gives a score to a picture that lies on its side, is too dark by a factor of 256, or
+lacks its lower half. All of that is handled here, once, for training and for inference: orientation, colour profile,
+bit depth, transparency, animation, damage and size. Nothing is ever replaced by another picture or by a blank one.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from roc.data.limits import DEFAULT_MAX_PIXELS, MAX_ASPECT
 
 logger = logging.getLogger(__name__)
 
-# Named one by one because Pillow also opens formats that run other programs (EPS) or that any bytes match (TGA).
+# Listed one by one because Pillow also opens formats that run other programs (EPS) or that any bytes match (TGA).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
 _READS = "JPEG, PNG, WebP, GIF, TIFF, BMP, PPM, JPEG 2000, AVIF and HEIC are read"
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -43,7 +42,7 @@ _TRANSPOSE = {
 
 
 class ImageError(ValueError):
-    """A picture that cannot be used; the message names it, says what is wrong and, where there is one, the way out."""
+    """A picture that cannot be used; the message names it, says what is wrong and, if possible, what to do."""
 
 
 def open_image(
@@ -53,15 +52,15 @@ def open_image(
 ) -> Image.Image:
     """Opens and decodes a picture completely, as 8-bit sRGB.
 
-    What is done to it, in this order:
+    The steps, in this order:
 
-    * of an animation (GIF, WebP, APNG) or a file of several pages the first picture is taken;
+    * the first picture of an animation (GIF, WebP, APNG) or of a file with several pages is taken;
     * the EXIF orientation is applied;
     * 16-bit and floating-point grey values are scaled, never clipped: `I;16` by 65535; `I` and `F` by the first of
       255 and 65535 that holds their largest value (`F` by 1 where all lie in 0..1);
     * colours are converted from the embedded profile (Adobe RGB, Display P3, a printer's CMYK, ...) to sRGB, relative
       colorimetric with black point compensation. Without a profile they are taken as sRGB, CMYK by the plain formula.
-      A profile that is broken or belongs to another kind of colours is left out, as browsers do, with a line in the
+      A profile that is broken or belongs to another colour space is ignored, as browsers do, with a warning in the
       log;
     * transparent parts are laid on white.
 
@@ -69,13 +68,13 @@ def open_image(
         source: a path; an open binary file or the bytes of one; a PIL image (its current frame; it is not changed);
             or an RGB array (H, W, 3) of uint8.
         max_pixels: largest width x height that is decoded. Pillow's own limit, twice `PIL.Image.MAX_IMAGE_PIXELS`,
-            stays in force.
+            applies too.
 
     Returns:
         A new PIL image of mode "RGB", (W, H), with no profile or orientation left to be applied a second time.
 
     Raises:
-        ImageError: nothing there, a folder, an empty file, not a picture, a format that is not read (HEIC without
+        ImageError: no such file, a folder, an empty file, not a picture, an unsupported format (HEIC without
             `pillow-heif`: the extra `heif`), damaged or cut short, too many pixels, a side of 0, a shape beyond
             1:200, pixel values without a known scale, or an array or object of the wrong kind. A JPEG that was cut
             and then properly closed again by another program cannot be told from a whole one.
@@ -108,7 +107,7 @@ def open_image(
 
 
 def check_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
-    """Makes sure that `open_image` can open this file, by opening it: a cut file shows only when it is decoded.
+    """Checks that `open_image` can open a file, by opening it: only decoding shows that a file is cut short.
 
     Args:
         path: an image file.
@@ -121,7 +120,7 @@ def check_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_P
 
 
 def _name(source: Any) -> str:
-    """How errors call this source: its path where it has one."""
+    """Names a source for errors: by its path if it has one."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source) or "''"
     if isinstance(source, np.ndarray):
@@ -163,14 +162,14 @@ def _from_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too many pixels to be opened: {error}") from error
     except Exception as error:
-        # the format readers raise errors of many kinds on damaged files, struct.error and IndexError among them
+        # The format readers raise errors of many kinds on damaged files, struct.error and IndexError among them.
         raise ImageError(f"{name}: cannot be read: {_reason(error)}") from error
     with image:
         return _decode(image, name, max_pixels)
 
 
 def _identify(file: BinaryIO, head: bytes, name: str) -> Image.Image:
-    """Reads the header only. HEIC goes to `pillow-heif`, which is loaded when the first such file comes."""
+    """Reads the header only. HEIC needs `pillow-heif`, which is loaded for the first such file."""
     brand = head[8:12] if head[4:8] == b"ftyp" else b""
     is_avif = brand in _AVIF_BRANDS or (brand in _HEIC_BRANDS and any(known in head[16:] for known in _AVIF_BRANDS))
     if brand in _HEIC_BRANDS and not is_avif:
@@ -188,7 +187,7 @@ def _identify(file: BinaryIO, head: bytes, name: str) -> Image.Image:
 
 
 def _check_jpeg_end(file: BinaryIO, name: str) -> None:
-    """Refuses a file whose rest was never written: zeros where the picture's end should be decode as plain grey."""
+    """Refuses a file whose end was never written: Pillow decodes the zeros there as plain grey."""
     position = file.tell()
     content = file.read()
     file.seek(position)
@@ -218,7 +217,7 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     except ImageError:
         raise
     except Exception as error:
-        # as in _from_file: what a damaged file raises depends on its format
+        # As in _from_file: what a damaged file raises depends on its format.
         raise ImageError(f"{name}: cut short or damaged: {_reason(error)}") from error
     rgb.info = {}
     return rgb
@@ -235,10 +234,10 @@ _truncated_before = False
 
 @contextlib.contextmanager
 def _whole_files_only() -> Iterator[None]:
-    """Has Pillow refuse cut files even where another library in this process told it to fill them up with grey.
+    """Makes Pillow refuse cut files even if another library in this process lets it fill them up with grey.
 
-    The switch is global to the process: the first thread that comes in turns it off, the last one to leave puts it
-    back.
+    The switch is global to the process: the first thread that enters turns it off, the last one that leaves restores
+    it.
     """
     global _decoders, _truncated_before
     with _decoding:
@@ -256,17 +255,17 @@ def _whole_files_only() -> Iterator[None]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Applies the EXIF orientation. Has to come after load(): the TIFF reader turns the picture by itself there."""
+    """Applies the EXIF orientation. Has to follow load(), in which the TIFF reader turns the picture itself."""
     try:
         orientation = image.getexif().get(_ORIENTATION_TAG)
     except Exception:
-        # an unreadable EXIF block takes nothing from the pixels; every reader shows such a picture as it lies
+        # An unreadable EXIF block does not affect the pixels; other viewers show such a picture unturned too.
         return image
     return image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
 
 
 def _to_srgb(image: Image.Image, name: str) -> Image.Image:
-    """Any mode to a new RGB image; `image` is upright and stays as it is."""
+    """Converts an upright image of any mode to a new RGB image."""
     profile = image.info.get("icc_profile")
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _grey_to_8_bit(image, name)
@@ -304,7 +303,7 @@ def _grey_to_8_bit(image: Image.Image, name: str) -> Image.Image:
 
 
 def _from_profile(image: Image.Image, profile: bytes, name: str) -> Image.Image:
-    """Converts a picture without alpha channel from its embedded profile to sRGB, or as it stands if that fails."""
+    """Converts a picture without alpha channel from its embedded profile to sRGB; ignores a profile that fails."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = source.profile.xcolor_space.strip()
@@ -325,5 +324,5 @@ def _from_profile(image: Image.Image, profile: bytes, name: str) -> Image.Image:
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-        logger.warning("%s: its colour profile is left out, its colours are read as sRGB: %s", name, error)
+        logger.warning("%s: its colour profile is ignored, its colours are read as sRGB: %s", name, error)
         return image.convert("RGB")

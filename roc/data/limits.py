@@ -1,4 +1,4 @@
-"""What a picture may cost before it is refused. Kept apart from `images`, so that `--help` need not load Pillow."""
+"""The largest pictures that are opened; apart from `images`, so that `--help` does not load Pillow."""
 
 DEFAULT_MAX_PIXELS = 120_000_000
 """Above the largest medium-format cameras of today (102 million); such a picture takes 360 MB once it is decoded."""

@@ -28,15 +28,15 @@ from pathlib import Path
 from typing import Any
 
 from roc.data.columns import SCORE_COLUMNS, Columns
+from roc.data.conversations import read_turns
 from roc.data.limits import DEFAULT_MAX_PIXELS
-from roc.data.records import SPLITS, Record, Repeats, Turn
+from roc.data.records import SPLITS, Record, Repeats
 from roc.data.rows import DataError, Faults, Row, as_number, iter_rows, shown
 from roc.data.survey import check_image_files
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 from roc.score_space import ScoreSpace
 
 _DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
-_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
 
 def read_records(
@@ -202,7 +202,7 @@ class _RowReader:
 
     def _record(self, row: Mapping[str, Any], written: list[str], attributes: list[str]) -> Record:
         scores = self._scores(row, attributes)
-        conversations = self._conversations(row.get("conversations"), len(written), scores)
+        conversations = read_turns(row.get("conversations"), len(written), len(scores), self._fault)
         if not scores and conversations is None:
             self._fault("there is no score; give one, or remove the sample")
         n_votes = self._n_votes(row)
@@ -381,42 +381,6 @@ class _RowReader:
         else:
             return tuple(number / total for number in numbers)
         return None
-
-    def _conversations(self, value: Any, n_images: int, scores: Mapping[str, Any]) -> tuple[Turn, ...] | None:
-        if value is None:
-            return None
-        turns: list[Turn] = []
-        for turn in value if isinstance(value, list) else [value]:
-            role = _ROLES.get(str(turn.get("from"))) if isinstance(turn, dict) else None
-            text = turn.get("value") if isinstance(turn, dict) else None
-            if role is None or not isinstance(text, str):
-                self._fault(f'a turn is {shown(turn)}; expected {{"from": "human" or "gpt", "value": "..."}}')
-                return None
-            turns.append((role, text))
-        roles = [role for role, _ in turns]
-        if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
-            self._fault(f"the turns are from {', '.join(roles) or 'nobody'}; expected human and gpt by turns, gpt last")
-            return None
-        asked = sum(text.count(SCORE_TOKEN) for role, text in turns if role == "user")
-        if asked:
-            self._fault(f"{SCORE_TOKEN} stands in a question; it belongs into answers only")
-        places = sum(text.count(SCORE_TOKEN) for role, text in turns if role == "assistant")
-        if places != len(scores):
-            self._fault(
-                f"the answers have {places} {SCORE_TOKEN} for {len(scores)} scores; there has to be one for each"
-            )
-        return self._with_images(turns, n_images)
-
-    def _with_images(self, turns: list[Turn], n_images: int) -> tuple[Turn, ...]:
-        first = turns[0][1].count(IMAGE_PLACEHOLDER)
-        later = sum(text.count(IMAGE_PLACEHOLDER) for _, text in turns[1:])
-        if later:
-            self._fault(f"{IMAGE_PLACEHOLDER} stands after the first question; all images belong into that one")
-        elif first == 0:
-            turns = [("user", IMAGE_PLACEHOLDER * n_images + turns[0][1]), *turns[1:]]
-        elif first != n_images:
-            self._fault(f"the first question has {first} {IMAGE_PLACEHOLDER} for {n_images} images; give one for each")
-        return tuple(turns)
 
     def _text(self, row: Mapping[str, Any], name: str) -> str | None:
         value = row.get(name)

@@ -1,8 +1,8 @@
 """A contact sheet: the best, the middle and the worst pictures of a data file, with their scores.
 
-It is for the eye: a scale that runs the wrong way, a column that holds something else, scores that slipped by one row
-show at once. Pictures are chosen by score alone, ties in the order of the file, so the sheet of a file is always the
-same. A picture that cannot be opened keeps its place, with a frame and the reason instead.
+On it a person sees at once a scale that runs the wrong way, a column that holds something else, or scores that slipped
+by one row. Pictures are chosen by score alone, ties in the order of the file, so the sheet of a file is always the
+same. In place of a picture that cannot be opened there is a frame with the reason.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from roc.data.rows import DataError, Faults
 from roc.files import write_whole
 
 _CELL, _GAP, _MARGIN = 240, 16, 24
+_TITLE_WIDTH = 480
 _TITLE, _HEADING, _SCORE, _NAME = 24, 18, 16, 13
 _INK, _GREY, _PAPER, _EMPTY = "#1a1a1a", "#666666", "#ffffff", "#f0f0f0"
 _MOST_COLUMNS = 6
@@ -46,7 +47,7 @@ class Sheet:
 
     Attributes:
         picture: the sheet.
-        parts: "best", "middle", "worst" -> their records in the order drawn.
+        parts: "best", "middle", "worst" -> their records in the order in which they are drawn.
         unreadable: what is wrong with the images that could not be drawn.
     """
 
@@ -74,19 +75,19 @@ def contact_sheet(
     count: int = 12,
     attribute: str = "overall",
 ) -> Sheet:
-    """Draws the best, middle and worst of a data file.
+    """Draws the best, middle and worst pictures of a data file.
 
     Args:
         path: the data file.
-        image_folder: where the paths in the file start from; None for the folder of the file itself.
-        count: pictures in all, at least 3; a third each. Fewer where the file has fewer.
-        attribute: whose scores count.
+        image_folder: folder that the paths in the file are relative to; None for the folder of the file itself.
+        count: number of pictures, at least 3, a third for each part; fewer where the file has fewer.
+        attribute: attribute whose scores order the pictures.
 
     Returns:
         The sheet.
 
     Raises:
-        DataError: the file has faults; images that are missing or damaged are none here.
+        DataError: the file has faults; missing or damaged images are none here.
         ValueError: `count` is below 3, or nobody rated the attribute.
     """
     if count < 3:
@@ -120,12 +121,10 @@ def contact_sheet(
 
 def _draw(title: str, parts: dict[str, list[Record]], attribute: str) -> tuple[Image.Image, list[str]]:
     most = max(map(len, parts.values()))
-    columns = -(-most // -(-most // _MOST_COLUMNS))  # as even lines as can be
+    columns = -(-most // -(-most // _MOST_COLUMNS))  # makes the lines as even as possible
     lines = {name: -(-len(records) // columns) for name, records in parts.items() if records}
     cell_height = _CELL + _SCORE + _NAME + 22
-    width = 2 * _MARGIN + columns * _CELL + (columns - 1) * _GAP
-    # A narrow sheet has to hold its title all the same.
-    width = max(width, 480)
+    width = max(2 * _MARGIN + columns * _CELL + (columns - 1) * _GAP, _TITLE_WIDTH)
     height = 2 * _MARGIN + _TITLE + sum(_HEADING + 32 + count * cell_height for count in lines.values())
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -152,7 +151,7 @@ def _draw(title: str, parts: dict[str, list[Record]], attribute: str) -> tuple[I
 
 
 def _draw_image(sheet: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int, int], record: Record) -> str | None:
-    """The first image of a record in its square, or a frame with what is wrong; returns that."""
+    """Draws the first image of a record in its square, or a frame with what is wrong, which it returns."""
     left, top = place
     try:
         picture = open_image(record.images[0])
@@ -172,7 +171,7 @@ def _draw_image(sheet: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int,
 
 
 def _write(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: str, width: int) -> None:
-    """One line of text, its middle left out where it is too long: names differ at their ends."""
+    """Writes one line of text; the middle of a long one is left out, because names differ at their ends."""
     text, font = _drawable(" ".join(text.splitlines()), size)
     shown, keep = text, len(text)
     while font.getlength(shown) > width and keep > 2:
@@ -194,7 +193,7 @@ def _wrapped(text: str, size: int, width: int) -> list[str]:
 
 
 def _drawable(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
-    """The text with a font that has all its letters; where there is none, letters become codes such as \\u5c71."""
+    """Finds a font that has all letters of a text; if there is none, letters become codes such as \\u5c71."""
     fonts = _fonts(size)
     for font in fonts:
         if all(_has(font, letter) for letter in text):
@@ -215,7 +214,7 @@ def _fonts(size: int) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, ...
 
 @functools.cache
 def _has(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, letter: str) -> bool:
-    """Whether the font draws this letter otherwise than one that does not exist."""
+    """Tells whether a font has a letter: it draws it differently from one that does not exist."""
     if letter.isspace():
         return True
     missing = font.getmask("\uffff")

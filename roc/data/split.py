@@ -1,11 +1,11 @@
-"""Dividing a data file into train, val and test so that nothing of the test set can be learnt by heart.
+"""Dividing a data file into train, val and test so that nothing of the test set is trained on.
 
 Whole sources are divided, not records: all edits of one photo, all records of one `group`, the same image under two
-ids, and on request images that look the same (`roc/data/leaks.py`) stay together. Where a source goes is decided by a
-hash of its name alone, so the same record goes the same way in every run, on every machine, and when others are added.
+ids, and on request images that look the same (`roc/data/lookalikes.py`) stay together. A hash of the source's name
+alone decides where it goes, so a record goes the same way in every run, on every machine, and when others are added.
 
-A test set that the file names is kept exactly as it is, since published numbers hang on it. Records of the same source
-that are not part of it can then go nowhere, and are written to a file of their own.
+A test set that the file names is kept exactly as it is, since published numbers depend on it. Other records of its
+sources can then be used for nothing, and are written to a file of their own.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roc.data.leaks import Entry, entry_of, find_prints, looking_alike, source_keys, stems
+from roc.data.leaks import Entry, entry_of, source_keys, stems
+from roc.data.lookalikes import find_lookalikes, hash_images
 from roc.data.reading import scan_records
 from roc.data.records import Repeats, hash_fraction, plain_id
 from roc.data.rows import DataError, Faults, iter_rows, write_rows
 
 LEFT_OUT = "left_out"
+
+Name = tuple[str, ...]
+"""One name of a source: (data set, kind, name), or ("image", path)."""
 
 
 @dataclass
@@ -29,10 +33,10 @@ class SplitReport:
     """What `split_data` wrote.
 
     Attributes:
-        files: train, val, test, left_out -> the file; those without records are not written.
-        records, sources: the same names -> number of records and of sources.
+        files: "train", "val", "test", "left_out" -> its file; those without records are not written.
+        records, sources: the same keys -> number of records and of sources.
         kept_test, kept_val: whether the file named a test or validation set, which was kept.
-        unreadable: images whose looks could not be compared.
+        unreadable: what is wrong with the images whose looks could not be compared.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -43,7 +47,7 @@ class SplitReport:
     unreadable: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
-        """The files and their sizes."""
+        """Lists the files with their sizes."""
         total = sum(self.records.values())
         lines = []
         for name, path in self.files.items():
@@ -72,15 +76,15 @@ def split_data(
     memory: str | os.PathLike[str] | None = None,
     workers: int | None = None,
 ) -> SplitReport:
-    """Writes `train`, `val` and `test` files with all columns of a data file, in its format.
+    """Divides a data file into files `train`, `val` and `test` with all its columns, in its format.
 
     Args:
         path: the data file.
         out: folder for the files.
-        val, test: shares of the sources, met on average. Where the file marks records of that split, they are kept
-            and no others are added (to val: only those of the same source).
-        seed: another one gives another division.
-        image_folder: where the paths in the file start from; matters for `by_looks`.
+        val, test: shares of the sources, met on average. A split that the file marks is kept, and no records are added
+            to it (to val: only those of the same source).
+        seed: another seed gives another division.
+        image_folder: folder that the paths in the file are relative to; needed for `by_looks`.
         by_looks: whether images that look the same are one source; opens all of them.
         memory, workers: as for `roc.data.survey.survey`.
 
@@ -88,7 +92,7 @@ def split_data(
         What was written.
 
     Raises:
-        DataError: the file has faults; the same image in two splits is none, it is mended.
+        DataError: the file has faults; the same image in two splits is none, it is corrected.
         ValueError: shares that leave nothing, or an `out` that holds the data file or other files of these names.
     """
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
@@ -96,31 +100,15 @@ def split_data(
     path, out = Path(path), Path(out)
     targets = {name: out / f"{name}{path.suffix.lower()}" for name in ("train", "val", "test", LEFT_OUT)}
     _check_targets(targets, path)
-    faults = Faults(path)
-    # The same image in two splits is what is mended here; an id of two images is not.
-    repeats = Repeats(faults, across_splits=False)
-    entries, splits = [], []
-    for record in scan_records(path, image_folder, faults, space=None):
-        repeats.see(record)
-        entries.append(entry_of(record))
-        splits.append(record.split)
-    if faults:
-        raise DataError(faults.texts())
-
+    entries, splits = _read(path, image_folder)
     report = SplitReport(kept_test="test" in splits, kept_val="val" in splits)
     links = _links(entries)
     if by_looks:
         images = list(dict.fromkeys(image for entry in entries for image in entry.images))
-        prints, report.unreadable = find_prints(images, memory=memory, workers=workers)
-        # Identical files by their digest, not by their pairs: a thousand copies of one picture have a million.
-        first = {one.digest: image for image, one in reversed(prints.items())}
-        links += [(("image", image), ("image", first[one.digest])) for image, one in prints.items()]
-        distinct = {image: prints[image] for image in first.values()}
-        links += [(("image", one), ("image", other)) for one, other, _ in looking_alike(distinct, distinct)]
-    sources = _sources(entries, links)
-
+        looks, report.unreadable = _links_by_looks(images, memory, workers)
+        links += looks
     members = defaultdict(list)
-    for place, source in enumerate(sources):
+    for place, source in enumerate(_sources(entries, links)):
         members[source].append(place)
     for source, places in members.items():
         there = {splits[place] for place in places}
@@ -140,8 +128,23 @@ def split_data(
     return report
 
 
+def _read(path: Path, image_folder: str | os.PathLike[str] | None) -> tuple[list[Entry], list[str | None]]:
+    """Reads the entries of a file and the splits it gives them."""
+    faults = Faults(path)
+    # The same image in two splits is what a division corrects; an id of two images is not.
+    repeats = Repeats(faults, across_splits=False)
+    entries, splits = [], []
+    for record in scan_records(path, image_folder, faults, space=None):
+        repeats.see(record)
+        entries.append(entry_of(record))
+        splits.append(record.split)
+    if faults:
+        raise DataError(faults.texts())
+    return entries, splits
+
+
 def _check_targets(targets: Mapping[str, Path], path: Path) -> None:
-    """What an earlier split wrote is replaced or deleted; nothing else is."""
+    """Refuses to replace or delete anything but what an earlier split wrote."""
     for name, target in targets.items():
         if not target.exists():
             continue
@@ -154,6 +157,7 @@ def _check_targets(targets: Mapping[str, Path], path: Path) -> None:
 
 
 def _chosen(source: str, there: set[str | None], report: SplitReport, *, val: float, test: float, seed: int) -> str:
+    """Chooses the split of a source, `there` being those that the file gives its records."""
     if "test" in there:
         return "test"
     if "val" in there:
@@ -167,15 +171,15 @@ def _chosen(source: str, there: set[str | None], report: SplitReport, *, val: fl
 
 
 def _marked(row: dict, split: str) -> dict:
-    """The row with its split; what was left out keeps what it said."""
+    """Sets the split of a row; a row that is left out keeps what it said."""
     if split == LEFT_OUT:
         return row
     name = next((name for name in row if name.lower() == "split"), "split")
     return {**row, name: split}
 
 
-def _links(entries: Sequence[Entry]) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Pairs of names that belong to one source."""
+def _links(entries: Sequence[Entry]) -> list[tuple[Name, Name]]:
+    """Lists pairs of names that belong to one source."""
     links = []
     ids = {(entry.dataset or "", "id", plain_id(entry.id)) for entry in entries}
     for entry in entries:
@@ -187,11 +191,24 @@ def _links(entries: Sequence[Entry]) -> list[tuple[tuple[str, ...], tuple[str, .
     return links
 
 
-def _sources(entries: Sequence[Entry], links: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> list[str]:
-    """The name of each entry's source: its group's where it has one, otherwise the first of its ids in the alphabet."""
-    above: dict[tuple[str, ...], tuple[str, ...]] = {}
+def _links_by_looks(
+    images: Sequence[str], memory: str | os.PathLike[str] | None, workers: int | None
+) -> tuple[list[tuple[Name, Name]], list[str]]:
+    """Lists pairs of images that look the same, and what is wrong with those that cannot be compared."""
+    hashes, unreadable = hash_images(images, memory=memory, workers=workers)
+    # Identical files by their digest, not by their pairs: a thousand copies of one picture have a million.
+    first = {one.digest: image for image, one in reversed(hashes.items())}
+    links = [(("image", image), ("image", first[one.digest])) for image, one in hashes.items()]
+    distinct = {image: hashes[image] for image in first.values()}
+    links += [(("image", one), ("image", other)) for one, other, _ in find_lookalikes(distinct, distinct)]
+    return links, unreadable
 
-    def top(name: tuple[str, ...]) -> tuple[str, ...]:
+
+def _sources(entries: Sequence[Entry], links: Iterable[tuple[Name, Name]]) -> list[str]:
+    """Names each entry's source: by its group if it has one, otherwise by the first of its ids in the alphabet."""
+    above: dict[Name, Name] = {}
+
+    def top(name: Name) -> Name:
         above.setdefault(name, name)
         while above[name] != name:
             above[name] = above[above[name]]
@@ -202,10 +219,10 @@ def _sources(entries: Sequence[Entry], links: Iterable[tuple[tuple[str, ...], tu
         above[top(one)] = top(other)
     own = [(entry.dataset or "", *source_keys(entry)[0]) for entry in entries]
     tops = [top(name) for name in own]
-    names: dict[tuple[str, ...], tuple[str, ...]] = {}
+    names: dict[Name, Name] = {}
     for entry, of in zip(entries, tops, strict=True):
         for kind, name in source_keys(entry):
-            # paths of this machine decide nothing, and "group" comes before "id"
+            # Paths depend on the machine, so they decide nothing; "group" sorts before "id".
             candidate = (kind, name, entry.dataset or "")
             names[of] = min(names.get(of, candidate), candidate)
     return ["\0".join(names[of]) for of in tops]

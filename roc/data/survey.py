@@ -40,15 +40,15 @@ def survey(
     memory: str | os.PathLike[str] | None = None,
     workers: int | None = None,
 ) -> Iterator[tuple[str, Any]]:
-    """Calls `look` on every file that the memory does not know.
+    """Calls `look` on every file whose result is not remembered.
 
     Args:
         paths: image files, each once.
-        look: path -> what was found out, a value that JSON can hold; raises ImageError for a file that cannot be used.
+        look: takes a path and returns a value that JSON can hold; raises ImageError for a file that cannot be used.
             Called from several threads.
-        name: what this look is, with everything that its result depends on. Results under another name do not count.
-        memory: file to remember results in; made if it is not there. None = nothing is remembered.
-        workers: threads; None = one for each processor.
+        name: name of the look, with everything that its result depends on. Results under another name do not count.
+        memory: file that remembers results; created if needed. None = nothing is remembered.
+        workers: number of threads; None = one for each processor.
 
     Yields:
         (path, result or ImageError) in the order of `paths`.
@@ -63,7 +63,7 @@ def survey(
     known = _recall(Path(memory), name) if memory is not None else {}
 
     def examine(path: str) -> tuple[Any, list[int] | None]:
-        """(result, the file's size and time if they are to be remembered with it)."""
+        """Returns the result, and the file's size and time if they are to be remembered with it."""
         try:
             stat = os.stat(path)
             stamp = [stat.st_size, stat.st_mtime_ns]
@@ -83,7 +83,7 @@ def survey(
         bar = stack.enter_context(tqdm(total=len(paths), desc="images", unit="", disable=None, smoothing=0.05))
         pool = stack.enter_context(ThreadPoolExecutor(workers))
         chunks = (paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK))
-        # A window: handing over a million files at once would hold them all a second time.
+        # A window, because submitting a million files at once would hold them all in memory a second time.
         running = deque(pool.submit(examine_all, chunk) for chunk in itertools.islice(chunks, 4 * workers))
         while running:
             found = running.popleft().result()
@@ -173,14 +173,14 @@ def check_image_files(
 
 
 def _recall(memory: Path, name: str) -> dict[str, tuple[list[int], Any]]:
-    """path -> (size and time of the file, result)."""
+    """Reads the results of this look: path -> (size and time of the file, result)."""
     known = {}
     if memory.exists() and memory.stat().st_size:
         with memory.open(encoding="utf-8") as file:
             if _parsed(file.readline()) != _HEADER:
                 raise ValueError(f"{memory}: this file holds no results of `roc data`; name another one")
             for entry in map(_parsed, file):
-                # a run that was killed leaves a last line that is cut
+                # A run that was killed leaves a last line that is cut off.
                 if isinstance(entry, list) and len(entry) == 4 and entry[0] == name:
                     known[entry[1]] = (entry[2], entry[3])
     return known
@@ -192,7 +192,7 @@ def _open(memory: Path) -> TextIO:
     if file.tell() == 0:
         file.write(json.dumps(_HEADER) + "\n")
     else:
-        file.write("\n")  # so that a line cut off by the end of the last run spoils no other
+        file.write("\n")  # ends a line that the last run left incomplete
     return file
 
 

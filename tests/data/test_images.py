@@ -287,7 +287,7 @@ def test_unusable_profile_is_left_out_and_logged(tmp_path, caplog, profile):
     path = save(tmp_path, Image.new("RGB", (4, 4), (120, 160, 90)), "a.png", icc_profile=profile)
     with caplog.at_level(logging.WARNING):
         assert pixel(path) == (120, 160, 90)
-    assert f"{path}: its colour profile is left out" in caplog.text
+    assert f"{path}: its colour profile is ignored" in caplog.text
 
 
 # --- animations ----------------------------------------------------------------------------------------------------

@@ -2,19 +2,13 @@
 
 import shutil
 
-import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from roc.data.leaks import (
-    MAX_COARSE,
-    MAX_FINE,
     Entry,
     find_leaks,
-    fingerprint,
-    near_pairs,
     read_entries,
-    signs_of,
     stems,
 )
 from roc.demo.scenes import render_scene
@@ -135,33 +129,6 @@ def test_identical_files_links_and_what_cannot_be_compared(scenes, tmp_path):
     assert "2 images are too plain" in report.summary() and "2 images could not be compared" in report.summary()
     # without opening images, a link to the same file is still seen
     assert [leak.test.id for leak in find_leaks(train, test, open_images=False).leaks] == ["y.png"]
-
-
-def test_near_pairs_are_all_pairs_within_both_limits():
-    rng = np.random.default_rng(0)
-    left = rng.random((300, 16, 16)) < 0.5
-    left[:, 0, 0] = False
-    right = left[rng.permutation(300)]
-    right ^= rng.random(right.shape) < rng.uniform(0, 0.3, (300, 1, 1))
-    right[:, 0, 0] = False
-    differ = left[:, None] ^ right[None]
-    near = (differ[..., :8, :8].sum((2, 3)) <= MAX_COARSE) & (differ.sum((2, 3)) <= MAX_FINE)
-    assert 20 < near.sum() < 280
-    assert sorted(near_pairs(left, right)) == list(zip(*map(list, np.nonzero(near)), strict=True))
-
-
-def test_signs_do_not_depend_on_brightness_and_a_plain_picture_has_none(scenes):
-    assert len(signs_of(scenes[0])) == 64
-    darker = scenes[0].point(lambda value: value // 2)
-    differ = int(signs_of(scenes[0]), 16) ^ int(signs_of(darker), 16)
-    assert differ.bit_count() < 10
-    assert signs_of(Image.new("RGB", (50, 50), "red")) is None
-
-
-def test_a_fingerprint_is_what_json_holds(scenes, tmp_path):
-    scenes[0].save(tmp_path / "a.png")
-    digest, signs = fingerprint(str(tmp_path / "a.png"))
-    assert len(digest) == 64 and signs == signs_of(scenes[0])
 
 
 def test_entries_of_a_file(tmp_path):

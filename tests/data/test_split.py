@@ -166,7 +166,7 @@ def test_many_identical_files_are_one_source_without_all_their_pairs(tmp_path, m
     for i in range(1, 20):
         shutil.copy(tmp_path / "0.png", tmp_path / f"{i}.png")
     compared = []
-    original = data_split.looking_alike
-    monkeypatch.setattr(data_split, "looking_alike", lambda one, other: compared.append(one) or original(one, other))
+    original = data_split.find_lookalikes
+    monkeypatch.setattr(data_split, "find_lookalikes", lambda one, other: compared.append(one) or original(one, other))
     report = split_data(table(tmp_path, [f"{i}.png,1," for i in range(20)]), tmp_path / "out", by_looks=True)
     assert sum(report.sources.values()) == 1 and [len(prints) for prints in compared] == [1]
