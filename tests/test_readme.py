@@ -35,7 +35,7 @@ from roc.checkpoint.folder import save
 from roc.cli import COMMANDS
 from roc.cli import main as roc_command
 from roc.data.datasets.convert import DATASETS
-from roc.demo.scenes import write_dataset
+from roc.demo.dataset import write_dataset
 from roc.model.families import FAMILIES
 from roc.training.config import load_config
 
@@ -97,10 +97,10 @@ def test_the_first_screen_shows_what_it_is():
     ]
 
 
-def first_paragraph(path):
-    """The first paragraph of the docstring of a Python file, in one line."""
+def first_sentence(path):
+    """The first sentence of the docstring of a Python file, in one line."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return " ".join(text.split("\n\n")[0].split()).replace("|", "\\|")
+    return re.split(r"(?<=\.)\s", " ".join(text.split()))[0].replace("|", "\\|")
 
 
 def room_table():
@@ -113,7 +113,7 @@ def room_table():
     for name in (name.strip(" ()") for layer in layers for name in layer.split("|")):
         for path, shown in ((f"roc/{name}/__init__.py", f"roc/{name}/"), (f"roc/{name}.py", f"roc/{name}.py")):
             if (ROOT / path).exists():
-                lines.append(f"| [`{shown}`]({shown}) | {first_paragraph(ROOT / path)} |")
+                lines.append(f"| [`{shown}`]({shown}) | {first_sentence(ROOT / path)} |")
     return "\n".join(lines) + "\n"
 
 
