@@ -62,6 +62,7 @@ from roc.demo.tiny_model import PRESETS, TinyLlavaConfig, build_tiny_llava
 from roc.evaluation.metrics import srcc
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
+from roc.model.declaration import declaration_of
 from roc.model.float8 import use_float8
 from roc.model.float32_tower import picture_dtype
 from roc.model.head import read_levels
@@ -196,10 +197,10 @@ def tiny(shape: str, seed: int) -> tuple[PreTrainedModel, Any]:
 
 def tiny_inputs(model: PreTrainedModel, processor: Any, batch: int, seed: int) -> Inputs:
     """What the collator makes of scenes."""
-    collator = RocCollator(processor, model.config.roc)
+    collator = RocCollator(processor, model.declaration)
     pictures = scenes(batch, seed, 96)
     ids = collator.answer_ids
-    last = max(i for i, token in enumerate(ids) if token == model.config.roc["token_id"])
+    last = max(i for i, token in enumerate(ids) if token == model.declaration.token_id)
     return Inputs(collator.scoring_batch(pictures), collator.prompt_batch(pictures), ids[: last + 1])
 
 
@@ -242,7 +243,7 @@ def real(shape: str, layers: int | None, device: str, seed: int) -> PreTrainedMo
 def real_inputs(model: PreTrainedModel, batch: int, seed: int) -> Inputs:
     """Random pixels and words of the lengths a photo and the usual question have."""
     generator = torch.Generator().manual_seed(seed)
-    config, score_id = model.config, model.config.roc["token_id"]
+    config, score_id = model.config, declaration_of(model.config).token_id
     square = config.model_type in ("llava", "mplug_owl2")
     if square:
         side = config.vision_config.image_size
@@ -537,7 +538,7 @@ def teach(steps: int, seed: int) -> tuple[PreTrainedModel, Any]:
     shape = TinyLlavaConfig(text_hidden_size=256)
     model, processor = build_tiny_llava([question(TAUGHT), answer(TAUGHT)], shape, seed=seed)
     attach(model, processor, SPACE, attributes=TAUGHT)
-    collator = RocCollator(processor, model.config.roc)
+    collator = RocCollator(processor, model.declaration)
     rows = [
         (Record(id=str(i), images=(str(i),), scores={name: scene.true_scores[name] for name in TAUGHT}), [scene.image])
         for i, scene in enumerate(drawn(TAUGHT_SCENES, seed))
@@ -565,7 +566,7 @@ def drawn(count: int, seed: int, first: int = 0) -> list[Scene]:
 
 def differences(model: PreTrainedModel, processor: Any, compiled: bool, seed: int) -> list[dict[str, Any]]:
     """How far scores of new scenes move, as shares of the range, beside one at a time in float32."""
-    collator = RocCollator(processor, model.config.roc)
+    collator = RocCollator(processor, model.declaration)
     scene = drawn(96, seed, first=TAUGHT_SCENES)
     truth = np.array([one.true_scores[TAUGHT[0]] for one in scene])
     # Of several sizes, so that what the processor does to each is in it.

@@ -207,7 +207,7 @@ def published_loss(model: peft.PeftModel, batch: dict[str, torch.Tensor], **sett
         text_loss = type(inner).roc_base_class.forward(inner, **batch, **settings).loss
     finally:
         hook.remove()
-    at_score = score_positions(batch["labels"], inner.config.roc["token_id"])
+    at_score = score_positions(batch["labels"], inner.declaration.token_id)
     read = read_levels(inner.score_head(seen[0][at_score]), inner.score_levels(scores.device)).scores
     return text_loss + smooth_l1(read, scores.flatten(), scale=9 / SPACE.width)
 

@@ -18,6 +18,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from roc.score_space import ScoreSpace
+from roc.model.declaration import Declaration
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ print(result.value, result.std, result.range)
 
 def write_card(
     folder: str | os.PathLike,
-    roc: Mapping[str, Any],
+    declaration: Declaration,
     *,
     adapter: bool,
     metrics: Mapping[str, Any] | None = None,
@@ -67,7 +68,7 @@ def write_card(
 
     Args:
         folder: of the checkpoint; made if it is not there.
-        roc: `config.roc` of the model.
+        declaration: `model.declaration`.
         adapter: whether the folder holds an adapter, not a full checkpoint.
         metrics: what `roc.evaluation.evaluate.evaluate_predictions` returned, if the checkpoint was evaluated.
         command: the command line that made the metrics; None = `metrics["command"]`.
@@ -77,10 +78,10 @@ def write_card(
     if is_edited(folder):
         logger.warning("%s was changed by hand and is left as it is; remove it to have it written anew.", file)
         return
-    roc = {**roc, "base": _base(file.parent, adapter) or roc.get("base")}
-    licence = base_licence(roc["base"])
-    card = ModelCard(f"---\n{_header(file.parent, roc, adapter, licence, metrics)}\n---\n")
-    card.text = "\n" + _body(roc, adapter, licence, metrics, command, usage)
+    declaration = replace(declaration, base=_base(file.parent, adapter) or declaration.base)
+    licence = base_licence(declaration.base)
+    card = ModelCard(f"---\n{_header(file.parent, declaration, adapter, licence, metrics)}\n---\n")
+    card.text = "\n" + _body(declaration, adapter, licence, metrics, command, usage)
     file.parent.mkdir(parents=True, exist_ok=True)
     text = str(card)
     file.write_text(text + _MARK.format(_checksum(text)), encoding="utf-8")
@@ -129,7 +130,7 @@ def base_licence(base: str | None) -> dict[str, str]:
 
 
 def _base(folder: Path, adapter: bool) -> str | None:
-    """The base an adapter was trained on; where that carried a head already, it is not what `roc` calls the base."""
+    """Names the base that an adapter was trained on, which need not be the model that the head was attached to."""
     if not adapter:
         return None
     with contextlib.suppress(OSError, ValueError):
@@ -142,18 +143,18 @@ def _checksum(text: str) -> str:
 
 
 def _header(
-    folder: Path, roc: Mapping[str, Any], adapter: bool, licence: Mapping[str, str], metrics: Mapping[str, Any] | None
+    folder: Path, declaration: Declaration, adapter: bool, licence: Mapping[str, str], metrics: Mapping[str, Any] | None
 ) -> str:
     """The YAML of the card, without its dashes."""
-    results = [] if metrics is None else _results(roc, metrics)
-    base = roc["base"]
+    results = [] if metrics is None else _results(declaration, metrics)
+    base = declaration.base
     relation = {}
     if _is_hub_id(base):  # hubs refuse a card whose base is no model of theirs
         relation = {"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"}
     data = ModelCardData(
         library_name="peft" if adapter else "transformers",
         pipeline_tag="image-text-to-text",
-        tags=["roc", "score-head", *roc["attributes"]],
+        tags=["roc", "score-head", *declaration.attributes],
         model_name=folder.resolve().name if results else None,
         eval_results=results or None,
         **relation,
@@ -172,8 +173,8 @@ def _is_hub_id(base: str | None) -> bool:
     return True
 
 
-def _results(roc: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[EvalResult]:
-    data = roc["dataset"] or "not named"
+def _results(declaration: Declaration, metrics: Mapping[str, Any]) -> list[EvalResult]:
+    data = declaration.dataset or "not named"
     return [
         EvalResult(
             task_type="image-text-to-text",
@@ -185,34 +186,34 @@ def _results(roc: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[EvalRes
             metric_name=f"{name}, {attribute}",
             metric_value=metrics[prefix + key],
         )
-        for attribute, prefix in _attributes(roc, metrics)
+        for attribute, prefix in _attributes(declaration, metrics)
         for key, (name, kind) in _METRICS.items()
         if metrics.get(prefix + key) is not None
     ]
 
 
-def _attributes(roc: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _attributes(declaration: Declaration, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Each evaluated attribute and what its metrics' keys start with."""
-    first, *others = metrics.get("attributes", roc["attributes"])
+    first, *others = metrics.get("attributes", declaration.attributes)
     return [(first, ""), *((name, f"{name}/") for name in others)]
 
 
 def _body(
-    roc: Mapping[str, Any],
+    declaration: Declaration,
     adapter: bool,
     licence: Mapping[str, str],
     metrics: Mapping[str, Any] | None,
     command: str | None,
     usage: str | None,
 ) -> str:
-    space = ScoreSpace.from_dict(roc)
+    space = declaration.space
     low, high = space.range
-    base = roc["base"] or "not named"
-    names = ", ".join(roc["attributes"])
+    base = declaration.base or "not named"
+    names = ", ".join(declaration.attributes)
     levels = ", ".join(f"{level:g}" for level in space.levels) if space.num_levels <= 20 else "evenly spaced"
     taught = (
         "taught from votes: the distribution and its standard deviation mean something"
-        if roc["distribution_supervised"]
+        if declaration.distribution_supervised
         else "not taught: only the score itself means something, distribution and standard deviation are uncalibrated"
     )
     lines = [
@@ -224,23 +225,23 @@ def _body(
         "",
         f"- Base model: {base}",
         f"- Licence of the base: {_licence_text(licence)}",
-        f"- Data: {roc['dataset'] or 'not named'}",
+        f"- Data: {declaration.dataset or 'not named'}",
         f"- Scores: {names}",
         f"- Range: {low:g} to {high:g}, higher is better",
         f"- Levels: {space.num_levels} ({levels})",
         f"- Distribution over the levels: {taught}",
-        f"- Asked: {roc['question']}",
-        f"- Answered: {roc['answer']}",
-        f"- Made with roc {roc['version']}",
+        f"- Asked: {declaration.question}",
+        f"- Answered: {declaration.answer}",
+        f"- Made with roc {declaration.version}",
         "",
         "## Use",
         "",
-        _USAGE.format(attribute=roc["attributes"][0]) if usage is None else usage.strip(),
+        _USAGE.format(attribute=declaration.attributes[0]) if usage is None else usage.strip(),
         "",
         "## Metrics",
         "",
     ]
-    lines += ["None are recorded."] if metrics is None else _metrics_lines(roc, metrics, command)
+    lines += ["None are recorded."] if metrics is None else _metrics_lines(declaration, metrics, command)
     return "\n".join(lines) + "\n\n"
 
 
@@ -252,17 +253,17 @@ def _licence_text(licence: Mapping[str, str]) -> str:
     return licence.get("license", "other") + (f" ({name})" if name else "") + (f", {link}" if link else "")
 
 
-def _metrics_lines(roc: Mapping[str, Any], metrics: Mapping[str, Any], command: str | None) -> list[str]:
-    keys = [key for key in _METRICS if any(prefix + key in metrics for _, prefix in _attributes(roc, metrics))]
+def _metrics_lines(declaration: Declaration, metrics: Mapping[str, Any], command: str | None) -> list[str]:
+    keys = [key for key in _METRICS if any(prefix + key in metrics for _, prefix in _attributes(declaration, metrics))]
     split = {"test": "test rows", "val": "validation rows"}.get(metrics.get("split"), "rows")
     lines = [
-        f"On {metrics['n']} {split} of {roc['dataset'] or 'the data'}, errors on the native scale, 95% bootstrap "
+        f"On {metrics['n']} {split} of {declaration.dataset or 'the data'}, errors on the native scale, 95% bootstrap "
         "intervals in brackets:",
         "",
         "| score | " + " | ".join(_METRICS[key][0] for key in keys) + " |",
         "|---" * (len(keys) + 1) + "|",
     ]
-    for attribute, prefix in _attributes(roc, metrics):
+    for attribute, prefix in _attributes(declaration, metrics):
         lines.append(f"| {attribute} | " + " | ".join(_cell(metrics, prefix + key) for key in keys) + " |")
     command = command or metrics.get("command", "# the command was not recorded")
     lines += ["", "Made by:", "", "```bash", command, "```"]

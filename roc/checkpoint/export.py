@@ -23,6 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from roc.model.declaration import Declaration, declaration_of, declares_head
+
 HEAD_FILE, HEAD_KEY = "score_head.safetensors", "score_head.weight"
 ROC_FILE = "roc.json"
 
@@ -107,9 +109,8 @@ def merge(checkpoint: str | os.PathLike, out: str | os.PathLike, *, base: str | 
             "uploaded as it is."
         )
     model, processor = _load_plain(checkpoint, base)
-    roc = model.config.roc
     save(model, processor, out)
-    _write_card(checkpoint, out, roc)
+    _write_card(checkpoint, out, model.declaration)
 
 
 def vllm_classify(
@@ -141,23 +142,23 @@ def vllm_classify(
             f"{checkpoint} is a prefix-LM ({model.config.model_type}): a server cannot be told where the prompt ends "
             "and the answer begins, and would give other scores; use roc.Assessment."
         )
-    roc, head = _take_head(model)
-    levels = [f"{level:g}" for level in _levels(roc)]
+    declaration, head = _take_head(model)
+    levels = [f"{level:g}" for level in declaration.space.levels]
     # vLLM reads the number of labels from the one or the other, by version and family.
     for config in {id(config): config for config in (model.config, model.config.get_text_config())}.values():
         config.num_labels = len(levels)
         config.id2label = dict(enumerate(levels))
         config.label2id = {level: i for i, level in enumerate(levels)}
         config.problem_type = "single_label_classification"  # softmax
-    request = _request(processor, roc)
+    request = _request(processor, declaration)
     if request["prompt"] is not None:
         # json.dumps quotes a string as Jinja reads it.
         processor.chat_template = "{{ " + json.dumps(request["prompt"], ensure_ascii=False) + " }}"
     model.save_pretrained(out)
     save_processor(processor, out)
     _add_tensor(Path(out), row.vllm_score, head.weight)
-    _write_json(Path(out) / ROC_FILE, {**_meaning(roc), **request})
-    _write_card(checkpoint, out, roc, usage=_classify_usage(roc, request))
+    _write_json(Path(out) / ROC_FILE, {**_meaning(declaration), **request})
+    _write_card(checkpoint, out, declaration, usage=_classify_usage(declaration, request))
 
 
 def vllm_generate(
@@ -180,11 +181,11 @@ def vllm_generate(
 
     _check_new(out)
     model, processor = _load_plain(checkpoint, base)
-    roc, head = _take_head(model)
+    declaration, head = _take_head(model)
     model.save_pretrained(out)
     save_processor(processor, out)
-    _write_head(Path(out) / "score_head", roc, head.weight)
-    _write_card(checkpoint, out, roc, usage=_GENERATE_USAGE)
+    _write_head(Path(out) / "score_head", declaration, head.weight)
+    _write_card(checkpoint, out, declaration, usage=_GENERATE_USAGE)
 
 
 def head_only(checkpoint: str | os.PathLike, out: str | os.PathLike, *, base: str | os.PathLike | None = None) -> None:
@@ -199,9 +200,9 @@ def head_only(checkpoint: str | os.PathLike, out: str | os.PathLike, *, base: st
         ValueError: where the checkpoint carries no head or `out` is not empty.
     """
     _check_new(out)
-    roc, weight = _read_head(checkpoint)
-    _write_head(Path(out), roc, weight)
-    _write_card(checkpoint, out, roc, usage=_HEAD_USAGE)
+    declaration, weight = _read_head(checkpoint)
+    _write_head(Path(out), declaration, weight)
+    _write_card(checkpoint, out, declaration, usage=_HEAD_USAGE)
 
 
 def to_roc(checkpoint: str | os.PathLike, out: str | os.PathLike, *, base: str | os.PathLike | None = None) -> None:
@@ -234,7 +235,7 @@ def to_roc(checkpoint: str | os.PathLike, out: str | os.PathLike, *, base: str |
     save_torch_state_dict(converted.weights, out, metadata={"format": "pt"})
     published.write_extras(out, checkpoint, converted)
     save_processor(processor, out)
-    _write_card(checkpoint, out, converted.config.roc)
+    _write_card(checkpoint, out, declaration_of(converted.config))
 
 
 def to_published(
@@ -268,7 +269,7 @@ def to_published(
         raise ValueError(f"{checkpoint} is in the published layout already")
     model, processor = _load_plain(checkpoint, base) if is_adapter(checkpoint) else (None, None)
     config = read_config(checkpoint) if model is None else model.config
-    if config.model_type != "mplug_owl2" or getattr(config, "roc", None) is None:
+    if config.model_type != "mplug_owl2" or not declares_head(config):
         raise ValueError(f"{checkpoint} is no mPLUG-Owl2 with a score head, and the published code runs no other model")
     if model is None:
         weights, processor = published.read_weights(checkpoint).tensors, load_processor(checkpoint)
@@ -336,16 +337,16 @@ def _load_plain(checkpoint: str | os.PathLike, base: str | os.PathLike | None) -
     return merged(model), processor
 
 
-def _take_head(model: Any) -> tuple[dict[str, Any], Any]:
-    """Makes `model` an instance of its own stock class again; returns what `config.roc` said, and the head."""
-    roc, head = model.config.roc, model.score_head
+def _take_head(model: Any) -> tuple[Declaration, Any]:
+    """Makes `model` an instance of its own stock class again; returns its declaration and its head."""
+    declaration, head = model.declaration, model.score_head
     del model.score_head, model.config.roc
     model.__class__ = model.roc_base_class
-    return roc, head
+    return declaration, head
 
 
-def _read_head(checkpoint: str | os.PathLike) -> tuple[dict[str, Any], Any]:
-    """What `config.roc` says and the (N, H) weight, from the one file that holds it."""
+def _read_head(checkpoint: str | os.PathLike) -> tuple[Declaration, Any]:
+    """Reads the declaration, and the (N, H) weight from the one file that holds it."""
     from safetensors import safe_open
     from transformers import AutoConfig
 
@@ -355,19 +356,19 @@ def _read_head(checkpoint: str | os.PathLike) -> tuple[dict[str, Any], Any]:
 
     if published.published_config(checkpoint) is not None:
         converted = published.read(checkpoint)
-        return converted.config.roc, converted.weights[HEAD_KEY]
+        return declaration_of(converted.config), converted.weights[HEAD_KEY]
     if is_adapter(checkpoint):
-        roc = _read_json(checkpoint, ADAPTER_FILE).get("roc")
+        section = _read_json(checkpoint, ADAPTER_FILE).get("roc")
         file = _find(checkpoint, "adapter_model.safetensors")
     else:
-        roc = getattr(AutoConfig.from_pretrained(checkpoint), "roc", None)
+        section = getattr(AutoConfig.from_pretrained(checkpoint), "roc", None)
         shards = _read_json(checkpoint, "model.safetensors.index.json").get("weight_map", {})
         file = _find(checkpoint, shards.get(HEAD_KEY, "model.safetensors"))
-    if file is not None and roc is not None:
+    if file is not None and section is not None:
         with safe_open(file, "pt") as tensors:
             for key in tensors.keys():
                 if key.endswith(HEAD_KEY):
-                    return roc, tensors.get_tensor(key)
+                    return Declaration.from_dict(section), tensors.get_tensor(key)
     raise ValueError(f"{checkpoint} carries no score head; name a checkpoint or an adapter that roc trained.")
 
 
@@ -384,17 +385,11 @@ def _read_json(checkpoint: str | os.PathLike, name: str) -> dict[str, Any]:
     return {} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
 
 
-def _levels(roc: Mapping[str, Any]) -> tuple[float, ...]:
-    from roc.score_space import ScoreSpace
-
-    return ScoreSpace.from_dict(roc).levels
+def _meaning(declaration: Declaration) -> dict[str, Any]:
+    return {"levels": declaration.space.levels, "roc": declaration.to_dict()}
 
 
-def _meaning(roc: Mapping[str, Any]) -> dict[str, Any]:
-    return {"levels": _levels(roc), "roc": dict(roc)}
-
-
-def _request(processor: Any, roc: Mapping[str, Any]) -> dict[str, Any]:
+def _request(processor: Any, declaration: Declaration) -> dict[str, Any]:
     """What has to be sent with a picture so that the tokens are exactly those the head is read after.
 
     Returns:
@@ -406,16 +401,16 @@ def _request(processor: Any, roc: Mapping[str, Any]) -> dict[str, Any]:
 
     from roc.model.collator import RocCollator
 
-    collator, tokenizer = RocCollator(processor, roc), processor.tokenizer
+    collator, tokenizer = RocCollator(processor, declaration), processor.tokenizer
     picture = Image.new("RGB", (64, 64), "gray")
     wanted = collator.scoring_batch([picture])["input_ids"][0].tolist()
 
-    asked = collator.prompt(roc["question"])
+    asked = collator.prompt(declaration.question)
     bos = tokenizer.bos_token or ""
     answer = collator.answer_ids
-    ends = [i for i, token in enumerate(answer) if token == roc["token_id"]]
+    ends = [i for i, token in enumerate(answer) if token == declaration.token_id]
     prefix = answer[: ends[-1]]
-    begun = roc["answer"][: roc["answer"].rindex(roc["token"])]
+    begun = declaration.answer[: declaration.answer.rindex(declaration.token)]
     ids = tokenizer(asked, add_special_tokens=not (bos and asked.startswith(bos)))["input_ids"] + prefix
 
     def gives_them(text: str) -> bool:
@@ -430,7 +425,7 @@ def _request(processor: Any, roc: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "prompt": next(filter(gives_them, dict.fromkeys(texts)), None),
         "prompt_token_ids": ids,
-        "positions": dict(zip(roc["attributes"], [end - len(prefix) - 1 for end in ends], strict=True)),
+        "positions": dict(zip(declaration.attributes, [end - len(prefix) - 1 for end in ends], strict=True)),
     }
 
 
@@ -449,12 +444,12 @@ def _add_tensor(folder: Path, name: str, weight: Any) -> None:
         _write_json(index, content)
 
 
-def _write_head(folder: Path, roc: Mapping[str, Any], weight: Any) -> None:
+def _write_head(folder: Path, declaration: Declaration, weight: Any) -> None:
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     save_file({HEAD_KEY: weight.detach().float().cpu().contiguous()}, folder / HEAD_FILE)
-    _write_json(folder / ROC_FILE, _meaning(roc))
+    _write_json(folder / ROC_FILE, _meaning(declaration))
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -462,13 +457,13 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _write_card(
-    checkpoint: str | os.PathLike, out: str | os.PathLike, roc: Mapping[str, Any], usage: str | None = None
+    checkpoint: str | os.PathLike, out: str | os.PathLike, declaration: Declaration, usage: str | None = None
 ) -> None:
     """The card of an export; the scores are the checkpoint's, so its metrics hold."""
     from roc.checkpoint.card import write_card
 
     metrics = _read_json(checkpoint, "metrics.json")
-    write_card(out, roc, adapter=False, metrics=metrics if "srcc" in metrics else None, usage=usage)
+    write_card(out, declaration, adapter=False, metrics=metrics if "srcc" in metrics else None, usage=usage)
 
 
 _GENERATE_USAGE = """Text with vLLM; the score head is not asked, `[SCORE]` stays in the text where a score would stand:
@@ -530,9 +525,9 @@ _READ_MANY = """for name, position in about["positions"].items():  # counted fro
     print(name, sum(p * level for p, level in zip({probs}[position], about["levels"])))"""
 
 
-def _classify_usage(roc: Mapping[str, Any], request: Mapping[str, Any]) -> str:
+def _classify_usage(declaration: Declaration, request: Mapping[str, Any]) -> str:
     """How to start vLLM and turn its probabilities into scores; several attributes need those of several tokens."""
-    if len(roc["attributes"]) == 1:
+    if len(declaration.attributes) == 1:
         where, read = "the last token of the prompt in `roc.json`", _READ_ONE
         served = {"option": "", "task": "", "path": "classify", "probs": 'reply["probs"]'}
         called = {"imports": "", "setting": "", "call": "llm.classify(prompt)", "probs": "output.probs"}
@@ -555,7 +550,7 @@ def _classify_usage(roc: Mapping[str, Any], request: Mapping[str, Any]) -> str:
         "the mean of the levels. Should vLLM find no module for the tensor in `score.safetensors`, this family keeps "
         "its classifier elsewhere: rename the tensor to the name it offers."
     ]
-    if roc["image_aspect_ratio"] == "pad":
+    if declaration.image_aspect_ratio == "pad":
         parts.append("Pad pictures to a square first, as in training: `roc.data.augment.pad_to_square`.")
     if request["prompt"] is None:
         parts.append("No text gives exactly the tokens this head was trained after, so a server cannot be asked.")

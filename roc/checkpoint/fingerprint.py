@@ -53,7 +53,7 @@ def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
         `float16`, whether float16 has rounded some of the weights. The base's head is left out: an adapter has its own.
     """
     plain = model.get_base_model() if hasattr(model, "peft_config") else model
-    part_of, token_id = parameter_parts(plain), plain.config.roc["token_id"]
+    part_of, token_id = parameter_parts(plain), plain.declaration.token_id
     linear = {id(module.weight) for module in plain.modules() if isinstance(module, nn.Linear)}
     numbers = {"weights": defaultdict(list), "linear": defaultdict(list)}
     levels, score, rounded = defaultdict(str), [], []

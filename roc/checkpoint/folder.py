@@ -21,6 +21,7 @@ from roc.checkpoint.card import card_kept, write_card
 from roc.checkpoint.fingerprint import differing, fingerprint
 from roc.model.adapters import four_bit, is_adapter, keep_four_bit_exact
 from roc.model.attachment import carry_head, gathered, model_class
+from roc.model.declaration import Declaration, declaration_of, declare, declares_head
 from roc.model.float32_tower import join_towers, keeping_towers
 from roc.model.modeling import roc_class
 from roc.model.mplug_owl2 import published
@@ -75,7 +76,7 @@ def load(
     if base is not None or quantized is not None:
         raise ValueError(f"{path} is a full checkpoint, not an adapter; base and quantized say nothing about it.")
     config = read_config(path, **where)
-    if getattr(config, "roc", None) is None:
+    if not declares_head(config):
         raise ValueError(
             f"{path} carries no score head (its config.json has no 'roc' section). Train one with "
             f"`bash scripts/finetune.sh --model_name_or_path {path} ...`, or give the folder that roc wrote."
@@ -144,7 +145,7 @@ def save(
     if not hasattr(model, "peft_config"):
         model.save_pretrained(path, state_dict=state_dict, **kwargs)
         save_processor(processor, path)
-        write_card(path, model.config.roc, adapter=False)
+        write_card(path, model.declaration, adapter=False)
         return
     with card_kept(path):
         # Not "auto": PEFT would look for the base on the hub to compare vocabularies; the row is in the adapter anyway.
@@ -152,7 +153,7 @@ def save(
     plain, base = model.get_base_model(), model.peft_config["default"].base_model_name_or_path
     quantized = getattr(plain, "quantization_method", None) is not None
     about = {
-        "roc": model.config.roc,
+        "roc": model.declaration.to_dict(),
         "tuning": "qlora" if quantized else "lora",
         "base": {
             "name_or_path": os.path.abspath(base) if base and os.path.isdir(base) else base,
@@ -163,7 +164,7 @@ def save(
     }
     (Path(path) / ADAPTER_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     save_processor(processor, path)
-    write_card(path, model.config.roc, adapter=True)
+    write_card(path, model.declaration, adapter=True)
 
 
 def _load_adapter(
@@ -199,19 +200,19 @@ def _load_adapter(
         kwargs["quantization_config"] = four_bit(config, torch.bfloat16 if compute == "auto" else compute)
         if device is not None:  # quantised while it is loaded, so it has to be loaded where it stays
             kwargs["device_map"] = {"": device}
-    roc = about["roc"]
-    if getattr(config, "roc", None) is None:
-        model = carry_head(_read(model_class(config), name, scoring, dtype=dtype, **kwargs), roc)
+    declaration = Declaration.from_dict(about["roc"])
+    if not declares_head(config):
+        model = carry_head(_read(model_class(config), name, scoring, dtype=dtype, **kwargs), declaration)
     else:
-        differing = [key for key in _SAME_HEAD if config.roc[key] != roc[key]]
-        if differing:
+        ours, theirs = declaration.to_dict(), declaration_of(config).to_dict()
+        apart = [f"{key}: adapter {ours[key]}, base {theirs[key]}" for key in _SAME_HEAD if ours[key] != theirs[key]]
+        if apart:
             raise ValueError(
-                f"Adapter {path} and the head of its base {name} differ: "
-                + "; ".join(f"{key}: adapter {roc[key]}, base {config.roc[key]}" for key in differing)
-                + ". Give the base the adapter was trained on."
+                f"Adapter {path} and the head of its base {name} differ: {'; '.join(apart)}. Give the base the adapter "
+                "was trained on."
             )
         model = _load_full(name, {}, dtype, scoring, kwargs)
-        model.config.roc = roc
+        declare(model, declaration)
     apart = _weights_apart(model, about["base"]["fingerprint"])
     if apart:
         some = ", ".join(apart[:3]) + (", ..." if len(apart) > 3 else "")
@@ -286,5 +287,5 @@ def _weights_apart(model: PreTrainedModel, expected: Any) -> list[str]:
     # An older fingerprint: the first values of the mean input embedding below [SCORE].
     weight = model.get_input_embeddings().weight
     with gathered([weight]), torch.no_grad():
-        found = weight[: model.config.roc["token_id"], : len(expected)].float().mean(dim=0).cpu()
+        found = weight[: model.declaration.token_id, : len(expected)].float().mean(dim=0).cpu()
     return [] if torch.allclose(found, torch.tensor(expected), rtol=2e-2, atol=1e-5) else ["the mean embedding"]

@@ -60,6 +60,6 @@ def _attach(options: AttachOptions) -> None:
     attach(model, processor, options.score_space, **{name: getattr(options, name) for name in carried})
     save(model, processor, out)
     print(
-        f"{out}: [SCORE] is token {model.config.roc['token_id']}, {options.num_tokens} levels on "
+        f"{out}: [SCORE] is token {model.declaration.token_id}, {options.num_tokens} levels on "
         f"{options.min_score:g}..{options.max_score:g} for {', '.join(options.attributes)}"
     )

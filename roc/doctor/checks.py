@@ -38,6 +38,7 @@ from roc.doctor.sensitivity import sensitivity, shift_table
 from roc.model.adapters import LORA_PARTS, add_lora, is_adapter, layer_kind, lora_targets, merged
 from roc.model.attachment import attach, check_can_carry, model_class
 from roc.model.collator import RocCollator
+from roc.model.declaration import declares_head
 from roc.model.head import read_levels
 from roc.model.losses import IGNORE_INDEX
 from roc.model.memory import memory_table
@@ -109,7 +110,7 @@ class Candidate:
     @functools.cached_property
     def collator(self) -> RocCollator:
         """Of model and processor."""
-        return RocCollator(self.processor, self.model.config.roc)
+        return RocCollator(self.processor, self.model.declaration)
 
     @functools.cached_property
     def pictures(self) -> list[Image.Image]:
@@ -120,7 +121,7 @@ class Candidate:
     @functools.cached_property
     def samples(self) -> list[tuple[Record, list[Image.Image]]]:
         """The first two pictures as training rows, one rated high, one low."""
-        space, attributes = self.model.score_space, self.model.config.roc["attributes"]
+        space, attributes = self.model.score_space, self.model.declaration.attributes
         ratings = [space.min_score + share * space.width for share in (0.8, 0.2)]
         return [
             (Record(id=f"row {i}", images=("picture",), scores=dict.fromkeys(attributes, rating)), [picture])
@@ -176,7 +177,7 @@ def admit(
         plan = _plan(source)
         processor, parameters = plan.processor, plan.parameters
         dtype = dtype or ("float32" if 4 * parameters <= _LARGE else "auto")
-        if getattr(plan.config, "roc", None) is None:
+        if not declares_head(plan.config):
             model = model_class(plan.config).from_pretrained(source, dtype=dtype).to(device).eval()
         else:
             model, processor = load(source, device=device, dtype=dtype)
@@ -248,13 +249,13 @@ def _plan(source: str) -> _Plan:
     except (ValueError, OSError) as error:
         raise Unsupported(f"it has no processor for images and text: {_first_line(error)}") from error
     parameters, with_token = bare.num_parameters(), copy.deepcopy(processor)
-    if getattr(config, "roc", None) is None:
+    if not declares_head(config):
         try:
             attach(bare, with_token, _SPACE, attributes=_ATTRIBUTES)
         except Exception as error:
             raise Unsupported(f"attaching breaks: {type(error).__name__}: {_first_line(error)}") from error
     try:
-        collator = RocCollator(with_token, bare.config.roc)
+        collator = RocCollator(with_token, bare.declaration)
         collator.prompt_batch([Image.new("RGB", (160, 120), "grey")])
     except Exception as error:
         reason = f"its processor makes no batch of a picture and a question: {_first_line(error)}"
@@ -265,13 +266,12 @@ def _plan(source: str) -> _Plan:
 def _attached(candidate: Candidate, plan: _Plan | None) -> Finding:
     """Attaches where needed, and compares the logits of the old tokens before and after."""
     model = candidate.model
-    roc = getattr(model.config, "roc", None)
-    if roc is not None:
+    if declares_head(model.config):
         if not model.score_head.weight.any():
             _wake(candidate)
         space = model.score_space
         text = f"carries a head: {space.num_levels} levels on {space.min_score:g}..{space.max_score:g}"
-        return Finding("attaches", True, f"{text}, [SCORE] is token {roc['token_id']}")
+        return Finding("attaches", True, f"{text}, [SCORE] is token {model.declaration.token_id}")
     batch = to_model(model, plan.collator.prompt_batch(candidate.pictures[:1]))
     with torch.inference_mode():
         before = model(**batch).logits
@@ -279,7 +279,7 @@ def _attached(candidate: Candidate, plan: _Plan | None) -> Finding:
     attach(model, candidate.processor, _SPACE, attributes=_ATTRIBUTES)
     with torch.inference_mode():
         after = model(**batch).logits[..., :rows]
-    token_id = model.config.roc["token_id"]
+    token_id = model.declaration.token_id
     old = torch.arange(rows, device=after.device) != token_id
     apart = float((after - before)[..., old].abs().max())
     _wake(candidate)
@@ -309,7 +309,7 @@ def check_template(candidate: Candidate) -> Iterable[Finding]:
     batch = candidate.collator(candidate.samples[:1])
     learnt = batch["labels"][0][batch["labels"][0] != IGNORE_INDEX]
     text = tokenizer.decode(learnt)
-    expected = model.config.roc["answer"]
+    expected = model.declaration.answer
     candidate.notes["learns"] = repr(text)
     last = tokenizer.decode(learnt[-1:])
     figure = f"{len(learnt)} of {batch['labels'].shape[1]} tokens are learnt, the last is {last!r}"
@@ -410,7 +410,7 @@ def check_reload(candidate: Candidate) -> Iterable[Finding]:
     with tempfile.TemporaryDirectory() as folder:
         save(model, candidate.processor, folder)
         again, processor = load(folder, device=device, dtype=model.dtype)
-        after = one_forward(again, RocCollator(processor, again.config.roc).scoring_batch(candidate.pictures)).scores
+        after = one_forward(again, RocCollator(processor, again.declaration).scoring_batch(candidate.pictures)).scores
         yield identical(names[0], before, after)
         del again
         stock, info = AutoModelForImageTextToText.from_pretrained(folder, dtype=model.dtype, output_loading_info=True)
@@ -485,7 +485,7 @@ def check_gradients(candidate: Candidate) -> Iterable[Finding]:
     vocabulary = model.get_output_embeddings().weight
     tied = vocabulary is model.get_input_embeddings().weight
     faults = []
-    if "score_head.weight" in of_text and not model.config.roc["published_losses"]:
+    if "score_head.weight" in of_text and not model.declaration.published_losses:
         faults.append("the text loss trains the head")
     if not tied and any(parameter is vocabulary for name, parameter in named.items() if name in of_score):
         faults.append("the score loss trains the output embeddings")
@@ -537,7 +537,7 @@ def adapter_findings(candidate: Candidate, tuned: Any, before: torch.Tensor) -> 
             save(tuned, candidate.processor, folder)
             size = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
             again, processor = load(folder, device=tuned.device, dtype=tuned.dtype)
-        collator = RocCollator(processor, again.config.roc)
+        collator = RocCollator(processor, again.declaration)
         loaded = one_forward(again, collator.scoring_batch(candidate.pictures)).scores
         finding = identical("adapter reloads", scores, loaded)
         yield finding._replace(figure=f"{finding.figure}, {size / 1e3:.0f} kB")
@@ -699,7 +699,7 @@ def picture_fit(collator: RocCollator) -> str:
 def _picture_positions(collator: RocCollator, size: tuple[int, int]) -> int:
     """Positions of the prompt that stand for one picture, its marks included."""
     whole = collator.prompt_batch([Image.new("RGB", size, "grey")])["input_ids"].shape[1]
-    prompt, mark = collator.prompt(collator.question), getattr(collator.processor, "image_token", None)
+    prompt, mark = collator.prompt(collator.declaration.question), getattr(collator.processor, "image_token", None)
     if mark is None or mark in collator.tokenizer.get_vocab() or mark not in prompt:
         return whole - len(collator.tokenizer(prompt, add_special_tokens=False)["input_ids"]) + 1
     # The mark is no token: the processor cuts the text there and writes positions of its own.
@@ -798,9 +798,9 @@ def _print_sensitivity(options: argparse.Namespace) -> int:
     if not options.sensitivity:
         pictures, kind = [render_scene(index, seed=1, size=128).image for index in range(24)], "drawn scenes"
     model, processor = load(options.model, device=options.device or _best_device(), dtype=options.dtype)
-    shifts = sensitivity(model, RocCollator(processor, model.config.roc), pictures)
+    shifts = sensitivity(model, RocCollator(processor, model.declaration), pictures)
     low, high = model.score_space.range
-    print(f"{options.model}: {model.config.roc['attributes'][0]} on {low:g}..{high:g}, {len(pictures)} {kind}\n")
+    print(f"{options.model}: {model.declaration.attributes[0]} on {low:g}..{high:g}, {len(pictures)} {kind}\n")
     print(shift_table(shifts))
     print("\nChange of the score, mean and largest; spread: the standard deviation of the unchanged scores.")
     return 0

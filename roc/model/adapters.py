@@ -103,7 +103,7 @@ def add_lora(
     if not isinstance(model, RocMixin):
         raise ValueError(f"This {type(model).__name__} carries no score head; call roc.attach on it first.")
     keep_four_bit_exact(model)
-    token_id = model.config.roc["token_id"]
+    token_id = model.declaration.token_id
     embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
     tied = embeddings[0].weight is embeddings[1].weight
     names = {id(module): name for name, module in model.named_modules()}

@@ -9,31 +9,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import replace
 
 import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 from transformers.integrations import is_deepspeed_zero3_enabled
 
 import roc.model.mplug_owl2  # noqa: F401  the Auto classes know it from here on
-from roc import __version__
+from roc.model.declaration import WEIGHTS, Declaration, declare
 from roc.model.families import family
 from roc.model.head import ScoreHead
 from roc.model.modeling import RocMixin, hidden_size, roc_class
 from roc.prompts import SCORE_TOKEN
-from roc.prompts import answer as house_answer
-from roc.prompts import question as house_question
 from roc.score_space import ScoreSpace
 
-_SETTINGS = {
-    "text_weight": 1.0,
-    "l1_weight": 1.0,
-    "ce_weight": 0.0,
-    "emd_weight": 0.0,
-    "l1_scale": "unit",
-    "published_losses": False,
-    "image_aspect_ratio": "keep",
-}
+SETTINGS = (*WEIGHTS, "l1_scale", "published_losses", "image_aspect_ratio")
+"""What `attach` takes by keyword and `Declaration` checks."""
 
 
 def attach(
@@ -71,46 +62,32 @@ def attach(
             a setting is not known.
     """
     check_can_carry(model)
-    unknown = sorted(set(settings) - set(_SETTINGS))
+    unknown = sorted(set(settings) - set(SETTINGS))
     if unknown:
-        raise ValueError(f"Unknown settings for attach: {', '.join(unknown)}. Known: {', '.join(_SETTINGS)}.")
-    attributes = list(attributes)
-    if not attributes or len(set(attributes)) != len(attributes):
-        raise ValueError(f"attributes must be distinct names, at least one; got {attributes}.")
-    if answer is not None and answer.count(SCORE_TOKEN) != len(attributes):
-        raise ValueError(
-            f"The answer holds {answer.count(SCORE_TOKEN)} {SCORE_TOKEN} for {len(attributes)} attributes "
-            f"({', '.join(attributes)}); write one {SCORE_TOKEN} for each, in that order. Answer: {answer!r}."
-        )
-
+        raise ValueError(f"Unknown settings for attach: {', '.join(unknown)}. Known: {', '.join(SETTINGS)}.")
     facts = family(model.config.model_type)
+    # Checked before anything is changed; the token has no row yet.
+    declaration = Declaration(
+        space=space,
+        token_id=0,
+        attributes=attributes,
+        question=question,
+        answer=answer,
+        prefix_lm=facts.prefix_lm,
+        base=model.name_or_path or None,
+        **settings,
+    )
     if getattr(processor, "chat_template", None) is None:
         processor.chat_template = facts.chat_template
-    token_id = _add_token(processor.tokenizer)
-    roc = {
-        "version": __version__,
-        "base": model.name_or_path or None,
-        "token": SCORE_TOKEN,
-        "token_id": token_id,
-        **space.to_dict(),
-        "attributes": attributes,
-        "question": house_question(attributes) if question is None else question,
-        "answer": house_answer(attributes) if answer is None else answer,
-        "prefix_lm": facts.prefix_lm,
-        **_SETTINGS,
-        **settings,
-        "distribution_supervised": False,
-        "dataset": None,
-    }
-    return carry_head(model, roc)
+    return carry_head(model, replace(declaration, token_id=_add_token(processor.tokenizer)))
 
 
-def carry_head(model: PreTrainedModel, roc: dict[str, Any]) -> PreTrainedModel:
-    """Gives `model` the vocabulary row and the head that a `config.roc` describes, in place; no tokenizer is touched.
+def carry_head(model: PreTrainedModel, declaration: Declaration) -> PreTrainedModel:
+    """Gives `model` the vocabulary row and the head that a declaration describes, in place; no tokenizer is touched.
 
     Args:
         model: as for `attach`.
-        roc: what `attach` writes; the row of `roc["token_id"]` becomes the mean of the rows before it.
+        declaration: the vocabulary row of its token becomes the mean of the rows before it.
 
     Returns:
         The same object, its head as `attach` says.
@@ -119,17 +96,17 @@ def carry_head(model: PreTrainedModel, roc: dict[str, Any]) -> PreTrainedModel:
         ValueError: where the model cannot carry the head.
     """
     check_can_carry(model)
-    _fill_row(model, roc["token_id"])
+    _fill_row(model, declaration.token_id)
     # On the class's own module list, not through __init__: the model is alive and keeps its weights.
-    head = ScoreHead(hidden_size(model), roc["num_levels"])
+    head = ScoreHead(hidden_size(model), declaration.num_levels)
     model.__class__ = roc_class(type(model))
     model.score_head = head.to(model.get_output_embeddings().weight.device)
     model._keep_in_fp32_modules_strict = {*(model._keep_in_fp32_modules_strict or ()), "score_head"}
-    model.config.roc = roc
-    if roc["published_losses"]:
+    declare(model, declaration)
+    if declaration.published_losses:
         row = model.get_output_embeddings().weight
         with gathered([row]), torch.no_grad():
-            model.score_head.weight.copy_(row[roc["token_id"]])
+            model.score_head.weight.copy_(row[declaration.token_id])
     return model
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from transformers import ProcessorMixin
 
 from roc.data.augment import pad_to_square
 from roc.data.records import Record, Turn
+from roc.model.declaration import Declaration
 from roc.model.losses import IGNORE_INDEX
 from roc.model.modeling import score_positions
 from roc.prompts import IMAGE_PLACEHOLDER
@@ -48,7 +49,8 @@ class RocCollator:
 
     Args:
         processor: of the model; its chat template lays out the turns.
-        roc: `model.config.roc`; attributes, wordings, token id and `image_aspect_ratio` are read from it.
+        declaration: `model.declaration`, or `model.config.roc`; attributes, wordings, token id and
+            `image_aspect_ratio` are read from it.
         max_length: longest row in tokens, image tokens included; None = no limit. Longer answers lose words after
             their last `[SCORE]`; a row that would lose a `[SCORE]` is refused.
         with_comments: whether a record's comment is appended to its answer.
@@ -57,7 +59,7 @@ class RocCollator:
     def __init__(
         self,
         processor: ProcessorMixin,
-        roc: dict[str, Any],
+        declaration: Declaration | Mapping[str, Any],
         *,
         max_length: int | None = None,
         with_comments: bool = True,
@@ -71,12 +73,11 @@ class RocCollator:
         self.tokenizer = processor.tokenizer
         # A family whose published training kept the white space around a turn.
         self._verbatim = getattr(processor, "verbatim_turns", False)
-        self.roc = roc
+        if not isinstance(declaration, Declaration):
+            declaration = Declaration.from_dict(declaration)
+        self.declaration = declaration
         self.max_length = max_length
         self.with_comments = with_comments
-        self.attributes: list[str] = roc["attributes"]
-        self.question: str = roc["question"]
-        self.answer: str = roc["answer"]
         self._answer_ids: dict[str, list[int]] = {}
 
     def __call__(self, samples: Sequence[tuple[Record, Sequence[Image.Image]]]) -> dict[str, torch.Tensor]:
@@ -99,7 +100,7 @@ class RocCollator:
         """`score_labels` (B, K) and, where any record has a histogram, `score_distributions` (B, K, N)."""
         columns = [self._columns(record) for record in records]
         width = max(map(len, columns), default=0)
-        levels = self.roc["num_levels"]
+        levels = self.declaration.num_levels
         scores = torch.full((len(records), width), float("nan"))
         votes = torch.full((len(records), width, levels), float("nan"))
         for row, (record, names) in enumerate(zip(records, columns, strict=True)):
@@ -121,14 +122,14 @@ class RocCollator:
             The model's inputs and `score_mask` (B, T), True where the next token is `[SCORE]`.
         """
         ids = self.answer_ids
-        ends = [i for i, token in enumerate(ids) if token == self.roc["token_id"]]
+        ends = [i for i, token in enumerate(ids) if token == self.declaration.token_id]
         prefix = ids[: ends[(num_scores or len(ends)) - 1]]
-        prompt, count = self.prompt(self.question), len(images)
+        prompt, count = self.prompt(self.declaration.question), len(images)
         pictures = [[self._prepare(image)] for image in images]
         batch = self._assemble([prompt] * count, pictures, [[(prefix, True)]] * count, "right")
         labels = batch.pop("labels")
         # The token after the prefix is [SCORE] by construction; inside it the tokens themselves say so.
-        mask = score_positions(labels, self.roc["token_id"])
+        mask = score_positions(labels, self.declaration.token_id)
         last = batch["attention_mask"].long().cumsum(dim=1).argmax(dim=1)
         mask[torch.arange(count), last] = True
         return {**batch, "score_mask": mask}
@@ -137,7 +138,7 @@ class RocCollator:
         """The question alone, padded on the left: what `generate_with_scores` takes."""
         count = len(images)
         pictures = [[self._prepare(image)] for image in images]
-        batch = self._assemble([self.prompt(self.question)] * count, pictures, [[]] * count, "left")
+        batch = self._assemble([self.prompt(self.declaration.question)] * count, pictures, [[]] * count, "left")
         del batch["labels"]
         return batch
 
@@ -152,13 +153,13 @@ class RocCollator:
             ValueError: for a conversation of several questions that the template or the model cannot take as one row.
         """
         if record.conversations is None:
-            text = self.answer
+            text = self.declaration.answer
             if self.with_comments and record.comment:
                 text = f"{text} {record.comment.strip()}"
-            turns = [("user", IMAGE_PLACEHOLDER * len(record.images) + self.question), ("assistant", text)]
+            turns = [("user", IMAGE_PLACEHOLDER * len(record.images) + self.declaration.question), ("assistant", text)]
         else:
             turns = list(record.conversations)
-        if self.roc.get("prefix_lm") and len(turns) > 2:
+        if self.declaration.prefix_lm and len(turns) > 2:
             raise ValueError(
                 f"Record {record.id} is a conversation of {len(turns) // 2} questions, but this model is a prefix-LM: "
                 "it reads all that stands before an answer in both directions, so one row holds one question and one "
@@ -170,7 +171,7 @@ class RocCollator:
         pieces: list[_Piece] = []
         for i in range(1, len(turns), 2):
             text = turns[i][1] if self._verbatim else turns[i][1].strip()
-            pieces.append((self._tokenize_answer(text), True))
+            pieces.append((self.tokenize_answer(text), True))
             pieces.append((self._ending_ids, True))
             done += gap + text + ending
             if i + 1 < len(turns):
@@ -214,11 +215,11 @@ class RocCollator:
     @property
     def answer_ids(self) -> list[int]:
         """Token ids of the whole expected answer, as they follow the prompt."""
-        return self._tokenize_answer(self.answer)
+        return self.tokenize_answer(self.declaration.answer)
 
-    def _columns(self, record: Record) -> list[str]:
+    def _columns(self, record: Record) -> Sequence[str]:
         """Attribute of each `[SCORE]` of the record's answer, in order."""
-        return self.attributes if record.conversations is None else list(record.scores)
+        return self.declaration.attributes if record.conversations is None else list(record.scores)
 
     def _render(self, messages: list[dict], add_generation_prompt: bool) -> str:
         template = self.processor.chat_template
@@ -242,7 +243,8 @@ class RocCollator:
         feed, whole, alone = self.tokenizer(["\n", "\n" + text, text], add_special_tokens=False)["input_ids"]
         return whole[len(feed) :] if whole[: len(feed)] == feed else alone
 
-    def _tokenize_answer(self, text: str) -> list[int]:
+    def tokenize_answer(self, text: str) -> list[int]:
+        """Token ids of an answer, as they follow the prompt."""
         if text not in self._answer_ids:
             if len(self._answer_ids) > 4096:
                 self._answer_ids.clear()
@@ -250,7 +252,7 @@ class RocCollator:
         return self._answer_ids[text]
 
     def _prepare(self, image: Image.Image) -> Image.Image:
-        if self.roc["image_aspect_ratio"] != "pad":
+        if self.declaration.image_aspect_ratio != "pad":
             return image
         mean = getattr(self.processor.image_processor, "image_mean", None) or [0.5] * 3
         return pad_to_square(image, tuple(int(channel * 255) for channel in mean))
@@ -277,7 +279,7 @@ class RocCollator:
         shape = encoded["input_ids"].shape
         per_token = [key for key, value in encoded.items() if torch.is_tensor(value) and value.shape == shape]
         valid = encoded["attention_mask"].bool()
-        ones = {"attention_mask"} | ({"token_type_ids"} if self.roc.get("prefix_lm") else set())
+        ones = {"attention_mask"} | ({"token_type_ids"} if self.declaration.prefix_lm else set())
         rows: dict[str, list[torch.Tensor]] = {key: [] for key in [*per_token, "labels"]}
         for row, tail in enumerate(tails):
             tail = self._cut(tail, int(valid[row].sum()), names[row] if names else f"row {row}")
@@ -307,7 +309,7 @@ class RocCollator:
         if length <= room:
             return tail
         flat = [(token, flag) for piece, flag in tail for token in piece]
-        needed = max((i + 1 for i, (token, _) in enumerate(flat) if token == self.roc["token_id"]), default=0)
+        needed = max((i + 1 for i, (token, _) in enumerate(flat) if token == self.declaration.token_id), default=0)
         if needed > room or room <= 0:
             raise RowTooLong(
                 f"{name}: {prompt_length} prompt and image tokens and {length} answer tokens exceed model_max_length "

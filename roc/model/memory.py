@@ -65,9 +65,11 @@ from transformers.activations import QuickGELUActivation
 
 from roc.model import adapters
 from roc.model.attachment import model_class
+from roc.model.declaration import Declaration, declares_head
 from roc.model.float8 import float8_layers
 from roc.model.modeling import RocMixin, roc_class
 from roc.model.parts import PARTS, parameter_parts
+from roc.score_space import ScoreSpace
 
 GIB = 2**30
 CONTEXT = GIB
@@ -135,8 +137,8 @@ def meta_model(config: PretrainedConfig, num_levels: int = 10) -> PreTrainedMode
         ValueError: where `transformers` has no such model.
     """
     config = copy.deepcopy(config)
-    if getattr(config, "roc", None) is None:
-        config.roc = {"num_levels": num_levels}
+    if not declares_head(config):
+        config.roc = Declaration(space=ScoreSpace(num_levels=num_levels), token_id=0).to_dict()
     with torch.device("meta"):
         return roc_class(model_class(config))(config)
 

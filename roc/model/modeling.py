@@ -24,6 +24,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from roc.model.declaration import Declaration, declaration_of
 from roc.model.head import ScoreHead, read_levels
 from roc.model.losses import IGNORE_INDEX, batch_emd, emd, smooth_l1, soft_cross_entropy, text_cross_entropy
 from roc.score_space import ScoreSpace
@@ -59,12 +60,10 @@ class ScoredGeneration:
     Attributes:
         sequences: (B, S) generated ids, the prompt left out.
         score_logits: per row, (k, N) level logits, one for each `[SCORE]` the row generated, in order.
-        score_steps: per row, the columns of `sequences` that hold `[SCORE]`.
     """
 
     sequences: torch.Tensor
     score_logits: list[torch.Tensor]
-    score_steps: list[list[int]]
 
 
 class RocMixin:
@@ -77,7 +76,7 @@ class RocMixin:
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
-        self.score_head = ScoreHead(hidden_size(self), config.roc["num_levels"])
+        self.score_head = ScoreHead(hidden_size(self), declaration_of(config).num_levels)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, ScoreHead):
@@ -110,17 +109,21 @@ class RocMixin:
         return super().dtype if self.picture_dtype is None else self.get_decoder().dtype
 
     @property
+    def declaration(self) -> Declaration:
+        """What the head means and how it was trained, from `config.roc`; `declare` changes it."""
+        return declaration_of(self.config)
+
+    @property
     def score_space(self) -> ScoreSpace:
-        """Range and levels of the head, from `config.roc`."""
-        return ScoreSpace.from_dict(self.config.roc)
+        """Range and levels of the head."""
+        return self.declaration.space
 
     def score_levels(self, device: torch.device | None = None) -> torch.Tensor:
         """(N,) float32 score value of each level, on the native scale; shared, so not to be written to.
 
         No buffer: those that are in no file are not restored when `transformers` builds a model on `meta`.
         """
-        roc = self.config.roc
-        levels = _levels(roc["min_score"], roc["max_score"], roc["num_levels"])
+        levels = _level_values(self.score_space)
         return levels if device is None else levels.to(device)
 
     def generate_with_scores(self, **inputs: Any) -> ScoredGeneration:
@@ -139,11 +142,10 @@ class RocMixin:
             sequences = self.generate(**inputs)
         generated = sequences[:, inputs["input_ids"].shape[1] :]  # (B, S)
         steps = torch.stack(log[-generated.shape[1] :], dim=1)  # (B, S, N); prefill may have run in several chunks
-        mask = generated == self.config.roc["token_id"]
+        mask = generated == self.declaration.token_id
         return ScoredGeneration(
             sequences=generated,
             score_logits=[row[hits] for row, hits in zip(steps, mask, strict=True)],
-            score_steps=[hits.nonzero().flatten().tolist() for hits in mask],
         )
 
     @contextlib.contextmanager
@@ -273,13 +275,13 @@ class RocMixin:
         # Keys and values would be kept, each layer's twice, for a generation that does not follow.
         kwargs.setdefault("use_cache", False)
 
-        roc = self.config.roc
         if labels is None:
             outputs, score_hidden = self._run_base(score_mask, args, kwargs, with_vocabulary=False)
             rows, slots = _rows_and_slots(score_mask)
             return self._with_scores(outputs, self.score_head(score_hidden), rows, slots, score_mask.shape[0], None)
 
-        at_score = score_positions(labels, roc["token_id"])
+        declaration = self.declaration
+        at_score = score_positions(labels, declaration.token_id)
         keep = torch.zeros_like(at_score)
         keep[:, :-1] = labels[:, 1:] != IGNORE_INDEX
         outputs, kept_hidden = self._run_base(keep, args, kwargs)
@@ -291,7 +293,7 @@ class RocMixin:
 
         targets = labels[:, 1:][keep[:, :-1]]  # (n_supervised,)
         logits = outputs.logits
-        if roc["published_losses"]:
+        if declaration.published_losses:
             # The published text loss normalises over the vocabulary and the level rows together (METHODS A.1, 12).
             logits = torch.cat([logits.float(), self.score_head(kept_hidden)], dim=-1)
         text_loss = text_cross_entropy(logits, targets, num_items=num_items_in_batch)
@@ -303,10 +305,10 @@ class RocMixin:
             num_distributions_in_batch,
         )
         outputs.text_loss = text_loss
-        outputs.loss = roc["text_weight"] * text_loss
+        outputs.loss = declaration.text_weight * text_loss
         for name, loss in losses.items():
             outputs[f"{name}_loss"] = loss
-            outputs.loss = outputs.loss + roc[f"{name}_weight"] * loss
+            outputs.loss = outputs.loss + getattr(declaration, f"{name}_weight") * loss
         return outputs
 
     def _score_losses(
@@ -324,15 +326,15 @@ class RocMixin:
             score_labels: (M,) native scale, NaN where absent, or None.
             distributions: (M, N), NaN where absent, or None.
         """
-        roc, levels = self.config.roc, self.score_levels(level_logits.device)
+        declaration, levels = self.declaration, self.score_levels(level_logits.device)
         nothing = torch.zeros(len(level_logits), dtype=torch.bool, device=level_logits.device)
         rated = nothing if score_labels is None else ~score_labels.isnan()
         voted = nothing if distributions is None else ~distributions.isnan().any(dim=-1)
         scores = score_labels[rated] if score_labels is not None else level_logits.new_zeros(0)
         votes = distributions[voted] if distributions is not None else level_logits.new_zeros(0, level_logits.shape[1])
-        scale = 1.0 if roc["l1_scale"] == "native" else _PAPER_WIDTH / self.score_space.width
+        scale = 1.0 if declaration.l1_scale == "native" else _PAPER_WIDTH / declaration.space.width
         voted_logits = level_logits[voted]
-        if roc["published_losses"]:
+        if declaration.published_losses:
             share = 1.0 if num_distributions is None else len(votes) / num_distributions
             emd_loss = share * batch_emd(voted_logits.softmax(-1), votes)
         else:
@@ -364,9 +366,9 @@ class RocMixin:
 
 
 @functools.cache
-def _levels(*space: Any) -> torch.Tensor:
+def _level_values(space: ScoreSpace) -> torch.Tensor:
     with torch.inference_mode(False):  # made while scoring, it may be used in training
-        return torch.tensor(ScoreSpace(*space).levels, dtype=torch.float32, device="cpu")
+        return torch.tensor(space.levels, dtype=torch.float32, device="cpu")
 
 
 def _require_grad(module: nn.Module, args: tuple, output: torch.Tensor) -> None:

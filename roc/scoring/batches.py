@@ -265,7 +265,7 @@ class Scorer:
 
     def row(self, assessed: Assessed) -> dict[str, Any]:
         """The columns of an output, in order, without `image`; `{"error": reason}` where a score is not finite."""
-        roc = self.assessment.model.config.roc
+        declaration = self.assessment.collator.declaration
         columns: dict[str, Any] = {}
         for name in self.wanted.attributes:
             score = assessed.scores[name]
@@ -277,14 +277,14 @@ class Scorer:
                 continue
             columns |= {"prediction": value, "std": None if score is None else score.std}
             if self.wanted.distribution:
-                probabilities = [None] * roc["num_levels"] if score is None else score.distribution
+                probabilities = [None] * declaration.num_levels if score is None else score.distribution
                 columns |= {f"p_{n}": probability for n, probability in enumerate(probabilities, start=1)}
         if self.wanted.describe:
             columns["text"] = assessed.text
         return columns | {
-            "min_score": roc["min_score"],
-            "max_score": roc["max_score"],
-            "calibrated": roc["distribution_supervised"],
+            "min_score": declaration.space.min_score,
+            "max_score": declaration.space.max_score,
+            "calibrated": declaration.distribution_supervised,
         }
 
 

@@ -80,7 +80,7 @@ class Preparation(Dataset):
     ) -> None:
         self.sources = sources
         self.pretrained = pretrained
-        self.roc = collator.roc
+        self.declaration = collator.declaration
         self.dtype = dtype
         self.places = places
         self._collator: RocCollator | None = collator
@@ -94,7 +94,7 @@ class Preparation(Dataset):
 
     def __getitem__(self, index: int) -> Prepared:
         if self._collator is None:
-            self._collator = RocCollator(load_processor(self.pretrained), self.roc)
+            self._collator = RocCollator(load_processor(self.pretrained), self.declaration)
         try:
             picture = self.sources[index].open()
             if self.places:

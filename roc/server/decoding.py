@@ -96,7 +96,7 @@ def run(connection: Connection, checkpoint: str, facts: dict[str, Any], pixels: 
     from roc.scoring.prepare import Preparation
 
     with connection:
-        collator = RocCollator(load_processor(checkpoint), facts["roc"])
+        collator = RocCollator(load_processor(checkpoint), facts["declaration"])
         dtype = getattr(torch, facts["picture_dtype"])
         preparations = {
             mode: Preparation([], checkpoint, collator, dtype, places) for mode, places in facts["places"].items()

@@ -88,16 +88,16 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
     """Collects what the other processes have to know about the model, as JSON can hold it."""
     from roc.model.float32_tower import picture_dtype
 
-    roc = dict(assessment.model.config.roc)
+    declaration = assessment.model.declaration
     path = Path(checkpoint)
     return {
         "id": path.resolve().name if path.is_dir() else checkpoint,
-        "min_score": float(roc["min_score"]),
-        "max_score": float(roc["max_score"]),
+        "min_score": declaration.space.min_score,
+        "max_score": declaration.space.max_score,
         "levels": assessment.model.score_levels().float().tolist(),
         "attributes": list(assessment.attributes),
-        "calibrated": bool(roc["distribution_supervised"]),
-        "roc": roc,
+        "calibrated": declaration.distribution_supervised,
+        "declaration": declaration.to_dict(),
         "device": assessment.model.device.type,
         "dtype": assessment.dtype,
         "picture_dtype": str(picture_dtype(assessment.model)).removeprefix("torch."),

@@ -175,7 +175,7 @@ class Ours(Arm):
 
     def read(self, model: PreTrainedModel, collator: RocCollator, pictures: list[Image.Image]) -> list[float | None]:
         taught = answer_ids(collator, SENTENCE)
-        step = taught.index(model.config.roc["token_id"])
+        step = taught.index(model.declaration.token_id)
         batch = collator.prompt_batch(pictures)
         with torch.inference_mode():
             said = model.generate_with_scores(**batch, max_new_tokens=len(taught) + _SPARE_TOKENS, do_sample=False)
@@ -211,7 +211,7 @@ class _RegressionOnWords:
         predicted = read_levels(outputs.logits[at_level][:, self.level_ids], self.score_levels()).scores
         scale = 9 / self.score_space.width  # as the package's own L1
         outputs.l1_loss = smooth_l1(predicted, score_labels[:, 0], scale=scale, num_items=num_scores_in_batch)
-        outputs.loss = outputs.loss + self.config.roc["l1_weight"] * outputs.l1_loss
+        outputs.loss = outputs.loss + self.declaration.l1_weight * outputs.l1_loss
         return outputs
 
 
@@ -239,7 +239,7 @@ def parse_digits(text: str, space: ScoreSpace) -> float | None:
 
 def answer_ids(collator: RocCollator, text: str) -> list[int]:
     """Token ids of an answer, as the collator teaches it."""
-    return RocCollator(collator.processor, {**collator.roc, "answer": text}).answer_ids
+    return collator.tokenize_answer(text)
 
 
 def choices(arm: Arm, collator: RocCollator, space: ScoreSpace) -> tuple[list[int], list[int]]:

@@ -70,7 +70,7 @@ def execute(run: Run, data: Data, budget: Budget) -> dict[str, Any]:
     transformers.utils.logging.set_verbosity_error()
     arm = ARMS[run.arm]
     model, processor = build(arm, data, run.seed)
-    collator = RocCollator(processor, model.config.roc)
+    collator = RocCollator(processor, model.declaration)
     started, worked = time.perf_counter(), time.process_time()
     losses = train(model, collator, arm, run, data, budget)
     seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - worked

@@ -36,7 +36,7 @@ def test_only_the_answer_and_its_end_are_learnt(collator):
 def test_comments_follow_the_scores_and_can_be_left_out(collator):
     row = sample(0, comment=" Soft light. ")
     assert learnt(collator, collator([row])).endswith("[SCORE]. Soft light.</s>")
-    without = RocCollator(collator.processor, collator.roc, with_comments=False)
+    without = RocCollator(collator.processor, collator.declaration, with_comments=False)
     assert learnt(without, without([row])).endswith("is [SCORE].</s>")
 
 
@@ -54,7 +54,7 @@ def test_scoring_batch_is_a_prefix_of_the_training_batch(collator):
     trained, scoring = collator([(record(), pictures)]), collator.scoring_batch(pictures)
     length = scoring["input_ids"].shape[1]
     assert torch.equal(trained["input_ids"][:, :length], scoring["input_ids"])
-    token = collator.roc["token_id"]
+    token = collator.declaration.token_id
     places = (trained["labels"][0, 1:] == token).nonzero().flatten().tolist()
     assert scoring["score_mask"][0].nonzero().flatten().tolist() == places
     assert length == places[-1] + 1
@@ -75,7 +75,7 @@ def test_a_conversation_of_several_turns(collator):
     turns = talk("Rate it.", "It is [SCORE]. ") + (("user", "And the light?"), ("assistant", "The light is [SCORE]."))
     batch = collator([sample(0, conversations=turns)])
     assert learnt(collator, batch) == "It is [SCORE].</s>The light is [SCORE].</s>"
-    assert (batch["labels"] == collator.roc["token_id"]).sum() == 2
+    assert (batch["labels"] == collator.declaration.token_id).sum() == 2
     whole = collator.tokenizer.decode(batch["input_ids"][0])
     assert whole.endswith("It is [SCORE].</s>\n<|user|>And the light?\n<|assistant|>The light is [SCORE].</s>")
 
@@ -102,7 +102,7 @@ def test_pieces_are_the_tokens_of_the_whole_text(name):
 def with_template(template):
     _, processor, collator = build("llava")
     processor.chat_template = template
-    return RocCollator(processor, collator.roc)
+    return RocCollator(processor, collator.declaration)
 
 
 def test_an_answer_ends_with_a_token_that_ends_it():
@@ -142,12 +142,14 @@ def test_prompts_are_padded_on_the_left(collator):
 def test_long_answers_lose_words_but_never_a_score(collator, caplog):
     row = sample(0, comment="Word after word after word. " * 10)
     free = collator([row])["input_ids"].shape[1]
-    limited = RocCollator(collator.processor, collator.roc, max_length=free - 20)
+    limited = RocCollator(collator.processor, collator.declaration, max_length=free - 20)
     batch = limited([row])
     assert batch["input_ids"].shape[1] == free - 20
-    assert (batch["labels"] == collator.roc["token_id"]).sum() == 2
+    assert (batch["labels"] == collator.declaration.token_id).sum() == 2
     assert "cut to fit model_max_length" in caplog.text
-    tight = RocCollator(collator.processor, collator.roc, max_length=limited([sample(0)])["input_ids"].shape[1] - 5)
+    tight = RocCollator(
+        collator.processor, collator.declaration, max_length=limited([sample(0)])["input_ids"].shape[1] - 5
+    )
     with pytest.raises(ValueError, match=r"0: .* would lose a \[SCORE\]; raise model_max_length"):
         tight([row])
 
@@ -174,4 +176,4 @@ def test_a_processor_without_chat_template_is_refused():
     _, processor, collator = build("llava")
     processor.chat_template = None
     with pytest.raises(ValueError, match="has no chat template"):
-        RocCollator(processor, collator.roc)
+        RocCollator(processor, collator.declaration)

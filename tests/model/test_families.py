@@ -1,5 +1,7 @@
 """What the table says of a family, and that it makes that family right."""
 
+import dataclasses
+
 import pytest
 import torch
 from heads import ATTRIBUTES, SPACE, fill_head, picture, sample, talk
@@ -55,7 +57,7 @@ def test_a_prefix_lm_gives_one_score_whichever_way_it_is_read():
     torch.testing.assert_close(fast, taught, atol=1e-5, rtol=0)
     torch.testing.assert_close(fast, spoken, atol=1e-5, rtol=0)
     # The same model without the fact: what stands before [SCORE] is read in both directions in one way, not in another.
-    collator.roc["prefix_lm"] = False
+    collator.declaration = dataclasses.replace(collator.declaration, prefix_lm=False)
     fast, taught, spoken = three_ways(model, collator)
     assert (fast - taught).abs().max() > 1e-3
     assert (fast - spoken).abs().max() > 1e-3

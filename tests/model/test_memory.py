@@ -16,7 +16,9 @@ from roc.model import memory
 from roc.model.adapters import add_lora
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
+from roc.model.declaration import Declaration
 from roc.model.memory import estimate, estimate_scoring, meta_model
+from roc.score_space import ScoreSpace
 
 ROWS, RANK = 4, 8
 WAYS = [("full", "float32", False), ("full", "bfloat16", True), ("full", "float32", True), ("lora", "bfloat16", True)]
@@ -182,7 +184,7 @@ def test_a_config_is_enough_and_stays_as_it_is():
     assert config.to_dict() == before
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
     assert model.score_head.weight.shape == (7, 32)
-    config.roc = {"num_levels": 5}
+    config.roc = Declaration(space=ScoreSpace(num_levels=5), token_id=0).to_dict()
     assert meta_model(config).score_head.weight.shape[0] == 5
 
 

@@ -189,7 +189,7 @@ def test_one_forward_teacher_forced_and_generated_scores_agree(attached):
     torch.testing.assert_close(fast, taught, atol=1e-5, rtol=0)
 
     # An untrained model would not write the answer: its words are put into its mouth, its scores are read as usual.
-    answer = collator._tokenize(collator.answer)
+    answer = collator._tokenize(collator.declaration.answer)
 
     def speak(batch_id, so_far):
         return [answer[len(so_far) - prompt_length]]
@@ -202,7 +202,7 @@ def test_one_forward_teacher_forced_and_generated_scores_agree(attached):
     from roc.model.head import read_levels
 
     generated = torch.stack([read_levels(row, model.score_levels()).scores for row in written.score_logits])
-    assert processor.tokenizer.decode(written.sequences[0]) == collator.answer
+    assert processor.tokenizer.decode(written.sequences[0]) == collator.declaration.answer
     torch.testing.assert_close(fast, generated, atol=1e-5, rtol=0)
 
 

@@ -10,6 +10,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from roc.model.declaration import Declaration
+from roc.score_space import ScoreSpace
+
 FILE = Path(__file__).parents[2] / "scripts" / "benchmark_scoring.py"
 
 
@@ -46,7 +49,7 @@ def test_a_shape_for_a_gpu_is_refused_without_one(benchmark, capsys):
 @pytest.mark.parametrize("shape", ["llava-1.5-7b", "qwen2.5-vl-7b", "mplug-owl2-7b"])
 def test_inputs_of_the_real_shapes_hold_as_many_places_as_pictures_need(benchmark, shape):
     config = benchmark.real_config_of(shape, layers=None)
-    config.roc = {"token_id": 7}
+    config.roc = Declaration(space=ScoreSpace(), token_id=7).to_dict()
     inputs = benchmark.real_inputs(SimpleNamespace(config=config), 2, 0)
     marked = config.image_token_index if shape.startswith("llava") else config.image_token_id
     places = {"llava-1.5-7b": 576, "qwen2.5-vl-7b": 384, "mplug-owl2-7b": 65}[shape]

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers import AddedToken, PreTrainedConfig
 
-from roc import __version__
+from roc.model.declaration import Declaration, declaration_of
 from roc.model.mplug_owl2.abstractor import positions
 from roc.model.mplug_owl2.configuration import MplugOwl2Config, check_rope_scaling, own_values
 from roc.model.mplug_owl2.modeling import OPTIONAL_KEYS, MplugOwl2ForConditionalGeneration
@@ -104,8 +104,8 @@ def levels_of(config: Mapping[str, Any]) -> Levels:
     return Levels(start, count, score_id)
 
 
-def head_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config.roc` of a published `config.json`.
+def head_of(config: Mapping[str, Any]) -> Declaration:
+    """What a published `config.json` declares about its head.
 
     Pictures are padded to a square: the published inference does so whatever `image_aspect_ratio` says. What the
     published keys have no place for (several attributes, other wordings, ...) stands under `roc`, where roc wrote it.
@@ -119,35 +119,28 @@ def head_of(config: Mapping[str, Any]) -> dict[str, Any]:
     wrong = [f"{name} {value:g}" for name, value in weights.items() if value < 0]
     if wrong:
         raise ValueError(f"config.json has a loss weight below 0: {', '.join(wrong)}.")
-    says = {"token_id": levels.score_id, **space.to_dict()}
     if config.get("roc"):
-        roc = {**says, **config["roc"]}
+        says = {"token_id": levels.score_id, **space.to_dict()}
+        declared = Declaration.from_dict({**says, **config["roc"]})
+        section = declared.to_dict()
         names = ("token_id", "num_levels", "min_score", "max_score")
-        differing = [f"{name} {roc[name]} and {says[name]}" for name in names if roc[name] != says[name]]
+        differing = [f"{name} {section[name]} and {says[name]}" for name in names if section[name] != says[name]]
         if differing:
             raise ValueError(
                 f"config.json contradicts itself: its roc section and its own keys say {', '.join(differing)}."
             )
-        return roc
-    return {
-        "version": __version__,
-        "base": config.get("_name_or_path") or None,
-        "token": SCORE_TOKEN,
-        **says,
-        "attributes": ["overall"],
-        "question": QUESTION,
-        "answer": ANSWER,
-        "prefix_lm": False,
-        "text_weight": 1.0,
-        "l1_weight": weights.get("l1_weight", 1.0),
-        "ce_weight": weights.get("ce_weight", 0.0),
-        "emd_weight": weights.get("emd_weight", 0.0),
-        "l1_scale": "native",
-        "published_losses": False,
-        "image_aspect_ratio": "pad",
-        "distribution_supervised": weights.get("ce_weight", 0) > 0 or weights.get("emd_weight", 0) > 0,
-        "dataset": None,
-    }
+        return declared
+    return Declaration(
+        space=space,
+        token_id=levels.score_id,
+        question=QUESTION,
+        answer=ANSWER,
+        **weights,
+        l1_scale="native",
+        image_aspect_ratio="pad",
+        distribution_supervised=weights.get("ce_weight", 0) > 0 or weights.get("emd_weight", 0) > 0,
+        base=config.get("_name_or_path") or None,
+    )
 
 
 def tokens_of(config: Mapping[str, Any], added: Mapping[int, AddedToken]) -> dict[int, AddedToken]:
@@ -175,7 +168,7 @@ def to_roc_config(config: Mapping[str, Any]) -> MplugOwl2Config:
         ValueError: as `head_of`, or where input and output embeddings are one matrix.
     """
     kept = {name: value for name, value in config.items() if name not in (*_SCORE_KEYS, "roc")}
-    ours = MplugOwl2Config(**{**kept, "vocab_size": levels_of(config).start, "roc": head_of(config)})
+    ours = MplugOwl2Config(**{**kept, "vocab_size": levels_of(config).start, "roc": head_of(config).to_dict()})
     _check_untied(ours)
     ours.architectures = [MplugOwl2ForConditionalGeneration.__name__]
     return ours
@@ -218,25 +211,25 @@ def to_published_config(config: MplugOwl2Config, original: Mapping[str, Any] | N
             published code does not know.
     """
     _check_untied(config)
-    roc, rows = config.roc, config.text_config.vocab_size
-    if original is not None and levels_of(original).start == rows and _is_same_head(head_of(original), roc):
+    declared, rows = declaration_of(config), config.text_config.vocab_size
+    if original is not None and levels_of(original).start == rows and _is_same_head(head_of(original), declared):
         return dict(original)
-    levels = roc["num_levels"]
+    levels = declared.num_levels
     result = {
         **(_flat(config) if original is None else original),
-        "score_id": roc["token_id"],
+        "score_id": declared.token_id,
         "num_tokens": levels,
         "img_token_num": levels,
         "output_first_id": rows,
         "output_last_id": rows + levels - 1,
-        "min_score": roc["min_score"],
-        "max_score": roc["max_score"],
-        **{name: roc[name] for name in _WEIGHTS},
-        "image_aspect_ratio": "pad" if roc["image_aspect_ratio"] == "pad" else None,
+        "min_score": declared.space.min_score,
+        "max_score": declared.space.max_score,
+        **{name: getattr(declared, name) for name in _WEIGHTS},
+        "image_aspect_ratio": "pad" if declared.image_aspect_ratio == "pad" else None,
         "vocab_size": rows + levels,
     }
     result.pop("roc", None)
-    return result if _is_same_head(head_of(result), roc) else {**result, "roc": roc}
+    return result if _is_same_head(head_of(result), declared) else {**result, "roc": declared.to_dict()}
 
 
 def to_published(
@@ -259,7 +252,7 @@ def to_published(
     Raises:
         ValueError: where weights or extras do not fit the configuration.
     """
-    levels, token_id = config.roc["num_levels"], config.roc["token_id"]
+    declared = declaration_of(config)
     tensors = {published_name(name): value for name, value in weights.items()}
     if HEAD not in tensors:
         raise ValueError(f"There is no {HEAD} among the weights.")
@@ -267,8 +260,8 @@ def to_published(
     sort_keys(config, {name: tuple(value.shape) for name, value in tensors.items()})
     embedding, output = tensors[EMBEDDING], tensors[OUTPUT]
     if extras is None:
-        mean = embedding[:token_id].float().mean(dim=0).to(embedding.dtype)
-        extras = {EMBEDDING: mean.expand(levels, -1), "learned_weight": torch.zeros(1), **buffers(config)}
+        mean = embedding[: declared.token_id].float().mean(dim=0).to(embedding.dtype)
+        extras = {EMBEDDING: mean.expand(declared.num_levels, -1), "learned_weight": torch.zeros(1), **buffers(config)}
     if EMBEDDING not in extras or extras[EMBEDDING].shape != head.shape:
         raise ValueError(f"The extras hold no {EMBEDDING} of shape {tuple(head.shape)}; they belong to another model.")
     tensors[EMBEDDING] = torch.cat([embedding, extras[EMBEDDING].to(embedding.dtype)])
@@ -355,7 +348,7 @@ def _flat(config: MplugOwl2Config) -> dict[str, Any]:
     return {
         **further,
         **text,
-        "_name_or_path": config.roc["base"] or "",
+        "_name_or_path": declaration_of(config).base or "",
         "architectures": [_ARCHITECTURE],
         "model_type": config.model_type,
         "rope_theta": theta,
@@ -368,9 +361,9 @@ def _flat(config: MplugOwl2Config) -> dict[str, Any]:
     }
 
 
-def _is_same_head(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two `config.roc` say the same, whichever version of roc wrote them."""
-    return {**one, "version": None} == {**other, "version": None}
+def _is_same_head(one: Declaration, other: Declaration) -> bool:
+    """Tells whether two declarations are the same but for the release of roc that wrote them."""
+    return dataclasses.replace(one, version="") == dataclasses.replace(other, version="")
 
 
 def _check_untied(config: MplugOwl2Config) -> None:

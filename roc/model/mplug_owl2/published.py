@@ -28,6 +28,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers.utils import cached_file
 
+from roc.model.declaration import declaration_of
 from roc.model.mplug_owl2 import convert
 from roc.model.mplug_owl2.configuration import MplugOwl2Config
 from roc.model.mplug_owl2.processing import MplugOwl2Processor
@@ -218,7 +219,7 @@ def _made_up(config: MplugOwl2Config, processor: MplugOwl2Processor) -> dict[str
     """The small files beside `config.json`, as transformers 4.31 wrote them."""
     tokenizer, rows = processor.tokenizer, config.text_config.vocab_size
     added = {str(token): index for index, token in tokenizer.added_tokens_decoder.items() if not token.special}
-    added |= {f"[IMG{level}]": rows + level for level in range(config.roc["num_levels"])}
+    added |= {f"[IMG{level}]": rows + level for level in range(declaration_of(config).num_levels)}
     special = {name: _added_token(getattr(tokenizer, name)) for name in ("bos_token", "eos_token", "unk_token")}
     pattern = tokenizer.init_kwargs["special_tokens_pattern"].split("_")
     pixels = processor.image_processor

@@ -1,0 +1,188 @@
+"""What a checkpoint declares about its score head: the section `roc` of its config.json, typed and checked.
+
+`config.roc` itself stays plain JSON, because that is what `transformers` saves; this file alone knows its keys. Code
+reads `model.declaration`, or `declaration_of(config)` where there is no model yet, and changes it in one way:
+
+    declare(model, dataclasses.replace(model.declaration, dataset="KonIQ-10k"))
+
+Older sections lack keys that came later; those take the value that the code of the time acted on. A later release may
+add keys that change no score: they are kept and written again. Whatever changes how a head is read raises `FORMAT`, and
+a section of a higher format is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from roc import __version__
+from roc.prompts import SCORE_TOKEN
+from roc.prompts import answer as house_answer
+from roc.prompts import question as house_question
+from roc.score_space import ScoreSpace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+FORMAT = 1
+"""Version of the section's layout; sections written before it had a number are of format 1."""
+
+WEIGHTS = ("text_weight", "l1_weight", "ce_weight", "emd_weight")
+L1_SCALES = ("unit", "native")
+ASPECT_RATIOS = ("keep", "pad")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declaration:
+    """Everything that is needed to read a score head, and how it was trained.
+
+    Attributes:
+        space: Range and levels of the scores.
+        token_id: Vocabulary row of `token`.
+        token: Word that stands in an answer where a score is.
+        attributes: Names of the scores of an answer, in order, at least one.
+        question: What is asked; given as None, the house wording for the attributes.
+        answer: How the answer reads, one `token` per attribute; given as None, the house wording.
+        text_weight, l1_weight, ce_weight, emd_weight: Weights of the losses, >= 0.
+        l1_scale: Scale of the L1 loss: "unit" brings every range to the width 9, "native" leaves it, as published.
+        published_losses: Whether the losses are those of the published code in every detail.
+        image_aspect_ratio: "keep", or "pad" to a square with the mean colour first.
+        prefix_lm: Whether the model reads the prompt in both directions (see `roc.model.families`).
+        distribution_supervised: Whether distributions were trained; otherwise std and distribution are uncalibrated.
+        dataset: Name of the training data; None = not named.
+        base: Model that the head was attached to, as it was named; None = not known.
+        version: Release of roc that attached the head.
+        others: Keys of a later release, kept as they are.
+
+    Raises:
+        ValueError: If a value has the wrong type, lies outside its bounds, or contradicts another.
+    """
+
+    space: ScoreSpace
+    token_id: int
+    token: str = SCORE_TOKEN
+    attributes: tuple[str, ...] = ("overall",)
+    question: str | None = None
+    answer: str | None = None
+    text_weight: float = 1.0
+    l1_weight: float = 1.0
+    ce_weight: float = 0.0
+    emd_weight: float = 0.0
+    l1_scale: str = "unit"
+    published_losses: bool = False
+    image_aspect_ratio: str = "keep"
+    prefix_lm: bool = False
+    distribution_supervised: bool = False
+    dataset: str | None = None
+    base: str | None = None
+    version: str = __version__
+    others: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.attributes, str):
+            raise ValueError(f"attributes is the text {self.attributes!r}; expected a list of names")
+        object.__setattr__(self, "attributes", tuple(self.attributes))
+        if not self.attributes or len(set(self.attributes)) != len(self.attributes):
+            raise ValueError(f"attributes must be distinct names, at least one; got {list(self.attributes)}.")
+        if self.question is None:
+            object.__setattr__(self, "question", house_question(self.attributes))
+        if self.answer is None:
+            object.__setattr__(self, "answer", house_answer(self.attributes))
+        self._check_values()
+        if self.answer.count(self.token) != len(self.attributes):
+            raise ValueError(
+                f"The answer holds {self.answer.count(self.token)} {self.token} for {len(self.attributes)} attributes "
+                f"({', '.join(self.attributes)}); write one {self.token} for each, in that order. "
+                f"Answer: {self.answer!r}."
+            )
+
+    def _check_values(self) -> None:
+        if not isinstance(self.token_id, int) or isinstance(self.token_id, bool) or self.token_id < 0:
+            raise ValueError(f"token_id is {self.token_id!r}; expected the row of {self.token}, 0 or above")
+        for name in WEIGHTS:
+            value = getattr(self, name)
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not is_number or not math.isfinite(value) or value < 0:
+                raise ValueError(f"{name} is {value!r}; expected a number of at least 0")
+        for name, choices in (("l1_scale", L1_SCALES), ("image_aspect_ratio", ASPECT_RATIOS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+        for name in ("published_losses", "prefix_lm", "distribution_supervised"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected true or false")
+        for name in ("token", "question", "answer", "version"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected text")
+        for name in ("dataset", "base"):
+            if not isinstance(getattr(self, name), str | None):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; expected text or null")
+
+    @property
+    def num_levels(self) -> int:
+        """Number N of levels, the rows of the head."""
+        return self.space.num_levels
+
+    def to_dict(self) -> dict[str, Any]:
+        """The section `roc` of config.json: flat, and JSON can hold it."""
+        own = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        del own["space"], own["others"]
+        own["attributes"] = list(self.attributes)
+        return {"format": FORMAT, **own, **self.space.to_dict(), **self.others}
+
+    @classmethod
+    def from_dict(cls, section: Mapping[str, Any]) -> Declaration:
+        """Reads a section `roc`, of this release or an older one.
+
+        Args:
+            section: What `to_dict` wrote, or `config.roc` of a checkpoint.
+
+        Raises:
+            ValueError: If it is no mapping, its format is newer than this release, the range or the token's id is
+                missing, or a value cannot be.
+        """
+        if not isinstance(section, Mapping):
+            raise ValueError(f"config.roc is {section!r}; expected what `roc attach` writes, a mapping")
+        values = dict(section)
+        written = values.pop("format", 1)
+        if not isinstance(written, int) or written > FORMAT:
+            raise ValueError(
+                f"config.roc has format {written}, written by roc {values.get('version', 'of another version')}; roc "
+                f"{__version__} reads formats up to {FORMAT}. Update it: pip install --upgrade roc-mllm"
+            )
+        if "token_id" not in values:
+            raise ValueError(f"config.roc names no token_id, the row of {values.get('token', SCORE_TOKEN)}")
+        space = ScoreSpace.from_dict(values)
+        for entry in dataclasses.fields(ScoreSpace):
+            values.pop(entry.name, None)
+        own = {entry.name for entry in dataclasses.fields(cls)} - {"space", "others"}
+        others = {name: value for name, value in values.items() if name not in own}
+        return cls(space=space, others=others, **{name: values[name] for name in own if name in values})
+
+
+def declares_head(config: PreTrainedConfig) -> bool:
+    """Tells whether the model of this configuration carries a score head."""
+    return getattr(config, "roc", None) is not None
+
+
+def declaration_of(config: PreTrainedConfig) -> Declaration:
+    """Reads what a configuration declares.
+
+    Raises:
+        ValueError: If it declares no head, or as `Declaration.from_dict`.
+    """
+    if not declares_head(config):
+        raise ValueError(f"this {config.model_type} model carries no score head: its config.json has no 'roc' section")
+    return Declaration.from_dict(config.roc)
+
+
+def declare(model: PreTrainedModel, declaration: Declaration) -> None:
+    """Makes a model declare this from now on; it is saved with its configuration.
+
+    Args:
+        model: Carries the head, or is about to; PEFT may wrap it.
+        declaration: Mostly `dataclasses.replace(model.declaration, ...)`.
+    """
+    model.config.roc = declaration.to_dict()

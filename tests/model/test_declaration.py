@@ -1,0 +1,150 @@
+import ast
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from heads import SPACE, build
+from tiny_models import BUILDERS
+
+from roc import __version__
+from roc.model.attachment import attach
+from roc.model.declaration import FORMAT, Declaration, declaration_of, declare, declares_head
+from roc.score_space import ScoreSpace
+
+ROOT = Path(__file__).parents[2]
+
+# The section of the first checkpoints, before it named the base and the kind of attention.
+OLDEST = {
+    "version": "0.1.0",
+    "token": "[SCORE]",
+    "token_id": 384,
+    "min_score": 1.0,
+    "max_score": 5.0,
+    "num_levels": 5,
+    "mode": "minmax",
+    "attributes": ["overall", "light"],
+    "question": "How good?",
+    "answer": "[SCORE], light [SCORE].",
+    "text_weight": 1.0,
+    "l1_weight": 1.0,
+    "ce_weight": 0.0,
+    "emd_weight": 0.0,
+    "l1_scale": "unit",
+    "published_losses": False,
+    "image_aspect_ratio": "keep",
+    "distribution_supervised": False,
+    "dataset": None,
+}
+
+
+def declared(**values):
+    return Declaration(**{"space": SPACE, "token_id": 7, **values})
+
+
+def test_what_is_written_is_plain_json_and_read_back():
+    declaration = declared(attributes=["overall", "light"], ce_weight=0.5, dataset="mine", base="org/name")
+    section = declaration.to_dict()
+    assert Declaration.from_dict(json.loads(json.dumps(section))) == declaration
+    assert section["attributes"] == ["overall", "light"] and section["format"] == FORMAT
+    assert (section["min_score"], section["max_score"], section["num_levels"]) == (*SPACE.range, SPACE.num_levels)
+    assert declaration.answer.count("[SCORE]") == 2 and declaration.version == __version__
+
+
+def test_the_oldest_section_is_read():
+    declaration = Declaration.from_dict(OLDEST)
+    assert declaration.space == ScoreSpace(1, 5, num_levels=5) and declaration.attributes == ("overall", "light")
+    assert declaration.prefix_lm is False and declaration.base is None and declaration.version == "0.1.0"
+    assert OLDEST.items() <= declaration.to_dict().items()
+
+
+def test_keys_of_a_later_release_are_kept():
+    declaration = Declaration.from_dict({**OLDEST, "weather": "fine"})
+    assert replace(declaration, dataset="mine").to_dict()["weather"] == "fine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": FORMAT + 1, "version": "9.0"}, rf"format {FORMAT + 1}, written by roc 9.0; .* Update it: pip"),
+        ({"token_id": None}, r"token_id is None; expected the row of \[SCORE\], 0 or above"),
+        ({"token_id": -1}, "token_id is -1; expected"),
+        ({"token_id": True}, "token_id is True; expected"),
+        ({"max_score": 0.0}, "range 1..0 is empty"),
+        ({"attributes": "overall"}, "attributes is the text 'overall'; expected a list of names"),
+        ({"attributes": []}, "attributes must be distinct names, at least one; got"),
+        ({"attributes": ["overall"]}, r"holds 2 \[SCORE\] for 1 attributes"),
+        ({"ce_weight": -1}, "ce_weight is -1; expected a number of at least 0"),
+        ({"l1_weight": "much"}, "l1_weight is 'much'; expected a number"),
+        ({"emd_weight": float("nan")}, "emd_weight is nan; expected a number"),
+        ({"l1_scale": "log"}, "l1_scale is 'log'; expected one of unit, native"),
+        ({"image_aspect_ratio": "crop"}, "image_aspect_ratio is 'crop'; expected one of keep, pad"),
+        ({"published_losses": "yes"}, "published_losses is 'yes'; expected true or false"),
+        ({"question": 3}, "question is 3; expected text"),
+        ({"dataset": 3}, "dataset is 3; expected text or null"),
+    ],
+)
+def test_a_section_that_cannot_be_says_why(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Declaration.from_dict({**OLDEST, **changes})
+
+
+@pytest.mark.parametrize(("missing", "message"), [("token_id", "names no token_id"), ("num_levels", "num_levels")])
+def test_what_cannot_be_guessed_has_to_be_there(missing, message):
+    with pytest.raises(ValueError, match=message):
+        Declaration.from_dict({name: value for name, value in OLDEST.items() if name != missing})
+
+
+def test_a_section_is_a_mapping():
+    with pytest.raises(ValueError, match=r"config.roc is \['overall'\]; expected what `roc attach` writes"):
+        Declaration.from_dict(["overall"])
+
+
+def test_a_model_tells_its_declaration_and_declares_another():
+    model, _, _ = build("llava")
+    assert declares_head(model.config) and model.declaration == declaration_of(model.config)
+    assert model.declaration.space == model.score_space == SPACE
+    declare(model, replace(model.declaration, dataset="mine"))
+    assert model.config.roc["dataset"] == "mine" and model.declaration.dataset == "mine"
+
+
+def test_a_plain_model_declares_nothing():
+    model, processor = BUILDERS["llava"]()
+    assert not declares_head(model.config)
+    with pytest.raises(ValueError, match="this llava model carries no score head"):
+        declaration_of(model.config)
+    before = len(processor.tokenizer)
+    with pytest.raises(ValueError, match="l1_scale is 'log'"):
+        attach(model, processor, SPACE, l1_scale="log")
+    assert len(processor.tokenizer) == before and not declares_head(model.config)
+
+
+def reads_a_key(node):
+    """`roc[...]`, `x.roc[...]`, `roc.get(...)`, `x.roc |= ...`: code that knows what the section holds."""
+
+    def names_it(part):
+        return getattr(part, "id", None) == "roc" or getattr(part, "attr", None) == "roc"
+
+    return (
+        (isinstance(node, ast.Subscript) and names_it(node.value))
+        or (isinstance(node, ast.Attribute) and node.attr in ("get", "update") and names_it(node.value))
+        or (isinstance(node, ast.AugAssign) and names_it(node.target))
+    )
+
+
+def test_nobody_else_reads_the_section_by_key():
+    files = [path for folder in ("roc", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 50
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in files
+        if path != ROOT / "roc/model/declaration.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if reads_a_key(node)
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("code", ["a.roc['b']", "roc['b']", "a.roc.get('b')", "a.roc |= {}"])
+def test_reading_by_key_is_noticed(code):
+    assert any(map(reads_a_key, ast.walk(ast.parse(code))))
