@@ -2,26 +2,24 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
 
 from roc.checkpoint.card import base_licence, card_kept, is_edited, write_card
+from roc.model.declaration import Declaration
+from roc.score_space import ScoreSpace
 
-ROC = {
-    "version": "0.1.0",
-    "base": "organisation/model-7b",
-    "token": "[SCORE]",
-    "min_score": 1.0,
-    "max_score": 5.0,
-    "num_levels": 5,
-    "mode": "minmax",
-    "attributes": ["overall", "light"],
-    "question": "How good is it?",
-    "answer": "The aesthetic rate of the image is [SCORE], the light rate of the image is [SCORE].",
-    "dataset": "Photos: 2,000 of them",
-    "distribution_supervised": False,
-}
+HEAD = Declaration(
+    space=ScoreSpace(1, 5, num_levels=5),
+    token_id=7,
+    attributes=("overall", "light"),
+    question="How good is it?",
+    dataset="Photos: 2,000 of them",
+    base="organisation/model-7b",
+    version="0.1.0",
+)
 METRICS = {
     "attributes": ["overall", "light"],
     "split": "test",
@@ -48,7 +46,7 @@ def text_of(folder):
 
 
 def test_it_says_what_the_scores_mean(tmp_path):
-    write_card(tmp_path, ROC, adapter=False)
+    write_card(tmp_path, HEAD, adapter=False)
     text = text_of(tmp_path)
     for said in (
         "from 1 to 5; **higher is better**",
@@ -62,15 +60,15 @@ def test_it_says_what_the_scores_mean(tmp_path):
     ):
         assert said in text
     assert "adapter" not in text
-    write_card(tmp_path, {**ROC, "distribution_supervised": True}, adapter=True)
+    write_card(tmp_path, replace(HEAD, distribution_supervised=True), adapter=True)
     assert "taught from votes" in text_of(tmp_path) and "This folder is an adapter" in text_of(tmp_path)
 
 
 def test_hubs_can_read_the_header(tmp_path):
     folder = tmp_path / "mine"
-    write_card(folder, ROC, adapter=True, metrics=METRICS)
+    write_card(folder, HEAD, adapter=True, metrics=METRICS)
     data = ModelCard.load(folder / "README.md").data
-    assert (data.base_model, data["base_model_relation"], data.library_name) == (ROC["base"], "adapter", "peft")
+    assert (data.base_model, data["base_model_relation"], data.library_name) == (HEAD.base, "adapter", "peft")
     assert data.model_name == "mine"
     found = {result.metric_name: (result.metric_type, result.metric_value) for result in data.eval_results}
     assert found == {
@@ -78,16 +76,16 @@ def test_hubs_can_read_the_header(tmp_path):
         "MAE, overall": ("mae", 0.521),
         "SRCC, light": ("spearmanr", 0.911),
     }
-    assert {(result.dataset_name, result.dataset_split) for result in data.eval_results} == {(ROC["dataset"], "test")}
+    assert {(result.dataset_name, result.dataset_split) for result in data.eval_results} == {(HEAD.dataset, "test")}
 
 
 def test_metrics_stand_there_with_the_command_that_made_them(tmp_path):
-    write_card(tmp_path, ROC, adapter=False, metrics=METRICS)
+    write_card(tmp_path, HEAD, adapter=False, metrics=METRICS)
     assert "| score | SRCC | MAE |" in text_of(tmp_path)
     assert "| overall | 0.887 [0.860, 0.910] | 0.521 |\n| light | 0.911 | - |" in text_of(tmp_path)
     assert "On 500 test rows" in text_of(tmp_path)
     assert f"```bash\n{METRICS['command']}\n```" in text_of(tmp_path)
-    write_card(tmp_path, ROC, adapter=False, metrics=METRICS, command="another command")
+    write_card(tmp_path, HEAD, adapter=False, metrics=METRICS, command="another command")
     assert "another command" in text_of(tmp_path)
 
 
@@ -106,7 +104,7 @@ def test_the_licence_is_the_one_on_the_card_of_the_base(tmp_path, header, said):
     base.mkdir()
     if header is not None:
         (base / "README.md").write_text(f"---\n{header}\n---\n# A base\n")
-    write_card(tmp_path / "out", {**ROC, "base": str(base)}, adapter=False)
+    write_card(tmp_path / "out", replace(HEAD, base=str(base)), adapter=False)
     assert f"Licence of the base: {said}\n" in text_of(tmp_path / "out")
     data = ModelCard.load(tmp_path / "out" / "README.md").data
     assert data.license == (said.split(" ")[0] if header and "license: " in header and "[" not in header else None)
@@ -120,19 +118,19 @@ def test_a_base_without_a_name_or_out_of_reach_has_no_stated_licence():
 
 
 def test_roc_replaces_its_own_card_and_leaves_yours(tmp_path, caplog):
-    write_card(tmp_path, ROC, adapter=False)
+    write_card(tmp_path, HEAD, adapter=False)
     assert not is_edited(tmp_path)
-    write_card(tmp_path, ROC, adapter=False, metrics=METRICS)
+    write_card(tmp_path, HEAD, adapter=False, metrics=METRICS)
     assert "0.887" in text_of(tmp_path) and not is_edited(tmp_path)
 
     (tmp_path / "README.md").write_text(text_of(tmp_path).replace("# Image", "# My image"), encoding="utf-8")
     assert is_edited(tmp_path)
-    write_card(tmp_path, ROC, adapter=False)
+    write_card(tmp_path, HEAD, adapter=False)
     assert "# My image" in text_of(tmp_path) and "0.887" in text_of(tmp_path)
     assert "changed by hand" in caplog.text
 
     (tmp_path / "README.md").write_text("All mine.")
-    write_card(tmp_path, ROC, adapter=False)
+    write_card(tmp_path, HEAD, adapter=False)
     assert text_of(tmp_path) == "All mine."
 
 
@@ -147,7 +145,7 @@ def test_a_card_that_another_library_writes_is_taken_back(tmp_path, before):
 
 def test_an_adapter_names_the_base_it_sits_on(tmp_path):
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "organisation/with-a-head"}')
-    write_card(tmp_path, ROC, adapter=True)
+    write_card(tmp_path, HEAD, adapter=True)
     assert "Base model: organisation/with-a-head" in text_of(tmp_path)
 
 

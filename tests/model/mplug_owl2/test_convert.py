@@ -33,7 +33,7 @@ def split(tensors):
 
 
 def test_what_the_head_means():
-    roc = convert.head_of(CONFIG)
+    roc = convert.head_of(CONFIG).to_dict()
     model, processor = load("base"), load_processor(FOLDER / "base")
     attach(model, processor, ScoreSpace(1, 10, 10), question=convert.QUESTION, answer=convert.ANSWER)
     differing = {"base", "l1_weight", "ce_weight", "emd_weight", "l1_scale", "image_aspect_ratio"}
@@ -49,12 +49,12 @@ def test_what_the_head_means():
     ("ce", "emd", "supervised"), [(0, 0, False), (10, 0, True), (0, 0.5, True), (None, None, False)]
 )
 def test_distributions_were_supervised_where_a_loss_on_them_counted(ce, emd, supervised):
-    assert convert.head_of({**CONFIG, "ce_weight": ce, "emd_weight": emd})["distribution_supervised"] is supervised
+    assert convert.head_of({**CONFIG, "ce_weight": ce, "emd_weight": emd}).distribution_supervised is supervised
 
 
 def test_the_configuration_has_the_vocabulary_without_the_levels():
     config = convert.to_roc_config(CONFIG)
-    assert config.text_config.vocab_size == 561 and config.roc == convert.head_of(CONFIG)
+    assert config.text_config.vocab_size == 561 and config.roc == convert.head_of(CONFIG).to_dict()
     assert not hasattr(config, "num_tokens") and not hasattr(config, "min_score")
     assert config.visual_abstractor_lr is None  # of the published keys that say nothing of scores, all stay
     again = MplugOwl2Config(**config.to_dict())
