@@ -38,7 +38,7 @@ from roc.doctor.sensitivity import sensitivity, shift_table
 from roc.model.adapters import LORA_PARTS, add_lora, is_adapter, layer_kind, lora_targets, merged
 from roc.model.attachment import attach, check_can_carry, model_class
 from roc.model.collator import RocCollator
-from roc.model.declaration import declares_head
+from roc.model.declaration import declaration_of, declares_head
 from roc.model.head import read_levels
 from roc.model.losses import IGNORE_INDEX
 from roc.model.memory import memory_table
@@ -255,7 +255,7 @@ def _plan(source: str) -> _Plan:
         except Exception as error:
             raise Unsupported(f"attaching breaks: {type(error).__name__}: {_first_line(error)}") from error
     try:
-        collator = RocCollator(with_token, bare.declaration)
+        collator = RocCollator(with_token, declaration_of(bare.config))
         collator.prompt_batch([Image.new("RGB", (160, 120), "grey")])
     except Exception as error:
         reason = f"its processor makes no batch of a picture and a question: {_first_line(error)}"

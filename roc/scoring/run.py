@@ -251,15 +251,15 @@ def _settings(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
 
 def _about(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
     """Facts about the run for whoever reads its journal or `scores.run.json`."""
-    declared = scorer.assessment.model.config.roc
+    declared = scorer.assessment.model.declaration
     is_folder = os.path.isdir(options.checkpoint)
     return {
         "roc": roc.__version__,
         "checkpoint": os.path.abspath(options.checkpoint) if is_folder else options.checkpoint,
         "asked": _asked(options),
-        "min_score": declared["min_score"],
-        "max_score": declared["max_score"],
-        "calibrated": declared["distribution_supervised"],
+        "min_score": declared.space.min_score,
+        "max_score": declared.space.max_score,
+        "calibrated": declared.distribution_supervised,
     }
 
 

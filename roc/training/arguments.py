@@ -142,7 +142,7 @@ def build_trainer(
         "projector": config.projector_learning_rate,
     }
     collator = RocCollator(
-        processor, model.config.roc, max_length=config.model_max_length, with_comments=config.train_comments
+        processor, model.declaration, max_length=config.model_max_length, with_comments=config.train_comments
     )
     shared = {"cache": config.image_cache, "max_pixels": config.max_pixels}
     augmentation = Augmentation(

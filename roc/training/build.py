@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from roc.prompts import IMAGE_PLACEHOLDER, QUESTIONS, SCORE_TOKEN, answer, question
@@ -13,6 +14,7 @@ from roc.training.run import RunError
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, ProcessorMixin
 
+    from roc.model.declaration import Declaration
     from roc.training.config import RunConfig
     from roc.training.data import RunData
 
@@ -36,20 +38,19 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
     from transformers import set_seed
 
     from roc.model.attachment import attach
+    from roc.model.declaration import declare, declares_head
 
     set_seed(config.seed)
     model, processor = _build_stand_in(config, data) if config.model_name_or_path is None else _load(config)
     declared = {name: getattr(config, name) for name in _LOSS_SETTINGS}
     declared["image_aspect_ratio"] = config.image_aspect_ratio
-    if getattr(model.config, "roc", None) is None:
+    if not declares_head(model.config):
         wording = usual_wording(config, data)
         attach(model, processor, config.score_space, attributes=config.attributes, **wording, **declared)
     else:
-        model.config.roc |= declared
-    model.config.roc["dataset"] = config.dataset
-    model.config.roc["distribution_supervised"] = (config.ce_weight > 0 or config.emd_weight > 0) and any(
-        record.histograms for record in data.train
-    )
+        declare(model, replace(model.declaration, **declared))
+    supervised = (config.ce_weight > 0 or config.emd_weight > 0) and any(record.histograms for record in data.train)
+    declare(model, replace(model.declaration, dataset=config.dataset, distribution_supervised=supervised))
     return _tuned(config, model), processor
 
 
@@ -64,6 +65,7 @@ def base_config(config: RunConfig) -> PretrainedConfig | None:
     """
     from roc.checkpoint.folder import read_config
     from roc.model.adapters import is_adapter
+    from roc.model.declaration import declaration_of, declares_head
 
     source = config.model_name_or_path
     if source is None:
@@ -76,8 +78,8 @@ def base_config(config: RunConfig) -> PretrainedConfig | None:
         raise
     except (OSError, ValueError, ImportError) as error:
         raise _not_loaded(source, error) from error
-    if getattr(base, "roc", None) is not None:
-        _check_same_head(config, base.roc, source)
+    if declares_head(base):
+        _check_same_head(config, declaration_of(base), source)
     return base
 
 
@@ -91,6 +93,7 @@ def _build_stand_in(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, 
 def _load(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
     from roc.checkpoint.folder import load
     from roc.model.attachment import model_class
+    from roc.model.declaration import declares_head
     from roc.model.processing import load_processor
 
     source, base = config.model_name_or_path, base_config(config)
@@ -100,7 +103,7 @@ def _load(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
     try:
         if config.tuning == "qlora":
             arguments |= _in_four_bits(config, base)
-        if getattr(base, "roc", None) is not None:
+        if declares_head(base):
             return load(source, **arguments)
         return model_class(base).from_pretrained(source, **arguments), load_processor(source)
     except (OSError, ValueError, ImportError) as error:
@@ -124,12 +127,12 @@ def _in_four_bits(config: RunConfig, base: PretrainedConfig) -> dict[str, Any]:
     return {"quantization_config": four_bit(base, getattr(torch, config.dtype)), **placed}
 
 
-def _check_same_head(config: RunConfig, head: dict, source: str) -> None:
+def _check_same_head(config: RunConfig, declaration: Declaration, source: str) -> None:
     asked = {
-        "num_tokens": (head["num_levels"], config.num_tokens),
-        "min_score": (head["min_score"], config.min_score),
-        "max_score": (head["max_score"], config.max_score),
-        "attributes": (tuple(head["attributes"]), tuple(config.attributes)),
+        "num_tokens": (declaration.num_levels, config.num_tokens),
+        "min_score": (declaration.space.min_score, config.min_score),
+        "max_score": (declaration.space.max_score, config.max_score),
+        "attributes": (declaration.attributes, tuple(config.attributes)),
     }
     wrong = [
         f"{name}: the checkpoint has {has}, the settings say {says}"

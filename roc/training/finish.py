@@ -98,7 +98,7 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
         metrics = _metrics(config, data, rows, assessment, check_answers(config, assessment, records, assessed))
         write_evaluation(out, rows, metrics)
         model = assessment.model
-        write_card(out, model.config.roc, adapter=hasattr(model, "peft_config"), metrics=metrics)
+        write_card(out, model.declaration, adapter=hasattr(model, "peft_config"), metrics=metrics)
         write_report(out, rows, metrics, history)
         lines = [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics)]
     else:
@@ -120,7 +120,7 @@ def _metrics(
         space=config.score_space,
         attributes=config.attributes,
         baseline_histogram=[sum(level) / len(votes) for level in zip(*votes, strict=True)] if votes else None,
-        calibrated=assessment.model.config.roc["distribution_supervised"],
+        calibrated=assessment.model.declaration.distribution_supervised,
     )
     metrics["split"] = "test" if data.test else "val"
     metrics["command"] = command(config)
@@ -149,7 +149,7 @@ def check_answers(
     checked = records[: config.check_answers]
     complete, difference = 0, 0.0
     written = assessment.describe([record.images[0] for record in checked], max_new_tokens=256)
-    taught = assessment.model.config.roc["answer"]
+    taught = assessment.model.declaration.answer
     for given, fast in zip(written, assessed, strict=False):
         scores = list(given.scores.values())
         if None in scores:
