@@ -154,7 +154,7 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
         rows,
         space=space,
         attributes=assessment.attributes,
-        calibrated=assessment.model.config.roc["distribution_supervised"],
+        calibrated=assessment.model.declaration.distribution_supervised,
         **_estimate_options(options),
     )
     return rows, metrics | {"split": split}

@@ -65,14 +65,14 @@ class Assessment:
             self.model.to(device)
         else:
             self.model, self.processor = load(pretrained, device=device, dtype=self.dtype, scoring=True)
-        self.collator = RocCollator(self.processor, self.model.config.roc)
+        self.collator = RocCollator(self.processor, self.model.declaration)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
         self.compiled = compile_layers(self.model) if compile else 0
 
     @property
     def attributes(self) -> tuple[str, ...]:
         """Names of the model's scores, in the order of its answer."""
-        return tuple(self.model.config.roc["attributes"])
+        return self.model.declaration.attributes
 
     def __call__(
         self, images: ImageLike | Sequence[ImageLike], precision: int = 4
@@ -198,7 +198,7 @@ class Assessment:
                 distribution=reading.probabilities[row, k].tolist(),
                 levels=space.levels,
                 range=space.range,
-                calibrated=self.model.config.roc["distribution_supervised"],
+                calibrated=self.model.declaration.distribution_supervised,
             )
             for k in range(count)
         ]
