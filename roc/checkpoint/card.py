@@ -70,7 +70,7 @@ def write_card(
         folder: of the checkpoint; made if it is not there.
         declaration: `model.declaration`.
         adapter: whether the folder holds an adapter, not a full checkpoint.
-        metrics: what `roc.evaluation.evaluate.evaluate_predictions` returned, if the checkpoint was evaluated.
+        metrics: what `roc.evaluation.summary.evaluate_predictions` returned, if the checkpoint was evaluated.
         command: the command line that made the metrics; None = `metrics["command"]`.
         usage: Markdown that stands under "Use"; None = the Python that scores a photo.
     """

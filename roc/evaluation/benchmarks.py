@@ -1,19 +1,21 @@
-"""Public test sets: what belongs to each, and what others have published on it.
+"""Public test sets: which images belong to each, and what others have published on it.
 
-A published number can be set beside one's own only where both were measured on the same rows in the same way. That is
-rarer than it looks: at least five different sets of pictures are called "the AVA test set", the splits of KADID-10k of
-three papers hardly overlap, and a PLCC may be raw or may follow a curve that was fitted on the test labels. So a row of
-`TEST_SETS` is one set of pictures, not one data set; it carries how many rows it has, and every published number
-carries where it was read and what speaks against comparing it. `comparable` puts both beside an evaluation at hand.
+A published number can be compared with one's own only if both were measured on the same rows in the same way. That is
+rarer than it looks: at least five different sets of images are called "the AVA test set", the splits of KADID-10k in
+three papers hardly overlap, and a PLCC may be raw or follow a curve that was fitted on the test labels. So an entry of
+`TEST_SETS` is one set of images, not one data set; it holds the number of rows, and every published number holds its
+source and the reasons against comparing it. `comparable` judges both for a given evaluation.
 
-Where a size is None, what we read does not state it. "Quoted" numbers were read in a survey, not at their source. What
-a model was trained on is part of its name where it was not this data set alone: a number of an untrained model is as
-comparable as any other, it only says something else.
+A size is None where the publication does not state it. "Quoted" numbers were read in a survey, not at their source. The
+name of a model says what it was trained on where that was not this data set alone: the number of an untrained model is
+as comparable as any other, but means something else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from roc.evaluation.keys import range_text
 
 _ROC4MLLM = "ROC4MLLM (AAAI 2026)"
 _AGREE = "AGREE, project page"
@@ -28,15 +30,15 @@ _SELECTED = "the training script selects the model on the test rows"
 
 @dataclass(frozen=True)
 class Published:
-    """Numbers that somebody published on a test set.
+    """Numbers published on a test set.
 
     Attributes:
-        model: name of the model.
+        model: Name of the model.
         srcc: None where not given, as the next two.
-        plcc: taken as raw, unless `against` says that it is not.
-        mae: on the native scale of the set.
-        source: where it was read.
-        against: what speaks against setting it beside any other number on this set; None where nothing is known to.
+        plcc: Taken as raw unless `against` says otherwise.
+        mae: On the native scale of the set.
+        source: Where the numbers were read.
+        against: The reason not to compare them with any other number on this set; None where none is known.
     """
 
     model: str
@@ -49,18 +51,18 @@ class Published:
 
 @dataclass(frozen=True)
 class TestSet:
-    """One set of pictures that models are tested on. Higher scores are better in all of them.
+    """One set of images that models are tested on. Higher scores are better in all sets.
 
     Attributes:
-        name: what `--test_set` takes.
-        title: how a report calls it.
-        dataset: the data set it is part of.
-        rows: how many pictures it has; None where that is not stated.
-        min_score: lowest score of the native scale.
-        max_score: highest.
-        layout: what its files hold and which rows belong to it.
-        caution: what has to be known before numbers on it are compared; None if nothing.
-        published: in the order in which a report shows them.
+        name: The value of `--test_set`.
+        title: Its name in a report.
+        dataset: The data set that it is part of.
+        rows: Number of images; None where it is not stated.
+        min_score: Lowest score of the native scale.
+        max_score: Highest score of the native scale.
+        layout: What its files hold and which rows belong to it.
+        caution: What to know before comparing numbers on it; None if nothing.
+        published: In the order in which a report shows them.
     """
 
     __test__ = False  # pytest takes classes named like this for tests
@@ -79,17 +81,17 @@ class TestSet:
 def comparable(
     published: Published, test_set: TestSet, *, n: int, unscored: int, scale: tuple[float, float] | None
 ) -> tuple[str, str]:
-    """Whether a published number may be set beside an evaluation, and why, or why not.
+    """Judges whether a published number may be compared with an evaluation.
 
     Args:
-        published: the number.
-        test_set: the set it was published on, which the evaluation says it is on.
-        n: rows of the evaluation that have a score.
-        unscored: its rows without one.
-        scale: (lowest, highest) score of the evaluation; None where it does not say.
+        published: The number.
+        test_set: The set that it was published on, and that the evaluation was declared to be on.
+        n: Rows of the evaluation that have a predicted score.
+        unscored: Rows without one.
+        scale: Lowest and highest score of the evaluation; None where the scale is not known.
 
     Returns:
-        ("yes", "no" or "unknown", the reason in a sentence).
+        "yes", "no" or "unknown", and the reason.
     """
     if published.against is not None:
         return "no", published.against
@@ -103,13 +105,9 @@ def comparable(
     if test_set.rows is None:
         return "unknown", "the publication does not state how many rows it was measured on"
     if published.mae is not None and scale is not None and scale != (test_set.min_score, test_set.max_score):
-        native = f"{test_set.min_score:g}..{test_set.max_score:g}"
-        return "yes", f"same number of rows; but its MAE is on {native}, here scores are on {_range(scale)}"
+        native = range_text((test_set.min_score, test_set.max_score))
+        return "yes", f"same number of rows; but its MAE is on {native}, here scores are on {range_text(scale)}"
     return "yes", "same number of rows"
-
-
-def _range(scale: tuple[float, float]) -> str:
-    return f"{scale[0]:g}..{scale[1]:g}"
 
 
 _AVA_FILES = "AVA.txt: ids and votes for each of 1..10; the score is their mean. "
@@ -125,7 +123,7 @@ _SETS = (
         1,
         10,
         _AVA_FILES + "The 19,930 rows that Q-Align, ArtiMuse, UniPercept and IQA-PyTorch test on.",
-        "At least four other sets of pictures go under this name: 25,551 rows (idealo), 12,776 (TANet), 12,818 (a NIMA "
+        "At least four other sets of images go under this name: 25,551 rows (idealo), 12,776 (TANet), 12,818 (a NIMA "
         "re-implementation), 19,805 (AGREE). Only the number of rows tells them apart.",
         (
             Published("ROC4MLLM", 0.833, 0.832, 0.319, f"{_ROC4MLLM}, Table 1"),
@@ -163,7 +161,7 @@ _SETS = (
         None,
         1,
         10,
-        _AVA_FILES + "Comments from AVA-Captions, one for each picture, and its own split.",
+        _AVA_FILES + "Comments from AVA-Captions, one for each image, and its own split.",
         "Not the official AVA split: the same baselines score otherwise here (mPLUG-Owl2 .761 against .788, Qwen2-VL "
         ".784 against .778).",
         (
@@ -241,7 +239,7 @@ _SETS = (
         None,
         0,
         10,
-        "Label files with the mean score of each picture.",
+        "Label files with the mean score of each image.",
         "AGREE tests on 9,950 rows of its own (see tad66k_agree).",
         (
             Published("ROC4MLLM", 0.518, 0.550, None, f"{_ROC4MLLM}, Tables 1-3"),
@@ -282,7 +280,7 @@ _SETS = (
         None,
         1,
         5,
-        "Mean scores and attributes of each picture, and the single raters' files.",
+        "Mean scores and attributes of each image, and the single raters' files.",
         "AGREE tests on 4,683 rows of its own (see para_agree). MAE depends on whether 1..5 is kept.",
         (
             Published("ROC4MLLM", 0.934, 0.956, None, f"{_ROC4MLLM}, Tables 1-3"),
@@ -357,7 +355,7 @@ _SETS = (
         None,
         0,
         10,
-        "Two mean ratings of each picture, of its colour and of the whole.",
+        "Two mean ratings of each image, of its colour and of the whole.",
         "The paper does not say which of the two ratings it reports.",
         (
             Published("ROC4MLLM", 0.894, 0.903, None, f"{_ROC4MLLM}, Tables 1-3"),
@@ -393,7 +391,7 @@ _SETS = (
         None,
         1,
         5,
-        "Mean score of each picture, and the scores of single workers.",
+        "Mean score of each image, and the scores of single workers.",
         "Its own paper divides by 5, so that scores lie on 0.2..1.",
         (
             Published("ArtiMuse", 0.814, 0.837, None, f"ArtiMuse, Table 3, {_SURVEY}"),
@@ -404,12 +402,12 @@ _SETS = (
     ),
     TestSet(
         "koniq_all",
-        "KonIQ-10k, all pictures",
+        "KonIQ-10k, all images",
         "KonIQ-10k",
         10_073,
         1,
         5,
-        "Votes for each of 1..5 and their mean. All 10,073 pictures, for models that were not trained on any.",
+        "Votes for each of 1..5 and their mean. All 10,073 images, for models that were not trained on any.",
         None,
         (
             Published("InternLM-XComposer-VL, untrained", 0.568, 0.616, None, _Q_BENCH),
@@ -435,12 +433,12 @@ _SETS = (
     ),
     TestSet(
         "spaq_all",
-        "SPAQ, all pictures",
+        "SPAQ, all images",
         "SPAQ",
         11_125,
         0,
         100,
-        "Mean scores and attributes. All 11,125 pictures, for models that were not trained on any.",
+        "Mean scores and attributes. All 11,125 images, for models that were not trained on any.",
         None,
         (
             Published("InternLM-XComposer-VL, untrained", 0.731, 0.751, None, _Q_BENCH),
@@ -469,9 +467,9 @@ _SETS = (
         None,
         1,
         5,
-        "Distorted versions of 81 pictures with difference scores.",
+        "Distorted versions of 81 images with difference scores.",
         "There is no common split: the test sets of Q-Align, UniPercept and VisualQuality-R1 share only 125, 875 and "
-        "375 pictures pairwise, and 1,873 of UniPercept's 2,000 test pictures are in Q-Align's training file.",
+        "375 images pairwise, and 1,873 of UniPercept's 2,000 test images are in Q-Align's training file.",
         (
             Published("DeQA-Score, mixed training", 0.953, 0.955, None, _SURVEY, f"{_OTHER_SPLIT}, and {_FITTED}"),
             Published("Q-Align, mixed training", 0.934, 0.935, None, _SURVEY, _OTHER_SPLIT),
@@ -484,7 +482,7 @@ _SETS = (
         1_169,
         0,
         100,
-        "Mean scores of 1,169 pictures; all of them, for models that were not trained on any.",
+        "Mean scores of 1,169 images; all of them, for models that were not trained on any.",
         "How many of them DeQA-Score and Q-Align tested on is not stated in what we read.",
         (
             Published("DeQA-Score, mixed training", 0.887, 0.900, None, _SURVEY, _FITTED),
@@ -501,7 +499,7 @@ _SETS = (
         2_982,
         0,
         5,
-        "Mean scores of 2,982 generated pictures; all of them, for models that were not trained on any.",
+        "Mean scores of 2,982 generated images; all of them, for models that were not trained on any.",
         None,
         (
             Published("DeQA-Score, mixed training", 0.745, 0.808, None, _SURVEY, _FITTED),

@@ -1,11 +1,12 @@
 """Bootstrap: how far a metric would move with another draw of the same number of photos.
 
-Rows are drawn with replacement, the same draws for every metric, and a metric is computed anew on each draw. Nothing is
-copied or sorted for that: a draw is how often each row occurs in it, and the statistics here work on such counts.
+Rows are drawn with replacement, the same draws for every metric, and each metric is computed anew on each draw. No row
+is copied or sorted again: a resample is represented by how often each row was drawn, and the statistics here work on
+these counts.
 
 The work grows with rows times resamples. Above 50,000 rows fewer resamples are drawn than asked for, though never fewer
 than 100: with that many rows the interval is so narrow that the noise of its ends does not matter, and a thousand would
-take many minutes. `resamples_for` says how many are drawn, so that a report can say so.
+take many minutes. `resamples_for` gives the number that is drawn, so that a report can state it.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ _FEWEST_RESAMPLES = 100
 
 
 def resamples_for(n: int, n_resamples: int) -> int:
-    """How many resamples are drawn of `n` rows where `n_resamples` were asked for."""
+    """Number of resamples that are drawn of `n` rows when `n_resamples` are asked for."""
     return min(n_resamples, max(_FEWEST_RESAMPLES, _MOST_ROWS_DRAWN // max(n, 1)))
 
 
 def resample(statistics: Mapping[str, Statistic], n: int, n_resamples: int, seed: int) -> dict[str, Array]:
-    """The values of several statistics on the same resamples.
+    """Computes several statistics on the same resamples.
 
     Args:
-        statistics: name -> statistic of `n` rows.
-        n: rows, at least 1.
-        n_resamples: asked for; `resamples_for` says how many are drawn.
-        seed: of the draws. The same seed and number of rows give the same draws.
+        statistics: Name -> statistic of `n` rows.
+        n: Number of rows, at least 1.
+        n_resamples: Number of resamples asked for; `resamples_for` says how many are drawn.
+        seed: Seed of the draws. The same seed and number of rows give the same draws.
 
     Returns:
         Name -> (resamples,) values.
@@ -53,13 +54,13 @@ def resample(statistics: Mapping[str, Statistic], n: int, n_resamples: int, seed
 
 
 def interval(values: Array) -> tuple[float, float]:
-    """The middle 95% of resampled values; NaN, a resample on which the statistic has no value, is left out."""
+    """The central 95% of resampled values; NaN, for a resample on which the statistic has no value, is left out."""
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
 def draws(n: int, n_resamples: int, seed: int) -> Iterator[Array]:
-    """How often each of n rows is drawn in each resample, (k, n) at a time."""
+    """Yields how often each of n rows is drawn in each resample, (k, n) counts at a time."""
     generator = np.random.default_rng(seed)
     step = max(1, _CHUNK // n)
     for start in range(0, n_resamples, step):
@@ -69,7 +70,7 @@ def draws(n: int, n_resamples: int, seed: int) -> Iterator[Array]:
 
 
 def resampled_mean(values: Array) -> Statistic:
-    """The mean of `values`, (n,)."""
+    """The mean of `values`, (n,), as a statistic."""
     return lambda counts: counts @ values / len(values)
 
 
@@ -79,7 +80,7 @@ def resampled_pearson(counts: Array, x: Array, y: Array) -> Array:
     0 for a resample in which either is constant.
     """
     n = counts.shape[1]
-    # Centred first, so that the differences of squares below lose no digits.
+    # Centred first, so that the differences of squares below do not lose digits.
     x, y = x - x.mean(), y - y.mean()
     mean_x, mean_y = (counts * x).sum(axis=1) / n, (counts * y).sum(axis=1) / n
     var_x = (counts * x * x).sum(axis=1) / n - mean_x**2
@@ -91,7 +92,7 @@ def resampled_pearson(counts: Array, x: Array, y: Array) -> Array:
 
 
 def resampled_ranks(counts: Array, values: Array) -> Array:
-    """Average rank of every row within each resample, (k, n), from the counts alone: nothing is sorted again."""
+    """Average rank of every row within each resample, (k, n), computed from the counts without sorting again."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])

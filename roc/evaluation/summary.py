@@ -80,6 +80,15 @@ def evaluate_predictions(
         raise ValueError("no attribute to evaluate; name at least one, as a rule 'overall'")
     options = {"n_resamples": n_resamples, "seed": seed}
     first, *others = attributes
+    common = {"space": space, "threshold": threshold, "options": options}
+    found = {"": _first_attribute(rows, first, baseline=baseline_histogram, **common)}
+    found |= {attribute_prefix(name, attributes): _scores(rows, name, **common) for name in others}
+    subsets: dict[str, list[EvaluatedRow]] = {}
+    for row in rows:
+        if row.subset is not None:
+            subsets.setdefault(row.subset, []).append(row)
+    for name, part in subsets.items():
+        found[subset_prefix(name)] = _first_attribute(part, first, baseline=baseline_histogram, **common)
 
     metrics: dict[str, Any] = {"attributes": list(attributes)}
     if space is not None:
@@ -87,37 +96,15 @@ def evaluate_predictions(
     if threshold is not None:
         metrics["threshold"] = threshold
     metrics |= {"calibrated": calibrated, **options}
+    if subsets:
+        metrics["subsets"] = list(subsets)
     notes: dict[str, str] = {}
-
-    def add(prefix: str, found: dict[str, Any]) -> None:
-        notes.update({prefix + key: reason for key, reason in found.pop("notes").items()})
-        metrics.update({prefix + key: value for key, value in found.items()})
-
-    parts = {"": list(rows)}
-    for row in rows:
-        if row.subset is not None:
-            parts.setdefault(subset_prefix(row.subset), []).append(row)
-    if len(parts) > 1:
-        metrics["subsets"] = list(dict.fromkeys(row.subset for row in rows if row.subset is not None))
-    for prefix, part in parts.items():
-        add(prefix, _scores(part, first, space, threshold, options))
-        predicted, human = distributions(part, first)
-        if len(human):
-            levels = levels_of(space, human.shape[1])
-            found = summarize_distributions(predicted, human, levels=levels, baseline=baseline_histogram, **options)
-            if len(human) < metrics[f"{prefix}n"]:
-                found["notes"].setdefault("emd", f"over the {len(human)} rows that have a histogram")
-            add(prefix, found)
-        if any(row.std is not None for row in part):
-            spread = [row for row in scored_rows(part, first) if is_number(row.std)]
-            add(prefix, summarize_coverage(**coverage_input(spread, first, space), **options))
-        if not prefix:
-            for name in others:
-                add(attribute_prefix(name, attributes), _scores(part, name, space, threshold, options))
+    for prefix, part in found.items():
+        notes |= {prefix + key: reason for key, reason in part.pop("notes").items()}
+        metrics |= {prefix + key: value for key, value in part.items()}
     if "coverage_n" in metrics:
         notes.setdefault("coverage", _ASSUMED)
-    metrics["notes"] = notes
-    return metrics
+    return metrics | {"notes": notes}
 
 
 def summarize(
@@ -221,9 +208,38 @@ def summarize_coverage(
     return {"coverage_n": estimates.n, **_with_intervals(estimates, n_resamples, seed), "notes": estimates.notes}
 
 
+def _first_attribute(
+    rows: Sequence[EvaluatedRow],
+    attribute: str,
+    *,
+    baseline: Sequence[float] | None,
+    space: ScoreSpace | None,
+    threshold: float | None,
+    options: Mapping[str, int],
+) -> dict[str, Any]:
+    """Summarises the scores of the first attribute, and its distributions and standard deviations if there are any."""
+    found = _scores(rows, attribute, space=space, threshold=threshold, options=options)
+    notes = found.pop("notes")
+    predicted, human = distributions(rows, attribute)
+    if len(human):
+        levels = levels_of(space, human.shape[1])
+        distances = summarize_distributions(predicted, human, levels=levels, baseline=baseline, **options)
+        notes |= distances.pop("notes")
+        if len(human) < found["n"]:
+            notes.setdefault("emd", f"over the {len(human)} rows that have a histogram")
+        found |= distances
+    if any(row.std is not None for row in rows):
+        spread = [row for row in scored_rows(rows, attribute) if is_number(row.std)]
+        covered = summarize_coverage(**coverage_input(spread, attribute, space), **options)
+        notes |= covered.pop("notes")
+        found |= covered
+    return found | {"notes": notes}
+
+
 def _scores(
     rows: Sequence[EvaluatedRow],
     attribute: str,
+    *,
     space: ScoreSpace | None,
     threshold: float | None,
     options: Mapping[str, int],
