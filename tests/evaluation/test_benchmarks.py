@@ -1,4 +1,4 @@
-"""The table of public test sets: its numbers are numbers, and only what was measured alike is called comparable."""
+"""Published numbers of test sets: each entry is whole, and only what was measured alike is called comparable."""
 
 import pytest
 

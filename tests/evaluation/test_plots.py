@@ -1,4 +1,4 @@
-"""Pictures are PNGs of what the rows hold, in both themes, and leave matplotlib's settings alone."""
+"""Plots are PNGs of what the rows hold, in both themes, and leave the settings of matplotlib alone."""
 
 import sys
 
@@ -64,7 +64,7 @@ def test_the_calibration_line_holds_the_means_of_tenths():
 
 
 def test_the_calibration_of_few_rows_is_called_what_it_is():
-    """Two groups of five, whose intervals are those of Student's t."""
+    """Checks two groups of five, whose intervals are those of Student's t."""
     rows = [EvaluatedRow(str(n), {"overall": float(n % 5)}, {"overall": float(n)}) for n in range(10)]
     axes = figures_of(rows)["calibration"].axes[0]
     assert axes.get_xlabel() == "mean prediction of similar rows, 2 groups of about equal size"

@@ -16,7 +16,7 @@ PICTURES = {"scatter": b"light"}, {"scatter": b"dark"}
 
 
 class Page(HTMLParser):
-    """Tags that were opened, checked to be closed in order, and the text between them."""
+    """Parses a page: its tags, checked to be closed in order, and the text between them."""
 
     VOID = {"meta", "img", "source", "br", "line", "circle"}
 

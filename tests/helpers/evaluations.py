@@ -1,4 +1,4 @@
-"""Rows of an evaluation made by hand, for the tests of everything that reads them."""
+"""Evaluations made by hand: rows, metrics and folders for the tests of everything that reads them."""
 
 import numpy as np
 
