@@ -85,8 +85,8 @@ def write_report(
     for name in set(_CAPTIONS) - set(light):
         (folder / "plots" / f"{name}.png").unlink(missing_ok=True)
     written = write_plots(folder / "plots", light)
-    page = report_html(rows, metrics, light, draw(rows, metrics, history, DARK))
-    return [*written, write_text(folder / REPORT_FILE, page)]
+    html = report_html(rows, metrics, light, draw(rows, metrics, history, DARK))
+    return [*written, write_text(folder / REPORT_FILE, html)]
 
 
 def report_html(
