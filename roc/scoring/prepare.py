@@ -96,7 +96,10 @@ class Preparation(Dataset):
         if self._collator is None:
             self._collator = RocCollator(load_processor(self.pretrained), self.declaration)
         try:
-            picture = self.sources[index].open()
+            with warnings.catch_warnings():
+                # Pillow warns of damaged metadata and large images; either the image is good, or it gets a fault.
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                picture = self.sources[index].open()
             if self.places:
                 inputs = self._collator.scoring_batch([picture], self.places)
             else:

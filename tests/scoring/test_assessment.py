@@ -114,3 +114,23 @@ def test_bad_input_is_named(assessment, checkpoint, tmp_path):
         assessment.score([picture(0), tmp_path / "broken.jpg"])
     with pytest.raises(ValueError, match="batch_size is 0"):
         Assessment(checkpoint, batch_size=0)
+
+
+def test_nothing_is_said_that_a_user_can_do_nothing_about(tmp_path, capfd):
+    """An adapter of a model whose layers have kernels for GPUs, on a CPU."""
+    import logging
+    import warnings
+
+    import transformers
+    from heads import save_base, trained_adapter
+
+    model, processor = trained_adapter(save_base("llava", tmp_path / "base"), steps=2)
+    save(model, processor, tmp_path / "adapter")
+    logger = transformers.utils.logging.get_logger("transformers.integrations.hub_kernels")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        Assessment(tmp_path / "adapter", device="cpu")
+    assert not logger.filter(
+        logging.makeLogRecord({"msg": "`f` is falling back to its reference PyTorch implementation because ..."})
+    )
+    assert logger.filter(logging.makeLogRecord({"msg": "a kernel was not found"}))
