@@ -43,7 +43,7 @@ def score_images(
     if workers is None:
         workers = default_workers(assessment.model.device.type)
     elif workers > usable_cores():
-        logger.warning("%d workers share %d cores; fewer may be faster", workers, usable_cores())
+        logger.warning("%d workers share %d CPU cores; fewer may be faster", workers, usable_cores())
     done: dict[int, dict[str, Any]] = {}
     following = 0
 

@@ -55,4 +55,4 @@ def test_more_workers_than_cores_are_told_in_one_line(rows_of, photos, monkeypat
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         rows_of(photos[:2], workers=2)
-    assert caplog.messages == ["2 workers share 1 cores; fewer may be faster"]
+    assert caplog.messages == ["2 workers share 1 CPU cores; fewer may be faster"]
