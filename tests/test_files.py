@@ -1,4 +1,4 @@
-"""Files are whole or not there."""
+"""Files are written as a whole or not at all."""
 
 import errno
 
@@ -18,3 +18,10 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path):
         write_whole(path, half_then_full)
     assert path.read_text() == "whole\n"
     assert [file.name for file in path.parent.iterdir()] == ["table.csv"]
+
+
+def test_letters_that_utf_8_cannot_hold_are_written_as_asked(tmp_path):
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "a.txt", "\ud800")
+    assert list(tmp_path.iterdir()) == []
+    assert write_text(tmp_path / "a.txt", "\ud800", errors="backslashreplace").read_text() == "\\ud800"

@@ -19,6 +19,7 @@ Nothing is repaired, left out or replaced by another sample.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import re
@@ -177,6 +178,7 @@ class _RowReader:
         self._num_levels = num_levels
         self._list_attributes = attributes
         self._line = 0
+        self._parsed = functools.partial(as_number, from_text=numbers_as_text)
         self._columns = Columns(faults, self._parsed)
 
     def read(self, rows: Callable[[Faults], Iterator[Row]]) -> Iterator[Record]:
@@ -294,9 +296,6 @@ class _RowReader:
                 self._fault(str(error))
                 return None
         return score
-
-    def _parsed(self, value: Any) -> float | None:
-        return as_number(value, from_text=self._numbers_as_text)
 
     def _number(self, value: Any, what: str) -> float | None:
         number = self._parsed(value)

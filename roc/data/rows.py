@@ -31,8 +31,6 @@ _FAULTS_SHOWN = 50
 _DELIMITERS = ",;\t"
 _WRITTEN = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
 _END = "\0end of the table"
-_NUMBERS = (int, float)
-_NUMBERS_OR_TEXT = (int, float, str)
 
 
 class DataError(ValueError):
@@ -285,11 +283,14 @@ def as_number(value: Any, *, from_text: bool = True) -> float | None:
         value: a cell of a row.
         from_text: whether the text "5" stands for a number, as it has to in a CSV file.
     """
-    if isinstance(value, bool) or not isinstance(value, _NUMBERS_OR_TEXT if from_text else _NUMBERS):
+    if isinstance(value, str):
+        # float() takes "1_000" for a number, which no table means by it.
+        if not from_text or "_" in value:
+            return None
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
-        # float() takes "1_000" for a number, which no table means by it.
-        return None if isinstance(value, str) and "_" in value else float(value)
+        return float(value)
     except (ValueError, OverflowError):
         return None
 

@@ -196,9 +196,9 @@ def _drawable(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont | Image
     """Finds a font that has all letters of a text; if there is none, letters become codes such as \\u5c71."""
     fonts = _fonts(size)
     for font in fonts:
-        if all(_has(font, letter) for letter in text):
+        if all(_has_letter(font, letter) for letter in text):
             return text, font
-    return "".join(letter if _has(fonts[0], letter) else ascii(letter)[1:-1] for letter in text), fonts[0]
+    return "".join(letter if _has_letter(fonts[0], letter) else ascii(letter)[1:-1] for letter in text), fonts[0]
 
 
 @functools.cache
@@ -213,7 +213,7 @@ def _fonts(size: int) -> tuple[ImageFont.FreeTypeFont | ImageFont.ImageFont, ...
 
 
 @functools.cache
-def _has(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, letter: str) -> bool:
+def _has_letter(font: ImageFont.FreeTypeFont | ImageFont.ImageFont, letter: str) -> bool:
     """Tells whether a font has a letter: it draws it differently from one that does not exist."""
     if letter.isspace():
         return True

@@ -20,7 +20,7 @@ def folder(tmp_path):
 
 
 def check(folder, rows, **options):
-    """The report on a table of rows; every image of the rows is made to be there."""
+    """Writes a table and the images that its rows name, and returns the report on it."""
     for row in rows:
         if isinstance(row.get("image"), str) and not row["image"].startswith(".."):
             (folder / row["image"]).touch()

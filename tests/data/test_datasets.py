@@ -56,7 +56,7 @@ class Miniature:
 
 
 def sheet(rows):
-    """The bytes of an .xlsx with these rows."""
+    """Returns the bytes of an .xlsx with these rows."""
     from openpyxl import Workbook
 
     book, buffer = Workbook(), io.BytesIO()
@@ -67,7 +67,7 @@ def sheet(rows):
 
 
 def shares(**levels):
-    """A histogram: h_5=0.5 -> 0.5 at the fifth place of ten."""
+    """Builds a histogram: h_5=0.5 -> 0.5 at the fifth place of ten."""
     size = levels.pop("of")
     return tuple(levels.get(f"h_{place}", 0.0) for place in range(1, size + 1))
 
@@ -373,7 +373,7 @@ every = pytest.mark.parametrize("name", MINIATURES)
 
 
 def convert(words):
-    """Runs the command."""
+    """Runs `roc data convert`."""
     return main(["convert", *words])
 
 
@@ -383,7 +383,7 @@ def module(name):
 
 @dataclass
 class Run:
-    """What a call of the command gave."""
+    """The outcome of one call of the command."""
 
     status: int
     out: str

@@ -114,7 +114,7 @@ def test_16_bit_grey_png(tmp_path):
 
 
 def test_16_bit_rgb_png(tmp_path):
-    """Pillow writes none, so the file is put together here: one row of two pixels."""
+    """Builds the file by hand, one row of two pixels, because Pillow writes none."""
 
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -179,7 +179,7 @@ def test_broken_exif_block_costs_nothing(tmp_path):
 
 
 def icc(colour_space, tags, version=b"\x02\x10\0\0", device=b"mntr", connection=b"XYZ "):
-    """The bytes of an ICC profile with the given tags (signature -> data)."""
+    """Builds the bytes of an ICC profile with the given tags (signature -> data)."""
     tags = {
         b"desc": b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78),
         b"wtpt": xyz(0.9642, 1.0, 0.8249),
@@ -419,7 +419,7 @@ def test_lazy_pil_image_of_a_cut_file(tmp_path):
 
 
 def test_size_is_checked_before_decoding(tmp_path):
-    """A header that promises too much is enough: there are no pixels in this file."""
+    """The header alone is refused: the file has no pixels."""
     header = struct.pack(">2I5B", 60000, 60000, 8, 2, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + header
     path = tmp_path / "bomb.png"

@@ -1,4 +1,4 @@
-"""What belongs together is found whatever it is called and whatever was done to it; what does not is left alone."""
+"""Records that belong together are found under any name and after any edit; others are not."""
 
 import shutil
 
@@ -24,7 +24,7 @@ def entry(id, line=1, images=(), dataset=None, group=None, source=None):
 
 
 def named(train, test):
-    """{(id of train, id of test): reasons} by names alone."""
+    """Finds leaks by names alone: {(id of train, id of test): reasons}."""
     report = find_leaks(train, test, open_images=False)
     return {(leak.train.id, leak.test.id): leak.reasons for leak in report.leaks}
 

@@ -1,4 +1,4 @@
-"""Data files: what is accepted and how it is read, and that every fault is found, named, and reported with its line."""
+"""Data files: what is accepted and how it is read; every fault is found and reported with its line."""
 
 import builtins
 import json
@@ -47,7 +47,7 @@ def read(path, **options):
 
 
 def faults(path, **options):
-    """The faults of a file, without the file's name in front: "LINE: what"."""
+    """Returns the faults of a file without the file's name in front: "LINE: what"."""
     with pytest.raises(DataError) as error:
         read(path, **options)
     assert all(fault.startswith(f"{path}") for fault in error.value.faults)

@@ -1,4 +1,4 @@
-"""Rows keep the line they stand on, whatever the format; the values themselves are judged in test_reading.py."""
+"""Rows keep their line in every format, and come back as they were written; test_reading.py checks the values."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The right pictures stand in the right places, and one that cannot be opened keeps its place."""
+"""The right pictures stand in the right places, and a frame takes the place of one that cannot be opened."""
 
 import pytest
 from PIL import Image, ImageFont
@@ -25,7 +25,7 @@ def names(sheet):
 
 
 def centre_colours(sheet, columns):
-    """Colours of the pictures, line by line."""
+    """Returns the colours of the pictures, line by line."""
     step = module._CELL + module._GAP
     found = []
     previous = None

@@ -1,4 +1,4 @@
-"""Sources stay together, go the same way every time, and a test set that is there stays what it is."""
+"""Sources stay together, go the same way every time, and a given test set is kept."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Each file is looked at once, in order, and what was found is remembered until the file changes."""
+"""Each file is examined once, in order, and the result is remembered until the file changes."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""AADB (Kong, Shen, Lin, Mech, Fowlkes, ECCV 2016): 10,000 Flickr photos, rated as a whole and on 11 attributes.
+"""AADB (Kong, Shen, Lin, Mech, Fowlkes, ECCV 2016): 10,000 Flickr photos with an overall score and 11 attributes.
 
-Layout, of the authors' Google Drive:
+Layout, as on the authors' Google Drive:
 
 * `imgListFiles_label/imgList<PART>Regression_<WHAT>.txt`: "image score" per line. PART is Train, Validation or TestNew
   (Test is an older test set, not used); WHAT is score or one of the attributes BalacingElements (spelt so),
@@ -9,11 +9,11 @@ Layout, of the authors' Google Drive:
 * `AADB_newtest_originalSize/` or `AADB_newtest/`: test images, whose names have the score in front
   ("0.500_farm1_487_....jpg") where the list has none.
 
-Native range: the whole 0..1, the attributes -1..1 (mean of -1, 0 and 1 for "against", "no matter" and "in favour"),
+Native range: overall 0..1, the attributes -1..1 (mean of -1, 0 and 1 for "against", "no matter" and "in favour"),
 higher is better. **One head has one scale, so the attributes are brought to 0..1 as (a + 1) / 2**, which changes no
-correlation; an error on an attribute counts twice in its own points.
+correlation; in their own units, errors on attributes are twice as large as reported.
 
-Split: Train 8,458, Validation 500, TestNew 1,000 images, the lists' own. Published are mean ratings, no votes.
+Split: that of the lists, Train 8,458, Validation 500, TestNew 1,000 images. Published are mean ratings, no votes.
 
 Licence: "images are downloaded from flickr with Creative Commons license, so the dataset is for research purpose only".
 
@@ -55,7 +55,7 @@ AADB_newtest_originalSize/ or AADB_newtest/                 test images""",
     max_score=1,
     attributes=tuple(ATTRIBUTES),
     splits=("train", "val", "test"),
-    remarks=("the attributes were brought from -1..1 to 0..1 as (a + 1) / 2: one head has one scale",),
+    remarks=("the attributes were brought from -1..1 to 0..1 as (a + 1) / 2, because one head has one scale",),
 )
 
 _PARTS = {"test": "TestNew", "val": "Validation", "train": "Train"}

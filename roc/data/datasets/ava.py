@@ -1,6 +1,6 @@
 """AVA (Murray, Marchesotti, Perronnin, CVPR 2012): about 255,000 photos of dpchallenge.com with the votes on 1..10.
 
-Layout, of the authors' package of June 2012 with the images beside it:
+Layout, as in the authors' package of June 2012 with the images beside it:
 
 * `AVA.txt`: one image per line, 15 numbers separated by spaces: index, image id, votes for 1 .. 10, two semantic tags
   (0 = none), challenge;

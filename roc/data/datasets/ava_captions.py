@@ -9,12 +9,13 @@ Layout: the authors' file beside those of AVA, from which the votes come:
 
 Native range: 1..10, higher is better; histograms from AVA.txt.
 
-Text: the comment is the sentence as the user wrote it ("raw"). It follows the sentence with the scores in the answer
-that is taught. One comment per image, the first one (`--captions one`), as in ROC4MLLM, which does not say which;
+Text: the comment is the sentence as the user wrote it ("raw"). In the answer that is trained on it follows the sentence
+with the scores. `--captions one` takes one comment per image, the first: ROC4MLLM has one too, and does not say which.
 `--captions all` makes a record of each, with ids "<image>#2", "<image>#3", ...
 
 Split: as the file says, by image and drawn at random by its authors. It is not AVA's: images of AVA's official test set
-are trained on here, so a model of this data must not be reported on that. How many is counted if the list is there.
+are trained on here, so a model trained on this data must not be reported on that set. Their number is logged if AVA's
+list is there.
 
 Licence: none given; the photos stay with their photographers, the comments with their writers.
 

@@ -1,6 +1,6 @@
 """BIQ2021 (Ahmed, Asif, 2022): 12,000 photos of natural and deliberate distortions, rated for quality.
 
-Layout, of the authors' repository:
+Layout, as in the authors' repository:
 
 * `Train (Images and MOS).csv` and `Test (Images and MOS).csv`: columns "Image Name", "MOS" and two without a name;
   other versions of the repository have `Train.csv` and `Test.csv` with slightly other scores;

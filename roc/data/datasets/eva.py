@@ -1,6 +1,6 @@
-"""EVA (Kang, Valenzise, Dufaux, ATQAM/MAST 2020): 4,070 photos of AVA rated anew, about 33 votes each, four attributes.
+"""EVA (Kang, Valenzise, Dufaux, ATQAM/MAST 2020): 4,070 photos of AVA with about 33 new votes each, four attributes.
 
-Layout, of the authors' repository:
+Layout, as in the authors' repository:
 
 * `data/votes_filtered.csv`: one vote per row, cells separated by "=": image_id, user_id, score, difficulty, visual,
   composition, quality, semantic, vote_time, 1, 2, 3, 4; the votes that the authors kept and use;
@@ -10,7 +10,7 @@ Layout, of the authors' repository:
 Native range: score 0..10 in whole steps, so 11 levels; the attributes 1..4, "very bad" to "very good"; higher is
 better. The attributes keep their 1..4, which lies inside 0..10: a head for 0..10 learns them as they are. `visual` is
 "light and colour", `composition` is "composition and depth". `difficulty` (1 = very difficult to judge, 4 = very easy)
-says nothing of the photo and is left out.
+says nothing about the photo and is left out.
 
 Split: none is published. The photos are AVA's: a model trained on AVA has seen most of them.
 

@@ -1,6 +1,6 @@
 """FLICKR-AES (Ren, Shen, Lin, Mech, Foran, ICCV 2017): 40,988 Flickr photos, each rated by five of 210 workers.
 
-Layout, of the authors' Google Drive:
+Layout, as on the authors' Google Drive:
 
 * `FLICKR-AES_image_labeled_by_each_worker.csv`: columns worker, imagePair (the image's name), score (1..5), with spaces
   after the commas;
@@ -9,7 +9,7 @@ Layout, of the authors' Google Drive:
 
 Native range: the workers' 1..5 in whole steps, higher is better. `--scores votes` (default): the mean of the workers'
 scores with standard deviation, number of votes and histogram. `--scores published`: FLICKR-AES_image_score.txt as it
-is, on 0..1, without votes, which are on another scale; how the workers are weighted is not published.
+is, on 0..1, without the votes, which are on another scale; how the workers are weighted is not published.
 
 Split: none is published. The paper takes the photos of 37 workers as test set (4,737 photos), those of the other 173
 for training, without naming the workers. Give every photo its split with `roc data split`.

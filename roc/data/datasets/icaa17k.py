@@ -1,6 +1,6 @@
-"""ICAA17K (He, Ming, Li, Sun, Zheng, Ma, ICCV 2023): 17,000 photos rated as a whole and for their colour.
+"""ICAA17K (He, Ming, Li, Sun, Zheng, Ma, ICCV 2023): 17,000 photos with scores for the whole and for colour.
 
-Layout, of the authors' archive and code:
+Layout, as in the authors' archive and code:
 
 * `1train.csv` and `1test.csv` (in the code: `dataset/ICAA17K/`): columns `ID` (path of the image below the folder of
   images, such as complementary/orange_blue/x.jpg), `color`, `MOS`, `probability`;
@@ -32,7 +32,7 @@ ICAA17K/<ID>""",
     max_score=10,
     attributes=("colour",),
     splits=("train", "test"),
-    remarks=("the score is MOS, the attribute colour is color; papers report either",),
+    remarks=("the score is the column MOS, the attribute colour the column color; papers report either",),
 )
 
 

@@ -1,6 +1,6 @@
 """KADID-10k (Lin, Hosu, Saupe, QoMEX 2019): 81 photos, each distorted in 25 ways at 5 strengths, 10,125 images.
 
-Layout, of the authors' archive:
+Layout, as in the authors' archive:
 
 * `dmos.csv`: dist_img, ref_img, dmos, var;
 * `images/<dist_img>`, `images/<ref_img>`.

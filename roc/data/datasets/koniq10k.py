@@ -10,7 +10,7 @@ Layout:
 
 Native range: the votes are on 1..5, higher is better. `--scores votes` (default): their mean, with standard deviation,
 number and histogram. `--scores published`: the authors' MOS, computed from z-scores of reliable raters and brought to
-0..100; no votes then, which are on another scale (the published SD too is one of votes on 1..5).
+0..100, without the votes, which are on another scale (so is the published SD: it is that of votes on 1..5).
 
 Split: the column `set` (7,058 / 1,000 / 2,015 when complete).
 

@@ -1,6 +1,6 @@
 """LAPIS (Maerten, Chen, De Winter, Bossens, Wagemans, CVPR workshops 2025): 11,723 artworks, about 24 raters each.
 
-Layout, of the archive that the authors give on request:
+Layout, as in the archive that the authors give on request:
 
 * `annotation/LAPIS_GIAA_Trainsplit.csv`, `..._Valsplit.csv`, `..._Testsplit.csv`: one artwork per row: image_id,
   min_response, max_response, mean_response, std_response, "number of raters", image_filename, artist, title, genre,

@@ -1,6 +1,6 @@
 """PARA (Yang, Xu, Li, Qie, Li, Zhang, Guo, CVPR 2022): 31,220 photos rated by 438 people, about 25 for each photo.
 
-Layout, of the authors' archive:
+Layout, as in the authors' archive:
 
 * `annotation/PARA-GiaaTrain.csv` and `annotation/PARA-GiaaTest.csv`: one photo per row: imageName, sessionId, semantic,
   how often each score was given (aestheticScore_1.0, _1.5, .. _5.0; compositionScore_1 .. _5 and so on), and the means
@@ -10,7 +10,7 @@ Layout, of the authors' archive:
 * `annotation/PARA-UserInfo.csv`: the raters (not read);
 * `imgs/<sessionId>/<imageName>`.
 
-Native range: 1..5, higher is better; the whole in half steps, so 9 levels. The score is the mean of the ratings of
+Native range: 1..5, higher is better; overall in half steps, so 9 levels. The score is the mean of the ratings of
 PARA-Images.csv where that file is there, else of the counts of the Giaa tables; both are compared with the published
 mean, and photos that differ by more than 0.01 are counted. Attributes are the published means.
 
@@ -49,7 +49,7 @@ imgs/<sessionId>/<imageName>""",
     num_tokens=9,
     attributes=tuple(ATTRIBUTES),
     splits=("train", "test"),
-    remarks=("the votes for the whole are in half steps: 9 levels, where the ready configuration has 10",),
+    remarks=("overall votes are in half steps: 9 levels, where the ready configuration has 10",),
 )
 
 _COUNTS = tuple(f"aestheticScore_{level:.1f}" for level in LAYOUT.space.levels)

@@ -1,6 +1,6 @@
 """SPAQ (Fang, Zhu, Zeng, Ma, Wang, CVPR 2020): 11,125 smartphone photos, rated for quality and five attributes.
 
-Layout, of the authors' archive:
+Layout, as in the authors' archive:
 
 * `Annotations/MOS and Image attribute scores.xlsx`: Image name, MOS, Brightness, Colorfulness, Contrast, Noisiness,
   Sharpness; the same saved as .csv is read as well (reading .xlsx needs openpyxl);

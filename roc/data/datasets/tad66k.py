@@ -1,6 +1,6 @@
 """TAD66K (He, Zhang, Xie, Jiang, Ming, IJCAI 2022): 66,000 photos of 47 themes, each with at least 1,200 ratings.
 
-Layout, of the authors' archives:
+Layout, as in the authors' archives:
 
 * `labels/merge/train.csv` and `labels/merge/test.csv`: columns `image`, `score` (also found as `merge/`, and as
   `dataset/merge/` in the authors' code);
