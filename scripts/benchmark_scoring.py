@@ -36,7 +36,6 @@ from __future__ import annotations
 import argparse
 import copy
 import importlib.util
-import json
 import os
 import platform
 import statistics
@@ -60,6 +59,7 @@ from roc.data.records import Record
 from roc.demo.scenes import Scene, render_scene
 from roc.demo.tiny_model import PRESETS, TinyLlavaConfig, build_tiny_llava
 from roc.evaluation.metrics import srcc
+from roc.files import write_json
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.declaration import declaration_of
@@ -718,7 +718,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.trained:
         results["trained"] = benchmark_trained(given)
     if given.json is not None:
-        given.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_json(given.json, results)
     return 0
 
 

@@ -35,6 +35,7 @@ from PIL import Image
 
 import roc
 from roc.demo.scenes import render_scene
+from roc.files import write_json
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import Scorer, Wanted
 from roc.scoring.local import score_images
@@ -241,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"p50 {1000 * found['p50']:.0f} ms, p95 {1000 * found['p95']:.0f} ms, p99 {1000 * found['p99']:.0f} ms"
     )
     if given.json is not None:
-        given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        write_json(given.json, found)
     return int(checked["failed"] + checked["mixed_up"] > 0)
 
 

@@ -54,6 +54,7 @@ from benchmark_scoring import REAL, SPACE, machine, ratio, real_inputs, synchron
 from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from roc.files import write_json
 from roc.model.adapters import add_lora
 from roc.model.attachment import attach
 from roc.model.head import read_levels
@@ -488,7 +489,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\n" + table(rows) + "\n\n" + summary(rows))
     if given.json is not None:
         results = {"machine": facts, "seconds": time.perf_counter() - start, "ways": rows}
-        given.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        write_json(given.json, results)
     return 0
 
 
