@@ -24,8 +24,8 @@ from PIL import Image
 
 from roc.checkpoint.folder import load, save
 from roc.data.records import Record
-from roc.doctor import checks as doctor
-from roc.doctor.checks import Candidate, Finding
+from roc.doctor.candidate import Candidate, Finding, admit
+from roc.doctor.checks import adapter_findings, check_batch, check_reload, check_three_ways, examine, identical
 from roc.evaluation.metrics import plcc
 from roc.model.adapters import add_lora, four_bit, merged
 from roc.model.attachment import attach, model_class
@@ -38,7 +38,7 @@ ENOUGH, PLENTY = 0.9, 0.95
 
 COLUMNS = {
     "old logits": "attaches",
-    "one forward = taught = generated": "one forward = taught = generated",
+    "scoring = training = generation": "scoring = training = generation",
     "batch": "batch = one by one",
     "padding": "padding",
     "reload": "save and reload",
@@ -110,14 +110,14 @@ def check_family(name: str) -> Family:
 
 def doctors_checks(folder: str) -> list[Finding]:
     """What `roc doctor` says."""
-    return list(doctor.examine(doctor.admit(folder)))
+    return list(examine(admit(folder)))
 
 
 def full_tuning(folder: str) -> list[Finding]:
     """Trains everything; the trained model is held against the checks on scores and files."""
     candidate = fresh(folder)
     findings = [trained("full tuning", candidate, candidate.model, learning_rate=1e-3)]
-    for check in (doctor.check_three_ways, doctor.check_batch, doctor.check_reload):
+    for check in (check_three_ways, check_batch, check_reload):
         findings += check(candidate)
     return findings
 
@@ -128,7 +128,7 @@ def lora_tuning(folder: str) -> list[Finding]:
     before = candidate.scores()
     tuned = add_lora(candidate.model, rank=16, alpha=32, dropout=0.0)
     findings = [trained("LoRA tuning", candidate, tuned, learning_rate=3e-3)]
-    return [*findings, *doctor.adapter_findings(candidate, tuned, before)]
+    return [*findings, *adapter_findings(candidate, tuned, before)]
 
 
 def qlora_tuning(folder: str) -> list[Finding]:
@@ -139,7 +139,7 @@ def qlora_tuning(folder: str) -> list[Finding]:
     with tempfile.TemporaryDirectory() as out:
         save(tuned, candidate.processor, out)
         again, whole = load(out)[0], load(out, quantized=False)[0]
-    findings.append(doctor.identical("adapter reloads on 4 bits", candidate.scores(tuned), candidate.scores(again)))
+    findings.append(identical("adapter reloads on 4 bits", candidate.scores(tuned), candidate.scores(again)))
     unmerged = candidate.scores(whole)
     return [*findings, candidate.same("adapter merges unquantised", unmerged, candidate.scores(merged(whole)), "")]
 

@@ -1,4 +1,5 @@
-"""Whether the score head fits a model, and what to set.
+"""`roc doctor`: whether the score head fits a model, and what to set.
 
-`checks` tries a model part by part, `sensitivity` measures how its scores react to changes of the image.
+`candidate` loads a model and attaches the head, `checks` tries every promise of roc on it, `advice` says what to set,
+`sensitivity` measures how far scores move when only the size, shape or compression of an image changes.
 """

@@ -1,7 +1,7 @@
-"""How far a trained score moves when only the size or the shape of the file changes, not what the picture shows.
+"""How far a trained score moves when only the size, shape or compression of a picture changes, not what it shows.
 
-A picture that is squeezed or cropped may deserve another score; one that is merely smaller hardly does. The numbers say
-how much of what the model tells apart could be the way a picture was stored.
+A squeezed or cropped picture may deserve another score; one that is merely smaller hardly does. The numbers say how
+much of what the model tells apart could be due to the way a picture was stored.
 """
 
 from __future__ import annotations
@@ -15,23 +15,29 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from roc.data.augment import pad_to_square
+from roc.data.images import ImageError
+from roc.demo.scenes import render_scene
 from roc.evaluation.metrics import srcc
 from roc.model.collator import RocCollator
 from roc.scoring.one_forward import one_forward
+from roc.scoring.sources import find_sources
 
 _BATCH_SIZE = 4
+
+DRAWN = 24
+"""Scenes that are drawn where no pictures are given."""
 
 
 class Shift(NamedTuple):
     """How far scores move when every picture is changed in one way; native scale.
 
     Attributes:
-        change: what is done.
-        mean: mean absolute difference.
-        largest: largest absolute difference.
+        change: Name of the change.
+        mean: Mean absolute difference.
+        largest: Largest absolute difference.
         of_range: `mean` as a share of the range.
-        of_spread: `mean` as a share of the standard deviation of the unchanged scores; None where they do not differ.
-        srcc: rank correlation with the unchanged scores; None below three pictures.
+        of_spread: `mean` as a share of the standard deviation of the unchanged scores; None if that is 0.
+        srcc: Rank correlation with the unchanged scores; None for fewer than three pictures.
     """
 
     change: str
@@ -94,22 +100,42 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG of quality 75": _compressed(75),
     "JPEG of quality 30": _compressed(30),
 }
-"""What is done to the pictures; padding has the picture's mean colour."""
+"""The changes by name; padding has the mean colour of the picture."""
+
+
+def find_pictures(paths: Sequence[str]) -> list[Image.Image]:
+    """Opens the pictures in files and folders, or draws scenes where none are given.
+
+    Args:
+        paths: What `roc.scoring.sources.find_sources` takes.
+
+    Raises:
+        ValueError: If a path holds no picture, or one cannot be read.
+    """
+    if not paths:
+        return [render_scene(index, seed=1, size=128).image for index in range(DRAWN)]
+    pictures = []
+    for source in find_sources(paths).sources:
+        try:
+            pictures.append(source.open())
+        except ImageError as error:
+            raise ImageError(f"{source.name}: {error}") from error
+    return pictures
 
 
 def sensitivity(model: PreTrainedModel, collator: RocCollator, pictures: Sequence[Image.Image]) -> list[Shift]:
-    """How far the first score moves under each of `CHANGES`.
+    """Measures how far the first score moves under each of `CHANGES`.
 
     Args:
-        model: carries a trained head.
-        collator: of the model.
-        pictures: RGB, at least one.
+        model: A model with a trained head.
+        collator: Its collator.
+        pictures: RGB pictures, at least one.
 
     Returns:
         One row per change, in their order.
 
     Raises:
-        ValueError: where the head is untrained, or there is no picture.
+        ValueError: If the head is untrained, or there is no picture.
     """
     if not pictures:
         raise ValueError("No picture to change; give at least one.")
@@ -138,7 +164,7 @@ def sensitivity(model: PreTrainedModel, collator: RocCollator, pictures: Sequenc
 
 
 def shift_table(shifts: Sequence[Shift]) -> str:
-    """The rows as text, one line each, under a heading."""
+    """Formats the rows as text, one line each, under a heading."""
     lines = [f"{'change':<30} {'mean':>7} {'largest':>8} {'of range':>9} {'of spread':>10} {'SRCC':>6}"]
     for shift in shifts:
         moved = f"{shift.mean:>7.3f} {shift.largest:>8.3f} {shift.of_range:>9.1%}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from roc.doctor.checks import Finding
+from roc.doctor.candidate import Finding
 
 FILE = Path(__file__).parents[2] / "scripts" / "check_families.py"
 # One that is small and plain, one of several resolutions, one prefix-LM.
