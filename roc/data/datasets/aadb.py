@@ -26,7 +26,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from roc.data.datasets.dataset_folder import DatasetFolder, Unusable, image_and_score
+from roc.data.datasets.cells import Unusable, image_and_score
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 
 # attribute -> names of its files; the first is misspelt in the original and corrected in copies

@@ -23,7 +23,8 @@ Read in: imfing/ava_downloader (AVA_dataset/README.txt, tags.txt, the lists); ch
 
 from __future__ import annotations
 
-from roc.data.datasets.dataset_folder import DatasetFolder, Unusable
+from roc.data.datasets.cells import Unusable
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 
 LAYOUT = Layout(

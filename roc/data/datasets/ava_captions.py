@@ -30,7 +30,8 @@ import logging
 from typing import Any
 
 from roc.data.datasets.ava import IMAGE_FOLDERS, TEST_LIST, VOTES, test_images, votes_of
-from roc.data.datasets.dataset_folder import DatasetFolder, Unusable
+from roc.data.datasets.cells import Unusable
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 from roc.data.rows import DataError
 

@@ -18,7 +18,8 @@ Read in: nisarahmedrana/BIQ2021 (README.md of several versions, "Train (Images a
 
 from __future__ import annotations
 
-from roc.data.datasets.dataset_folder import DatasetFolder, number
+from roc.data.datasets.cells import number
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 
 LAYOUT = Layout(

@@ -13,7 +13,6 @@ divides by n, not by n - 1), as the score head computes them from its distributi
 from __future__ import annotations
 
 import logging
-import math
 import os
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,15 +21,12 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+from roc.data.datasets.cells import Unusable, number, statistics
 from roc.data.datasets.layout import Layout
-from roc.data.rows import BrokenTable, DataError, as_number, iter_cells, shown
+from roc.data.rows import BrokenTable, DataError, iter_cells, shown
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 
 logger = logging.getLogger(__name__)
-
-
-class Unusable(ValueError):
-    """A row of a data set that cannot become a record; the message says why."""
 
 
 class DatasetFolder:
@@ -383,49 +379,6 @@ class DatasetFolder:
                 kind,
                 ", ".join(images[:3]),
             )
-
-
-def number(text: str, what: str) -> float:
-    """Reads a finite number.
-
-    Raises:
-        Unusable: the text is none.
-    """
-    value = as_number(text)
-    if value is None or not math.isfinite(value):
-        raise Unusable(f"{what} is {shown(text or None)}; expected a number")
-    return value
-
-
-def image_and_score(text: str) -> tuple[str, float]:
-    """Reads a line of a list, "image score".
-
-    Raises:
-        Unusable: it is no such line.
-    """
-    image, _, score = text.rpartition(" ")
-    if not image.strip():
-        raise Unusable(f"{text!r} is no image with a score")
-    return image.strip(), number(score, "the score")
-
-
-def statistics(counts: Sequence[float], levels: Sequence[float]) -> tuple[float, float, int]:
-    """Computes the mean, the standard deviation and the number of votes.
-
-    Args:
-        counts: votes for each level (N,), none negative, at least one vote.
-        levels: values of the levels (N,).
-
-    Raises:
-        Unusable: other counts.
-    """
-    total = math.fsum(counts)
-    if min(counts) < 0 or total <= 0:
-        given = ", ".join(f"{count:g}" for count in counts)
-        raise Unusable(f"the votes are {given}; expected at least one, and none below 0")
-    mean = math.fsum(count * level for count, level in zip(counts, levels, strict=True)) / total
-    variance = math.fsum(count * (level - mean) ** 2 for count, level in zip(counts, levels, strict=True)) / total
-    return mean, math.sqrt(variance), round(total)
 
 
 def _indented(text: str) -> list[str]:

@@ -21,7 +21,8 @@ Read in: kang-gnak/eva-dataset (readme.md of several versions); public loaders o
 
 from __future__ import annotations
 
-from roc.data.datasets.dataset_folder import DatasetFolder, Unusable, number
+from roc.data.datasets.cells import Unusable, number
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 
 ATTRIBUTES = {

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from roc.data.datasets.dataset_folder import DatasetFolder, image_and_score
+from roc.data.datasets.cells import image_and_score
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 
 _WORKERS = "FLICKR-AES_image_labeled_by_each_worker.csv"

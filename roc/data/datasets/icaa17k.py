@@ -20,7 +20,8 @@ ICAA17K_code/dataset/ICAA17K/1test.csv).
 
 from __future__ import annotations
 
-from roc.data.datasets.dataset_folder import DatasetFolder, number
+from roc.data.datasets.cells import number
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 
 LAYOUT = Layout(

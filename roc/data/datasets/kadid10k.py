@@ -20,7 +20,8 @@ public loaders; the rows checked are I01_01_01.png (4.57, 0.496) and I01_01_02.p
 
 from __future__ import annotations
 
-from roc.data.datasets.dataset_folder import DatasetFolder, Unusable, number
+from roc.data.datasets.cells import Unusable, number
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 
 LAYOUT = Layout(

@@ -25,7 +25,8 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from roc.data.datasets.dataset_folder import DatasetFolder, Unusable, number
+from roc.data.datasets.cells import Unusable, number
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 
 logger = logging.getLogger(__name__)

@@ -25,7 +25,8 @@ from __future__ import annotations
 
 import math
 
-from roc.data.datasets.dataset_folder import DatasetFolder, Unusable, number
+from roc.data.datasets.cells import Unusable, number
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 
 LAYOUT = Layout(

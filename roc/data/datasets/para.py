@@ -24,7 +24,8 @@ Dahat364/AGREE (Datasets_split/PARA/val.csv: the columns, whose means and standa
 
 from __future__ import annotations
 
-from roc.data.datasets.dataset_folder import DatasetFolder, Unusable, number, statistics
+from roc.data.datasets.cells import Unusable, number, statistics
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 
 ATTRIBUTES = {

@@ -21,7 +21,8 @@ columns).
 
 from __future__ import annotations
 
-from roc.data.datasets.dataset_folder import DatasetFolder, number
+from roc.data.datasets.cells import number
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 
 ATTRIBUTES = {

@@ -20,7 +20,8 @@ public loaders for the place of `labels/merge` (Ry3nG/SSIRA).
 
 from __future__ import annotations
 
-from roc.data.datasets.dataset_folder import DatasetFolder, number
+from roc.data.datasets.cells import number
+from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 
 LAYOUT = Layout(
