@@ -354,7 +354,7 @@ def limit(device: str, dtype: torch.dtype) -> float:
 
 
 def operations(model: PreTrainedModel, inputs: Inputs) -> float:
-    """Of one bare pass, an image."""
+    """Floating-point operations of one pass of the bare backbone, per image."""
     with FlopCounterMode(display=False) as counter:
         backbone(model, inputs)
     return counter.get_total_flops() / len(inputs.scoring["input_ids"])

@@ -260,7 +260,7 @@ class Job:
         self.optimizer = self.optimizers["optimizer" in way.ingredients]
 
     def loss(self) -> torch.Tensor:
-        """Of the batch, as the way computes it."""
+        """Loss of the batch, as the current way computes it."""
         settings = {"use_cache": "cache" not in self.way.ingredients}
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bf16):
             if "logits" in self.way.ingredients:
@@ -318,7 +318,7 @@ def peak_of(job: Job) -> tuple[int, int]:
 
 
 def measure(job: Job, ways: Sequence[Way], rounds: int, seed: int) -> dict[str, dict[str, Any]]:
-    """Of each way: loss and gradient against the published ones, peak memory, and the seconds of each round."""
+    """Measures each way: loss and gradient against the published ones, peak memory, and the seconds of each round."""
     found: dict[str, dict[str, Any]] = {}
     published = None
     for way in ways:

@@ -55,7 +55,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """Name of the file of its result, without suffix."""
         return f"{self.arm}-{'comments' if self.comments else 'plain'}-seed{self.seed}-rate{self.rate:g}"
 
 

@@ -43,7 +43,7 @@ class HubStandIn:
         self._server.server_close()
 
     def environment(self, home: os.PathLike) -> dict[str, str]:
-        """That of this process, with the hub in place of the real one and an empty cache below `home`."""
+        """The environment of this process, with this hub in place of the real one and an empty cache below `home`."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
         own = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_TOKEN": "hf_test", "HF_HUB_DISABLE_XET": "1"}
         return {**kept, **own, "NO_PROXY": "127.0.0.1"}

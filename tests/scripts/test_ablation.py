@@ -95,7 +95,7 @@ def test_digits_have_steps_of_a_ninetieth_of_the_range_or_less():
 
 
 def test_words_are_fifths_of_the_range():
-    """Of 1..10: up to 2.8, 4.6, 6.4, 8.2, 10."""
+    """The fifths of 1..10 end at 2.8, 4.6, 6.4, 8.2, 10."""
     scores = (1, 2.8, 2.81, 4.6, 4.7, 6.4, 6.5, 8.2, 8.3, 10)
     assert [ARMS["words"].text(score, SPACE) for score in scores] == [word for word in WORDS for _ in range(2)]
 

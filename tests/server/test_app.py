@@ -511,7 +511,7 @@ def test_headers_that_never_end(server, good):
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0], ids=["at_once", "later"])
 def test_later_headers_that_never_end(server, good, seconds):
-    """Of the second and the third request of a connection, a byte now and then."""
+    """The second and the third request of a connection send a byte of their headers now and then."""
     whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
