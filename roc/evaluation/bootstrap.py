@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from roc.evaluation.ranks import tie_groups
+
 Array = NDArray[np.float64]
 
 Statistic = Callable[[Array], Array]
@@ -92,17 +94,21 @@ def resampled_pearson(counts: Array, x: Array, y: Array) -> Array:
 
 
 def resampled_ranks(counts: Array, values: Array) -> Array:
-    """Average rank of every row within each resample, (k, n), computed from the counts without sorting again."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    """Average rank of every row within each resample, (k, n), computed from the counts without sorting again.
+
+    Ties are those of all `values`, (n,), in every resample: equal to within 1e-9 of their range.
+    """
+    groups = tie_groups(values)
+    order = np.argsort(groups, kind="stable")
+    starts = np.flatnonzero(np.diff(groups[order], prepend=-1))
     drawn = np.add.reduceat(counts[:, order], starts, axis=1)  # (k, distinct values)
     average = np.cumsum(drawn, axis=1) - (drawn - 1) / 2
-    return average[:, np.searchsorted(ordered[starts], values)]
+    return average[:, groups]
 
 
 def resampled_kendall(counts: Array, x: Array, y: Array) -> Array:
-    """Kendall's tau-b of each resample, (k,); 0 for a resample in which `x` or `y` is constant."""
+    """Kendall's tau-b of each resample, (k,), with ties as in `resampled_ranks`; 0 where `x` or `y` is constant."""
+    x, y = tie_groups(x), tie_groups(y)
     rows = np.arange(len(x))
     resamples = (np.repeat(rows, row_counts.astype(np.int64)) for row_counts in counts)
     taus = np.array([stats.kendalltau(x[drawn], y[drawn]).statistic for drawn in resamples])

@@ -30,8 +30,8 @@ from roc.evaluation.keys import COVERAGES, METRICS
 from roc.evaluation.metrics import (
     MIN_ROWS,
     MIN_ROWS_MAPPED,
+    above,
     accuracy,
-    all_equal,
     checked_histograms,
     checked_pairs,
     checked_spreads,
@@ -39,7 +39,6 @@ from roc.evaluation.metrics import (
     emd_rows,
     fit_logistic,
     inside_rows,
-    is_constant,
     kl_rows,
     krcc,
     mae,
@@ -50,6 +49,7 @@ from roc.evaluation.metrics import (
     votes_inside_rows,
     wasserstein_rows,
 )
+from roc.evaluation.ranks import is_constant
 
 CORRELATIONS = ("srcc", "plcc", "plcc_mapped", "krcc")
 
@@ -282,14 +282,9 @@ def _add_correlations(found: Estimates, x: Array, y: Array) -> None:
         krcc=lambda counts: resampled_kendall(counts, x, y),
     )
     given = {"predictions": x, "human scores": y}
-    equal = [name for name, values in given.items() if all_equal(values)]
     constant = [name for name, values in given.items() if is_constant(values)]
-    if equal:
-        _set_zero(found, CORRELATIONS, f"all {' and all '.join(equal)} are equal, so there is no correlation")
-    elif constant:
-        names = " and all ".join(constant)
-        reason = f"all {names} are equal but for rounding, so only their order can be compared"
-        _set_zero(found, ("plcc", "plcc_mapped"), reason)
+    if constant:
+        _set_zero(found, CORRELATIONS, f"all {' and all '.join(constant)} are equal, so there is no correlation")
     elif len(x) < MIN_ROWS_MAPPED:
         found.notes["plcc_mapped"] = _too_few(len(x), MIN_ROWS_MAPPED)
     elif (mapped := fit_logistic(x, y)) is None:
@@ -321,8 +316,9 @@ def _add_errors(found: Estimates, x: Array, y: Array, space: UnitWidth | None) -
 def _add_accuracy(found: Estimates, x: Array, y: Array, threshold: float) -> None:
     found.values["accuracy"] = accuracy(x, y, threshold)
     found.statistics["accuracy"] = resampled_mean(same_side_rows(x, y, threshold))
-    if (y > threshold).all() or (y <= threshold).all():
-        side = "above the threshold" if y[0] > threshold else "not above the threshold"
+    good = above(y, threshold)
+    if good.all() or not good.any():
+        side = "above the threshold" if good.any() else "not above the threshold"
         found.notes["accuracy"] = f"all human scores are {side} {threshold:g}"
 
 

@@ -2,9 +2,11 @@
 
 Each metric (`srcc`, `plcc`, ...) takes arrays and returns a float. Two rules hold for all of them:
 
-* a constant input has no correlation; it gives 0, not NaN. For rank correlations only exactly equal numbers are
-  constant; for PLCC an input that differs by no more than rounding is constant too;
+* a constant input has no correlation; it gives 0, not NaN. An input that differs by no more than rounding is constant;
 * fewer than three rows give None: with two rows every correlation is 1 or -1.
+
+Values that are equal to within 1e-9 of their range (largest minus smallest of the input) are ties in every metric that
+ranks, here and in the bootstrap, and a score that near to a threshold is equal to it (roc/evaluation/ranks.py).
 
 The functions that end in `_rows` give one value per row instead of the mean, unchecked; roc/evaluation/estimates.py
 computes bootstrap intervals from them.
@@ -15,10 +17,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
 
 from roc.evaluation.bootstrap import Array
+from roc.evaluation.ranks import is_constant, tie_groups, tie_tolerance
 
 MIN_ROWS = 3
 MIN_ROWS_MAPPED = 5
@@ -27,6 +30,9 @@ MIN_ROWS_MAPPED = 5
 
 def srcc(predictions: ArrayLike, scores: ArrayLike) -> float | None:
     """Spearman rank correlation: the Pearson correlation of the ranks; tied values share their average rank.
+
+    Values of one input that are equal to within 1e-9 of its range are ties, so that means of the same votes, summed in
+    another order, get the same rank.
 
     Args:
         predictions: (n,) predicted scores, on any scale.
@@ -38,7 +44,7 @@ def srcc(predictions: ArrayLike, scores: ArrayLike) -> float | None:
     Raises:
         ValueError: If the lengths differ or a value is not finite.
     """
-    return _measure(predictions, scores, lambda x, y: _pearson(stats.rankdata(x), stats.rankdata(y)))
+    return _measure(predictions, scores, _spearman)
 
 
 def plcc(predictions: ArrayLike, scores: ArrayLike) -> float | None:
@@ -68,7 +74,7 @@ def plcc_mapped(predictions: ArrayLike, scores: ArrayLike) -> float | None:
 
 
 def krcc(predictions: ArrayLike, scores: ArrayLike) -> float | None:
-    """Kendall rank correlation, tau-b (corrected for ties). Arguments and result as for `srcc`."""
+    """Kendall rank correlation, tau-b (corrected for ties). Arguments, ties and result as for `srcc`."""
     return _measure(predictions, scores, _kendall)
 
 
@@ -94,7 +100,8 @@ def accuracy(predictions: ArrayLike, scores: ArrayLike, threshold: float) -> flo
     Args:
         predictions: (n,) predicted scores.
         scores: (n,) human scores on the same scale.
-        threshold: Border between bad and good on that scale; a score equal to it counts as bad.
+        threshold: Border between bad and good on that scale; a score equal to it, to within 1e-9 of the range of the
+            scores, counts as bad.
 
     Returns:
         In 0..1, higher is better; None with fewer than 3 rows.
@@ -279,16 +286,6 @@ def checked_votes(histograms: ArrayLike, levels: ArrayLike | None, n: int) -> tu
     return votes, levels
 
 
-def all_equal(values: Array) -> bool:
-    """True if all values, (n,), are exactly the same number."""
-    return bool((values == values[0]).all())
-
-
-def is_constant(values: Array) -> bool:
-    """True if the values, (n,), differ by no more than rounding."""
-    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
-
-
 def fit_logistic(x: Array, y: Array) -> Array | None:
     """Fits the logistic curve of `plcc_mapped`.
 
@@ -323,7 +320,12 @@ def same_side_rows(x: Array, y: Array, threshold: float) -> Array:
     """1 for each row whose prediction and human score are on the same side of the threshold, (n,)."""
     if not np.isfinite(threshold):
         raise ValueError(f"the threshold is {threshold}; expected a finite number")
-    return ((x > threshold) == (y > threshold)).astype(np.float64)
+    return (above(x, threshold) == above(y, threshold)).astype(np.float64)
+
+
+def above(values: Array, threshold: float) -> NDArray[np.bool_]:
+    """True for each value, (n,), that is larger than the threshold by more than a tie."""
+    return values - threshold > tie_tolerance(values)
 
 
 def emd_rows(p: Array, q: Array, r: float) -> Array:
@@ -379,8 +381,13 @@ def _pearson(x: Array, y: Array) -> float:
     return 0.0 if is_constant(x) or is_constant(y) else float(stats.pearsonr(x, y).statistic)
 
 
+def _spearman(x: Array, y: Array) -> float:
+    return _pearson(stats.rankdata(tie_groups(x)), stats.rankdata(tie_groups(y)))
+
+
 def _kendall(x: Array, y: Array) -> float:
-    return 0.0 if all_equal(x) or all_equal(y) else float(stats.kendalltau(x, y).statistic)
+    x, y = tie_groups(x), tie_groups(y)
+    return float(stats.kendalltau(x, y).statistic) if x.any() and y.any() else 0.0
 
 
 def _logistic(x: Array, top: float, bottom: float, middle: float, slope: float) -> Array:

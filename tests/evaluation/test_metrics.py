@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from roc.evaluation import metrics
+from roc.evaluation import metrics, ranks
 from roc.evaluation.summary import summarize, summarize_coverage
 
 
@@ -85,22 +85,57 @@ def test_rounding_on_a_constant_is_no_linear_correlation(constant):
         assert of(constant, varied) == of(varied, constant) == 0.0
 
 
-def test_ranks_tell_any_two_numbers_apart():
+def test_rounding_on_a_constant_is_no_rank_either():
     x = np.array([3.0, 1.0, 2.0, 6.0, 5.0, 4.0, 9.0, 7.0])
     near, scores = 5 + 1e-15 * x, np.array([3.1, 1.2, 2.0, 5.0, 6.0, 4.0, 9.5, 7.0])
-    assert len(set(near)) > 3 and np.ptp(near) < 1e-14
+    assert len(set(near)) > 3 and stats.spearmanr(near, scores).statistic > 0.8
     for given in ((near, scores), (scores, near)):
-        assert metrics.srcc(*given) == pytest.approx(stats.spearmanr(*given).statistic) and metrics.srcc(*given) > 0.8
-        assert metrics.krcc(*given) == pytest.approx(stats.kendalltau(*given).statistic) and metrics.krcc(*given) > 0.7
-        assert metrics.plcc(*given) == 0
+        assert [of(*given) for of in (metrics.srcc, metrics.krcc, metrics.plcc)] == [0, 0, 0]
     summary = summarize(near, scores, n_resamples=50)
-    assert summary["srcc"] == metrics.srcc(near, scores) and summary["krcc"] == metrics.krcc(near, scores)
-    assert summary["srcc_low"] <= summary["srcc"] <= summary["srcc_high"] and summary["krcc_high"] > 0
-    assert [summary[key] for key in ("plcc", "plcc_low", "plcc_high", "plcc_mapped")] == [0, 0, 0, 0]
-    assert set(summary["notes"]) == {"plcc", "plcc_mapped"}
-    assert summary["notes"]["plcc"] == (
-        "all predictions are equal but for rounding, so only their order can be compared"
-    )
+    correlations = ("srcc", "plcc", "plcc_mapped", "krcc")
+    assert [summary[key + end] for key in correlations for end in ("", "_low", "_high")] == [0] * 12
+    reason = "all predictions are equal, so there is no correlation"
+    assert summary["notes"] == dict.fromkeys(correlations, reason)
+
+
+def test_ranks_tell_apart_what_is_further_than_a_tie():
+    near, order = 5 + 1e-8 * np.array([3.0, 1.0, 2.0, 4.0]), [3, 1, 2, 4]
+    assert metrics.srcc(near, order) == metrics.krcc(near, order) == pytest.approx(1)
+
+
+def test_scores_that_differ_in_the_last_bit_are_ties():
+    scores, plain = [0.1 + 0.2, 0.3, 0.3, 0.4], [0.3, 0.3, 0.3, 0.4]
+    assert scores[0] != scores[1]
+    # Ranks 2, 2, 2, 4 against 1 to 4: covariance 3 / 4, variances 5 / 4 and 3 / 4, so sqrt(3 / 5).
+    assert metrics.srcc([1, 2, 3, 4], scores) == metrics.srcc([1, 2, 3, 4], plain) == pytest.approx(0.6**0.5)
+    assert metrics.srcc(scores, [1, 2, 3, 4]) == metrics.srcc(plain, [1, 2, 3, 4])
+    assert metrics.krcc([1, 2, 3, 4], scores) == metrics.krcc([1, 2, 3, 4], plain) == pytest.approx(0.5**0.5)
+
+
+@pytest.mark.parametrize("unit", [1, 1e-6, 7e5 / 3])
+def test_means_of_votes_summed_in_another_order_give_the_same_summary(unit):
+    generator = np.random.default_rng(1)
+    votes = generator.integers(1, 11, size=(60, 3)) / 10 * unit
+    sums = [(votes[:, a] + votes[:, b] + votes[:, c]) / 3 for a, b, c in ((0, 1, 2), (2, 1, 0), (1, 2, 0))]
+    assert any((sums[0] != other).any() for other in sums[1:])
+    predictions = sums[0] + generator.normal(size=60) / 10 * unit
+    for name in ("srcc", "krcc"):
+        assert len({getattr(metrics, name)(predictions, scores) for scores in sums}) == 1
+        assert len({getattr(metrics, name)(scores, predictions) for scores in sums}) == 1
+    threshold = 0.6 * unit
+    found = [summarize(predictions, scores, threshold=threshold, n_resamples=40) for scores in sums]
+    keys = [name + end for name in ("srcc", "krcc", "accuracy") for end in ("", "_low", "_high")]
+    assert len({tuple(one[key] for key in keys) for one in found}) == 1
+
+
+def test_a_score_on_the_threshold_but_for_the_last_bit_is_bad():
+    assert metrics.accuracy([0.1, 0.2, 0.9], [0.1 + 0.2, 0.3, 0.4], 0.3) == 1
+
+
+def test_ties_are_found_in_a_chain_of_neighbours():
+    values = np.array([0.0, 1.0, 0.9e-9, 1.8e-9, 0.5])
+    assert ranks.tie_groups(values).tolist() == [0, 2, 0, 0, 1]
+    assert ranks.tie_groups(np.array([])).tolist() == []
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
