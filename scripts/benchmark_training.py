@@ -50,7 +50,7 @@ import numpy as np
 import peft
 import torch
 import transformers
-from benchmark_scoring import REAL, SPACE, machine, ratio, real_inputs, synchronised
+from benchmark_models import REAL, SPACE, machine, ratio, real_inputs, synchronised
 from transformers import AutoConfig, AutoModelForImageTextToText, PretrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 

@@ -1,9 +1,9 @@
 """The scoring benchmark: every way gives the same scores, and the figures are what they say."""
 
-import importlib.util
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,56 +13,55 @@ import torch
 from roc.model.declaration import Declaration
 from roc.score_space import ScoreSpace
 
-FILE = Path(__file__).parents[2] / "scripts" / "benchmark_scoring.py"
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+
+import benchmark_models  # noqa: E402
+import benchmark_scoring as benchmark  # noqa: E402
+import benchmark_trained  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark_scoring", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_way_gives_the_same_scores(benchmark):
-    model, processor = benchmark.tiny("tiny", 1)
-    inputs = benchmark.tiny_inputs(model, processor, 3, 1)
+def test_every_way_gives_the_same_scores():
+    model, processor = benchmark_models.tiny("tiny", 1)
+    inputs = benchmark_models.tiny_inputs(model, processor, 3, 1)
     scores = {name: way(model, inputs) for name, way in benchmark.WAYS.items() if way is not benchmark.backbone}
     assert scores["one forward"].shape == (3, 5) and len(scores["one forward"].unique()) == 15
     for found in scores.values():
         assert torch.allclose(found, scores["one forward"], atol=1e-3)
 
 
-def test_the_ratio_is_taken_within_rounds(benchmark):
+def test_the_ratio_is_taken_within_rounds():
     # The machine slowed down fourfold in the second half: each side alone would say nothing.
     ours, theirs = [1.0, 1.0, 1.0, 4.0, 4.0, 4.0], [5.0, 5.0, 5.0, 20.0, 20.0, 20.0]
-    assert benchmark.ratio(theirs, ours) == (5.0, 5.0, 5.0)
-    middle, low, high = benchmark.ratio([1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0])
+    assert benchmark_models.ratio(theirs, ours) == (5.0, 5.0, 5.0)
+    middle, low, high = benchmark_models.ratio([1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0])
     assert middle == 2.5 and 1 <= low < middle < high <= 4
 
 
-def test_a_shape_for_a_gpu_is_refused_without_one(benchmark, capsys):
+def test_a_shape_for_a_gpu_is_refused_without_one(capsys):
     assert benchmark.main(["--shape", "mplug-owl2-7b", "--device", "cpu"]) == 2
     assert "mplug-owl2-7b is measured on a GPU, and there is none here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("shape", ["llava-1.5-7b", "qwen2.5-vl-7b", "mplug-owl2-7b"])
-def test_inputs_of_the_real_shapes_hold_as_many_places_as_pictures_need(benchmark, shape):
-    config = benchmark.real_config_of(shape, layers=None)
+def test_inputs_of_the_real_shapes_hold_as_many_places_as_pictures_need(shape):
+    config = benchmark_models.real_config_of(shape, layers=None)
     config.roc = Declaration(space=ScoreSpace(), token_id=7).to_dict()
-    inputs = benchmark.real_inputs(SimpleNamespace(config=config), 2, 0)
+    inputs = benchmark_models.real_inputs(SimpleNamespace(config=config), 2, 0)
     marked = config.image_token_index if shape.startswith("llava") else config.image_token_id
     places = {"llava-1.5-7b": 576, "qwen2.5-vl-7b": 384, "mplug-owl2-7b": 65}[shape]
     assert (inputs.scoring["input_ids"] == marked).sum(1).tolist() == [places] * 2
-    assert inputs.scoring["input_ids"].shape == (2, places + benchmark.TEXT_TOKENS + benchmark.ANSWER_TOKENS)
+    assert inputs.scoring["input_ids"].shape == (
+        2,
+        places + benchmark_models.TEXT_TOKENS + benchmark_models.ANSWER_TOKENS,
+    )
 
 
 @pytest.mark.slow
-def test_fast_is_not_different(benchmark, threads_kept):
-    """A taught model: how many, beside whom, padded or compiled moves no score."""
+def test_fast_is_not_different(threads_kept):
+    """With a trained model, batch size, neighbours, padding and compiling move no score."""
     torch.set_num_threads(1)
-    model, processor = benchmark.teach(300, 0)
-    rows = benchmark.differences(model, processor, shutil.which("g++") is not None, 0)
+    model, processor = benchmark_trained.train(300, 0)
+    rows = benchmark_trained.differences(model, processor, shutil.which("g++") is not None, 0)
     found = {row["way"]: row for row in rows}
     assert model.config.text_config.hidden_size >= 256
     assert found["one at a time"]["srcc"] > 0.5
@@ -83,7 +82,7 @@ def threads_kept():
     torch.set_num_threads(threads)
 
 
-def test_it_prints_a_table_and_writes_json(benchmark, tmp_path, capsys, threads_kept):
+def test_it_prints_a_table_and_writes_json(tmp_path, capsys, threads_kept):
     out = tmp_path / "figures.json"
     words = [
         "--rounds",
