@@ -1,4 +1,4 @@
-"""`roc doctor`, the command: what it prints, its exit status, its other tables."""
+"""`roc doctor`: what it prints, its exit status, its flags."""
 
 import pytest
 from plain_models import save_plain

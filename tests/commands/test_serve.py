@@ -1,4 +1,4 @@
-"""`roc serve`, the command: its flags, and what it refuses before a model is loaded."""
+"""`roc serve`: its flags, and what it refuses before a model is loaded."""
 
 import logging
 import sys
@@ -52,7 +52,7 @@ def test_keys_that_can_be_guessed(monkeypatch, capsys):
 
 @pytest.fixture
 def served(monkeypatch):
-    """The options of each call that would have answered requests."""
+    """Records the options and keys of each call of `serve`, which does nothing."""
     calls = []
     monkeypatch.setattr("roc.server.listen.serve", lambda options, listener, keys: calls.append((options, keys)))
     monkeypatch.setattr(serve, "_log_with_times", lambda: None)
@@ -76,7 +76,7 @@ def test_a_missing_package_says_what_to_install(monkeypatch, capsys):
 
 
 def test_each_line_is_logged_once(monkeypatch):
-    """With its time, and not as a note of a command too."""
+    """Lines have a time, and the notes of other commands are off."""
     for name in ("", "roc"):
         logger = logging.getLogger(name)
         monkeypatch.setattr(logger, "level", logger.level)

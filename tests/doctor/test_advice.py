@@ -1,4 +1,4 @@
-"""What to set: found out by showing images to the processor."""
+"""What to set, found out by showing images to the processor."""
 
 import pytest
 from tiny_models import tiny_llava, tiny_qwen2_5_vl

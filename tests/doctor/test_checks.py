@@ -1,4 +1,4 @@
-"""The checks: each one can fail, and one that raises spoils nothing."""
+"""The checks: each one can fail, and one that raises becomes a finding."""
 
 import torch
 from plain_models import save_plain
@@ -13,7 +13,7 @@ from roc.prompts import QUESTIONS
 
 
 def failed(candidate, check):
-    """Names of what a check finds wrong; a broken check counts."""
+    """Names of the failed findings of a check."""
     candidate.findings.clear()
     return [finding.name for finding in check(candidate) if finding.passed is False]
 
@@ -23,7 +23,7 @@ def decoder_layer(candidate):
 
 
 def on_output(module, change):
-    """Changes what a module returns."""
+    """Changes the output of a module."""
 
     def hook(_, args, output):
         first = output[0] if isinstance(output, tuple) else output
@@ -87,7 +87,7 @@ def test_checkpointing_that_breaks_is_left_off_and_spoils_nothing(candidate, mon
 
 
 def test_a_tower_whose_embeddings_return_no_tensor_can_be_checkpointed(tmp_path):
-    """The demo's; transformers by itself would ask for a gradient of what they return."""
+    """The model of the demo; transformers alone would ask for a gradient of what the embeddings return."""
     candidate = admit(save_plain(tmp_path, lambda: build_tiny_llava(QUESTIONS)))
     assert failed(candidate, checks.check_checkpointing) == []
 

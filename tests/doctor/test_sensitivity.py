@@ -1,4 +1,4 @@
-"""How far scores move: nothing where nothing that is seen changes, and the shares are what they say."""
+"""How far scores move: not at all if nothing visible changes, and the shares are computed correctly."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def noise(seed, size=(40, 30)):
 
 
 def test_one_colour_stays_one_colour(scorer):
-    # The middle grey, which JPEG keeps at any quality.
+    # Middle grey survives JPEG at any quality.
     shifts = sensitivity(*scorer, [Image.new("RGB", (40, 30), (128, 128, 128))])
     assert [shift.change for shift in shifts] == list(CHANGES)
     assert max(shift.largest for shift in shifts) <= 1e-5

@@ -1,4 +1,4 @@
-"""Bodies of answers that a real model rarely calls for."""
+"""Bodies of answers in cases that a real model rarely produces."""
 
 import pytest
 from serving import httpx  # noqa: F401  (skips where the server's libraries are missing)

@@ -1,4 +1,4 @@
-"""The whole server over real sockets: every route, every refusal, and uploads that mean harm.
+"""The whole server over real sockets: every route, every refusal, and malicious uploads.
 
 Its two kinds of processes run as threads here; tests/server/test_listen.py has them as processes.
 """
@@ -39,7 +39,7 @@ def http(server):
 
 @pytest.fixture
 def good(server, assessment):
-    """After whatever a test did: a good request is answered, and nothing of the others is left in memory."""
+    """Checks after a test that a good request is answered and nothing of the others is left in memory."""
     yield
     answer = server.http.post("/v1/score", files=files(photo(0)))
     assert answer.status_code == 200
@@ -183,7 +183,7 @@ def test_openapi(http):
         content = told["paths"][f"/v1/{path}"]["post"]["requestBody"]["content"]
         model = known[content["application/json"]["schema"]["$ref"].rpartition("/")[2]]
         assert model["examples"] and model["properties"]["images"]["maxItems"] == 8
-        # The examples are requests.
+        # The examples are valid requests.
         assert http.post(f"/v1/{path}", json=model["examples"][0]).status_code == 200
         assert ("multipart/form-data" in content) == (path != "reward")
     named = set(__import__("re").findall(r"#/components/schemas/(\w+)", json.dumps(told)))
@@ -241,7 +241,7 @@ def test_cors_is_off_and_can_be_allowed(server, checkpoint):
         assert "default-src 'none'" in stranger.headers["content-security-policy"]
         assert allowed.headers["x-content-type-options"] == "nosniff"
 
-        # Keys: on everything below /v1, before a byte of the body is read.
+        # Keys are checked for everything below /v1, before a byte of the body is read.
         error = refused(other.http.post("/v1/score", content=b"{}"), 401, "unauthorized")
         assert KEY not in json.dumps(error)
         refused(other.http.get("/v1/models", headers={"Authorization": "Bearer wrong"}), 401)
@@ -295,14 +295,14 @@ def test_before_the_model_is_there_and_when_it_takes_too_long(server, good, monk
     refused(server.http.post("/v1/score", files=files(photo(0))), 504, "timeout")
 
 
-def test_without_a_process_that_reads_images(server, good, monkeypatch):
+def test_without_a_process_that_decodes_images(server, good, monkeypatch):
     monkeypatch.setattr("roc.server.decoding.PAUSE", 0.02)
 
     def none(*arguments):
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(server.service._decoders, "_starter", none)
-    # As if its only reader had been killed.
+    # As if its only decoding process had been killed.
     monkeypatch.setattr("roc.server.decoding.Child.alive", False)
     asked = {"score": {"files": files(photo(0))}, "reward": {"json": {"images": encoded(photo(0))}}}
     for path, body in asked.items():
@@ -318,7 +318,7 @@ def test_pixels_of_a_request_together(checkpoint):
     with running(checkpoint, limits=Limits(pixels=1200, pixels_per_request=4000)) as server:
         several = [photo(i) for i in range(3)]
         assert server.http.post("/v1/score", files=files(*several)).status_code == 200
-        # What is refused by its header costs nothing; what breaks while it is decoded costs as much as a whole one.
+        # An image refused by its header costs nothing; one that fails while being decoded costs as much as a good one.
         assert server.http.post("/v1/score", files=files(*several, *[photo(0, (400, 40))] * 4)).status_code == 200
         cut = photo(0)[:-30]
         for many in ([*several, photo(3)], [photo(0), cut, cut, cut]):
@@ -361,7 +361,7 @@ def test_a_checkpoint_that_cannot_be_loaded(tmp_path):
         assert len(server.failures) == 1 and server.http.get("/readyz").status_code == 503
 
 
-# --- uploads that mean harm -------------------------------------------------------------------------------------------
+# --- malicious uploads ------------------------------------------------------------------------------------------------
 
 
 def saved(image, format, **options):
@@ -437,7 +437,7 @@ def test_odd_files_that_are_fine(http, assessment, name):
 
 
 def talk(server, *pieces, pause=0.0, seconds=10):
-    """Bytes as they are, and all that comes back."""
+    """Sends raw bytes; returns all that comes back."""
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=seconds) as connection:
         got = b""
@@ -471,7 +471,7 @@ CHUNKED = {"Transfer_Encoding": "chunked"}
 
 
 def test_a_body_without_end(server, good):
-    """Chunked, so that no header tells how much there will be."""
+    """Chunked, so that no header gives the length."""
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     answer = talk(server, head(**CHUNKED), *[chunk] * 60)
     assert status_of(answer) == (413, "too_large")
@@ -497,7 +497,7 @@ def test_a_length_that_is_too_large(server, good):
 
 
 def test_a_slow_sender(server, good):
-    """Never idle for long, and never done."""
+    """It is never idle for long and never done."""
     start = time.monotonic()
     answer = talk(server, head(Content_Length=5000), *[b"x"] * 3, pause=0.1)
     assert status_of(answer) == (408, "too_slow") and time.monotonic() - start < 5

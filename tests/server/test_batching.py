@@ -1,4 +1,4 @@
-"""The queue in front of the model, with a worker that only pretends."""
+"""The queue in front of the model, with a pretended worker."""
 
 import asyncio
 import contextlib
@@ -58,7 +58,7 @@ def pretend(monkeypatch):
 
 
 def go(scenario, *, wait=0.01, batch_size=None, stuck=10.0):
-    """Runs `await scenario(queue, log)`; what the queue told is in the log."""
+    """Runs `await scenario(queue, log)`; the callbacks of the queue append to the log."""
 
     async def all_of_it():
         log = []
@@ -154,7 +154,7 @@ def test_a_worker_that_ends_loses_only_what_it_had(pretend):
 
     found, later = go(scenario, batch_size=2)
     assert found[:2] == ["a", "b"] and found[2:4] == ["worker_lost"] * 2
-    # The batch behind it may have been in the pipe already.
+    # The next batch may have been in the pipe already.
     assert found[4:] in (["d", "e"], ["worker_lost"] * 2) and later == "f"
 
 

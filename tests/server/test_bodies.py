@@ -1,4 +1,4 @@
-"""Bodies are counted and timed while they come in."""
+"""Bodies are counted and timed while they arrive."""
 
 import asyncio
 

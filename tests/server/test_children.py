@@ -1,4 +1,4 @@
-"""Messages through pipes, and what happens when the other end is gone."""
+"""Messages through pipes, also when the other end is gone."""
 
 import multiprocessing
 import os
@@ -62,7 +62,7 @@ def test_one_that_does_not_start_leaves_no_pipe_open():
 
 
 def test_nothing_is_unpickled():
-    """A process that was taken over sends what it likes; only JSON is read."""
+    """A process that was taken over may send anything; only JSON is read."""
     ours, theirs = multiprocessing.Pipe()
     theirs.send(EOFError)
     with pytest.raises(ValueError):
@@ -75,7 +75,7 @@ def test_a_process_that_is_killed():
     child.send({})
     header, _ = child.receive(60)
     assert header["pid"] == child.pid != os.getpid() and child.alive
-    # It leaves signals that are meant for a whole group to its parent.
+    # It ignores signals that are sent to the whole process group.
     os.kill(child.pid, signal.SIGTERM)
     os.kill(child.pid, signal.SIGINT)
     child.send({})

@@ -116,7 +116,7 @@ LIMITS = {"images": 4, "bytes_per_image": 3000, "bytes_per_request": 10_000}
 
 
 def busy(times, log):
-    """A server that is busy a few times."""
+    """Answers a few times as a busy server."""
 
     def answer(request):
         log.append(request.url.path)
@@ -149,7 +149,7 @@ def test_asynchronous_patience(monkeypatch):
     async def sleep(seconds):
         pauses.append(seconds)
 
-    # Not of the module itself: the loop of a server beside this one sleeps too.
+    # Patched here and not in the module: the event loop of a server in another thread sleeps too.
     monkeypatch.setattr(clients, "asyncio", SimpleNamespace(sleep=sleep))
 
     async def all_of_it():
@@ -210,7 +210,7 @@ def python_blocks():
 
 
 def test_the_python_of_the_docs(server, tmp_path, monkeypatch, values):
-    """Its blocks run as they stand, with this server's address; then the reward is called as TRL's trainer calls it."""
+    """Runs its code blocks with this server's address, then calls the reward as the trainer of TRL does."""
     for name in ("a.jpg", "b.jpg"):
         picture(0, (64, 48)).save(tmp_path / name)
     monkeypatch.chdir(tmp_path)
@@ -221,7 +221,7 @@ def test_the_python_of_the_docs(server, tmp_path, monkeypatch, values):
     for block in blocks:
         exec(compile(block.replace("http://127.0.0.1:8000", server.url), "server.md", "exec"), namespace)
 
-    # trl.GRPOTrainer hands over every column of the data set by name, and more, and takes floats or None.
+    # trl.GRPOTrainer passes every column of the data set by name, and more, and accepts floats or None.
     pictures = [[picture(i)] for i in range(3)]
     completions = [[{"role": "assistant", "content": text}] for text in ("I give it 5.5.", "Nice!", "10")]
     found = namespace["agreement_reward"](

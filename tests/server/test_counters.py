@@ -1,4 +1,4 @@
-"""What Prometheus reads."""
+"""The counters, as Prometheus reads them."""
 
 from serving import httpx  # noqa: F401  (skips where the server's libraries are missing)
 

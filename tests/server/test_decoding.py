@@ -1,4 +1,4 @@
-"""Readers: bytes in, inputs of the model out; a bad file costs a reader at most."""
+"""Decoding processes: image files in, model inputs out; a bad file can only crash the process that decodes it."""
 
 import asyncio
 import io
@@ -26,7 +26,7 @@ def known(assessment, checkpoint):
 
 
 def read_all(jobs, arguments, *, run=None, monkeypatch=None, count=1, seconds=10.0):
-    """What became of each, and how many decoders were started anew."""
+    """Decodes images; returns what became of each, and how many processes were replaced."""
     if run is not None:
         monkeypatch.setattr(decoding, "run", run)
     restarts = []
@@ -78,7 +78,7 @@ ODD = {
 
 
 def odd(connection, slow):
-    """A reader that ends, or takes its time, for some files."""
+    """A decoder that ends, or is slow, for some files."""
     with connection:
         send(connection, {"ready": True})
         while True:
@@ -95,16 +95,16 @@ def odd(connection, slow):
                 return
 
 
-def test_a_file_that_ends_its_reader(monkeypatch):
+def test_a_file_that_crashes_its_decoder(monkeypatch):
     jobs = [("score", data) for data in (b"a", b"deadly", b"b", b"deadly", b"c")]
     found, restarts = read_all(jobs, (0.0,), run=odd, monkeypatch=monkeypatch, count=2)
     assert [one.inputs for one in found] == [b"A", None, b"B", None, b"C"]
-    # Each was given to two, so that a reader which had been ended by something else costs no image its score.
+    # Each goes to two processes, so that one killed for another reason costs no image its score.
     assert "crashed the process" in found[1].fault and restarts == 4
 
 
 @pytest.mark.parametrize("odd_one", ODD)
-def test_a_reader_that_says_what_it_should_not(monkeypatch, odd_one):
+def test_a_decoder_that_sends_nonsense(monkeypatch, odd_one):
     jobs = [("score", data) for data in (b"a", odd_one, b"b")]
     found, _ = read_all(jobs, (0.0,), run=odd, monkeypatch=monkeypatch, seconds=0.2)
     assert [one.inputs for one in found] == [b"A", None, b"B"] and found[1].fault
@@ -136,7 +136,7 @@ def test_decoders_that_were_killed_while_they_had_nothing_to_do(monkeypatch):
         os.kill(pids[-1], signal.SIGKILL)
         await asyncio.sleep(0.1)
         assert (await decoders.decode("score", b"b")).inputs == b"B"
-        # And one that dies while it is sent the image.
+        # Now one that dies while an image is being sent to it.
         monkeypatch.setattr(Child, "alive", True)
         os.kill(pids[-1], signal.SIGKILL)
         return (await decoders.decode("score", b"c")).inputs
@@ -144,8 +144,8 @@ def test_decoders_that_were_killed_while_they_had_nothing_to_do(monkeypatch):
     assert during((0.0,), scenario, starter=starter) == b"C" and len(pids) == 3
 
 
-def test_a_reader_that_cannot_be_started_for_a_while(monkeypatch):
-    """No file handles, no memory: told at once, and over as soon as there are some."""
+def test_a_decoder_that_cannot_be_started_for_a_while(monkeypatch):
+    """Out of file handles or memory: requests are refused at once, and served again as soon as one starts."""
     monkeypatch.setattr(decoding, "run", odd)
     monkeypatch.setattr(decoding, "PAUSE", 0.02)
     faults = []
@@ -173,7 +173,7 @@ def test_a_reader_that_cannot_be_started_for_a_while(monkeypatch):
     during((0.0,), scenario, starter=starter)
 
 
-def test_a_fault_in_the_thread_of_a_reader(monkeypatch):
+def test_an_error_in_the_thread_of_a_decoder(monkeypatch):
     monkeypatch.setattr(decoding, "run", odd)
 
     async def scenario(decoders):
@@ -186,8 +186,8 @@ def test_a_fault_in_the_thread_of_a_reader(monkeypatch):
     assert during((0.0,), scenario) == b"B"
 
 
-def test_one_reader_is_enough(monkeypatch):
-    """One that cannot be started takes no images from one that runs."""
+def test_one_decoder_is_enough(monkeypatch):
+    """A process that cannot be started takes no images from one that runs."""
     monkeypatch.setattr(decoding, "run", odd)
     started = []
 

@@ -1,4 +1,4 @@
-"""API keys: found, compared, and refused where they can be guessed."""
+"""API keys: read, compared, and refused if they can be guessed."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_a_file_without_a_good_key(tmp_path, text):
 
 
 def test_a_variable_without_a_key():
-    """Set by mistake, it would leave the door open."""
+    """An empty variable, set by mistake, must not open the server to everybody."""
     for value in ("", " , "):
         with pytest.raises(ValueError, match="ROC_API_KEYS is set and holds no API key"):
             find_keys(None, {"ROC_API_KEYS": value})

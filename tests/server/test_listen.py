@@ -1,4 +1,4 @@
-"""`roc serve` as it is run: processes, signals, a worker that is killed, memory under bombs."""
+"""`roc serve` as a process: signals, a killed worker, memory under decompression bombs."""
 
 import os
 import re
@@ -50,7 +50,7 @@ class Process:
         assert self.process.poll() is None, "".join(self.log)
 
     def children(self):
-        """Its worker and its readers (and what multiprocessing has to keep them), by process id."""
+        """Process ids of its worker, its decoders and the helpers of multiprocessing."""
         found, front = [], [self.process.pid]
         while front:
             parent = front.pop()
@@ -62,7 +62,7 @@ class Process:
         return found[1:]
 
     def memory(self):
-        """Largest resident memory of each of its processes so far, in MiB."""
+        """Peak resident memory of each of its processes, in MiB."""
         peaks = {}
         for pid in [self.process.pid, *self.children()]:
             try:
@@ -93,7 +93,7 @@ def value_of(response):
 
 
 def worker_of(server):
-    """The newest one that the log tells."""
+    """Process id of the newest worker, from the log."""
     return int(re.findall(r"in process (\d+)\.", "".join(server.log))[-1])
 
 
@@ -113,7 +113,7 @@ def test_this_process_has_no_torch(server):
 
 @linux
 def test_a_killed_worker_is_replaced(server, assessment):
-    """Requests before, during and after: those it had get 503 with Retry-After, all others their own scores."""
+    """Its requests get 503 with Retry-After; all others, before, meanwhile and after, get their own scores."""
     known = [one.scores["overall"].value for one in assessment.score([picture(i) for i in range(6)])]
     first = worker_of(server)
     stop = threading.Event()
@@ -149,7 +149,7 @@ def test_a_killed_worker_is_replaced(server, assessment):
 
 
 def test_a_signal_lets_it_finish_what_was_accepted(server):
-    """Also when it goes to the whole group, as Ctrl-C and systemd do."""
+    """Also if the signal goes to the whole process group, as with Ctrl-C and systemd."""
     host, port = server.http.base_url.host, server.http.base_url.port
     with ThreadPoolExecutor(1) as pool, socket.create_connection((host, port), timeout=30) as late:
         part = (
@@ -186,7 +186,7 @@ def test_a_checkpoint_that_cannot_be_loaded(tmp_path):
 @pytest.mark.slow
 @linux
 def test_memory_stays_bounded(checkpoint):
-    """Bombs, and pictures as large as is allowed, from eight clients at once: measured, and told with -s."""
+    """Decompression bombs and the largest allowed images from eight clients at once; -s shows the memory."""
     server = Process("--checkpoint", checkpoint, "--readers", 2, "--pixels", 40_000_000)
     server.wait_until_ready()
     good = files(photo(0))
@@ -227,7 +227,7 @@ def test_memory_stays_bounded(checkpoint):
     shutil.which("schemathesis") is None, reason="pip install schemathesis, in an environment of its own"
 )
 def test_schemathesis_finds_nothing(checkpoint, tmp_path):
-    """Requests made from the OpenAPI description, which cannot say that a string of base64 has to hold a picture."""
+    """Requests are made from the OpenAPI description, which cannot say that base64 has to hold an image."""
     (tmp_path / "schemathesis.toml").write_text(
         '[checks.positive_data_acceptance]\nexpected-statuses = ["2xx", 413, 422]\n'
     )

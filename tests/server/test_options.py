@@ -1,4 +1,4 @@
-"""Options of the server: their bounds, and that they contradict neither each other nor common sense."""
+"""Options of the server: their bounds, and limits that contradict each other."""
 
 import math
 

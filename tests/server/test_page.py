@@ -1,4 +1,4 @@
-"""The page: nothing comes from elsewhere, and in a browser it shows the very numbers that the server gave.
+"""The web page: it loads nothing from elsewhere, and in a browser it shows exactly the numbers of the server.
 
 The tests in a browser are slow, and need playwright and a Chromium on the PATH. Most run against a server that gives
 the answers of the real one without a model, `page_stand_in`; the last compares the real one with `Assessment`.
@@ -43,7 +43,7 @@ class Elements(HTMLParser):
         return [attributes[name] for _, attributes in self.found if name in attributes]
 
 
-# --- as it lies there -------------------------------------------------------------------------------------------------
+# --- its files --------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_loaded_from_elsewhere():
@@ -55,7 +55,7 @@ def test_nothing_is_loaded_from_elsewhere():
 
 
 def test_nothing_is_inline():
-    """The server forbids it, so it would not work."""
+    """The Content-Security-Policy forbids inline scripts and styles."""
     for tag, attributes in Elements().found:
         assert tag != "style" and "style" not in attributes
         assert not [name for name in attributes if name.startswith("on")]
@@ -109,7 +109,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Opens the page of a server. Whatever the page throws, or the server's policy forbids, fails the test."""
+    """Opens the page of a server. An error of the page, or one of the security policy, fails the test."""
     faults, contexts = [], []
 
     def opened(url, *, ready=True, **settings):
@@ -136,7 +136,7 @@ def visit(browser):
 
 @pytest.fixture
 def photos(tmp_path):
-    """Six pictures in files, by name."""
+    """Six image files."""
     generator = np.random.default_rng(5)
     paths = []
     for name in ("dune.jpg", "harbour.png", "lamp.webp", "März, früh.jpg", "=1+1.jpg", "tern.jpg"):
@@ -152,7 +152,7 @@ def expect(*what):
 
 
 def put(page, paths, scored=None):
-    """Chooses files, and waits until all are done."""
+    """Chooses files and waits until all are done."""
     page.set_input_files("#files", paths)
     told = f"{len(paths) if scored is None else scored:,} of "
     expect(page.locator("#told")).to_contain_text(told, timeout=30_000)
@@ -161,7 +161,7 @@ def put(page, paths, scored=None):
 
 
 def settled(page):
-    """The names as they stand, once they stand still."""
+    """Names of the visible cards in their order, once it no longer changes."""
     page.wait_for_timeout(600)
     return [name.text_content() for name in page.locator(".card:not([hidden]) .name").all()]
 
@@ -171,7 +171,7 @@ def card(page, name):
 
 
 def numbers(page, name):
-    """Attribute -> score, as a card has them."""
+    """Scores of a card by attribute."""
     one = card(page, name)
     first = one.locator(".which").text_content() or "overall"
     found = {first: float(one.locator(".value").get_attribute("data-value"))}
@@ -561,7 +561,7 @@ def test_what_a_screen_reader_is_told(visit, photos):
 
 
 def axe_source(folder):
-    """axe-core as npm gives it; None where it cannot be had."""
+    """The source of axe-core from npm; None if it cannot be fetched."""
     try:
         command = ["npm", "pack", "--silent", f"axe-core@{AXE}"]
         subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
@@ -624,7 +624,7 @@ def test_axe_finds_nothing_and_nothing_sticks_out(visit, photos, tmp_path, axe, 
 
 @pytest.mark.slow
 def test_hundreds_of_photos(visit, photos, tmp_path):
-    """All are there and ranked, but only those near are drawn."""
+    """All are ranked, but only images near the visible part are loaded."""
     content = photos[0].read_bytes()
     many = []
     for i in range(400):
@@ -651,7 +651,7 @@ def test_hundreds_of_photos(visit, photos, tmp_path):
 
 @pytest.mark.slow
 def test_large_photos_stand_upright(visit, tmp_path):
-    """The small copy that the grid shows, of a file with a mark that says how the camera was held."""
+    """The thumbnail of a file whose EXIF data says that the camera was held upright."""
     generator = np.random.default_rng(0)
     exif = Image.Exif()
     exif[0x112] = 6

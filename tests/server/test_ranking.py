@@ -1,4 +1,4 @@
-"""Win probabilities by arithmetic one can redo on paper."""
+"""Win probabilities that can be verified on paper."""
 
 import math
 

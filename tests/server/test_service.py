@@ -1,4 +1,4 @@
-"""Choices of the service that need no model; tests/server/test_app.py has it behind the routes."""
+"""The service without a model; tests/server/test_app.py tests it behind the routes."""
 
 from serving import ServeOptions, in_thread
 

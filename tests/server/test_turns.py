@@ -1,4 +1,4 @@
-"""Requests take turns."""
+"""Requests take turns at the decoding processes."""
 
 import asyncio
 
@@ -20,7 +20,7 @@ def test_each_request_in_turn():
         tasks[-2].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert "".join(done) == "aabacbaaa"
-        # One that was cancelled just when it was its turn hands it on.
+        # A request cancelled just as its turn came passes the turn on.
         turns = Turns(1)
         held = turns.turn("a")
         await held.__aenter__()

@@ -1,4 +1,4 @@
-"""Bodies of all kinds, taken apart without a server."""
+"""Reading bodies of all kinds, without a server."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""The model's process, run in a thread: its rows are the numbers of `Assessment`."""
+"""The worker, run in a thread: its rows hold the numbers of `Assessment`."""
 
 import math
 
@@ -87,7 +87,7 @@ def test_an_odd_picture_does_not_spoil_its_neighbours(child, assessment):
     assert [rows[i]["scores"]["overall"]["value"] for i in (0, 2)] == pytest.approx(
         [one.scores["overall"].value for one in known], abs=1e-5
     )
-    # And it lives on.
+    # The worker goes on.
     assert "scores" in ask(child, good[:1])[0]
 
 
