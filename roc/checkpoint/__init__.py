@@ -1,5 +1,5 @@
 """Checkpoints on disk.
 
-`folder` loads and saves, `fingerprint` ties an adapter to its base, `card` writes the model card, `export` the forms
-other programs read.
+`folder` loads and saves, `fingerprint` recognises weights, `card` writes the model card, `head_file` holds the head
+alone, `export` the other forms of a checkpoint, `vllm` those for vLLM.
 """

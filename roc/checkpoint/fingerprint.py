@@ -1,7 +1,8 @@
-"""What tells the base of an adapter from other models, in whatever dtype it is held: a few numbers a block.
+"""Fingerprints of weights: of the base of an adapter, and of a whole model.
 
-An adapter holds differences, so on other weights it gives other scores and says nothing. What it keeps of its base has
-to be small, and the same for a base in float32, bfloat16, float16 or 4 bits.
+An adapter holds differences. On another base it would give other scores without a word, so it keeps `base_fingerprint`
+of the base it was trained on: a few numbers per block, the same for a base in float32, bfloat16, float16 or 4 bits.
+`weights_fingerprint` is a plain hash; journals and workers use it to recognise the model they scored with.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from transformers import PreTrainedModel
 from roc.model.attachment import gathered
 from roc.model.parts import parameter_parts
 
-# A fingerprint takes this many values of a tensor, or all; they lie a large prime apart, so in no one row or column.
+# Up to this many values are sampled from each tensor, a large prime apart, so that they spread over rows and columns.
 _SAMPLED, _STEP = 256, 2654435761
-# Numbers of the same weights in other dtypes are equal; where float16 has rounded once and bfloat16 after it, nearly.
+# Tolerance of the numbers: the dtype alone does not change them, except where float16 rounded before bfloat16 did.
 _EQUAL, _NEARLY = 1e-7, 5e-3
-# Below it float16 loses digits.
+# Smallest normal number of float16; smaller values lose digits there and are left out.
 _TINY = 2.0**-14
-# Another dtype changes 4 of 1000 4-bit levels; let pass are more of them in one block, and in all a share and a few.
+# Another dtype changes about 4 of 1000 4-bit digits. Tolerated: a share of each block, a share of all and a few more.
 _CHANGED_OF_BLOCK, _CHANGED_OF_ALL, _CHANGED = 0.1, 0.01, 3
-# bitsandbytes scales 64 values by their largest and rounds them to these.
+# bitsandbytes divides 64 values by the largest of them and rounds to these.
 _NF4_BLOCK = 64
 _NF4 = torch.tensor([
     -1.0, -0.6961928, -0.52507305, -0.39491749, -0.28444138, -0.18477343, -0.09105004, 0.0,
@@ -37,20 +38,19 @@ _NF4 = torch.tensor([
 
 
 @torch.no_grad()
-def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
-    """What tells the weights of a base from others, in whatever dtype they are held: a few numbers a block.
+def base_fingerprint(model: PreTrainedModel) -> dict[str, Any]:
+    """Computes the fingerprint of an adapter's base, independent of the dtype it is held in.
 
-    Every number is made of some values of every tensor, rounded to bfloat16. The linear layers that `four_bit` rounds
-    are counted apart; of these there are some 4-bit levels too, the one thing that can be had of them in 4 bits as well
-    as not.
+    Each number summarises sampled values of the tensors of a block, rounded to bfloat16. Linear layers that `four_bit`
+    quantises are summarised apart, and by some of their 4-bit digits, which can be read with and without quantisation.
 
     Args:
-        model: carries the head; with LoRA or without, which makes no difference.
+        model: Carries the head; LoRA on it makes no difference.
 
     Returns:
-        What JSON holds: `weights` and `linear`, a number by block, None where the weights are not in memory; `levels`,
-        hexadecimal digits by block; `score`, a number of each row of `[SCORE]` as it was before LoRA trained it;
-        `float16`, whether float16 has rounded some of the weights. The base's head is left out: an adapter has its own.
+        Plain JSON: `weights` and `linear`, a number per block, None where the weights are not in memory; `levels`,
+        hexadecimal digits per block; `score`, a number per row of `[SCORE]` as it was before LoRA trained it;
+        `float16`, whether float16 has rounded some of the weights. The head is left out, since an adapter has its own.
     """
     plain = model.get_base_model() if hasattr(model, "peft_config") else model
     part_of, token_id = parameter_parts(plain), plain.declaration.token_id
@@ -60,13 +60,13 @@ def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
     for name, tensor in _tensors_of_base(plain):
         block, part = _block(_plain_name(name)), part_of.get(name)
         kind = "linear" if part == "language" and id(tensor) in linear else "weights"
-        if tensor.is_meta:  # on a disk
+        if tensor.is_meta:  # offloaded to a disk
             numbers[kind][block].append(None)
             score += [None] * (part == "embeddings")
             continue
         with gathered([tensor]):
             if kind == "linear":
-                levels[block] += _levels(tensor)
+                levels[block] += _nf4_digits(tensor)
             if not tensor.is_floating_point():
                 continue
             if part == "embeddings":
@@ -83,11 +83,11 @@ def fingerprint(model: PreTrainedModel) -> dict[str, Any]:
     }
 
 
-def differing(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """The blocks in which two fingerprints are of other weights; empty where both are of the same base.
+def differing_blocks(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Lists the blocks in which two base fingerprints differ; empty if both are of the same base.
 
     Args:
-        found, expected: what `fingerprint` gives, of models in any dtype, in 4 bits or not.
+        found, expected: From `base_fingerprint`, of models in any dtype, quantised or not.
     """
     slack = _NEARLY if found["float16"] or expected["float16"] else _EQUAL
     blocks = dict.fromkeys([*found["weights"], *expected["weights"]])
@@ -104,7 +104,7 @@ def differing(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str
     throughout = sum(changed.values()) > _CHANGED + _CHANGED_OF_ALL * sum(sizes[block] for block in changed)
     apart += [block for block, n in changed.items() if n > (0 if throughout else _CHANGED_OF_BLOCK * sizes[block])]
 
-    # A base without a head gets the mean row, and the mean of rounded rows is not quite the rounded mean.
+    # A base without a head gets the mean row, and the mean of rounded rows differs slightly from the rounded mean.
     scores = zip_longest(found["score"], expected["score"], fillvalue=math.inf)
     if not all(None in pair or abs(pair[0] - pair[1]) <= _NEARLY for pair in scores):
         apart.append("the row of [SCORE]")
@@ -112,7 +112,7 @@ def differing(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str
 
 
 def _tensors_of_base(plain: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """By name, what training an adapter leaves as it is: parameters, and statistics of batch normalisation."""
+    """Lists by name what training an adapter does not change: parameters and statistics of batch normalisation."""
     added = ("lora_", "score_head", "trainable_tokens")
     tensors = [(name, tensor) for name, tensor in plain.named_parameters() if not any(word in name for word in added)]
     for name, module in plain.named_modules():
@@ -123,37 +123,37 @@ def _tensors_of_base(plain: nn.Module) -> list[tuple[str, torch.Tensor]]:
 
 
 def _plain_name(name: str) -> str:
-    """The name that a parameter had before PEFT put its module into one of its own."""
+    """Undoes how PEFT renames the parameters of a module that it wraps."""
     return ".".join(word for word in name.split(".") if word not in ("base_layer", "original_module", "token_adapter"))
 
 
 def _block(name: str) -> str:
-    """A parameter's name up to its first number, which counts blocks; without one, the name of its module."""
+    """Cuts a parameter's name after its first number, the number of the block; without one, names its module."""
     words = name.split(".")
     return ".".join(words[: next((i + 1 for i, word in enumerate(words) if word.isdigit()), -1)])
 
 
 def _sample(tensor: torch.Tensor) -> torch.Tensor:
-    """(n,) some values of a tensor, always of the same places, on the CPU."""
+    """Samples (n,) values of a tensor, always from the same places; float32 on the CPU."""
     values = tensor.detach().flatten()
     places = torch.arange(min(_SAMPLED, values.numel()), device=values.device) * _STEP % max(1, values.numel())
     return values[places].float().cpu()
 
 
 def _number(values: torch.Tensor) -> float:
-    """A mean of values by their size, each with a weight of its own: another where any of them is another."""
+    """Summarises values in one number between -1 and 1 that depends on each of them."""
     values = values.bfloat16().double()
     weights = torch.arange(len(values), dtype=torch.float64).cos()
     return float((values * weights).sum() / values.abs().sum().clamp(min=1e-30))
 
 
 def _is_rounded_by_float16(values: torch.Tensor) -> bool:
-    """Whether float16 holds the values and bfloat16 does not."""
+    """Tells whether float16 can hold the values and bfloat16 cannot."""
     return torch.equal(values.half().float(), values) and not torch.equal(values.bfloat16().float(), values)
 
 
-def _levels(weight: torch.Tensor) -> str:
-    """Some of the nf4 levels of a weight, in 4 bits or not; "" where it is in 4 bits of another kind."""
+def _nf4_digits(weight: torch.Tensor) -> str:
+    """Reads 8 of a weight's nf4 digits, quantising it if it is not; "" for another kind of 4 bits."""
     state = getattr(weight, "quant_state", None)
     if state is not None and (state.quant_type, state.blocksize) != ("nf4", _NF4_BLOCK):
         return ""
@@ -173,15 +173,15 @@ def _mean(numbers: Sequence[float | None]) -> float | None:
     return None if None in numbers else round(sum(numbers) / len(numbers), 9)
 
 
-def _agree(found: Mapping, expected: Mapping, key: Any, slack: float) -> bool:
-    """Whether both have that number and it is the same, or one of them could not be read."""
+def _agree(found: Mapping[str, Any], expected: Mapping[str, Any], key: str, slack: float) -> bool:
+    """Tells whether both have that number and it is the same, or could not be read in one of them."""
     if key not in found or key not in expected:
         return False
     return None in (found[key], expected[key]) or abs(found[key] - expected[key]) <= slack
 
 
 def weights_fingerprint(model: torch.nn.Module) -> str:
-    """Tells one set of weights from another, whatever the folder is called: a hash over some of every tensor."""
+    """Hashes the first values of every tensor: the same weights give the same 16 hexadecimal digits, anywhere."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         some = tensor.detach().flatten()[:16].contiguous().cpu()

@@ -1,8 +1,8 @@
-"""What a trained model is on disk: a full checkpoint, or an adapter beside the base it was trained on.
+"""A trained model on disk: a full checkpoint, or an adapter that refers to the base it was trained on.
 
 A full checkpoint is a folder that a stock `AutoModel` opens as the plain model and `load` opens with its head. An
-adapter folder holds PEFT's two files, `roc_config.json` (what `config.roc` says, and about the base) and the processor;
-`load` finds the base by the name in it.
+adapter folder holds PEFT's two files, the processor and `roc_config.json`, with the declaration of the head and facts
+about the base; `load` finds the base by the name in it.
 """
 
 from __future__ import annotations
@@ -10,16 +10,24 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig, GenerationConfig, PreTrainedConfig, PreTrainedModel, ProcessorMixin
-from transformers.utils import cached_file
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+)
+from transformers.utils import cached_file, find_adapter_config_file
 
 from roc.checkpoint.card import card_kept, write_card
-from roc.checkpoint.fingerprint import differing, fingerprint
-from roc.model.adapters import four_bit, is_adapter, keep_four_bit_exact
+from roc.checkpoint.fingerprint import base_fingerprint, differing_blocks
+from roc.files import write_json
+from roc.model.adapters import four_bit, keep_four_bit_exact
 from roc.model.attachment import carry_head, gathered, model_class
 from roc.model.declaration import Declaration, declaration_of, declare, declares_head
 from roc.model.float32_tower import join_towers, keeping_towers
@@ -29,7 +37,7 @@ from roc.model.processing import load_processor, save_processor
 
 ADAPTER_FILE = "roc_config.json"
 
-# What an adapter and the base it is put on must agree in, beside the fingerprint.
+# What the heads of an adapter and of its base must agree in.
 _SAME_HEAD = ("token_id", "num_levels", "min_score", "max_score", "attributes")
 
 _BASE_IS = "base=... in Python, --base of `roc export`"
@@ -45,27 +53,27 @@ def load(
     scoring: bool = False,
     **kwargs,
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """A model that carries the head, with its processor, in eval mode.
+    """Loads a model that carries the head, with its processor, in eval mode.
 
     Args:
-        path: folder or hub id: a full checkpoint or an adapter that roc wrote, or a published ROC4MLLM checkpoint.
-        device: where the weights go; None = where `from_pretrained` leaves them (CPU).
-        dtype: of the backbone, e.g. "bfloat16"; None = the dtype it was saved in, of an adapter's base the one it was
-            trained in. The head stays float32.
-        base: of an adapter, where its base lies now; None = where it was when the adapter was trained.
-        quantized: of an adapter, whether the base is loaded in 4 bits; None = as it was trained.
-        scoring: to score with and no more: beside a language model in half precision, a vision tower that holds batch
-            normalisation is kept in float32, as scores would move (roc/model/float32_tower.py); not where it is in 4
-            bits.
-        **kwargs: of the model's `from_pretrained` (`attn_implementation`, `device_map`, ...); `revision`, `token` and
-            `cache_dir` go to config and processor too, and of an adapter not to its base.
+        path: Folder or hub id of a full checkpoint or an adapter that roc wrote, or of a published ROC4MLLM checkpoint.
+        device: Where the weights go; None = where `from_pretrained` leaves them (CPU).
+        dtype: Dtype of the backbone, such as "bfloat16"; None = the dtype it was saved in, for an adapter the one its
+            base was trained in. The head stays float32.
+        base: For an adapter, where its base lies now; None = where it was when the adapter was trained.
+        quantized: For an adapter, whether the base is loaded in 4 bits; None = as it was trained.
+        scoring: Whether the model is only used to score. If the language model is in half precision, a vision tower
+            with batch normalisation is then kept in float32 (roc/model/float32_tower.py), since scores would move; a
+            4-bit model is left as it is.
+        **kwargs: Arguments of the model's `from_pretrained` (`attn_implementation`, `device_map`, ...); `revision`,
+            `token` and `cache_dir` also go to config and processor, but not to the base of an adapter.
 
     Returns:
-        `(model, processor)`; of an adapter, the model is a `peft.PeftModel`.
+        `(model, processor)`; for an adapter, the model is a `peft.PeftModel`.
 
     Raises:
-        FileNotFoundError: where `path` looks like a folder and there is none.
-        ValueError: where the checkpoint carries no head, adapter and base do not fit, or the files of a published
+        FileNotFoundError: If `path` looks like a folder and there is none.
+        ValueError: If the checkpoint carries no head, adapter and base do not fit, or the files of a published
             checkpoint contradict each other.
     """
     check_exists(path, "`bash scripts/finetune.sh` makes checkpoints/demo")
@@ -75,51 +83,84 @@ def load(
         return _load_adapter(path, where, device, dtype, base, quantized, scoring, kwargs)
     if base is not None or quantized is not None:
         raise ValueError(f"{path} is a full checkpoint, not an adapter; base and quantized say nothing about it.")
-    config = read_config(path, **where)
-    if not declares_head(config):
+    opened = _open_config(path, where)
+    if not declares_head(opened.config):
         raise ValueError(
             f"{path} carries no score head (its config.json has no 'roc' section). Train one with "
             f"`bash scripts/finetune.sh --model_name_or_path {path} ...`, or give the folder that roc wrote."
         )
-    model = _load_full(path, where, dtype, scoring, kwargs)
+    model = _load_full(path, where, opened, dtype, scoring, kwargs)
     if device is not None:
         model = model.to(device)
-    return model.eval(), load_processor(path, **where)
+    return model.eval(), load_processor(path, config=opened.config, **where)
 
 
 def read_config(path: str | os.PathLike, **where: Any) -> PreTrainedConfig:
-    """The configuration of a model or full checkpoint; `config.roc` stands in it wherever `load` finds a head.
+    """Reads the configuration of a model or full checkpoint; it has `config.roc` wherever `load` finds a head.
 
     Args:
-        path: folder or hub id.
+        path: Folder or hub id.
         **where: `revision`, `token`, `cache_dir`.
     """
-    config = published.read_config(path, **where)
-    return AutoConfig.from_pretrained(path, **where) if config is None else config
+    return _open_config(path, where).config
+
+
+def is_adapter(path: str | os.PathLike, **where: Any) -> bool:
+    """Tells whether a folder or hub id holds a PEFT adapter.
+
+    Args:
+        path: Folder or hub id.
+        **where: `revision`, `token`, `cache_dir`.
+    """
+    return find_adapter_config_file(os.fspath(path), **where) is not None
+
+
+class _OpenedConfig(NamedTuple):
+    """A config.json that was read once.
+
+    Attributes:
+        config: In roc's layout.
+        published: The content of a published ROC4MLLM config.json, as it stands there; None for any other.
+    """
+
+    config: PreTrainedConfig
+    published: dict[str, Any] | None
+
+
+def _open_config(path: str | os.PathLike, where: dict[str, Any]) -> _OpenedConfig:
+    content = published.read_json(path, "config.json", **where) or {}
+    if published.is_published(content):
+        return _OpenedConfig(published.config_from(content, path, **where), content)
+    if content.get("model_type") not in CONFIG_MAPPING or "auto_map" in content or "configuration_files" in content:
+        return _OpenedConfig(AutoConfig.from_pretrained(path, **where), None)  # its rules, or its error
+    config = CONFIG_MAPPING[content["model_type"]].from_dict(content, name_or_path=os.fspath(path))
+    return _OpenedConfig(config, None)
 
 
 def _load_full(
     path: str | os.PathLike,
     where: dict[str, Any],
+    opened: _OpenedConfig,
     dtype: str | torch.dtype | None,
     scoring: bool,
     kwargs: dict[str, Any],
 ) -> PreTrainedModel:
-    """A full checkpoint that carries the head, of roc or published."""
-    if published.read_config(path, **where) is None:
-        config = AutoConfig.from_pretrained(path, **where)
-        return _read(roc_class(model_class(config)), path, scoring, dtype=dtype or "auto", **kwargs)
-    converted = published.read(path, **where)
-    cls = roc_class(model_class(converted.config))
-    given = {"config": converted.config, "state_dict": converted.weights, "dtype": dtype or "auto"}
-    model = _read(cls, None, scoring, **given, **kwargs)
+    """Loads a full checkpoint that carries the head, written by roc or published."""
+    cls, arguments = roc_class(model_class(opened.config)), {"dtype": dtype or "auto", **kwargs}
+    if opened.published is None:
+        return _from_pretrained(cls, path, scoring, config=opened.config, **arguments)
+    converted = published.read(path, opened.published, **where)
+    model = _from_pretrained(cls, None, scoring, config=converted.config, state_dict=converted.weights, **arguments)
     model.name_or_path = model.config.name_or_path = os.fspath(path)
     if cached_file(path, "generation_config.json", _raise_exceptions_for_missing_entries=False, **where):
         model.generation_config = GenerationConfig.from_pretrained(path, **where)
     return model
 
 
-def _read(cls: type[PreTrainedModel], path: str | os.PathLike | None, scoring: bool, **kwargs: Any) -> PreTrainedModel:
+def _from_pretrained(
+    cls: type[PreTrainedModel], path: str | os.PathLike | None, scoring: bool, **kwargs: Any
+) -> PreTrainedModel:
+    """Calls `from_pretrained`, with vision towers kept in float32 where the model is only used to score."""
     if not scoring or "quantization_config" in kwargs:
         return cls.from_pretrained(path, **kwargs)
     return join_towers(keeping_towers(cls).from_pretrained(path, **kwargs), cls)
@@ -133,14 +174,14 @@ def save(
     state_dict: dict[str, torch.Tensor] | None = None,
     **kwargs,
 ) -> None:
-    """Writes one folder that `load` reads; of a full model also a stock `AutoModel`.
+    """Writes one folder that `load` reads; a full model is read by a stock `AutoModel` too.
 
     Args:
-        model: carries the head; where PEFT wraps it, only the adapter is written.
-        processor: of the model.
-        path: folder.
-        state_dict: the weights where the model itself does not hold them whole (sharded training).
-        **kwargs: of the model's `save_pretrained`.
+        model: Carries the head; where PEFT wraps it, only the adapter is written.
+        processor: The model's processor.
+        path: Folder.
+        state_dict: The weights, where the model itself does not hold them whole (sharded training).
+        **kwargs: Arguments of the model's `save_pretrained`.
     """
     if not hasattr(model, "peft_config"):
         model.save_pretrained(path, state_dict=state_dict, **kwargs)
@@ -159,10 +200,10 @@ def save(
             "name_or_path": os.path.abspath(base) if base and os.path.isdir(base) else base,
             "model_type": model.config.model_type,
             "dtype": str(plain.dtype).removeprefix("torch."),
-            "fingerprint": fingerprint(model),
+            "fingerprint": base_fingerprint(model),
         },
     }
-    (Path(path) / ADAPTER_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_json(Path(path) / ADAPTER_FILE, about)
     save_processor(processor, path)
     write_card(path, model.declaration, adapter=True)
 
@@ -177,43 +218,61 @@ def _load_adapter(
     scoring: bool,
     kwargs: dict[str, Any],
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
-    from peft import PeftModel, get_peft_model_state_dict
-
-    file = cached_file(path, ADAPTER_FILE, _raise_exceptions_for_missing_entries=False, **where)
-    if file is None:
-        raise ValueError(f"{path} is an adapter that roc did not write: it has no {ADAPTER_FILE}, so no score head.")
-    about = json.loads(Path(file).read_text(encoding="utf-8"))
-    name = about["base"]["name_or_path"] if base is None else os.fspath(base)
-    if not name:
-        raise ValueError(f"The base of adapter {path} had no name when it was trained; say where it is: {_BASE_IS}.")
-    if base is None:
-        name = _moved_with(path, name)
-    config = _base_config(path, name)
-    if config.model_type != about["base"]["model_type"]:
+    about = _read_about(path, where)
+    name = _base_name(path, about, base)
+    opened = _open_base_config(path, name)
+    if opened.config.model_type != about["base"]["model_type"]:
         raise ValueError(
             f"Adapter {path} was trained on a {about['base']['model_type']} model ({about['base']['name_or_path']}), "
-            f"but {name} is a {config.model_type} model; give the base it was trained on."
+            f"but {name} is a {opened.config.model_type} model; give the base it was trained on."
         )
     dtype = about["base"]["dtype"] if dtype is None else dtype
     if about["tuning"] == "qlora" if quantized is None else quantized:
         compute = getattr(torch, dtype) if isinstance(dtype, str) and dtype != "auto" else dtype
-        kwargs["quantization_config"] = four_bit(config, torch.bfloat16 if compute == "auto" else compute)
+        kwargs["quantization_config"] = four_bit(opened.config, torch.bfloat16 if compute == "auto" else compute)
         if device is not None:  # quantised while it is loaded, so it has to be loaded where it stays
             kwargs["device_map"] = {"": device}
+    model = _load_base(path, about, name, opened, dtype, scoring, kwargs)
+    model = _put_adapter_on(model, path, name, where)
+    if device is not None and "quantization_config" not in kwargs:
+        model = model.to(device)
+    return model.eval(), load_processor(path, **where)
+
+
+def _read_about(path: str | os.PathLike, where: dict[str, Any]) -> dict[str, Any]:
+    """Reads the file that roc writes beside PEFT's."""
+    file = cached_file(path, ADAPTER_FILE, _raise_exceptions_for_missing_entries=False, **where)
+    if file is None:
+        raise ValueError(f"{path} is an adapter that roc did not write: it has no {ADAPTER_FILE}, so no score head.")
+    return json.loads(Path(file).read_text(encoding="utf-8"))
+
+
+def _load_base(
+    path: str | os.PathLike,
+    about: dict[str, Any],
+    name: str,
+    opened: _OpenedConfig,
+    dtype: str | torch.dtype,
+    scoring: bool,
+    kwargs: dict[str, Any],
+) -> PreTrainedModel:
+    """Loads the base of an adapter with the adapter's head, and makes sure it is the base that was trained on."""
     declaration = Declaration.from_dict(about["roc"])
-    if not declares_head(config):
-        model = carry_head(_read(model_class(config), name, scoring, dtype=dtype, **kwargs), declaration)
+    if not declares_head(opened.config):
+        cls = model_class(opened.config)
+        plain = _from_pretrained(cls, name, scoring, config=opened.config, dtype=dtype, **kwargs)
+        model = carry_head(plain, declaration)
     else:
-        ours, theirs = declaration.to_dict(), declaration_of(config).to_dict()
-        apart = [f"{key}: adapter {ours[key]}, base {theirs[key]}" for key in _SAME_HEAD if ours[key] != theirs[key]]
-        if apart:
+        ours, theirs = declaration.to_dict(), declaration_of(opened.config).to_dict()
+        unlike = [f"{key}: adapter {ours[key]}, base {theirs[key]}" for key in _SAME_HEAD if ours[key] != theirs[key]]
+        if unlike:
             raise ValueError(
-                f"Adapter {path} and the head of its base {name} differ: {'; '.join(apart)}. Give the base the adapter "
-                "was trained on."
+                f"Adapter {path} and the head of its base {name} differ: {'; '.join(unlike)}. Give the base the "
+                "adapter was trained on."
             )
-        model = _load_full(name, {}, dtype, scoring, kwargs)
+        model = _load_full(name, {}, opened, dtype, scoring, kwargs)
         declare(model, declaration)
-    apart = _weights_apart(model, about["base"]["fingerprint"])
+    apart = _parts_apart(model, about["base"]["fingerprint"])
     if apart:
         some = ", ".join(apart[:3]) + (", ..." if len(apart) > 3 else "")
         raise ValueError(
@@ -221,6 +280,13 @@ def _load_adapter(
             f"{about['base']['name_or_path']} as it was then; parts that differ ({len(apart)}): {some}. "
             f"Give the base it was trained on: {_BASE_IS}."
         )
+    return model
+
+
+def _put_adapter_on(model: PreTrainedModel, path: str | os.PathLike, name: str, where: dict[str, Any]) -> Any:
+    """Wraps the base with the adapter's weights, and makes sure that every tensor of the file found its place."""
+    from peft import PeftModel, get_peft_model_state_dict
+
     keep_four_bit_exact(model)
     model = PeftModel.from_pretrained(model, path, **where)
     model.peft_config["default"].base_model_name_or_path = name
@@ -232,13 +298,19 @@ def _load_adapter(
             f"Adapter {path} does not fit {name}: {len(apart)} tensors are in only one of them, {sorted(apart)[:3]} "
             "among them; it was written for another model or with another version of PEFT."
         )
-    if device is not None and "quantization_config" not in kwargs:
-        model = model.to(device)
-    return model.eval(), load_processor(path, **where)
+    return model
+
+
+def _base_name(path: str | os.PathLike, about: dict[str, Any], base: str | os.PathLike | None) -> str:
+    """Finds where the base of an adapter lies: where the caller says, or where it was, or moved with the adapter."""
+    name = about["base"]["name_or_path"] if base is None else os.fspath(base)
+    if not name:
+        raise ValueError(f"The base of adapter {path} had no name when it was trained; say where it is: {_BASE_IS}.")
+    return _moved_with(path, name) if base is None else name
 
 
 def _moved_with(path: str | os.PathLike, name: str) -> str:
-    """Where the base of an adapter lies: where it was; or, if both have moved together, at the same place above it."""
+    """Looks for a base that has moved together with its adapter: at the same place relative to a folder above both."""
     if os.path.isdir(name) or not os.path.isdir(path):
         return name
     words = Path(name).parts
@@ -250,26 +322,26 @@ def _moved_with(path: str | os.PathLike, name: str) -> str:
     return name
 
 
-def _base_config(path: str | os.PathLike, name: str) -> PreTrainedConfig:
-    """The configuration of an adapter's base."""
+def _open_base_config(path: str | os.PathLike, name: str) -> _OpenedConfig:
+    """Reads the config.json of an adapter's base."""
     reason = "there is no such folder"
     if not _is_missing_folder(name):
         try:
-            return read_config(name)
+            return _open_config(name, {})
         except OSError as error:
             reason = str(error).splitlines()[0].rstrip(".")
     raise FileNotFoundError(f"The base {name} of adapter {path} is not there: {reason}. Say where it is: {_BASE_IS}.")
 
 
 def check_exists(path: str | os.PathLike, advice: str = "look where you are, and at the spelling") -> None:
-    """A name that can only be a folder has to be one; anything else is left to the hub's own errors.
+    """Makes sure that a name which can only be a folder is one; a hub id is left to the hub's own errors.
 
     Args:
-        path: folder or hub id.
-        advice: where such a folder comes from.
+        path: Folder or hub id.
+        advice: Where such a folder comes from, for the message.
 
     Raises:
-        FileNotFoundError: there is no such folder.
+        FileNotFoundError: If there is no such folder.
     """
     if _is_missing_folder(os.fspath(path)):
         raise FileNotFoundError(f"There is no folder {path}: {advice}; a model of a hub is named organisation/model.")
@@ -280,11 +352,11 @@ def _is_missing_folder(name: str) -> bool:
     return local and not os.path.isdir(name)
 
 
-def _weights_apart(model: PreTrainedModel, expected: Any) -> list[str]:
-    """In which parts a base is another than the one with that fingerprint."""
+def _parts_apart(model: PreTrainedModel, expected: dict[str, Any] | list[float]) -> list[str]:
+    """Lists the parts in which a base differs from the one with that fingerprint."""
     if not isinstance(expected, list):
-        return differing(fingerprint(model), expected)
-    # An older fingerprint: the first values of the mean input embedding below [SCORE].
+        return differing_blocks(base_fingerprint(model), expected)
+    # The first adapters kept the beginning of the mean input embedding below [SCORE] instead.
     weight = model.get_input_embeddings().weight
     with gathered([weight]), torch.no_grad():
         found = weight[: model.declaration.token_id, : len(expected)].float().mean(dim=0).cpu()

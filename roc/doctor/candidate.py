@@ -17,10 +17,10 @@ from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils import is_torchvision_available
 
-from roc.checkpoint.folder import check_exists, load, read_config
+from roc.checkpoint.folder import check_exists, is_adapter, load, read_config
 from roc.data.records import Record
 from roc.demo.scenes import render_scene
-from roc.model.adapters import is_adapter, merged
+from roc.model.adapters import merged
 from roc.model.attachment import attach, check_can_carry, model_class
 from roc.model.collator import RocCollator
 from roc.model.declaration import declaration_of, declares_head

@@ -7,13 +7,11 @@ embedding.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
-from transformers.utils import find_adapter_config_file
 
 from roc.model.attachment import model_class
 from roc.model.modeling import RocMixin
@@ -169,16 +167,6 @@ def merged(model) -> PreTrainedModel:
             "roc.load(adapter, quantized=False) and merge that."
         )
     return model.merge_and_unload()
-
-
-def is_adapter(path: str | os.PathLike, **where) -> bool:
-    """Whether a folder or hub id holds a PEFT adapter.
-
-    Args:
-        path: folder or hub id.
-        **where: `revision`, `token`, `cache_dir`.
-    """
-    return find_adapter_config_file(os.fspath(path), **where) is not None
 
 
 def _peft():

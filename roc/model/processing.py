@@ -16,7 +16,7 @@ import os
 import sys
 import types
 
-from transformers import AutoConfig, AutoProcessor, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
@@ -98,23 +98,26 @@ def image_only(cls: type[ProcessorMixin]) -> type[ProcessorMixin]:
     return type(cls.__name__, (cls,), members)
 
 
-def load_processor(path: str | os.PathLike, **kwargs) -> ProcessorMixin:
-    """The processor of a checkpoint, for images and text.
+def load_processor(path: str | os.PathLike, *, config: PreTrainedConfig | None = None, **kwargs) -> ProcessorMixin:
+    """Loads the processor of a checkpoint, for images and text.
 
-    With torchvision as `AutoProcessor` loads it, video part included; without it, or where the checkpoint has no video
-    settings, as a processor of images alone.
+    With torchvision it is what `AutoProcessor` loads, video part included. Without torchvision, or where the checkpoint
+    has no video settings, it is the same class for images alone.
 
     Args:
-        path: folder or hub id.
-        **kwargs: passed to `from_pretrained` (`revision`, `token`, ...).
+        path: Folder or hub id.
+        config: The model's configuration, if it was read already; None = read here if it is needed.
+        **kwargs: Passed to `from_pretrained` (`revision`, `token`, ...).
 
     Raises:
-        ValueError: where the checkpoint has a tokenizer only, or no processor at all, or its processor needs a package
-            that is not installed.
+        ValueError: If the checkpoint has only a tokenizer or no processor at all, or its processor needs a package that
+            is not installed.
     """
     import roc.model.mplug_owl2  # noqa: F401  the Auto classes know it from here on
 
-    name = _class_name(path, **kwargs)
+    name = _class_name(path, config, **kwargs)
+    # Pixtral's passes whatever it is given on to its tokenizer, which would save it.
+    kwargs = kwargs if config is None or name == "PixtralProcessor" else {**kwargs, "config": config}
     try:
         cls = processor_class(name) if name else None
         video_settings = get_video_processor_config(path, **kwargs)
@@ -142,8 +145,8 @@ def save_processor(processor: ProcessorMixin, path: str | os.PathLike) -> None:
     processor.save_pretrained(path)
 
 
-def _class_name(path: str | os.PathLike, **kwargs) -> str | None:
-    """The name of the processor class, looked for where and in the order in which `AutoProcessor` does."""
+def _class_name(path: str | os.PathLike, config: PreTrainedConfig | None, **kwargs) -> str | None:
+    """Finds the name of the processor class in the places, and in the order, in which `AutoProcessor` looks."""
     for read in (ProcessorMixin.get_processor_dict, ImageProcessingMixin.get_image_processor_dict):
         try:
             settings, _ = read(path, **kwargs)
@@ -152,4 +155,7 @@ def _class_name(path: str | os.PathLike, **kwargs) -> str | None:
         if settings.get("processor_class"):
             return settings["processor_class"]
     name = get_tokenizer_config(path, **kwargs).get("processor_class")
-    return name or PROCESSOR_MAPPING_NAMES.get(AutoConfig.from_pretrained(path, **kwargs).model_type)
+    if name:
+        return name
+    config = AutoConfig.from_pretrained(path, **kwargs) if config is None else config
+    return PROCESSOR_MAPPING_NAMES.get(config.model_type)

@@ -63,8 +63,7 @@ def base_config(config: RunConfig) -> PretrainedConfig | None:
     Raises:
         RunError: If it cannot be read, is an adapter, or has another head than the settings ask for.
     """
-    from roc.checkpoint.folder import read_config
-    from roc.model.adapters import is_adapter
+    from roc.checkpoint.folder import is_adapter, read_config
     from roc.model.declaration import declaration_of, declares_head
 
     source = config.model_name_or_path

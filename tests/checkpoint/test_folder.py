@@ -1,5 +1,7 @@
 """What is saved loads again to the bit: full checkpoints, and adapters that find their base."""
 
+import builtins
+import io
 import json
 import shutil
 
@@ -17,11 +19,12 @@ from heads import (
     scores_of,
     trained_adapter,
 )
+from recording import FOLDER
 from safetensors.torch import load_file
 from tiny_models import BUILDERS
 from transformers import AutoModelForImageTextToText
 
-from roc.checkpoint.fingerprint import differing, fingerprint
+from roc.checkpoint.fingerprint import base_fingerprint, differing_blocks
 from roc.checkpoint.folder import load, save
 from roc.cli import main
 from roc.model.adapters import merged
@@ -75,6 +78,26 @@ def test_the_head_stays_float32_on_a_half_precision_backbone(dtype, tmp_path):
 def load_model_only(path, processor):
     processor.save_pretrained(path)
     return load(path)
+
+
+@pytest.mark.parametrize(("family", "times"), [("llava", 2), ("qwen2_5_vl", 2), ("mplug_owl2", 3)])
+def test_config_json_is_read_once(family, times, tmp_path, monkeypatch):
+    """Every further time by a processor: transformers looks for one of timm, the published one has its settings there."""
+    if family == "mplug_owl2":
+        shutil.copytree(FOLDER / "checkpoint", tmp_path, dirs_exist_ok=True)
+    else:
+        model, processor, _ = build(family)
+        save(model, processor, tmp_path)
+    opened, real = [], io.open
+
+    def counting(file, *rest, **more):
+        opened.append(str(file))
+        return real(file, *rest, **more)
+
+    for module in (io, builtins):
+        monkeypatch.setattr(module, "open", counting)
+    load(tmp_path)
+    assert opened.count(str(tmp_path / "config.json")) <= times
 
 
 def test_trained_again_after_loading(tmp_path):
@@ -214,9 +237,9 @@ def test_a_base_that_differs_anywhere_is_refused_in_any_dtype(adapter, tmp_path,
 def test_an_adapter_on_its_own_merge_is_refused(adapter, tmp_path):
     folder, _, _ = adapter
     model, processor = load(folder)
-    before = fingerprint(model)
+    before = base_fingerprint(model)
     plain = merged(model)
-    apart = differing(fingerprint(plain), before)
+    apart = differing_blocks(base_fingerprint(plain), before)
     assert {"model.language_model.layers.0", "model.language_model.layers.1"} <= set(apart)
     assert apart[-1] == "the row of [SCORE]" and not any("vis" in block for block in apart)
     save(plain, processor, tmp_path)

@@ -6,7 +6,8 @@ from heads import ATTRIBUTES, SPACE, build, mixed_batch, picture
 from tiny_models import BUILDERS
 from torch import nn
 
-from roc.model.adapters import add_lora, four_bit, is_adapter, lora_targets, merged
+from roc.checkpoint.folder import is_adapter
+from roc.model.adapters import add_lora, four_bit, lora_targets, merged
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.parts import parameter_parts

@@ -50,7 +50,7 @@ _VISUAL = {
 _ARCHITECTURE = "MPLUGOwl2LlamaForCausalLM"
 
 
-class Levels(NamedTuple):
+class LevelRows(NamedTuple):
     """Where the score levels stand in a published vocabulary.
 
     Attributes:
@@ -81,7 +81,7 @@ def is_published(config: Mapping[str, Any]) -> bool:
     return config.get("model_type") == "mplug_owl2" and "visual_config" in config and bool(config.get("num_tokens"))
 
 
-def levels_of(config: Mapping[str, Any]) -> Levels:
+def level_rows(config: Mapping[str, Any]) -> LevelRows:
     """Where the levels stand, by a published `config.json`.
 
     The published code reads the last `num_tokens` rows whatever the ids say. Where both disagree (tokens added twice
@@ -101,7 +101,7 @@ def levels_of(config: Mapping[str, Any]) -> Levels:
             )
     if not 0 <= score_id < start:
         raise ValueError(f"score_id is {score_id}, but {SCORE_TOKEN} has to stand below the score levels, at {start}.")
-    return Levels(start, count, score_id)
+    return LevelRows(start, count, score_id)
 
 
 def head_of(config: Mapping[str, Any]) -> Declaration:
@@ -113,7 +113,7 @@ def head_of(config: Mapping[str, Any]) -> Declaration:
     Raises:
         ValueError: where a key is missing, cannot be, or contradicts `roc`.
     """
-    levels = levels_of(config)
+    levels = level_rows(config)
     space = ScoreSpace(_number(config, "min_score"), _number(config, "max_score"), levels.count)
     weights = {name: _number(config, name) for name in _WEIGHTS if config.get(name) is not None}
     wrong = [f"{name} {value:g}" for name, value in weights.items() if value < 0]
@@ -149,7 +149,7 @@ def tokens_of(config: Mapping[str, Any], added: Mapping[int, AddedToken]) -> dic
     Raises:
         ValueError: where tokenizer and `config.json` contradict each other.
     """
-    levels, ids = levels_of(config), {str(token): index for index, token in added.items()}
+    levels, ids = level_rows(config), {str(token): index for index, token in added.items()}
     if ids.get(SCORE_TOKEN) != levels.score_id:
         raise ValueError(
             f"config.json says that {SCORE_TOKEN} is token {levels.score_id}, but its id in the tokenizer is "
@@ -168,7 +168,7 @@ def to_roc_config(config: Mapping[str, Any]) -> MplugOwl2Config:
         ValueError: as `head_of`, or where input and output embeddings are one matrix.
     """
     kept = {name: value for name, value in config.items() if name not in (*_SCORE_KEYS, "roc")}
-    ours = MplugOwl2Config(**{**kept, "vocab_size": levels_of(config).start, "roc": head_of(config).to_dict()})
+    ours = MplugOwl2Config(**{**kept, "vocab_size": level_rows(config).start, "roc": head_of(config).to_dict()})
     _check_untied(ours)
     ours.architectures = [MplugOwl2ForConditionalGeneration.__name__]
     return ours
@@ -184,7 +184,7 @@ def to_roc(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Sp
     Raises:
         ValueError: naming what is missing, too much, of another shape, or a buffer of another configuration.
     """
-    ours, levels = to_roc_config(config), levels_of(config)
+    ours, levels = to_roc_config(config), level_rows(config)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     read, unused = sort_keys(ours, shapes, rows_of_levels=levels.count)
     weights, extras = {name: tensors[name] for name in read}, {name: tensors[name] for name in unused}
@@ -212,7 +212,7 @@ def to_published_config(config: MplugOwl2Config, original: Mapping[str, Any] | N
     """
     _check_untied(config)
     declared, rows = declaration_of(config), config.text_config.vocab_size
-    if original is not None and levels_of(original).start == rows and _is_same_head(head_of(original), declared):
+    if original is not None and level_rows(original).start == rows and _is_same_head(head_of(original), declared):
         return dict(original)
     levels = declared.num_levels
     result = {

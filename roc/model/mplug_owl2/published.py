@@ -31,6 +31,7 @@ from transformers.utils import cached_file
 from roc.model.declaration import declaration_of
 from roc.model.mplug_owl2 import convert
 from roc.model.mplug_owl2.configuration import MplugOwl2Config
+from roc.model.mplug_owl2.convert import is_published
 from roc.model.mplug_owl2.processing import MplugOwl2Processor
 
 EXTRAS_FILE = "published_extras.safetensors"
@@ -82,47 +83,51 @@ def published_config(path: str | os.PathLike, **where: Any) -> dict[str, Any] | 
         path: folder or hub id.
         **where: `revision`, `token`, `cache_dir`.
     """
-    config = _read_json(path, "config.json", where)
-    return config if config is not None and convert.is_published(config) else None
+    content = read_json(path, "config.json", **where)
+    return content if content is not None and is_published(content) else None
 
 
-def read_config(path: str | os.PathLike, **where: Any) -> MplugOwl2Config | None:
-    """The configuration of a published checkpoint, with `config.roc`; None where `path` holds something else.
+def config_from(content: Mapping[str, Any], path: str | os.PathLike, **where: Any) -> MplugOwl2Config:
+    """Makes the configuration of our layout, with `config.roc`, from a published config.json.
+
+    Args:
+        content: What `published_config` gave.
+        path: The folder or hub id it comes from; its other small files are checked too.
+        **where: `revision`, `token`, `cache_dir`.
 
     Raises:
-        ValueError: where a small file is broken, or no model can be made of what `config.json` says.
+        ValueError: If a small file is broken, or no model can be made of what config.json says.
     """
-    config = published_config(path, **where)
-    if config is None:
-        return None
     for name in _SMALL:
-        _read_json(path, name, where)
+        if name != "config.json":
+            read_json(path, name, **where)
     try:
-        ours = convert.to_roc_config(config)
+        ours = convert.to_roc_config(content)
     except Exception as error:  # of any kind: transformers and huggingface_hub have their own for some values
         raise ValueError(f"{path}: config.json cannot be used: {_reason(error)}") from error
     ours.name_or_path = os.fspath(path)
     return ours
 
 
-def read(path: str | os.PathLike, **where: Any) -> Converted:
+def read(path: str | os.PathLike, content: Mapping[str, Any] | None = None, **where: Any) -> Converted:
     """Reads a published checkpoint.
 
     Args:
-        path: folder or hub id.
+        path: Folder or hub id.
+        content: What `published_config` gave for it; None = read here.
         **where: `revision`, `token`, `cache_dir`.
 
     Raises:
-        FileNotFoundError: where a file of weights is not there.
-        ValueError: where `path` is no published checkpoint, or its files contradict each other.
+        FileNotFoundError: If a file of weights is not there.
+        ValueError: If `path` is no published checkpoint, or its files contradict each other.
     """
-    config = published_config(path, **where)
-    if config is None:
+    content = published_config(path, **where) if content is None else content
+    if content is None:
         raise ValueError(f"{path} is no published ROC4MLLM checkpoint: its config.json has no num_tokens.")
-    ours = read_config(path, **where)
+    ours = config_from(content, path, **where)
     stored = read_weights(path, **where)
     try:
-        weights, extras = convert.to_roc(config, stored.tensors)
+        weights, extras = convert.to_roc(content, stored.tensors)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     weights[convert.HEAD] = _exact_head(path, weights[convert.HEAD], stored.tensors[convert.OUTPUT].dtype, where)
@@ -141,12 +146,12 @@ def read_weights(path: str | os.PathLike, **where: Any) -> Stored:
         ValueError: where a file holds something else than tensors, or an index and its files disagree.
     """
     for single in _SINGLE:
-        file = _find(path, single, where)
+        file = find(path, single, **where)
         if file is not None:
             tensors = _read_tensors(file)
             return Stored(tensors, {single: list(tensors)})
         index = f"{single}.index.json"
-        content = _read_json(path, index, where)
+        content = read_json(path, index, **where)
         if content is not None:
             return _read_shards(path, index, content.get("weight_map"), where)
     raise FileNotFoundError(f"{path} has no weights: none of {', '.join(_SINGLE)}, whole or in shards.")
@@ -161,7 +166,7 @@ def write_extras(folder: str | os.PathLike, source: str | os.PathLike, converted
         converted: what `read` gave for it.
     """
     names = _SMALL if converted.stored.index is None else (*_SMALL, converted.stored.index)
-    found = {name: _find(source, name, {}) for name in names}
+    found = {name: find(source, name) for name in names}
     texts = {name: Path(file).read_bytes().decode() for name, file in found.items() if file is not None}
     # One entry: several would come in another order each time.
     metadata = {"published": json.dumps({"files": texts, "weights": converted.stored.files}, ensure_ascii=False)}
@@ -197,7 +202,7 @@ def write(
     if extras is None:
         files, original = {"pytorch_model.bin": list(tensors)}, None
         texts = {name: _text(content) for name, content in _made_up(config, processor).items()}
-        generation = None if source is None else _find(source, _GENERATION, {})
+        generation = None if source is None else find(source, _GENERATION)
         if generation is not None:
             texts[_GENERATION] = Path(generation).read_bytes().decode()
     else:
@@ -282,7 +287,7 @@ def _read_extras(
     source: str | os.PathLike | None,
 ) -> tuple[dict[str, torch.Tensor] | None, dict[str, str], dict[str, list[str]]]:
     """Tensors, small files and the order of the weights in theirs; (None, {}, {}) where there are no extras."""
-    file = None if source is None else _find(source, EXTRAS_FILE, {})
+    file = None if source is None else find(source, EXTRAS_FILE)
     if file is None:
         return None, {}, {}
     with safe_open(file, "pt") as opened:
@@ -292,7 +297,7 @@ def _read_extras(
 
 def _exact_head(path: str | os.PathLike, head: torch.Tensor, dtype: torch.dtype, where: dict[str, Any]) -> torch.Tensor:
     """The head in full where roc wrote it beside the rounded rows, else those rows."""
-    file = _find(path, HEAD_FILE, where)
+    file = find(path, HEAD_FILE, **where)
     if file is None:
         return head
     exact = _read_tensors(file)[convert.HEAD]
@@ -313,7 +318,7 @@ def _read_shards(path: str | os.PathLike, index: str, weight_map: Any, where: di
     tensors: dict[str, torch.Tensor] = {}
     files: dict[str, list[str]] = {}
     for name in dict.fromkeys(weight_map.values()):
-        file = _find(path, name, where)
+        file = find(path, name, **where)
         if file is None:
             raise FileNotFoundError(f"{path}: {index} names {name}, which is not there.")
         shard = _read_tensors(file)
@@ -368,18 +373,18 @@ def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
 
 
-def _find(path: str | os.PathLike, name: str, where: Mapping[str, Any]) -> str | None:
-    """Path of one file of a folder or hub id, None where it has none."""
+def find(path: str | os.PathLike, name: str, **where: Any) -> str | None:
+    """Finds a file of a folder or hub id; None if it has none of that name."""
     return cached_file(path, name, _raise_exceptions_for_missing_entries=False, **where)
 
 
-def _read_json(path: str | os.PathLike, name: str, where: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a file of the folder says; None where it has none.
+def read_json(path: str | os.PathLike, name: str, **where: Any) -> dict[str, Any] | None:
+    """Reads a JSON file of a folder or hub id; None if it has none of that name.
 
     Raises:
-        ValueError: where it is no JSON object.
+        ValueError: If it is no JSON object.
     """
-    file = _find(path, name, where)
+    file = find(path, name, **where)
     if file is None:
         return None
     try:

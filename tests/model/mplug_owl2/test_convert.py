@@ -125,7 +125,7 @@ def test_contradictions_are_refused(changes, message):
 
 def test_ids_that_are_not_stored_are_the_last_rows():
     without = {key: value for key, value in CONFIG.items() if not key.startswith("output_")}
-    assert convert.levels_of(without) == convert.levels_of(CONFIG) == (561, 10, 560)
+    assert convert.level_rows(without) == convert.level_rows(CONFIG) == (561, 10, 560)
 
 
 def test_the_levels_are_no_words():

@@ -33,7 +33,7 @@ from transformers import AutoModelForImageTextToText, TrainingArguments
 
 from roc import Assessment
 from roc import load as load_with_head
-from roc.checkpoint.export import head_only, main, to_published, to_roc
+from roc.checkpoint.export import head_only, to_published, to_roc
 from roc.checkpoint.folder import read_config, save
 from roc.cli import main as cli_main
 from roc.commands.finetune import main as finetune_main
@@ -363,9 +363,9 @@ def test_the_published_folder_comes_back_to_the_byte(ours, tmp_path):
 
 
 def test_commands(ours, tmp_path, capsys):
-    assert main([str(PUBLISHED), "--to-roc", str(tmp_path / "ours")]) == 0
+    assert cli_main(["export", str(PUBLISHED), "--to-roc", str(tmp_path / "ours")]) == 0
     assert files(tmp_path / "ours") == files(ours)
-    assert main([str(tmp_path / "ours"), "--to-published", str(tmp_path / "back")]) == 0
+    assert cli_main(["export", str(tmp_path / "ours"), "--to-published", str(tmp_path / "back")]) == 0
     head_only(PUBLISHED, tmp_path / "head")
     head = load_file(tmp_path / "head" / "score_head.safetensors")["score_head.weight"]
     assert torch.equal(head, torch.load(PUBLISHED / "pytorch_model.bin", weights_only=True)["lm_head.weight"][561:])
@@ -377,7 +377,7 @@ def test_commands(ours, tmp_path, capsys):
     wrong += [(ours, "to_roc", "no published ROC4MLLM"), (FOLDER / "base", "to_roc", "no published ROC4MLLM")]
     wrong += [(PUBLISHED, "merge", "no adapter"), (tmp_path / "nowhere", "to_roc", "")]
     for source, form, message in wrong:
-        assert main([str(source), f"--{form}", str(tmp_path / "wrong")]) == 2
+        assert cli_main(["export", str(source), f"--{form}", str(tmp_path / "wrong")]) == 2
         assert message in capsys.readouterr().err
         assert not (tmp_path / "wrong").exists()
 

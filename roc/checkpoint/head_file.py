@@ -1,0 +1,88 @@
+"""The score head alone on disk: its weight, and a JSON file that says what the weight means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roc.files import write_json
+from roc.model.declaration import Declaration, declaration_of, declares_head
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from roc.model.head import ScoreHead
+
+HEAD_FILE, HEAD_KEY = "score_head.safetensors", "score_head.weight"
+ROC_FILE = "roc.json"
+
+
+def take_head(model: PreTrainedModel) -> tuple[Declaration, ScoreHead]:
+    """Turns a model that carries the head back into its stock class; returns its declaration and its head."""
+    declaration, head = model.declaration, model.score_head
+    del model.score_head, model.config.roc
+    model.__class__ = model.roc_base_class
+    return declaration, head
+
+
+def read_head(checkpoint: str | os.PathLike) -> tuple[Declaration, torch.Tensor]:
+    """Reads the declaration of a checkpoint and the (N, H) weight of its head, without loading the model.
+
+    Args:
+        checkpoint: Folder or hub id of a full checkpoint, an adapter, or a published checkpoint.
+
+    Raises:
+        ValueError: If it carries no head.
+    """
+    from transformers import AutoConfig
+
+    from roc.checkpoint.folder import ADAPTER_FILE, is_adapter
+    from roc.model.mplug_owl2 import published
+
+    content = published.published_config(checkpoint)
+    if content is not None:
+        converted = published.read(checkpoint, content)
+        return declaration_of(converted.config), converted.weights[HEAD_KEY]
+    if is_adapter(checkpoint):
+        about = published.read_json(checkpoint, ADAPTER_FILE) or {}
+        declaration = Declaration.from_dict(about["roc"]) if "roc" in about else None
+        file = published.find(checkpoint, "adapter_model.safetensors")
+    else:
+        config = AutoConfig.from_pretrained(checkpoint)
+        declaration = declaration_of(config) if declares_head(config) else None
+        index = published.read_json(checkpoint, "model.safetensors.index.json") or {}
+        file = published.find(checkpoint, index.get("weight_map", {}).get(HEAD_KEY, "model.safetensors"))
+    weight = None if file is None or declaration is None else _weight_in(file)
+    if weight is None:
+        raise ValueError(f"{checkpoint} carries no score head; name a checkpoint or an adapter that roc trained.")
+    return declaration, weight
+
+
+def _weight_in(file: str) -> torch.Tensor | None:
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as tensors:
+        return next((tensors.get_tensor(key) for key in tensors.keys() if key.endswith(HEAD_KEY)), None)
+
+
+def write_head(folder: str | os.PathLike, declaration: Declaration, weight: torch.Tensor) -> None:
+    """Writes the head: `score_head.safetensors` with the (N, H) weight in float32, and `roc.json`.
+
+    Args:
+        folder: Made if it is not there.
+        declaration: Of the model that carried the head.
+        weight: (N, H).
+    """
+    from safetensors.torch import save_file
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({HEAD_KEY: weight.detach().float().cpu().contiguous()}, folder / HEAD_FILE)
+    write_json(folder / ROC_FILE, meaning(declaration))
+
+
+def meaning(declaration: Declaration) -> dict[str, Any]:
+    """The content of `roc.json`: the level values on the native scale, and the whole declaration."""
+    return {"levels": declaration.space.levels, "roc": declaration.to_dict()}
