@@ -82,7 +82,7 @@ def load_model_only(path, processor):
 
 @pytest.mark.parametrize(("family", "times"), [("llava", 2), ("qwen2_5_vl", 2), ("mplug_owl2", 3)])
 def test_config_json_is_read_once(family, times, tmp_path, monkeypatch):
-    """Every further time by a processor: transformers looks for one of timm, the published one has its settings there."""
+    """Every other time is by the processor: transformers looks for timm, the published one for its own settings."""
     if family == "mplug_owl2":
         shutil.copytree(FOLDER / "checkpoint", tmp_path, dirs_exist_ok=True)
     else:
