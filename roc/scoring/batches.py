@@ -37,7 +37,7 @@ class OutOfMemory(RuntimeError):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a row should hold.
+    """The columns that rows should hold.
 
     Attributes:
         attributes: Names of the scores, in the order of the checkpoint.
@@ -186,7 +186,7 @@ class Scorer:
 
     @property
     def places(self) -> int:
-        """How many `[SCORE]` a forward pass holds, as `Preparation` takes it; 0 where the answer is generated."""
+        """Number of `[SCORE]` in a forward pass, as `Preparation` takes it; 0 where the answer is generated."""
         return 0 if self.wanted.describe else self.assessment.places(self.wanted.attributes)
 
     def score(self, batches: Iterable[Sequence[Prepared]]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -264,7 +264,7 @@ class Scorer:
         return [(prepared.index, self.row(found)) for prepared, found in zip(batch, results(), strict=True)]
 
     def row(self, assessed: Assessed) -> dict[str, Any]:
-        """The columns of an output, in order, without `image`; `{"error": reason}` where a score is not finite."""
+        """Gives the columns of an output in order, without `image`; `{"error": reason}` where a score is not finite."""
         declaration = self.assessment.collator.declaration
         columns: dict[str, Any] = {}
         for name in self.wanted.attributes:

@@ -116,7 +116,7 @@ def _card(shown: Shown, scale: tuple[float, float], folder: Path) -> str:
 
 
 def _link(source: Source, folder: Path) -> str | None:
-    """The link by which a browser finds the image; None in a tar file or a storage that no browser knows."""
+    """Gives the link by which a browser finds the image; None in a tar file or a storage that no browser knows."""
     if source.offset is not None:
         return None
     if is_url(source.path):

@@ -1,4 +1,4 @@
-"""What a scoring run is asked to do: images, checkpoint, output, choice, speed. Light, so that `--help` is quick."""
+"""Options of a scoring run: images, checkpoint, output, choice, speed. Light, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class ScoreOptions(Settings):
 
     @property
     def chooses(self) -> bool:
-        """Whether some images are to be chosen by their scores."""
+        """Tells whether images are to be chosen by their scores."""
         return self.top is not None or self.at_least is not None
 
     def faults(self) -> list[Fault]:

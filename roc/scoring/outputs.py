@@ -100,7 +100,7 @@ class Outputs:
                 )
 
     def read_rows(self) -> Iterator[dict[str, Any]]:
-        """Reads the rows of a finished output, numbers as numbers whatever the kind of file."""
+        """Reads the rows of a finished output, with typed numbers from every kind of file."""
         faults = Faults(self.out)
         for _, row in iter_rows(self.out, faults):
             yield _typed(row)
@@ -129,7 +129,7 @@ class Outputs:
 
 
 def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a table of text as it was before it was written."""
+    """Restores the numbers in a row read from a table of text."""
     typed = {
         name: value if value is None or name in ("image", "text") else float(value)
         for name, value in row.items()
@@ -184,7 +184,7 @@ def make_folders(options: ScoreOptions) -> None:
 
 
 def _is_same_file(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
-    """Whether two paths name one file, whether it exists or not."""
+    """Tells whether two paths name one file, existing or not."""
     if os.path.exists(one) and os.path.exists(other):
         return os.path.samefile(one, other)
     return os.path.realpath(one) == os.path.realpath(other)

@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
 
     @property
     def length(self) -> int:
-        """Tokens in its row."""
+        """Number of tokens in its row."""
         return self.inputs["input_ids"].shape[1]
 
     @property
@@ -209,7 +209,7 @@ def _unpacked(packed: tuple[list[Prepared], dict[str, Any]]) -> Iterator[Prepare
 
 
 def _through_pipe() -> bool:
-    """Whether shared memory is too small to pass images through it."""
+    """Tells whether shared memory is too small to pass images through it."""
     if not os.path.isdir(_SHARED_MEMORY):
         return False
     return shutil.disk_usage(_SHARED_MEMORY).free < _SHARED_MEMORY_NEEDED

@@ -48,13 +48,13 @@ class Score:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, sequences as lists, ready for JSON."""
+        """Gives the fields by name, sequences as lists, ready for JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
 class Assessed:
-    """What was found for one image.
+    """Scores and answer of one image.
 
     Attributes:
         scores: Attribute name -> `Score`, or None where the model did not give this score. The first or only
@@ -68,6 +68,6 @@ class Assessed:
     path: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, scores as dicts (None stays None), ready for JSON."""
+        """Gives the fields by name, scores as dicts (None stays None), ready for JSON."""
         scores = {name: None if score is None else score.to_dict() for name, score in self.scores.items()}
         return {"path": self.path, "scores": scores, "text": self.text}

@@ -38,7 +38,7 @@ progress bar."""
 
 
 class Scores(NamedTuple):
-    """Rows of images whose scores are not kept.
+    """Rows of a run that writes no file.
 
     Attributes:
         overall: Name of the score in their column `prediction`.
@@ -144,7 +144,7 @@ def _found(options: ScoreOptions) -> list[Source]:
 
 
 def _cluster(options: ScoreOptions, stack: ExitStack) -> Cluster | None:
-    """The Ray engine where it is asked for; it is started when it is needed, and ended with the stack."""
+    """Gives the Ray engine where it is asked for, not started yet; it ends with the stack."""
     if options.engine == "local":
         return None
     from roc.scoring.cluster import Cluster
@@ -187,7 +187,7 @@ def _scorer(options: ScoreOptions, cluster: Cluster | None = None) -> Scorer:
 def _scored(
     options: ScoreOptions, scorer: Scorer, sources: Sequence[Source], cluster: Cluster | None = None
 ) -> Iterator[Row]:
-    """Rows as they are done; the local engine gives them in the order of the sources."""
+    """Gives rows as they are done; the local engine keeps the order of the sources."""
     from roc.scoring.batches import OutOfMemory
     from roc.scoring.local import score_images
 
@@ -223,7 +223,7 @@ def _check_images(options: ScoreOptions, journal: Journal, sources: Sequence[Sou
 
 
 def _to_score(options: ScoreOptions, journal: Journal, sources: Sequence[Source]) -> list[Source]:
-    """The images that are not done, or failed and are to be tried again."""
+    """Lists the images that are not done, or failed and are to be tried again."""
     done = set(journal.images)
     if options.retry_failed:
         done -= {row["image"] for row in journal.rows(list(done)) if "error" in row}
@@ -234,7 +234,7 @@ def _to_score(options: ScoreOptions, journal: Journal, sources: Sequence[Source]
 
 
 def _settings(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
-    """What decides the numbers; a run goes on only under the same. Journals hold it: names and values stay."""
+    """Collects what decides the numbers; a run goes on only under the same. Journals hold it: names and values stay."""
     from roc.checkpoint.fingerprint import weights_fingerprint
 
     model, wanted = scorer.assessment.model, scorer.wanted
@@ -250,7 +250,7 @@ def _settings(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
 
 
 def _about(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
-    """Facts about the run for whoever reads its journal or `scores.run.json`."""
+    """Collects facts for whoever reads the journal or `scores.run.json`."""
     declared = scorer.assessment.model.declaration
     is_folder = os.path.isdir(options.checkpoint)
     return {
@@ -264,7 +264,7 @@ def _about(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
 
 
 def _asked(options: ScoreOptions) -> str:
-    """The words that name the images: as they are, or where they are many the first ones and a hash over all."""
+    """Gives the words that name the images: all of them, or of many the first ones and a hash over all."""
     words = [*options.paths, *(["--column", options.column] if options.column != "image" else [])]
     words += ["--image_folder", options.image_folder] if options.image_folder is not None else []
     if len(words) > 8:
@@ -274,7 +274,7 @@ def _asked(options: ScoreOptions) -> str:
 
 
 def _names(sources: Sequence[Source]) -> dict[str, Any]:
-    """How many images there are, and a hash over their names in order."""
+    """Gives the number of images and a hash over their names in order."""
     digest = hashlib.sha256()
     for source in sources:
         digest.update(source.name.encode() + b"\n")

@@ -43,7 +43,7 @@ def choose(rows: Rows, *, top: int | None = None, at_least: float | None = None)
 
 
 def first_score(row: dict[str, Any]) -> float | None:
-    """The score by which rows are ranked: the first of the attributes asked for; None where there is none."""
+    """Gives the score that ranks a row, of the first attribute asked for; None where there is none."""
     return next((value for name, value in row.items() if name.startswith("prediction")), None)
 
 

@@ -176,7 +176,7 @@ def _expand(path: str, image_folder: str | os.PathLike[str] | None, column: str,
 
 
 def _way(folder: str, known: dict[str, tuple[str, ...] | None]) -> tuple[str, ...] | None:
-    """The real folders from the root to this one; None where a link leads back to one of them, as ** would follow."""
+    """Gives the real folders down to this one; None where a link leads back to one of them, which ** would follow."""
     if folder not in known:
         above = os.path.dirname(folder)
         way = () if above == folder else _way(above, known)
@@ -246,7 +246,7 @@ def _tar(path: str) -> Iterator[Source]:
 
 
 def _more(path: str, offset: int) -> bool:
-    """Whether anything but zeros follows.
+    """Tells whether anything but zeros follows.
 
     tarfile takes a damaged header for the end, and so the end of the first of two concatenated tar files.
     """

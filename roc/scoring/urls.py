@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 
 def is_url(path: str) -> bool:
-    """Whether a path is a URL and no file of this machine."""
+    """Tells whether a path is a URL and no file of this machine."""
     return "://" in path
 
 

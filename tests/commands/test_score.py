@@ -341,7 +341,7 @@ def lines_of(journal):
 
 
 def killed_and_finished(folder, checkpoint, kills, seed, tmp_path):
-    """Kills the command at random moments, then lets it end; the number of kills that hit it."""
+    """Kills the command at random moments, then lets it end; gives the number of kills that hit it."""
     out = tmp_path / "scores.csv"
     words = [folder, "--checkpoint", checkpoint, "--out", out, "--workers", 1, "--batch_size", 4, "--distribution"]
     rng, hits, journal = random.Random(seed), 0, out.with_name("scores.csv.part.jsonl")
@@ -412,7 +412,7 @@ def test_ctrl_c_ends_it_cleanly(photos, checkpoint, expected, tmp_path):
 
 
 def test_two_outputs_of_one_name_are_kept_apart(run, photos):
-    """They would share scores.run.json and scores.errors.csv: what is finished and what failed, of another run."""
+    """They would share scores.run.json and scores.errors.csv, which say what is finished and what failed."""
     assert run(photos / "00.jpg", "--out", "s.csv")[0] == 0
     assert run(photos / "00.jpg", "--out", "s.jsonl")[0] == 0  # the same in another format
     assert "all of it before" in run(photos / "00.jpg", "--out", "s.csv")[1]

@@ -12,7 +12,7 @@ from roc.scoring.assessment import Assessment
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A tiny model taught in seconds to write its one sentence."""
+    """A tiny model trained in seconds to generate its one sentence."""
     folder = tmp_path_factory.mktemp("checkpoint")
     model, processor, collator = build("llava")
     from heads import sample

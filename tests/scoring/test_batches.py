@@ -79,7 +79,7 @@ def test_no_number_is_an_error_not_a_nan(rows_of, photos, monkeypatch):
 
 
 def run_of(batch_size, rate):
-    """Lets it find a size where `rate(size)` tokens are scored a second; the sizes it tried."""
+    """Has it find a size where `rate(size)` tokens are scored a second; gives the sizes it tried."""
     tried = []
     for _ in range(100):
         tried.append(batch_size.size)

@@ -1,4 +1,4 @@
-"""`roc score --engine ray`: the same rows from actors, whichever of them ends on the way."""
+"""`roc score --engine ray`: the same rows from actors, even if some of them end on the way."""
 
 import builtins
 import importlib.util

@@ -1,4 +1,4 @@
-"""What `roc score` is given becomes a list of images, in order, each with one name."""
+"""Paths become a list of images, in order, each with one name."""
 
 import io
 import os
