@@ -78,6 +78,19 @@ def test_every_file_opens_with_prose(part):
     assert text and len(text.split()) >= 5, f"roc/{part}.py needs a docstring that says what it is for"
 
 
+def test_only_commands_print_and_exit():
+    found = []
+    for name, path in FILES.items():
+        if name.split(".")[0] not in ("cli", "commands"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Name) and node.id in ("print", "SystemExit"):
+                    found.append(f"{name}, line {node.lineno}: {node.id}")
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.exit":
+                    found.append(f"{name}, line {node.lineno}: sys.exit")
+    assert len(FILES) > 50
+    assert found == []
+
+
 def run(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
 
@@ -167,7 +180,7 @@ def pins(name):
 
 
 def requirements():
-    """Those of setup.py, extras included."""
+    """The requirements of setup.py, extras included."""
     tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
     lists = [node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "install_requires"]
     texts = [entry.value for entry in lists[0].value.elts]

@@ -34,6 +34,7 @@ import roc
 from roc.checkpoint.folder import save
 from roc.cli import COMMANDS
 from roc.cli import main as roc_command
+from roc.commands import line as command_line
 from roc.data.datasets.convert import DATASETS
 from roc.demo.dataset import write_dataset
 from roc.model.families import FAMILIES
@@ -260,6 +261,18 @@ def test_commands_and_their_flags_are_known(page):
             continue
         wrong += [f"{shlex.join(words)}: {', '.join(sorted(unknown))}"] if unknown else []
     assert wrong == []
+
+
+def test_roc_commands_are_options_that_can_be_used(monkeypatch, capsys):
+    """Each `roc` command is read as it would be run; only the work is left out."""
+    for verb in COMMANDS:
+        module = importlib.import_module(f"roc.commands.{verb}")
+        for place in (module, command_line):
+            if hasattr(place, "guarded"):
+                monkeypatch.setattr(place, "guarded", lambda *given, **named: 0)
+    lines = [words[1:] for page in PAGES for words in commands(page) if words[0] == "roc"]
+    refused = [shlex.join(words) for words in lines if roc_command(words) != 0]
+    assert len(lines) > 20 and refused == [], capsys.readouterr().err
 
 
 LAUNCHER_FLAGS = {"launcher", "num_processes", "num_machines", "machine_rank", "main_process_ip", "main_process_port"}
