@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,17 +91,22 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
             deepspeed=config.deepspeed,
             remove_unused_columns=False,
             label_names=["labels"],
-            disable_tqdm=False,  # or the library's quietness would take the progress bar with it
+            disable_tqdm=not sys.stderr.isatty(),
         )
     except (ValueError, ImportError) as error:
         raise RunError(f"These settings cannot be trained with here: {error}") from error
-    if arguments.n_gpu > 1:
-        logger.warning("one of %d GPUs is used; `bash scripts/finetune.sh --launcher ddp` uses all", arguments.n_gpu)
-        arguments._n_gpu = 1  # or the Trainer would split batches among threads, counts included
+    _use_one_gpu(arguments)
     if launched_engine() == "fsdp" and trains_on_cpu():
         # accelerate spreads a model over GPUs only; told that these processes have some, it does so here as well.
         arguments.distributed_state.distributed_type = DistributedType.MULTI_GPU
     return arguments
+
+
+def _use_one_gpu(arguments: TrainingArguments) -> None:
+    """Keeps the Trainer from splitting batches, counts included, among threads for all GPUs of this process."""
+    if arguments.n_gpu > 1:
+        logger.warning("one of %d GPUs is used; `bash scripts/finetune.sh --launcher ddp` uses all", arguments.n_gpu)
+        arguments._n_gpu = 1
 
 
 def limit_validation(arguments: TrainingArguments, data: RunData) -> None:

@@ -109,7 +109,7 @@ def state_to_resume(config: RunConfig, trainer: RocTrainer, *, clean: bool) -> P
     Raises:
         RunError: If these processes cannot read it.
     """
-    from roc.training.trainer import launcher_of, newest_checkpoint
+    from roc.training.states import launcher_of, newest_checkpoint
 
     states = Path(config.output_dir) / STATES
     if config.overwrite and clean:

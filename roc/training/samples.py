@@ -1,4 +1,4 @@
-"""Records with their pictures: what the data loader draws from while a model is trained or checked."""
+"""Records with their images, as the data loader draws them in training and validation."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from roc.data.records import Record
 
 
 class Samples(Dataset):
-    """`(record, pictures)` pairs, opened when drawn and, for training, augmented.
+    """Data set of `(record, images)` pairs, opened when drawn and, for training, augmented.
 
-    Every draw is decided by seed, epoch and record id alone, so a resumed run sees the pictures an uninterrupted one
-    would have seen, whatever the number of workers.
+    Seed, epoch and record id alone decide every draw, so a resumed run sees the images that an uninterrupted one would
+    have seen, whatever the number of workers.
 
     Args:
-        records: in the order of the indices.
-        augmentation: None = pictures as they are.
-        seed: of the augmentation.
-        cache: keep decoded pictures in memory. Worth it where they fit; each worker process keeps its own.
-        max_pixels: larger pictures are refused; None = the default of `open_image`.
+        records: Records in the order of the indices.
+        augmentation: None leaves images as they are.
+        seed: Seed of the augmentation.
+        cache: Whether decoded images stay in memory. Worth it where they fit; each worker process keeps its own.
+        max_pixels: Larger images are refused; None takes the default of `open_image`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Samples(Dataset):
         self._opened: dict[str, Image.Image] | None = {} if cache else None
 
     def set_epoch(self, epoch: int) -> None:
-        """Called when an epoch begins, by `RocTrainer` (the data loader alone forgets to after resuming)."""
+        """Starts an epoch. `RocTrainer` calls it, since after resuming the data loader alone does not."""
         self.epoch = epoch
 
     def __len__(self) -> int:

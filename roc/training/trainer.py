@@ -1,15 +1,57 @@
-"""`RocTrainer`: the Hugging Face Trainer, told how scores are counted, logged, validated and saved.
+"""`RocTrainer`: the Hugging Face Trainer with its own way to count, log, validate and save scores.
 
-Everything else (loops, distribution, precision, checkpoints, resuming) stays where it is well kept.
+Loops, distribution, precision and resuming stay the Trainer's. Where it offers no public way, private parts of
+transformers, accelerate, DeepSpeed and PyTorch are used. These are all such places of this room; below each stands the
+test in tests/training that fails when they change. Those of FSDP2 and DeepSpeed run two processes on the CPU, the
+latter where it is installed.
+
+`RocTrainer`, methods that override private ones or rely on what the stock ones do inside:
+
+- `get_batch_samples` draws all micro-batches of one optimiser step
+  test_accumulation_gives_the_gradient_and_losses_of_one_big_batch
+- `_prepare_inputs` casts inputs, with DeepSpeed and FSDP2 the targets too
+  test_the_head_in_bfloat16
+- `_save_checkpoint`, the name of its folder, and `trainer_state.json` written last
+  test_a_full_disk_loses_nothing_already_saved
+- `_save` and `save_model` write the weights of saved states
+  test_the_best_state_was_kept
+- `_load_from_checkpoint` reads them to resume
+  test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one
+- `_load_best_model` leaves the model in evaluation mode
+  test_the_best_model_is_left_in_training_mode
+- `_issue_warnings_after_load` sees what does not fit; `all_tied_weights_keys` of the model
+  test_a_saved_state_that_does_not_fit_is_an_error
+- `create_optimizer` keeps an optimiser that is there
+  test_learning_rates_by_part_cover_every_parameter
+- `ProgressCallback` and `PrinterCallback` are the ones that print
+  test_logs_are_lines_of_the_room
+
+`RocTrainer`, parts of the engines:
+
+- `fsdp_plugin`: its policy is replaced and its units are chosen, by the model's `_no_split_modules`
+  test_losses_and_gradient_are_those_of_one_process, test_the_head_in_bfloat16
+- `deepspeed_plugin.hf_ds_config`, `ds_id` of a parameter, `safe_get_full_fp32_param`, `model_wrapped`
+  test_the_best_state_is_the_checkpoint_and_loads_plainly, test_the_head_in_bfloat16
+- `torch.nn.modules.batchnorm._BatchNorm`
+  test_losses_and_gradient_are_those_of_one_process
+
+Other files:
+
+- `states.launcher_of`: names of the files that FSDP2 and DeepSpeed write
+  test_a_saved_state_tells_who_wrote_it
+- `arguments`: `_n_gpu` of `TrainingArguments`
+  test_one_gpu_of_several_is_used
+- `arguments`: `distributed_state.distributed_type`, so that FSDP2 runs on CPUs
+  test_losses_and_gradient_are_those_of_one_process
+- `processes.whole_on_every_process`: `_hf_deepspeed_config_weak_ref` of transformers
+  test_a_model_is_built_whole_under_zero3
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
-import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +63,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.nn.modules.batchnorm import _BatchNorm
-from transformers import EvalPrediction, ProgressCallback, Trainer, TrainerCallback
+from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -29,20 +71,16 @@ from roc.checkpoint.folder import save
 from roc.evaluation.metrics import mae, plcc, srcc
 from roc.model.head import ScoreHead
 from roc.model.parts import parameter_parts
+from roc.training.progress import LOSSES, Bar, LogLines
+from roc.training.states import newest_checkpoint
 from roc.training.weight_average import WeightAverage
-
-LOSSES = ("text_loss", "l1_loss", "ce_loss", "emd_loss")
-
-# Written after everything else of a saved state; a state that a kill or a full disk cut short has none that parses.
-_STATE_FILE = "trainer_state.json"
-
 
 # With a mean of the weights, model.safetensors is the mean; these are the weights that training goes on from.
 _OWN_WEIGHTS_FILE = "training_weights.safetensors"
 
 
 class SavingError(RuntimeError):
-    """A state that could not be saved; the message names what is left and what to do."""
+    """A state that could not be saved; the message names the last complete one and what to do."""
 
 
 class RocTrainer(Trainer):
@@ -53,12 +91,11 @@ class RocTrainer(Trainer):
     histograms are counted beside the tokens, and every term is divided by its own count.
 
     Args:
-        learning_rates: learning rate of a part (`roc.model.parts.PARTS`) where it differs from `args.learning_rate`.
-        scores_per_row: most scores a row of any data set holds; validation results are padded to it.
-        ema_decay: above 0, a running mean of the weights (`roc.training.weight_average`) is what is validated,
-            compared, saved
+        learning_rates: Learning rate of a part (`roc.model.parts.PARTS`) where it differs from `args.learning_rate`.
+        scores_per_row: Most scores a row of any data set holds; validation results are padded to it.
+        ema_decay: Above 0, a running mean of the weights (`roc.training.weight_average`) is validated, compared, saved
             as the model and left in it after training; the weights themselves are saved beside it, to resume from.
-        **kwargs: of `transformers.Trainer`; `processing_class` is the processor, `data_collator` a `RocCollator`.
+        **kwargs: For `transformers.Trainer`; `processing_class` is the processor, `data_collator` a `RocCollator`.
     """
 
     def __init__(
@@ -70,16 +107,18 @@ class RocTrainer(Trainer):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        for stock in (ProgressCallback, PrinterCallback):
+            self.remove_callback(stock)
+        self.add_callback(LogLines)
         if not self.args.disable_tqdm:
-            self.remove_callback(ProgressCallback)
-            self.add_callback(CompactProgress)
+            self.add_callback(Bar)
         self.learning_rates = {part: rate for part, rate in (learning_rates or {}).items() if rate is not None}
         self.scores_per_row = scores_per_row
         self.average = WeightAverage(self.model, ema_decay) if ema_decay else None
         if self.average is not None:
             if self.is_deepspeed_enabled or self.is_fsdp_enabled:
                 raise ValueError(f"ema_decay is {ema_decay}; a mean of sharded weights is not kept, set it to 0.")
-            self.add_callback(_TakeIn(self))
+            self.add_callback(_UpdateAverage(self))
         if self.is_deepspeed_enabled and self.accelerator.mixed_precision == "bf16":
             if any(isinstance(module, _BatchNorm) for module in self.model.modules()):
                 raise ValueError(
@@ -93,16 +132,19 @@ class RocTrainer(Trainer):
 
     @property
     def launcher(self) -> str:
-        """What spreads the model over the processes, by its name in configs/distributed/; "ddp" where nothing does."""
+        """Name in configs/distributed/ of what spreads the model over the processes; "ddp" where nothing does."""
         if self.is_fsdp_enabled:
             return "fsdp2"
         return f"zero{self.accelerator.state.deepspeed_plugin.zero_stage}" if self.is_deepspeed_enabled else "ddp"
 
     def create_accelerator_and_postprocess(self) -> None:
-        """As ever; with FSDP2 in bfloat16, the model computes as one that was loaded in bfloat16.
+        """Creates the accelerator; with FSDP2 in bfloat16, the model computes like one that was loaded in bfloat16.
 
-        accelerate's policy would also round the scores and histograms to learn from (`_prepare_inputs` rounds the
-        pixels), and what comes out, loss and scores. Gradients are averaged in float32, as with the other engines.
+        accelerate's policy would also round the scores and histograms to learn from, and loss and scores that come
+        out; `_prepare_inputs` rounds the pixels alone. Gradients are averaged in float32, as with the other engines.
+
+        Raises:
+            ValueError: If FSDP is set up in a way that the score head does not survive.
         """
         super().create_accelerator_and_postprocess()
         plugin = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
@@ -119,7 +161,7 @@ class RocTrainer(Trainer):
             )
 
     def _prepare_inputs(self, inputs: dict) -> dict:
-        """As ever; where an engine computes in bfloat16, it is given the pixels so, but the truths in float32."""
+        """Moves a batch to its device; for an engine in bfloat16, pixels are cast and targets stay float32."""
         prepared = super()._prepare_inputs(inputs)
         policy = self.accelerator.state.fsdp_plugin.mixed_precision_policy if self.is_fsdp_enabled else None
         computed_in = policy.param_dtype if policy is not None else self.model.dtype
@@ -131,7 +173,7 @@ class RocTrainer(Trainer):
         return prepared
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> tuple:
-        """The micro-batches of one optimiser step; counts their scores and histograms on all processes."""
+        """Draws the micro-batches of one optimiser step and counts their scores and histograms on all processes."""
         if hasattr(self.train_dataset, "set_epoch"):
             # The data loader forgets to where its sampler is wrapped: after resuming, and with several processes.
             self.train_dataset.set_epoch(int(self.state.epoch or 0))
@@ -149,7 +191,7 @@ class RocTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The model's own loss, over the counts of the whole step; sums up each term for the log."""
+        """Computes the model's loss, normalised by the counts of the whole step, and sums up its terms for the log."""
         inputs = {**inputs, **self._counts}
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
         for name in LOSSES:
@@ -169,7 +211,11 @@ class RocTrainer(Trainer):
     def prediction_step(
         self, model: Any, inputs: dict, prediction_loss_only: bool, ignore_keys: list[str] | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Teacher-forced scores of a validation batch: (loss, scores (B, K), score_labels (B, K)), NaN where absent."""
+        """Scores a validation batch, teacher-forced.
+
+        Returns:
+            Loss, scores (B, K) and score labels (B, K), NaN where absent; K is `scores_per_row`.
+        """
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**inputs)
@@ -183,10 +229,10 @@ class RocTrainer(Trainer):
         return torch.nn.functional.pad(scores.float(), (0, missing), value=float("nan"))
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """One group per learning rate and weight decay; every trainable parameter is in exactly one.
+        """Creates the optimiser with one group per learning rate and weight decay.
 
         Raises:
-            ValueError: where a learning rate is given for a part without trainable parameters.
+            ValueError: If a learning rate is given for a part without trainable parameters.
         """
         if self.optimizer is None and self.is_fsdp_enabled:
             self._prepare_units()
@@ -217,10 +263,11 @@ class RocTrainer(Trainer):
         return self.optimizer
 
     def _prepare_units(self) -> None:
-        """What FSDP2 gathers together: the layers the model names as not to be split; what stays float32, each alone.
+        """Decides what FSDP2 gathers together.
 
-        Those come first: accelerate then makes the others, which bfloat16 rounds. Of the names, only those of modules
-        that this very model has: CLIP's name its text tower too, and accelerate stops at one it cannot find.
+        Modules that stay float32 become units of their own here, before accelerate makes the others, which bfloat16
+        rounds. Those are the layers that the model names as not to be split, as far as it has them: CLIP names its text
+        tower's too, and accelerate stops at a name it cannot find.
         """
         from torch.distributed.fsdp import FSDPModule, fully_shard
 
@@ -232,13 +279,13 @@ class RocTrainer(Trainer):
             stays_exact = isinstance(module, (ScoreHead, _BatchNorm)) and module.weight is not None
             if stays_exact and not isinstance(module, FSDPModule):
                 fully_shard(module, offload_policy=plugin.cpu_offload)
-        # The logits that the model returns are one, and nothing writes into them.
+        # The logits that the model returns are a view, and nothing writes into them.
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
 
     def _match_formats(self) -> None:
-        """ZeRO-3 holds all weights in one format, over float32 ones that are what is trained.
+        """Gives all weights the one number format in which ZeRO-3 holds them, over the float32 ones that it trains.
 
-        Those that it spread while the model was read have that format; the head and what else came later gets it here.
+        Weights that it spread while the model was read have it already; the head and others came later.
         """
         plugin = self.accelerator.state.deepspeed_plugin
         if plugin.zero_stage != 3:
@@ -248,14 +295,14 @@ class RocTrainer(Trainer):
                 parameter.data = parameter.data.to(plugin.hf_ds_config.dtype())
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """The stock saved state; one that cannot be finished is removed and named, older ones stay.
+        """Saves a state; one that cannot be finished is removed, older ones stay.
 
         Raises:
-            SavingError: where the disk is full or the folder cannot be written.
+            SavingError: If the disk is full or the folder cannot be written.
         """
         partial = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         try:
-            # The stock Trainer takes the best state for lost where it finds no folder; that of FSDP2 would come late.
+            # Without its folder the stock Trainer takes the best state for lost; FSDP2 would make it too late.
             partial.mkdir(parents=True, exist_ok=True)
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -268,7 +315,7 @@ class RocTrainer(Trainer):
             ) from error
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        """Weights under the names the modules have, not the hub's.
+        """Saves weights under the names that the modules have, not the hub's.
 
         The stock Trainer saves families such as LLaVA under the hub's older names, then reads them back without
         renaming: resuming and choosing the best model would quietly load nothing.
@@ -288,10 +335,11 @@ class RocTrainer(Trainer):
         torch.save(self.args, os.path.join(folder, TRAINING_ARGS_NAME))
 
     def whole_weights(self) -> dict[str, torch.Tensor] | None:
-        """The trained weights where an engine has spread them over the processes; every process has to call it.
+        """Gathers the trained weights where an engine has spread them over the processes; all of them have to call it.
 
         Returns:
-            By name, on the CPU of process 0 (what the others get is of no use); None where `model` itself holds them.
+            The weights by name on the CPU of process 0 (the others' result is of no use); None where `model` itself
+            holds them.
         """
         if self.is_fsdp_enabled:
             return self.accelerator.get_state_dict(self.model)
@@ -301,12 +349,12 @@ class RocTrainer(Trainer):
         return None
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As ever; before, all processes together gather the head that DeepSpeed trains."""
+        """Saves the model; with DeepSpeed, all processes gather the float32 head first."""
         self._exact_heads = self._gathered_heads() if self.is_deepspeed_enabled else {}
         super().save_model(output_dir, _internal_call)
 
     def _gathered_heads(self) -> dict[str, torch.Tensor]:
-        """By name, the float32 head that DeepSpeed trains, not what it computes with; every process has to call it."""
+        """Gathers the float32 head that DeepSpeed trains, not what it computes with; every process has to call it."""
         from deepspeed.utils import safe_get_full_fp32_param
 
         return {
@@ -316,14 +364,14 @@ class RocTrainer(Trainer):
         }
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """As ever; with `ema_decay` and no best state to load, the model ends with the mean as its weights."""
+        """Trains; with `ema_decay` and no best state to load, the model ends with the mean as its weights."""
         result = super().train(*args, **kwargs)
         if self.average is not None and not self.args.load_best_model_at_end:
             self.average.give_to(self.model)
         return result
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """As ever; while training with `ema_decay`, of the mean of the weights."""
+        """Validates; with `ema_decay`, the mean of the weights."""
         with self._averaged():
             return super().evaluate(*args, **kwargs)
 
@@ -338,12 +386,12 @@ class RocTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         super()._load_best_model()
-        # Some towers (LeViT) keep tensors computed from their weights until they are put into training mode again.
+        # In evaluation mode some towers (LeViT) keep tensors computed from the weights they had before.
         self.model.train()
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """A saved state that does not fit is an error, not a warning over untrained weights."""
-        if not hasattr(self.model, "peft_config"):  # PEFT ties the rows it trains, and holds the tied weights elsewhere
+        """Raises where the stock Trainer warns that a saved state does not fit and goes on with untrained weights."""
+        if not hasattr(self.model, "peft_config"):  # PEFT ties the rows it trains itself
             self.model.tie_weights()
         missing = set(load_result.missing_keys) - set(self.model.all_tied_weights_keys)
         if missing or load_result.unexpected_keys:
@@ -353,8 +401,8 @@ class RocTrainer(Trainer):
             )
 
 
-class _TakeIn(TrainerCallback):
-    """Takes the weights into their mean after every optimiser step."""
+class _UpdateAverage(TrainerCallback):
+    """Updates the mean of the weights after every optimiser step."""
 
     def __init__(self, trainer: RocTrainer) -> None:
         self.trainer = trainer
@@ -363,32 +411,15 @@ class _TakeIn(TrainerCallback):
         self.trainer.average.update(self.trainer.model, state.global_step)
 
 
-class CompactProgress(ProgressCallback):
-    """The progress bar, with one short line per log instead of a dictionary."""
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
-        if not state.is_world_process_zero or self.training_bar is None or not logs:
-            return
-        place = f"epoch {logs.get('epoch', 0):.1f}"
-        if "loss" in logs:
-            terms = " ".join(f"{name.removesuffix('_loss')} {logs[name]:.3f}" for name in LOSSES if name in logs)
-            self.training_bar.write(f"{place}  loss {logs['loss']:.3f} ({terms})  lr {logs['learning_rate']:.1e}")
-        elif "eval_loss" in logs:
-            shown = {"srcc": "SRCC", "plcc": "PLCC", "mae": "MAE"}
-            values = " ".join(
-                f"{word} {logs[f'eval_{key}']:.3f}" for key, word in shown.items() if f"eval_{key}" in logs
-            )
-            self.training_bar.write(f"{place}  validation {values}")
-
-
 def validation_metrics(attributes: list[str]) -> Callable[[EvalPrediction], dict[str, float]]:
-    """What is computed at every validation: SRCC, PLCC and MAE (native scale) of the first attribute, then the others.
+    """Makes the function that computes SRCC, PLCC and MAE (native scale) at every validation.
 
     Args:
-        attributes: names of the score columns, the first called `overall`.
+        attributes: Names of the score columns, the first called `overall`.
 
     Returns:
-        A function for `Trainer(compute_metrics=...)`; keys `srcc, plcc, mae` and `<attribute>/srcc, ...`.
+        A function for `Trainer(compute_metrics=...)` with the keys `srcc, plcc, mae` of the first attribute and
+        `<attribute>/srcc, ...` of the others; a metric that does not exist is left out.
     """
 
     def compute(result: EvalPrediction) -> dict[str, float]:
@@ -406,42 +437,8 @@ def validation_metrics(attributes: list[str]) -> Callable[[EvalPrediction], dict
     return compute
 
 
-def newest_checkpoint(folder: str | os.PathLike, clean: bool = True) -> Path | None:
-    """The newest whole saved state in `folder`; with `clean`, states that a kill or a full disk cut short are removed.
-
-    A state is whole when its `trainer_state.json`, which is written last, can be read.
-    """
-    found = []
-    for path in Path(folder).glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
-        match = re.fullmatch(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)", path.name)
-        if match is None:
-            continue
-        try:
-            json.loads((path / _STATE_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            if clean:
-                shutil.rmtree(path)
-        else:
-            found.append((int(match[1]), path))
-    return max(found)[1] if found else None
-
-
-def launcher_of(state: Path) -> tuple[str, int | None]:
-    """Who wrote a saved state.
-
-    Returns:
-        `RocTrainer.launcher` of then, and how many processes there have to be to read it; None = any number.
-    """
-    if any(state.glob("pytorch_model_fsdp*")):
-        return "fsdp2", None
-    shares = len(list(state.glob("global_step*/*_optim_states.pt")))
-    if not shares:
-        return "ddp", None
-    return "zero3" if any(state.glob("global_step*/zero_pp_rank_*_model_states.pt")) else "zero2", shares
-
-
 def _count_targets(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """(2,) how many scores and how many histograms a batch holds."""
+    """Counts the scores and the histograms of a batch; (2,)."""
     scores = (~batch["score_labels"].isnan()).sum()
     votes = batch.get("score_distributions")
     return torch.stack([scores, scores.new_zeros(()) if votes is None else (~votes.isnan().any(dim=-1)).sum()])

@@ -18,8 +18,8 @@ class WeightAverage:
     """The running mean of a model's weights.
 
     Args:
-        model: its state when training begins is where the mean begins.
-        decay: share of the old mean that stays at a step, 0..1.
+        model: Its weights when training begins are the first mean.
+        decay: Share of the old mean that stays at a step, 0..1.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -29,12 +29,12 @@ class WeightAverage:
 
     @torch.no_grad()
     def reset(self, model: nn.Module) -> None:
-        """Begins anew with the model's present weights."""
+        """Starts again from the model's present weights."""
         self.mean = {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Takes in the weights after optimiser step `step`, counted from 1."""
+        """Updates the mean after optimiser step `step`, counted from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, tensor in model.state_dict().items():
             if tensor.is_floating_point():
@@ -44,7 +44,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def in_place_of(self, model: nn.Module) -> Iterator[None]:
-        """Inside, the model has the mean as its weights; afterwards its own again."""
+        """Gives the model the mean as its weights inside the context, and its own back afterwards."""
         own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         self.give_to(model)
         try:

@@ -2,16 +2,21 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
 from heads import ATTRIBUTES, VOTES, build, picture, record, talk
+from safetensors.torch import load_file, save_file
 from transformers import TrainingArguments
 
 from roc.model.parts import parameter_parts
-from roc.training.trainer import RocTrainer, SavingError, launcher_of, newest_checkpoint, validation_metrics
+from roc.training import trainer as trainer_module
+from roc.training.states import newest_checkpoint
+from roc.training.trainer import RocTrainer, SavingError, validation_metrics
 
 LOSSES = {"ce_weight": 0.5, "emd_weight": 0.5}
 
@@ -224,34 +229,6 @@ def test_validation_scores_are_the_models(tmp_path):
     assert {"eval_srcc", "eval_plcc", "eval_mae"} <= set(trainer.evaluate())
 
 
-def test_states_cut_short_are_removed(tmp_path):
-    for step, text in ((5, '{"global_step": 5}'), (10, '{"global_step": 1'), (15, None)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if text is not None:
-            (folder / "trainer_state.json").write_text(text)
-    (tmp_path / "checkpoint-notes").mkdir()
-    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-5", "checkpoint-notes"]
-    assert newest_checkpoint(tmp_path / "nowhere") is None
-
-
-def test_a_saved_state_tells_who_wrote_it(tmp_path):
-    files = {
-        "ddp": ["model.safetensors", "optimizer.pt"],
-        "fsdp2": ["pytorch_model_fsdp_0/.metadata", "optimizer_0/.metadata"],
-        "zero2": ["global_step4/mp_rank_00_model_states.pt"]
-        + [f"global_step4/zero_pp_rank_{i}_mp_rank_00_optim_states.pt" for i in (0, 1)],
-        "zero3": [f"global_step4/zero_pp_rank_{i}_mp_rank_00_{kind}_states.pt"
-                  for i in (0, 1) for kind in ("model", "optim")],
-    }  # fmt: skip
-    for launcher, names in files.items():
-        for name in names:
-            (tmp_path / launcher / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / launcher / name).touch()
-        assert launcher_of(tmp_path / launcher) == (launcher, 2 if launcher.startswith("zero") else None)
-
-
 def test_a_full_disk_loses_nothing_already_saved(tmp_path, monkeypatch):
     trainer = trainer_for(tmp_path, batch=8, arguments={"max_steps": 2, "save_strategy": "steps", "save_steps": 1})
     save = trainer._save_optimizer_and_scheduler
@@ -267,3 +244,42 @@ def test_a_full_disk_loses_nothing_already_saved(tmp_path, monkeypatch):
     assert newest_checkpoint(tmp_path).name == "checkpoint-1"
     assert not (tmp_path / "checkpoint-2").exists()
     assert json.loads((tmp_path / "checkpoint-1" / "trainer_state.json").read_text())["global_step"] == 1
+
+
+def test_the_best_model_is_left_in_training_mode(tmp_path):
+    """Some towers (LeViT) keep tensors computed from their weights for as long as they are in evaluation mode."""
+    each_step = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    trainer = trainer_for(
+        tmp_path, batch=8, eval_dataset=Rows(), compute_metrics=validation_metrics(list(ATTRIBUTES)),
+        arguments={**each_step, "load_best_model_at_end": True, "metric_for_best_model": "srcc"},
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.best_model_checkpoint and trainer.model.training
+
+
+def test_a_saved_state_that_does_not_fit_is_an_error(tmp_path):
+    each_step = {"max_steps": 2, "save_strategy": "steps", "save_steps": 1}
+    trainer = trainer_for(tmp_path, batch=8, arguments=each_step)
+    trainer.train()
+    weights = tmp_path / "checkpoint-1" / "model.safetensors"
+    held = load_file(weights)
+    held["elsewhere.weight"] = held.pop("score_head.weight")
+    save_file(held, weights, metadata={"format": "pt"})
+    with pytest.raises(RuntimeError, match=r"missing \['score_head.weight'\], unexpected \['elsewhere.weight'\]"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+
+
+def test_logs_are_lines_of_the_room(tmp_path, capsys, caplog):
+    caplog.set_level("INFO", logger="roc.training.progress")
+    trainer_for(tmp_path, batch=8).train()
+    assert capsys.readouterr() == ("", "")
+    assert re.fullmatch(
+        r"epoch 1\.0  loss \S+ \(text \S+ l1 \S+ ce \S+ emd \S+\)  lr 0\.0e\+00|epoch.*lr 1\.0e-03", caplog.messages[0]
+    )
+
+
+def test_the_docstring_names_tests_that_are_there():
+    files = list(Path(__file__).parent.glob("test_*.py"))
+    defined = {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)}
+    named = set(re.findall(r"test_\w+", trainer_module.__doc__))
+    assert len(named) > 10 and named <= defined, named - defined

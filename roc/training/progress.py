@@ -1,0 +1,43 @@
+"""What is seen of a training run: a line for each log and validation, and a bar where there is a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+from tqdm import tqdm
+from transformers import ProgressCallback, TrainerCallback
+
+logger = logging.getLogger(__name__)
+
+LOSSES = ("text_loss", "l1_loss", "ce_loss", "emd_loss")
+"""The terms of the loss, by their names in the model's output and in the log."""
+
+_VALIDATED = {"srcc": "SRCC", "plcc": "PLCC", "mae": "MAE"}
+
+
+class LogLines(TrainerCallback):
+    """Logs one short line per training log and per validation, above the bar where there is one."""
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict | None = None, **kwargs: Any) -> None:
+        if not state.is_world_process_zero or not logs:
+            return
+        place = f"epoch {logs.get('epoch', 0):.1f}"
+        if "loss" in logs:
+            terms = " ".join(f"{name.removesuffix('_loss')} {logs[name]:.3f}" for name in LOSSES if name in logs)
+            line = f"{place}  loss {logs['loss']:.3f} ({terms})  lr {logs['learning_rate']:.1e}"
+        elif "eval_loss" in logs:
+            values = [f"{word} {logs[f'eval_{key}']:.3f}" for key, word in _VALIDATED.items() if f"eval_{key}" in logs]
+            line = f"{place}  validation {' '.join(values)}"
+        else:
+            return
+        with tqdm.external_write_mode(file=sys.stderr):
+            logger.info(line)
+
+
+class Bar(ProgressCallback):
+    """The stock progress bar without its dictionaries, which `LogLines` replaces."""
+
+    def on_log(self, *args: Any, **kwargs: Any) -> None:
+        pass
