@@ -42,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return refuse("roc finetune", error)
     for note in config.notes:
         print(f"note: {note}", file=sys.stderr)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader processes are forked after its first use
+    # Loader processes are forked after the tokenizer's first use, which it would warn of.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # DDP warns on every process that a search for parameters without gradient, which some models need, found none.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
     from roc.data.rows import DataError
     from roc.training.job import finetune

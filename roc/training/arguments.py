@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roc.model.device import usable_cores
 from roc.training.processes import (
     computes_in_bfloat16,
     free_gpu_memory,
@@ -96,6 +98,7 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
     except (ValueError, ImportError) as error:
         raise RunError(f"These settings cannot be trained with here: {error}") from error
     _use_one_gpu(arguments)
+    _note_many_workers(arguments)
     if launched_engine() == "fsdp" and trains_on_cpu():
         # accelerate spreads a model over GPUs only; told that these processes have some, it does so here as well.
         arguments.distributed_state.distributed_type = DistributedType.MULTI_GPU
@@ -107,6 +110,14 @@ def _use_one_gpu(arguments: TrainingArguments) -> None:
     if arguments.n_gpu > 1:
         logger.warning("one of %d GPUs is used; `bash scripts/finetune.sh --launcher ddp` uses all", arguments.n_gpu)
         arguments._n_gpu = 1
+
+
+def _note_many_workers(arguments: TrainingArguments) -> None:
+    """Says in one line that more processes prepare batches than there are cores."""
+    processes, cores = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), usable_cores()
+    workers = arguments.dataloader_num_workers * processes
+    if workers > cores:
+        logger.warning("dataloader_num_workers makes %d processes on %d cores; fewer may be faster", workers, cores)
 
 
 def limit_validation(arguments: TrainingArguments, data: RunData) -> None:

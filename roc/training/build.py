@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -154,14 +155,17 @@ def _tuned(config: RunConfig, model: PreTrainedModel) -> PreTrainedModel:
         freeze(model, list(config.freeze))
         return model
     try:
-        return add_lora(
-            model,
-            rank=config.lora_rank,
-            alpha=config.lora_alpha,
-            dropout=config.lora_dropout,
-            targets=config.lora_targets,
-            parts=config.lora_parts,
-        )
+        with warnings.catch_warnings():
+            # PEFT asks transformers 5 for a property by its old name.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+            return add_lora(
+                model,
+                rank=config.lora_rank,
+                alpha=config.lora_alpha,
+                dropout=config.lora_dropout,
+                targets=config.lora_targets,
+                parts=config.lora_parts,
+            )
     except (ValueError, ImportError) as error:
         raise RunError(f"tuning {config.tuning}: {error}") from error
 

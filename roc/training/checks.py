@@ -79,20 +79,28 @@ def _model_faults(config: RunConfig) -> list[str]:
         if not (Path(source) / "config.json").is_file():
             return [f"model_name_or_path {source!r} is a folder without a config.json, so no model"]
         return []
-    from huggingface_hub import errors, hf_hub_download
+    fault = _hub_fault(source)
+    return [] if fault is None else [f"model_name_or_path {source!r}: there is no such folder{fault}"]
 
-    nowhere = f"model_name_or_path {source!r}: there is no such folder"
+
+def _hub_fault(name: str) -> str | None:
+    """Says why the hub cannot give a model of this name; None where it can, or where only loading it will tell."""
+    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+
     try:
-        hf_hub_download(source, "config.json")
+        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return None
+        get_hf_file_metadata(hf_hub_url(name, "config.json"))
     except errors.HFValidationError:
-        return [f"{nowhere}; a model of the hub is named organisation/model"]
+        return "; a model of the hub is named organisation/model"
     except errors.RepositoryNotFoundError:
-        return [f"{nowhere}, and the hub has no such model, or not for you (`hf auth login`)"]
-    except errors.LocalEntryNotFoundError:
-        return [f"{nowhere}, no downloaded copy, and the hub cannot be asked; look at the spelling and the connection"]
-    except (errors.EntryNotFoundError, OSError):
-        pass  # an adapter, or something else whose loading says more
-    return []
+        return ", and the hub has no such model, or not for you (`hf auth login`)"
+    except errors.HfHubHTTPError:
+        return None  # an adapter without a config.json, or a hub in trouble
+    except Exception as error:  # the HTTP client's own, which differ between versions of the hub's package
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return f", no downloaded copy, and the hub cannot be asked: {reason}"
+    return None
 
 
 def _launcher_faults(config: RunConfig) -> list[str]:

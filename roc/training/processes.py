@@ -29,13 +29,12 @@ def is_first_process() -> bool:
 def join_processes(config: RunConfig) -> PartialState:
     """Joins this process with those that the launcher started, if one did (`accelerate launch`, `torchrun`).
 
-    Only the first process logs notes from here on, and libraries log errors only.
+    Only the first process logs notes from here on.
     """
     import torch
     import transformers
     from accelerate import PartialState
 
-    transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()  # of loading and saving; training has its own
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -12,6 +12,7 @@ import logging
 import os
 import shlex
 import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +145,12 @@ def train(trainer: RocTrainer, state: Path | None) -> None:
     from roc.training.trainer import SavingError
 
     try:
-        trainer.train(resume_from_checkpoint=None if state is None else str(state))
+        with warnings.catch_warnings():
+            # `training_arguments` says so in one line.
+            warnings.filterwarnings("ignore", "This DataLoader will create .* worker processes", UserWarning)
+            # The logits that the model returns are a view, and nothing writes into them.
+            warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
+            trainer.train(resume_from_checkpoint=None if state is None else str(state))
     except (SavingError, ImageError, RowTooLong) as error:
         raise RunError(str(error)) from error
 

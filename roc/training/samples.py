@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Sequence
 
@@ -60,8 +61,12 @@ class Samples(Dataset):
         return record, pictures
 
     def _open(self, path: str) -> Image.Image:
-        if self._opened is None:
-            return open_image(path, **self.limits)
-        if path not in self._opened:
-            self._opened[path] = open_image(path, **self.limits)
-        return self._opened[path]
+        if self._opened is not None and path in self._opened:
+            return self._opened[path]
+        with warnings.catch_warnings():
+            # Pillow warns of damaged metadata and large images; either the image is good, or opening it fails.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            image = open_image(path, **self.limits)
+        if self._opened is not None:
+            self._opened[path] = image
+        return image

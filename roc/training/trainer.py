@@ -53,7 +53,6 @@ import contextlib
 import dataclasses
 import os
 import shutil
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -279,8 +278,6 @@ class RocTrainer(Trainer):
             stays_exact = isinstance(module, (ScoreHead, _BatchNorm)) and module.weight is not None
             if stays_exact and not isinstance(module, FSDPModule):
                 fully_shard(module, offload_policy=plugin.cpu_offload)
-        # The logits that the model returns are a view, and nothing writes into them.
-        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
 
     def _match_formats(self) -> None:
         """Gives all weights the one number format in which ZeRO-3 holds them, over the float32 ones that it trains.
