@@ -34,10 +34,25 @@ EXTRAS = {
     "ray": ["ray[data]>=2.60,<2.64"],
     # roc serve. httpx is the client's. python-multipart: older ones know no limit for the headers of a part.
     "server": ["fastapi>=0.121", "uvicorn>=0.34", "python-multipart>=0.0.27", "prometheus-client>=0.21", "httpx>=0.28"],
+    # The tokenizer of mPLUG-Owl2, which published ROC4MLLM checkpoints need.
+    "owl2": ["sentencepiece>=0.2.0"],
+    # attn_implementation: flash_attention_2, on NVIDIA GPUs from Ampere on. No version: it must match the installed
+    # torch and CUDA. Install with --no-build-isolation: its build imports torch.
+    "flash": ["flash-attn; sys_platform == 'linux'"],
     # SPAQ's annotations.
     "xlsx": ["openpyxl"],
     # pyarrow, openpyxl: so that the tests read Parquet and .xlsx too. num2words: SmolVLM's processor asks for it.
-    "test": ["pytest", "pytest-xdist", "ruff", "import-linter", "pyarrow", "num2words", "openpyxl"],
+    # sentencepiece: of [owl2].
+    "test": [
+        "pytest",
+        "pytest-xdist",
+        "ruff",
+        "import-linter",
+        "pyarrow",
+        "num2words",
+        "openpyxl",
+        "sentencepiece>=0.2.0",
+    ],
 }
 EXTRAS["dev"] = EXTRAS["train"] + EXTRAS["qlora"] + EXTRAS["server"] + EXTRAS["test"]
 

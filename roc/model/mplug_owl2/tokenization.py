@@ -1,12 +1,12 @@
-"""The tokenizer of mPLUG-Owl2: LLaMA's pieces, with the ids its checkpoints were trained with.
+"""The tokenizer of mPLUG-Owl2: LLaMA's SentencePiece model, with the ids its checkpoints were trained with.
 
-Those were made by the LLaMA tokenizer of transformers 4.31, and later ones give other ids around `[SCORE]`. What was
-peculiar to it and is kept:
+The `sentencepiece` package splits text. What surrounds it is the LLaMA tokenizer of transformers 4.31, with which these
+checkpoints were trained; later ones give other ids around `[SCORE]`. It differs from them in two ways:
 
-* An added word such as `[SCORE]` takes the white space on both of its sides: "is [SCORE]." is `is`, `[SCORE]`, `.`.
-* Text is cut at added and special tokens, and each part is split by itself, so each starts with the mark of a word.
-  With `legacy` it stays there (`[SCORE]`, lone mark, `.`). Without, all parts but the first lose it, and what is left
-  of the piece need not be a piece: it is `<unk>` then.
+* An added word such as `[SCORE]` absorbs the white space on both of its sides: "is [SCORE]." is `is`, `[SCORE]`, `.`.
+* Text is cut at added and special tokens, and each part is split by itself, so each begins with the mark of a word.
+  With `legacy` the mark stays (`[SCORE]`, lone mark, `.`). Without, all parts but the first lose it, and if the rest of
+  the piece is no piece, it becomes `<unk>`.
 """
 
 from __future__ import annotations
@@ -15,34 +15,40 @@ import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import AddedToken
 from transformers.tokenization_python import PythonBackend
 
-from roc.model.mplug_owl2.pieces import MARK, PieceModel
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+
+MARK = "\N{LOWER ONE EIGHTH BLOCK}"
+"""A space inside a piece."""
 
 _OPENING, _CLOSING = "([{\"'", ".,;:!?%)]}\"'/"
 
 
 class MplugOwl2Tokenizer(PythonBackend):
-    """Text to token ids and back; needs no sentencepiece.
+    """Turns text into token ids and back.
 
-    The id of an image stands for no text: it is the processor that writes it, and decoding leaves it out, like any id
-    beyond the vocabulary.
+    The id of an image stands for no text: the processor writes it, and decoding leaves it out, like any id outside the
+    vocabulary.
 
     Args:
-        vocab_file: path of `tokenizer.model`.
-        unk_token, bos_token, eos_token: special tokens; `bos_token` opens every text.
+        vocab_file: Path of `tokenizer.model`.
+        unk_token, bos_token, eos_token: Special tokens; `bos_token` opens every text.
         pad_token: None = `unk_token`, as in training.
-        legacy: what becomes of the mark at the beginning of a text's later parts, see above. None, where a
-            `tokenizer_config.json` does not say, is True, as it was then.
-        add_bos_token, add_eos_token: whether these open and close a text; saved as `special_tokens_pattern`, which
-            wins over the two.
-        **kwargs: of `PythonBackend`.
+        legacy: Whether the later parts of a text keep their mark, see above. None, which a `tokenizer_config.json`
+            without it gives, is True, as it was then.
+        add_bos_token, add_eos_token: Whether these open and close a text; saved as `special_tokens_pattern`, which
+            takes precedence over the two.
+        sp_model_kwargs: Only an empty one is possible: pieces are not sampled.
+        **kwargs: Arguments of `PythonBackend`.
 
     Raises:
-        ValueError: where there is no `tokenizer.model`, or none of LLaMA's kind.
+        ImportError: If the package `sentencepiece` is missing.
+        ValueError: If there is no `tokenizer.model`, or it is no SentencePiece model.
     """
 
     vocab_files_names = {"vocab_file": "tokenizer.model"}
@@ -70,7 +76,9 @@ class MplugOwl2Tokenizer(PythonBackend):
             raise ValueError(
                 f"sp_model_kwargs is {sp_model_kwargs}; pieces are not sampled here, so only {{}} is possible."
             )
-        self.piece_model = PieceModel(Path(vocab_file).read_bytes())
+        self.serialized = Path(vocab_file).read_bytes()
+        self.pieces = _piece_model(self.serialized)
+        self._piece_ids = {self.pieces.id_to_piece(index): index for index in range(self.pieces.get_piece_size())}
         self.legacy = legacy is None or legacy
         if special_tokens_pattern is None:
             special_tokens_pattern = "_".join(["bos"] * add_bos_token + ["eos"] * add_eos_token) or "none"
@@ -91,32 +99,32 @@ class MplugOwl2Tokenizer(PythonBackend):
     @property
     def vocab_size(self) -> int:
         """Number of pieces, without what was added."""
-        return len(self.piece_model.pieces)
+        return len(self._piece_ids)
 
     def get_vocab(self) -> dict[str, int]:
         """Piece or added token -> id."""
-        return self.piece_model.ids | self._added_tokens_encoder
+        return self._piece_ids | self._added_tokens_encoder
 
     def prepare_for_tokenization(self, text: str, is_split_into_words: bool = False, **kwargs: Any) -> tuple[str, dict]:
-        """Puts a mark in front by which `_tokenize` knows the first part of a text."""
+        """Puts a mark in front, by which `_tokenize` recognises the first part of a text."""
         return (text if self.legacy else MARK + text.replace(MARK, " ")), kwargs
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
-        """The pieces of one part of a text: what stands between two added tokens."""
+        """Splits one part of a text: what stands between two added tokens."""
+        if not self.legacy and text.startswith(MARK):
+            return self.pieces.encode(text[1:], out_type=str)
+        pieces = self.pieces.encode(text, out_type=str)
         if self.legacy:
-            return self.piece_model.split(text)
-        if text.startswith(MARK):
-            return self.piece_model.split(text[1:])
-        pieces = self.piece_model.split(text)
+            return pieces
         if not text.startswith(" "):
             pieces[0] = pieces[0].removeprefix(MARK)
         return [piece for piece in pieces if piece]
 
     def _convert_token_to_id(self, token: str) -> int:
-        return self.piece_model.ids.get(token, self.piece_model.ids[str(self.unk_token)])
+        return self._piece_ids.get(token, self._piece_ids[str(self.unk_token)])
 
     def _convert_id_to_token(self, index: int) -> str:
-        return self.piece_model.pieces[index] if 0 <= index < self.vocab_size else ""
+        return self.pieces.id_to_piece(index) if 0 <= index < self.vocab_size else ""
 
     def _add_tokens(self, new_tokens: Sequence[str | AddedToken], special_tokens: bool = False) -> int:
         if not special_tokens:
@@ -125,11 +133,11 @@ class MplugOwl2Tokenizer(PythonBackend):
         return super()._add_tokens(new_tokens, special_tokens)
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """The text of tokens, with spaces around added words where they usually stand: tokenising takes them away."""
+        """Joins tokens to text, with the spaces around added words that tokenising drops, where they usually stand."""
         text, follows_word, starts = "", False, True
         for added, group in itertools.groupby(tokens, self._added_tokens_encoder.__contains__):
             if not added:
-                part = self.piece_model.text(group)
+                part = self.pieces.decode([MARK, *group])  # a first mark is dropped; one of the group's must not be
                 if starts or self.legacy:
                     part = part.removeprefix(" ")  # the mark that was put in front
                 if follows_word and part and not part[0].isspace() and part[0] not in _CLOSING:
@@ -146,12 +154,31 @@ class MplugOwl2Tokenizer(PythonBackend):
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Writes `tokenizer.model` as it was read."""
         path = Path(save_directory, (f"{filename_prefix}-" if filename_prefix else "") + "tokenizer.model")
-        path.write_bytes(self.piece_model.serialized)
+        path.write_bytes(self.serialized)
         return (str(path),)
 
 
+def _piece_model(serialized: bytes) -> SentencePieceProcessor:
+    """Loads the content of a `tokenizer.model`."""
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ImportError as error:
+        raise ImportError(
+            "the tokenizer of mPLUG-Owl2 needs the package sentencepiece: pip install 'roc-mllm[owl2]'"
+        ) from error
+    model = SentencePieceProcessor()
+    try:
+        model.LoadFromSerializedProto(serialized)
+    except RuntimeError as error:
+        raise ValueError(
+            f"These {len(serialized)} bytes are no sentencepiece model; a tokenizer.model that is a text of three "
+            "lines is a Git LFS pointer, whose content has still to be fetched (git lfs pull)."
+        ) from error
+    return model
+
+
 def _word(token: str | AddedToken) -> AddedToken:
-    """An added token that takes the white space on both of its sides; a special token stays as it is."""
+    """Makes an added token absorb the white space on both of its sides; a special token stays as it is."""
     if isinstance(token, AddedToken) and token.special:
         return token
     return AddedToken(str(token), lstrip=True, rstrip=True, normalized=False, special=False)

@@ -39,6 +39,8 @@ def collator(processor):
         "question": "Please rate the aesthetics of the image.",
         "answer": "The aesthetic rate of the image is [SCORE]. ",
         "token_id": CONFIG["score_id"],
+        "min_score": CONFIG["min_score"],
+        "max_score": CONFIG["max_score"],
         "num_levels": CONFIG["num_tokens"],
         "image_aspect_ratio": CONFIG["image_aspect_ratio"],
     }

@@ -1,14 +1,19 @@
 """Token ids as the published checkpoints were trained with, and a tokenizer that saves and loads."""
 
+import copy
 import json
+import pickle
 import shutil
+import sys
 
 import pytest
 from recording import FOLDER
 from transformers import AddedToken, AutoTokenizer
 
 from roc.model.mplug_owl2 import MplugOwl2Tokenizer
+from roc.model.processing import load_processor
 
+MODEL = (FOLDER / "checkpoint" / "tokenizer.model").read_bytes()
 RECORDED = json.loads((FOLDER / "tokenization.json").read_text(encoding="utf-8"))
 
 
@@ -77,8 +82,7 @@ def test_saved_and_loaded(changes, tmp_path):
         assert again(text)["input_ids"] == tokenizer(text)["input_ids"]
     ids = again("a")["input_ids"]
     assert (ids[0] == 1, ids[-1] == 2) == (changes.get("add_bos_token", True), changes.get("add_eos_token", False))
-    model = (FOLDER / "checkpoint" / "tokenizer.model").read_bytes()
-    assert (tmp_path / "saved" / "tokenizer.model").read_bytes() == model
+    assert (tmp_path / "saved" / "tokenizer.model").read_bytes() == MODEL
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -110,6 +114,32 @@ def test_ids_of_images_and_of_no_word_are_left_out():
     tokenizer = MplugOwl2Tokenizer.from_pretrained(FOLDER / "checkpoint")
     rate = tokenizer.convert_tokens_to_ids("▁rate")
     assert tokenizer.decode([1, rate, -200, -200, 9999], skip_special_tokens=True) == "rate"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "0 bytes are no sentencepiece model"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:9e5\nsize 499723\n", "Git LFS pointer"),
+        (MODEL[:-3], "no sentencepiece model"),
+    ],
+)
+def test_a_model_that_cannot_be_read_is_named(content, message, tmp_path):
+    (folder(tmp_path) / "tokenizer.model").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        MplugOwl2Tokenizer.from_pretrained(tmp_path / "checkpoint")
+
+
+def test_without_sentencepiece_one_line_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentencepiece", None)
+    with pytest.raises(ValueError, match=r"pip install 'roc-mllm\[owl2\]'"):
+        load_processor(FOLDER / "checkpoint")
+
+
+def test_the_tokenizer_can_be_copied_and_sent_to_another_process():
+    tokenizer = MplugOwl2Tokenizer.from_pretrained(FOLDER / "checkpoint")
+    for again in (copy.deepcopy(tokenizer), pickle.loads(pickle.dumps(tokenizer))):
+        assert again("is [SCORE]. é")["input_ids"] == tokenizer("is [SCORE]. é")["input_ids"]
 
 
 def test_bad_folders(tmp_path):
