@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from roc.commands.line import Parser, run
 from roc.evaluation.options import CompareOptions
 
-DESCRIPTION = """Compares two evaluations of the same rows: the difference A - B of every metric, its 95% interval, and
-the share of resamples in which A is better."""
+DESCRIPTION = """Says which of two evaluations of the same rows is better, on what, by how much and how certainly: the
+difference A - B of each metric, its 95% interval, and the share of resamples in which A is better."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,6 +27,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _compare(options: CompareOptions) -> None:
     from roc.evaluation.compare import compare, format_comparison
 
-    print(format_comparison(compare(options)))
+    print(format_comparison(compare(options), full=options.full))
     for out in options.out:
         print(out)

@@ -3,6 +3,6 @@
 `evaluate` and `compare` are the jobs, `options` their options. Rows of human and predicted scores (`evaluated_rows`)
 come from a file (`predictions`) or from a checkpoint (`scored_records`). `metrics` are functions of arrays, `ranks`
 says which values are ties, `estimates` are groups of metrics, `bootstrap` resamples rows, `summary` gives all metrics
-with intervals as one dict, whose keys `keys` explains. `folder` keeps the result; `table`, `plots`, `curves` and
-`theme`, `report` and `page` show it; `benchmarks` holds published numbers.
+with intervals as one dict, whose keys `keys` explains; `verdict` says which of two models is better. `folder` keeps the
+result; `table`, `plots`, `curves` and `theme`, `report` and `page` show it; `benchmarks` holds published numbers.
 """

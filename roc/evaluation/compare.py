@@ -9,7 +9,7 @@ refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -28,22 +28,30 @@ from roc.evaluation.estimates import (
 from roc.evaluation.evaluated_rows import EvaluatedRow, coverage_input, distributions, is_number, levels_of
 from roc.evaluation.folder import Evaluation, json_text, read_evaluation
 from roc.evaluation.keys import (
-    METRICS,
     attribute_prefix,
     bounds_text,
     range_text,
     scale_of,
-    split_key,
     threshold_text,
     value_text,
 )
 from roc.evaluation.options import CompareOptions
 from roc.evaluation.page import page, table
+from roc.evaluation.verdict import better_model, main_metrics, metric_name, verdict
 from roc.files import write_text
 from roc.score_space import ScoreSpace
 
 _SHOWN = 10
 """How many of the rows that differ are named."""
+
+_VERDICTS = {
+    "A": ("yes", "A"),
+    "B": ("no", "B"),
+    "equal": ("quiet", "equal"),
+    "open": ("unknown", "not clear"),
+    None: ("quiet", ""),
+}
+"""What `better_model` says -> CSS class and word of the page."""
 
 Pair = tuple[EvaluatedRow, EvaluatedRow]
 """One image as A and as B evaluated it; the human scores of both are those of A."""
@@ -86,8 +94,8 @@ def compare_evaluations(
 
     Returns:
         `a, b` (the folders), `n` (rows that both scored), `unscored_a, unscored_b, threshold, n_resamples` (as many as
-        were drawn), `seed`, `metrics`: key -> `Difference`, further attributes as `<attribute>/<key>`; and `notes`: key
-        -> why it is 0 or null.
+        were drawn), `seed`, `verdict` (sentences), `metrics`: key -> `Difference`, further attributes as
+        `<attribute>/<key>`; and `notes`: key -> why it is 0 or null.
 
     Raises:
         ValueError: If rows, human scores or scales are not the same; the message names what differs.
@@ -118,6 +126,7 @@ def compare_evaluations(
         **({} if threshold is None else {"threshold": threshold}),
         "n_resamples": resamples_for(n, n_resamples),
         "seed": seed,
+        "verdict": verdict(found, n),
         "metrics": found,
         "notes": notes,
     }
@@ -221,40 +230,49 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + more
 
 
-def format_comparison(found: dict[str, Any]) -> str:
-    """Formats a comparison as a plain-text table for the terminal.
+def format_comparison(found: dict[str, Any], *, full: bool = False) -> str:
+    """Formats a comparison as plain text for the terminal: the verdict, then a table.
 
     Args:
         found: What `compare_evaluations` returned.
+        full: Whether the table has all metrics, with their notes, instead of the main ones.
 
     Returns:
         Several lines without a newline at the end.
     """
-    lines = [f"A: {found['a']}", f"B: {found['b']}", _rows_text(found), ""]
-    names = {key: _name(key) for key in found["metrics"]}
-    width = max(map(len, names.values()))
+    metrics = found["metrics"]
+    keys = list(metrics) if full else main_metrics(metrics)
+    lines = [*found["verdict"], "", f"A: {found['a']}", f"B: {found['b']}", _rows_text(found), ""]
+    names = {key: metric_name(key) for key in keys}
+    width = max(map(len, names.values()), default=0)
     lines.append(f"  {'':<{width}}{'A':>9}{'B':>9}{'A - B':>9}   {'95% interval':<19}A better in")
-    for key, one in found["metrics"].items():
-        difference, interval, share = _cells(one)
-        values = f"{value_text(one.a):>9}{value_text(one.b):>9}{difference:>9}"
-        lines.append(f"  {names[key]:<{width}}{values}   {interval:<19}{share}".rstrip())
-    notes = _notes(found)
-    return "\n".join([*lines, *([""] if notes else []), *(f"  note: {note}" for note in notes)])
+    for key in keys:
+        one = metrics[key]
+        a, b = (value_text(value, found["n"]) for value in (one.a, one.b))
+        difference, interval, share = _cells(one, found["n"])
+        lines.append(f"  {names[key]:<{width}}{a:>9}{b:>9}{difference:>9}   {interval:<19}{share}".rstrip())
+    notes = [f"  note: {note}" for note in _notes(found, keys)]
+    lines += ["", *notes] if notes else []
+    hidden = len(metrics) - len(keys)
+    if hidden:
+        lines += ["", f"{hidden} further metrics: --full prints them, --out FILE.html shows them"]
+    return "\n".join(lines)
 
 
-def _notes(found: dict[str, Any]) -> list[str]:
-    """One line for each reason, naming the metrics that it holds for."""
-    keys: dict[str, list[str]] = {}
-    for key, why in found["notes"].items():
-        keys.setdefault(why, []).append(_name(key))
-    return [f"{', '.join(names)}: {why}" for why, names in keys.items()]
+def _notes(found: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    """One line for each reason, naming those of the metrics that it holds for."""
+    names: dict[str, list[str]] = {}
+    for key in keys:
+        if key in found["notes"]:
+            names.setdefault(found["notes"][key], []).append(metric_name(key))
+    return [f"{', '.join(those)}: {why}" for why, those in names.items()]
 
 
-def _cells(one: Difference) -> tuple[str, str, str]:
+def _cells(one: Difference, n: int) -> tuple[str, str, str]:
     """Difference, interval and share as text; empty where there is none."""
     return (
-        "-" if one.difference is None else f"{one.difference:+.3f}",
-        bounds_text(one.low, one.high, "+.3f"),
+        value_text(one.difference, n, "+.3f"),
+        bounds_text(one.low, one.high, n, "+.3f"),
         "" if one.a_better is None else f"{one.a_better:.1%}",
     )
 
@@ -267,11 +285,6 @@ def _rows_text(found: dict[str, Any]) -> str:
     return f"{text}; {threshold}" if threshold else text
 
 
-def _name(key: str) -> str:
-    prefix, metric = split_key(key)
-    return f"{prefix.removesuffix('/')}: {METRICS[metric].name}" if prefix else METRICS[metric].name
-
-
 def _as_json(found: dict[str, Any]) -> str:
     return json_text(found | {"metrics": {key: one._asdict() for key, one in found["metrics"].items()}})
 
@@ -279,36 +292,31 @@ def _as_json(found: dict[str, Any]) -> str:
 def _as_html(found: dict[str, Any]) -> str:
     rows = []
     for key, one in found["metrics"].items():
-        difference, interval, share = _cells(one)
-        verdict, word = _verdict(key, one)
+        difference, interval, share = _cells(one, found["n"])
+        a, b = (value_text(value, found["n"]) for value in (one.a, one.b))
+        style, word = _VERDICTS[better_model(key, one)]
         rows.append(
-            f'<tr><td class="name">{escape(_name(key))}</td><td class="number">{value_text(one.a)}</td>'
-            f'<td class="number">{value_text(one.b)}</td><td class="number">{difference}</td>'
+            f'<tr><td class="name">{escape(metric_name(key))}</td><td class="number">{a}</td>'
+            f'<td class="number">{b}</td><td class="number">{difference}</td>'
             f'<td class="number">{interval}</td><td>{_bar(one)}</td><td class="number">{share}</td>'
-            f'<td class="{verdict}">{word}</td></tr>'
+            f'<td class="{style}">{word}</td></tr>'
         )
     header = ("metric", "A", "B", "A &minus; B", "95% interval", "0 is the middle line", "A better in", "verdict")
     body = (
         "<h1>Two models on the same images</h1>\n"
-        f"<p><b>A</b> <code>{escape(found['a'])}</code><br><b>B</b> <code>{escape(found['b'])}</code></p>\n"
+        + "".join(f"<p><b>{escape(line)}</b></p>\n" for line in found["verdict"])
+        + f"<p><b>A</b> <code>{escape(found['a'])}</code><br><b>B</b> <code>{escape(found['b'])}</code></p>\n"
         f'<p class="quiet">{escape(_rows_text(found))}. Paired bootstrap, {found["n_resamples"]:,} resamples, seed '
         f"{found['seed']}: both models are resampled with the same draws. A better in: share of the resamples, a tie "
         "counting half. A coverage is better the nearer it is to its nominal value.</p>\n"
         + table(header, rows, numbers=(1, 2, 3, 4, 6))
-        + (f"<ul>{notes}</ul>" if (notes := "".join(f"<li>{escape(note)}</li>" for note in _notes(found))) else "")
+        + (
+            f"<ul>{notes}</ul>"
+            if (notes := "".join(f"<li>{escape(note)}</li>" for note in _notes(found, found["metrics"])))
+            else ""
+        )
     )
     return page("Two models on the same images", body)
-
-
-def _verdict(key: str, one: Difference) -> tuple[str, str]:
-    """CSS class and word that say who is better, where the interval leaves no doubt about it."""
-    if one.a_better is None:
-        return "quiet", ""
-    if one.low == one.high == 0:
-        return "quiet", "equal"
-    if 0.025 < one.a_better < 0.975:
-        return "unknown", "not clear"
-    return ("yes", "A") if one.a_better > 0.5 else ("no", "B")
 
 
 def _bar(one: Difference) -> str:

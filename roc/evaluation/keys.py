@@ -15,6 +15,13 @@ from typing import Any, NamedTuple
 COVERAGES = (50, 80, 95)
 """Percent of the central intervals whose coverage is measured."""
 
+VOTE_METRICS = ("emd", "emd_baseline", "emd_ratio", "kl", "wasserstein")
+"""Metrics of distributions, on the rows that have a histogram."""
+
+FEW_ROWS = 30
+"""Below this number of rows a metric is shown with one digit. The 95% interval of an SRCC of 0.8 is then wider than
+0.6..0.9, so that further digits say nothing, and a handful of other photos would give quite another number."""
+
 
 class Metric(NamedTuple):
     """What a key of an evaluation means.
@@ -101,16 +108,45 @@ def threshold_text(metrics: Mapping[str, Any]) -> str:
     return f"threshold of the accuracy {metrics['threshold']:g}" if "threshold" in metrics else ""
 
 
-def value_text(value: float | None) -> str:
-    """Writes a metric with three decimals; "-" where it has no value."""
-    return "-" if value is None else f"{value:.3f}"
+def value_text(value: float | None, n: int | None = None, form: str = ".3f") -> str:
+    """Writes a metric.
+
+    Args:
+        value: The metric; None is written "-".
+        n: Number of rows that it rests on; below `FEW_ROWS` it is rounded to one digit. None rounds nothing.
+        form: Format of a number that rests on enough rows.
+    """
+    if value is None:
+        return "-"
+    if n is None or n >= FEW_ROWS:
+        return f"{value:{form}}"
+    rounded = float(f"{value:.1g}")
+    if form.endswith("%"):
+        return f"{rounded:.0%}"
+    return f"{rounded if abs(rounded) >= 0.001 else 0.0:{'+' if '+' in form else ''}g}"
 
 
-def bounds_text(low: float | None, high: float | None, form: str = ".3f") -> str:
-    """Writes an interval, each end in the given format; empty where an end is missing."""
-    return "" if low is None or high is None else f"[{low:{form}}, {high:{form}}]"
+def bounds_text(low: float | None, high: float | None, n: int | None = None, form: str = ".3f") -> str:
+    """Writes an interval, each end as `value_text` does; empty where an end is missing."""
+    return "" if low is None or high is None else f"[{value_text(low, n, form)}, {value_text(high, n, form)}]"
+
+
+def metric_text(metrics: Mapping[str, Any], key: str) -> str:
+    """Writes a metric of an evaluation, to one digit with "~" before it where it rests on few rows."""
+    n = rows_behind(metrics, key)
+    text = value_text(metrics[key], n)
+    return f"~{text}" if n is not None and n < FEW_ROWS and text != "-" else text
 
 
 def interval_text(metrics: Mapping[str, Any], key: str, form: str = ".3f") -> str:
     """Writes the 95% interval of a metric as `bounds_text` does."""
-    return bounds_text(metrics.get(f"{key}_low"), metrics.get(f"{key}_high"), form)
+    return bounds_text(metrics.get(f"{key}_low"), metrics.get(f"{key}_high"), rows_behind(metrics, key), form)
+
+
+def rows_behind(metrics: Mapping[str, Any], key: str) -> int | None:
+    """Number of rows that a metric is computed on; None for a share of rows, which is a count and no estimate."""
+    prefix, name = split_key(key)
+    if name == "unscored_share":
+        return None
+    counted = "coverage_n" if "coverage" in name else "emd_n" if name in VOTE_METRICS else "n"
+    return metrics.get(f"{prefix}{counted}")

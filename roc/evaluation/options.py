@@ -99,8 +99,9 @@ class CompareOptions(EstimateOptions):
     a: str = option(REQUIRED, "folder that `roc evaluate` or a training run wrote", positional=True, metavar="A")
     b: str = option(REQUIRED, "another one, of the same rows", positional=True, metavar="B")
     out: tuple[str, ...] = option(
-        (), "also write the comparison as .html or .json; may be given twice", metavar="FILE", commas=False
+        (), "also write all of the comparison as .html or .json; may be given twice", metavar="FILE", commas=False
     )
+    full: bool = option(False, "print every metric, not only the main ones")
 
     def faults(self) -> list[Fault]:
         """Finds files of an unknown kind."""

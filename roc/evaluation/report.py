@@ -1,6 +1,7 @@
 """The report of an evaluation: one HTML page with the numbers, how certain they are, and what they compare with.
 
-Everything that comes from a user's file, names of images and attributes above all, is escaped.
+Everything that comes from a user's file, names of images and attributes above all, is escaped. No picture is loaded
+lazily: below the visible part of the page it would stay blank in a print or in a picture of the whole page.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from roc.evaluation.keys import (
     METRICS,
     attribute_prefix,
     interval_text,
+    metric_text,
     range_text,
     scale_of,
     subset_prefix,
@@ -136,7 +138,7 @@ def _head(title: str, metrics: Mapping[str, Any]) -> str:
 
 def _tiles(metrics: Mapping[str, Any]) -> str:
     tiles = [
-        f"<div class='tile'><span>{METRICS[key].name}</span><b>{value_text(metrics[key])}</b>"
+        f"<div class='tile'><span>{METRICS[key].name}</span><b>{metric_text(metrics, key)}</b>"
         f"<span>{interval_text(metrics, key) or '&nbsp;'}</span></div>"
         for key in ("srcc", "plcc", "krcc", "mae", "rmse", "accuracy", "emd")
         if key in metrics
@@ -154,7 +156,7 @@ def _metrics_table(metrics: Mapping[str, Any]) -> str:
             continue
         aim = metric.better if isinstance(metric.better, str) else f"{metric.better:g}"
         rows.append(
-            f'<tr><td>{metric.name}</td><td class="number">{value_text(metrics[key])}</td>'
+            f'<tr><td>{metric.name}</td><td class="number">{metric_text(metrics, key)}</td>'
             f'<td class="number">{interval_text(metrics, key)}</td><td>{aim}</td>'
             f'<td class="text">{escape(metric.meaning)}</td></tr>'
         )
@@ -177,7 +179,7 @@ def _plots(light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
         by_dark, by_light = _data(dark[name], "png"), _data(light[name], "png")
         figures.append(
             f'<figure class="{name}"><picture><source srcset="{by_dark}" media="(prefers-color-scheme: dark)">'
-            f'<img src="{by_light}" alt="{name}"></picture><figcaption>{escape(_CAPTIONS[name])}</figcaption></figure>'
+            f'<img decoding="sync" src="{by_light}" alt="{name}"></picture><figcaption>{escape(_CAPTIONS[name])}</figcaption></figure>'
         )
     return (
         f'<div class="pictures">{"".join(figures)}</div>'
@@ -274,7 +276,7 @@ def _thumbnail(row: EvaluatedRow) -> str:
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=82)
-    return f'<img loading="lazy" src="{_data(buffer.getvalue(), "jpeg")}" alt="{escape(row.id)}">'
+    return f'<img decoding="sync" src="{_data(buffer.getvalue(), "jpeg")}" alt="{escape(row.id)}">'
 
 
 def _data(content: bytes, kind: str) -> str:

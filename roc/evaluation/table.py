@@ -9,12 +9,12 @@ from roc.evaluation.keys import (
     METRICS,
     attribute_prefix,
     interval_text,
+    metric_text,
     range_text,
     scale_of,
     split_key,
     subset_prefix,
     threshold_text,
-    value_text,
 )
 
 
@@ -43,7 +43,7 @@ def _first_attribute(metrics: Mapping[str, Any]) -> list[str]:
     for key, metric in METRICS.items():
         if key in metrics and (key != "unscored_share" or metrics["unscored"]):
             interval = interval_text(metrics, key)
-            lines.append(f"  {metric.name:<14}{value_text(metrics[key]):>8}   {interval}".rstrip())
+            lines.append(f"  {metric.name:<14}{metric_text(metrics, key):>8}   {interval}".rstrip())
     return lines
 
 
@@ -58,7 +58,7 @@ def _parts(metrics: Mapping[str, Any]) -> list[str]:
     lines = ["", f"  {'':<{width}}  {'rows':>6}  {'SRCC':<24}{'PLCC':<24}{'MAE':<24}".rstrip()]
     for name, prefix in prefixes.items():
         cells = [
-            f"{value_text(metrics[prefix + key])} {interval_text(metrics, prefix + key)}"
+            f"{metric_text(metrics, prefix + key)} {interval_text(metrics, prefix + key)}"
             for key in ("srcc", "plcc", "mae")
         ]
         row = f"  {name:<{width}}  {metrics[prefix + 'n']:>6}  " + "".join(f"{cell:<24}" for cell in cells)

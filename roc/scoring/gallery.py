@@ -102,7 +102,7 @@ def _card(shown: Shown, scale: tuple[float, float], folder: Path) -> str:
     else:
         data, (width, height) = picture
         picture = (
-            f'<img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" alt="{name}" loading="lazy">'
+            f'<img src="data:image/jpeg;base64,{data}" width="{width}" height="{height}" alt="{name}" decoding="sync">'
         )
     link = _link(shown.source, folder)
     if link is not None:

@@ -1,6 +1,7 @@
 """`roc compare` as a user types it: what it prints and writes, and what it refuses."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from evaluations import make_folder, make_rows
@@ -13,8 +14,27 @@ def test_the_comparison_is_printed_and_written_to_each_file(tmp_path, capsys):
     out = [str(tmp_path / name) for name in ("c.json", "c, d.html")]
     assert main([a, a, "--out", out[0], "--out", out[1], "--n-resamples", "10"]) == 0
     printed = capsys.readouterr()
-    assert printed.out.startswith(f"A: {a}\nB: {a}\n") and printed.out.endswith("\n".join([*out, ""]))
+    assert printed.out.startswith("A and B are equal to three decimals.\n")
+    assert f"\nA: {a}\nB: {a}\n" in printed.out and printed.out.endswith("\n".join([*out, ""]))
     assert printed.err == "" and json.loads((tmp_path / "c.json").read_text())["n_resamples"] == 10
+
+
+def test_the_verdict_comes_first_and_the_rest_only_when_asked(tmp_path, capsys):
+    rows = make_rows(60)
+    other = [replace(row, predictions=dict.fromkeys(row.predictions, 2.0 + n % 2)) for n, row in enumerate(rows)]
+    a, b = make_folder(tmp_path, "a", rows), make_folder(tmp_path, "b", other)
+    assert main([a, b, "--n_resamples", "100"]) == 0
+    short = capsys.readouterr().out.splitlines()
+    assert short[0].startswith("A is better than B: SRCC 0.") and short[0].endswith(
+        "; of the other scores light: SRCC, light: MAE."
+    )
+    assert len(short) <= 20 and not any("KRCC" in line or "votes in" in line for line in short)
+    assert "--full prints them" in short[-1]
+    assert main([a, b, "--n_resamples", "100", "--full"]) == 0
+    full = capsys.readouterr().out
+    assert full.splitlines()[0] == short[0] and "votes in 80%" in full and "--full" not in full
+    assert main([b, a, "--n_resamples", "100"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == short[0].replace("A is better than B", "B is better than A")
 
 
 def test_what_is_no_evaluation_is_refused(tmp_path, capsys):

@@ -84,6 +84,8 @@ def test_the_worst_rows_come_first_with_their_pictures(tmp_path):
         f"row{n}" for n in range(29, 29 - WORST, -1)
     ]
     assert "data:image/jpeg" in cards[0]
+    images = re.findall("<img[^>]*>", html)
+    assert images and all('decoding="sync"' in image and "lazy" not in image for image in images)
     assert "no image:" in cards[1] and "no such file" in cards[2]
     assert str(tmp_path) not in "".join(cards)
     nowhere = [EvaluatedRow(row.id, row.scores, row.predictions) for row in rows]

@@ -52,6 +52,7 @@ def test_thumbnails_in_the_order_given_and_nothing_from_outside(sources, tmp_pat
         data = base64.b64decode(image["src"].removeprefix("data:image/jpeg;base64,"))
         sizes.append(Image.open(io.BytesIO(data)).size)
         assert sizes[-1] == (int(image["width"]), int(image["height"]))
+        assert "loading" not in image  # a lazy picture stays blank in a print
     assert sizes == [(320, 213), (60, 90), (320, 320)]
     assert page.all("link") == [] and not re.search(r"https?:", (tmp_path / "out/page.html").read_text())
     assert [link["href"] for link in page.all("a")] == [f"../{i}%20%23%25%26.jpg" for i in range(3)]
