@@ -12,6 +12,7 @@ import io
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,8 +21,13 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from roc.data.limits import DEFAULT_MAX_PIXELS, MAX_ASPECT
+from roc.data.workload import work_fault
 
 logger = logging.getLogger(__name__)
+
+# Pillow's warnings name no file, and what they are about (a damaged Exif block, many pixels, a palette's transparency)
+# is handled here.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Listed one by one because Pillow also opens formats that run other programs (EPS) or that any bytes match (TGA).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
@@ -68,7 +74,7 @@ def open_image(
         source: a path; an open binary file or the bytes of one; a PIL image (its current frame; it is not changed);
             or an RGB array (H, W, 3) of uint8.
         max_pixels: largest width x height that is decoded. Pillow's own limit, twice `PIL.Image.MAX_IMAGE_PIXELS`,
-            applies too.
+            applies too. Files that ask for far more work than their pixels need are refused (`roc/data/workload.py`).
 
     Returns:
         A new PIL image of mode "RGB", (W, H), with no profile or orientation left to be applied a second time.
@@ -83,6 +89,7 @@ def open_image(
     if isinstance(source, np.ndarray):
         return _from_array(source, name, max_pixels)
     if isinstance(source, Image.Image):
+        _check_unread(source, name)
         return _decode(source, name, max_pixels)
     if isinstance(source, bytes | bytearray):
         return _from_file(io.BytesIO(source), name, max_pixels)
@@ -151,8 +158,10 @@ def _from_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     if not head:
         raise ImageError(f"{name}: the file is empty (0 bytes)")
     file.seek(start)
-    if head.startswith(b"\xff\xd8"):
-        _check_jpeg_end(file, name)
+    if head.startswith((b"\xff\xd8", b"\x89PNG")):
+        content = file.read()
+        _check_bytes(content, name)
+        file = io.BytesIO(content)
     try:
         image = _identify(file, head, name)
     except ImageError:
@@ -186,14 +195,32 @@ def _identify(file: BinaryIO, head: bytes, name: str) -> Image.Image:
     return Image.open(file, formats=[known for known in _FORMATS if known in Image.OPEN])
 
 
-def _check_jpeg_end(file: BinaryIO, name: str) -> None:
-    """Refuses a file whose end was never written: Pillow decodes the zeros there as plain grey."""
-    position = file.tell()
-    content = file.read()
-    file.seek(position)
-    data = content.rstrip(b"\0")
-    if len(content) - len(data) >= 512 and not data.endswith(b"\xff\xd9"):
-        raise ImageError(f"{name}: the file is incomplete: its last {len(content) - len(data)} bytes are all 0")
+def _check_bytes(content: bytes, name: str) -> None:
+    """Refuses files that ask for far too much work, and a JPEG whose end was never written.
+
+    Pillow decodes the zeros there as plain grey.
+    """
+    if (fault := work_fault(content)) is not None:
+        raise ImageError(f"{name}: {fault}")
+    zeros = len(content) - len(content.rstrip(b"\0"))
+    if content.startswith(b"\xff\xd8") and zeros >= 512 and content[-zeros - 2 : -zeros] != b"\xff\xd9":
+        raise ImageError(f"{name}: the file is incomplete: its last {zeros} bytes are all 0")
+
+
+def _check_unread(image: Image.Image, name: str) -> None:
+    """Looks into the file of a PIL image that was opened but not yet decoded."""
+    file = getattr(image, "fp", None)
+    if file is None or image.format not in ("JPEG", "MPO", "PNG"):
+        return
+    try:
+        position = file.tell()
+        file.seek(0)
+        content = file.read()
+        file.seek(position)
+    except (OSError, ValueError, AttributeError):
+        return  # closed or no such file; decoding says so
+    if (fault := work_fault(content)) is not None:
+        raise ImageError(f"{name}: {fault}")
 
 
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:

@@ -5,3 +5,11 @@ DEFAULT_MAX_PIXELS = 120_000_000
 
 MAX_ASPECT = 200
 """Longer side over shorter side; beyond it no picture is left once a model has resized it (Qwen-VL refuses it too)."""
+
+MAX_SCANS = 100
+"""Times that a progressive JPEG may go over its pixels. Encoders write about 10, those that search for the smallest
+file up to some 20. An empty scan of 60 million pixels takes 0.04 s, so a hundred of them stay within seconds."""
+
+IMAGE_SECONDS = 30.0
+"""Wall-clock time for one picture, after which a worker process that decodes pictures is ended (`time_limit`). The
+largest picture that is opened takes some 5 s of a busy core."""

@@ -1,0 +1,117 @@
+"""Files that ask for far more work than a picture needs are refused before any of it is done."""
+
+import io
+import multiprocessing
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from roc.data.images import ImageError, open_image
+from roc.data.limits import MAX_SCANS
+from roc.data.workload import time_limit, work_fault
+
+
+def progressive(width=64, height=48):
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", progressive=True)
+    return file.getvalue()
+
+
+def with_scans(content, count):
+    """Repeats the last scan of a progressive JPEG, which refines bits that are there."""
+    start = content.rindex(b"\xff\xda")
+    return content[:-2] + content[start:-2] * count + content[-2:]
+
+
+def test_a_progressive_jpeg_of_thousands_of_scans_is_refused_at_once():
+    bomb = with_scans(progressive(), 2000)
+    start = time.process_time()
+    with pytest.raises(ImageError, match=r"a progressive JPEG of 2010 scans.*up to 100 are decoded.*Save it anew"):
+        open_image(bomb)
+    with pytest.raises(ImageError, match="2010 scans"):
+        open_image(Image.open(io.BytesIO(bomb)))
+    assert time.process_time() - start < 0.5
+
+
+def test_an_ordinary_progressive_jpeg_is_far_below_the_bound():
+    whole = progressive()
+    assert 5 < whole.count(b"\xff\xda") < MAX_SCANS / 5
+    assert open_image(whole).size == (64, 48)
+    assert work_fault(with_scans(whole, MAX_SCANS - whole.count(b"\xff\xda"))) is None
+
+
+def test_what_only_looks_like_a_scan_is_not_counted():
+    """Thumbnails, profiles and data behind the end of the picture hold the same two bytes."""
+    whole = progressive()
+    remark = b"\xff\xda" * 5000
+    segment = b"\xff\xfe" + struct.pack(">H", len(remark) + 2) + remark
+    assert work_fault(whole[:2] + segment + whole[2:] + with_scans(whole, 500)) is None
+
+
+@pytest.mark.parametrize("parts", [9_000, 20_000])
+def test_headers_of_thousands_of_parts(parts):
+    whole = progressive()
+    fault = work_fault(whole[:2] + b"\xff\xfe\x00\x02" * parts + whole[2:])
+    assert fault is None if parts < 10_000 else "more than 10000 parts" in fault
+
+
+def test_png_of_empty_chunks():
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "PNG")
+    whole = file.getvalue()
+    chunk = struct.pack(">I", 0) + b"roCk" + struct.pack(">I", zlib.crc32(b"roCk"))
+    assert work_fault(whole[:33] + chunk * 5000 + whole[33:]) is None
+    with pytest.raises(ImageError, match="more than 10000 chunks"):
+        open_image(whole[:33] + chunk * 20_000 + whole[33:])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damaged_files_are_no_fault_of_this_check_and_end(seed):
+    rng = np.random.default_rng(seed)
+    whole = bytearray(progressive())
+    for place in rng.integers(2, len(whole), 20):
+        whole[place] = rng.integers(0, 256)
+    work_fault(bytes(whole))
+    work_fault(bytes(whole[: rng.integers(0, 200)]))
+
+
+def _late():
+    with time_limit(0.1):
+        while True:
+            pass
+
+
+def test_time_limit_ends_the_process_and_its_parent_can_tell():
+    worker = multiprocessing.get_context("spawn").Process(target=_late)
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == -14
+
+
+def test_within_the_limit_nothing_happens_and_a_thread_can_keep_it_too():
+    with time_limit(60):
+        pass
+    late = threading.Event()
+    with time_limit(0.01, late.set):
+        assert late.wait(10)
+
+
+def test_warnings_of_pillow_are_not_printed():
+    """A palette's transparency in bytes, for one: the warning names no file."""
+    code = (
+        "import io; from PIL import Image; from roc.data.images import open_image\n"
+        "image = Image.new('P', (8, 8)); image.info['transparency'] = bytes(256)\n"
+        "file = io.BytesIO(); image.save(file, 'PNG'); open_image(file.getvalue())\n"
+        "import warnings; import PIL.Image\n"
+        "warnings.warn_explicit('no file', UserWarning, 'Image.py', 1, module='PIL.Image')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
