@@ -177,9 +177,10 @@ def _plots(light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
     figures = []
     for name in light:
         by_dark, by_light = _data(dark[name], "png"), _data(light[name], "png")
+        caption = escape(_CAPTIONS[name])
         figures.append(
             f'<figure class="{name}"><picture><source srcset="{by_dark}" media="(prefers-color-scheme: dark)">'
-            f'<img decoding="sync" src="{by_light}" alt="{name}"></picture><figcaption>{escape(_CAPTIONS[name])}</figcaption></figure>'
+            f'<img decoding="sync" src="{by_light}" alt="{name}"></picture><figcaption>{caption}</figcaption></figure>'
         )
     return (
         f'<div class="pictures">{"".join(figures)}</div>'
