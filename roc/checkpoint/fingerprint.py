@@ -2,21 +2,27 @@
 
 An adapter holds differences. On another base it would give other scores without a word, so it keeps `base_fingerprint`
 of the base it was trained on: a few numbers per block, the same for a base in float32, bfloat16, float16 or 4 bits.
-`weights_fingerprint` is a plain hash; journals and workers use it to recognise the model they scored with.
+`weights_fingerprint` is a plain hash over all bytes; with `config_fingerprint` and `processor_fingerprint` it says what
+decides a score, and journals and workers use them to recognise the model they scored with.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+import os
+import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 from roc.model.attachment import gathered
 from roc.model.parts import parameter_parts
@@ -29,6 +35,8 @@ _EQUAL, _NEARLY = 1e-7, 5e-3
 _TINY = 2.0**-14
 # Another dtype changes about 4 of 1000 4-bit digits. Tolerated: a share of each block, a share of all and a few more.
 _CHANGED_OF_BLOCK, _CHANGED_OF_ALL, _CHANGED = 0.1, 0.01, 3
+# Values that are hashed at a time.
+_PIECE = 2**24
 # bitsandbytes divides 64 values by the largest of them and rounds to these.
 _NF4_BLOCK = 64
 _NF4 = torch.tensor([
@@ -180,11 +188,75 @@ def _agree(found: Mapping[str, Any], expected: Mapping[str, Any], key: str, slac
     return None in (found[key], expected[key]) or abs(found[key] - expected[key]) <= slack
 
 
-def weights_fingerprint(model: torch.nn.Module) -> str:
-    """Hashes the first values of every tensor: the same weights give the same 16 hexadecimal digits, anywhere."""
+def weights_fingerprint(model: nn.Module) -> str:
+    """Hashes every byte of every tensor: the same weights in the same dtype give the same 16 hexadecimal digits, anywhere.
+
+    Weights that are not in memory (offloaded to a disk) count by their names and shapes only.
+    """
+    tensors = list(model.state_dict().items())
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing and copying leave Python to other threads
+        digests = list(pool.map(_tensor_digest, [tensor for _, tensor in tensors]))
+    return _joint_digest(zip((name for name, _ in tensors), digests, strict=True))
+
+
+def weights_sample_fingerprint(model: nn.Module) -> str:
+    """Hashes the first 16 values of every tensor: what journals of roc 0.1.0 noted of the weights."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
-        some = tensor.detach().flatten()[:16].contiguous().cpu()
         digest.update(name.encode())
-        digest.update(some.view(torch.uint8).numpy().tobytes())
+        digest.update(_bytes(tensor.detach().flatten()[:16]))
     return digest.hexdigest()[:16]
+
+
+def config_fingerprint(config: PreTrainedConfig) -> str:
+    """Hashes what config.json says of the architecture: neither where it lies, nor who wrote it, nor its section `roc`."""
+    aside = {"roc", "_name_or_path", "name_or_path", "transformers_version", "architectures", "use_cache", "dtype"}
+    return _joint_digest([("config", _canonical(config.to_dict(), aside))])
+
+
+def processor_fingerprint(processor: ProcessorMixin) -> str:
+    """Hashes how pictures and texts become the model's inputs: all files that the processor would be saved as."""
+    # Paths and states of use, which change no input.
+    aside = {"is_local", "local_files_only", "name_or_path", "_name_or_path", "transformers_version"}
+    aside |= {"truncation", "padding"}
+    parts = []
+    with tempfile.TemporaryDirectory() as folder:
+        processor.save_pretrained(folder)
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file():
+                data = path.read_bytes()
+                content = _canonical(json.loads(data), aside) if path.suffix == ".json" else data
+                parts.append((path.relative_to(folder).as_posix(), content))
+    return _joint_digest(parts)
+
+
+def _canonical(content: Any, aside: set[str]) -> bytes:
+    """Writes JSON in one way only, without some keys of objects at any depth."""
+
+    def kept(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {str(key): kept(part) for key, part in value.items() if key not in aside}
+        return [kept(part) for part in value] if isinstance(value, list | tuple) else value
+
+    return json.dumps(kept(content), sort_keys=True, default=str).encode()
+
+
+def _joint_digest(parts: Iterable[tuple[str, bytes]]) -> str:
+    digest = hashlib.sha256()
+    for name, content in parts:
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]
+
+
+def _tensor_digest(tensor: torch.Tensor) -> bytes:
+    """Hashes dtype, shape and all bytes; from a GPU they are fetched in pieces."""
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    if not tensor.is_meta:
+        for piece in tensor.detach().flatten().split(_PIECE):
+            digest.update(_bytes(piece))
+    return digest.digest()
+
+
+def _bytes(values: torch.Tensor) -> memoryview:
+    return memoryview(values.contiguous().cpu().view(torch.uint8).numpy())
