@@ -125,6 +125,15 @@ def test_the_readme_shows_the_rooms_as_they_describe_themselves():
         pytest.fail(f"below `## The rooms` README.md has to hold this table:\n\n{table}", pytrace=False)
 
 
+def test_the_readme_names_every_extra():
+    assigned = [
+        node for node in ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")).body if isinstance(node, ast.Assign)
+    ]
+    extras = next(node.value for node in assigned if ast.unparse(node.targets[0]) == "EXTRAS")
+    names = {key.value for key in extras.keys} - {"test", "dev"}
+    assert names and sorted(name for name in names if f"`[{name}]`" not in PAGES["README.md"]) == []
+
+
 def test_the_readme_names_every_folder_of_the_checkout():
     listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     if listing.returncode:
