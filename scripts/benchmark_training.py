@@ -60,7 +60,7 @@ from roc.model.attachment import attach
 from roc.model.head import read_levels
 from roc.model.losses import IGNORE_INDEX, smooth_l1
 from roc.model.memory import GIB, estimate, meta_model
-from roc.model.modeling import score_positions
+from roc.model.positions import score_positions
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 from real_models import real_config, real_processor  # noqa: E402  the shapes are those of the tests

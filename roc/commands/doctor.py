@@ -73,7 +73,7 @@ def _doctor(options: DoctorOptions) -> int:
 
 def _show_memory(options: DoctorOptions) -> int:
     from roc.checkpoint.folder import read_config
-    from roc.model.memory import memory_table
+    from roc.model.memory_table import memory_table
 
     print(memory_table(read_config(options.model)))
     return DONE

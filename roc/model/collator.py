@@ -21,7 +21,7 @@ from roc.data.augment import pad_to_square
 from roc.data.records import Record, Turn
 from roc.model.declaration import Declaration
 from roc.model.losses import IGNORE_INDEX
-from roc.model.modeling import score_positions
+from roc.model.positions import score_positions
 from roc.prompts import IMAGE_PLACEHOLDER
 
 logger = logging.getLogger(__name__)

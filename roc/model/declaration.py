@@ -13,6 +13,7 @@ a section of a higher format is refused.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -175,7 +176,16 @@ def declaration_of(config: PreTrainedConfig) -> Declaration:
     """
     if not declares_head(config):
         raise ValueError(f"this {config.model_type} model carries no score head: its config.json has no 'roc' section")
-    return Declaration.from_dict(config.roc)
+    # A model's declaration is read several times in every forward pass; a section that did not change is parsed once.
+    section = config.roc
+    if not isinstance(section, Mapping) or any(isinstance(value, dict) for value in section.values()):
+        return Declaration.from_dict(section)
+    return _parsed(tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in section.items()))
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(items: tuple[tuple[str, Any], ...]) -> Declaration:
+    return Declaration.from_dict(dict(items))
 
 
 def declare(model: PreTrainedModel, declaration: Declaration) -> None:

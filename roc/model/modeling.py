@@ -1,13 +1,13 @@
-"""How a `transformers` model carries the score head: a dynamic subclass of the model's own class.
+"""The class of a model that carries the score head: a dynamic subclass of the model's own class.
 
 `roc_class(Base)` is a subclass of `Base` with the same name, module and config class, plus one child module,
-`score_head`. The name must not change: `transformers` keys weight conversion, losses and recorders on it, and a stock
-`AutoModel` must still load the checkpoint as a plain vision-language model.
+`score_head`. The name must not change: `transformers` looks up weight conversion, losses and recorders by it, and a
+stock `AutoModel` must still load the checkpoint as a plain vision-language model.
 
-The head reads the *input of the language-model head*, taken by a forward pre-hook on `get_output_embeddings()`. Every
-family therefore runs its own forward, with its own logit scaling, and no family needs a branch here. The same hook
-hands the language-model head only the positions that are supervised, so that a 150k vocabulary costs nothing at the
-thousand positions of the image.
+The head reads the *input of the language-model head*, which a forward pre-hook on `get_output_embeddings()` takes.
+Every family therefore runs its own forward, with its own logit scaling, and no family needs a branch here. The same
+hook passes only the supervised positions on to the language-model head, so that a vocabulary of 150k costs nothing at
+the thousand positions of an image.
 """
 
 from __future__ import annotations
@@ -27,39 +27,23 @@ from transformers import PreTrainedModel
 from roc.model.declaration import Declaration, declaration_of
 from roc.model.head import ScoreHead, read_levels
 from roc.model.losses import IGNORE_INDEX, batch_emd, emd, smooth_l1, soft_cross_entropy, text_cross_entropy
+from roc.model.positions import check_columns, check_length, rows_and_columns, score_positions
 from roc.score_space import ScoreSpace
 
-# What a roc forward returns on top of the model's own output.
+# Fields that a roc forward adds to the model's own output.
 _OUTPUT_FIELDS = ("text_loss", "l1_loss", "ce_loss", "emd_loss", "scores", "score_logits")
 
-# The paper's losses are stated on 1..10; "unit" brings every range to that width, so that beta 1 means the same.
+# The paper states its losses on 1..10; "unit" scales every range to that width, so that beta 1 means the same.
 _PAPER_WIDTH = 9.0
-
-
-def score_positions(labels: torch.Tensor, token_id: int) -> torch.Tensor:
-    """Where the hidden states that predict `[SCORE]` stand.
-
-    The label at position t is predicted at t - 1, so the mask is the labels' one, shifted left by one.
-
-    Args:
-        labels: (B, T) or (T,) token ids, -100 where unsupervised.
-        token_id: id of `[SCORE]`.
-
-    Returns:
-        Boolean mask of the shape of `labels`; the last position is always False.
-    """
-    mask = torch.zeros_like(labels, dtype=torch.bool)
-    mask[..., :-1] = labels[..., 1:] == token_id
-    return mask
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoredGeneration:
-    """Generated token ids with the scores read while they were generated.
+    """Generated token ids, with the scores read while they were generated.
 
     Attributes:
-        sequences: (B, S) generated ids, the prompt left out.
-        score_logits: per row, (k, N) level logits, one for each `[SCORE]` the row generated, in order.
+        sequences: (B, S) generated ids, without the prompt.
+        score_logits: For each row (k, N) level logits, one for each `[SCORE]` it generated, in order.
     """
 
     sequences: torch.Tensor
@@ -70,8 +54,8 @@ class RocMixin:
     """The methods that `roc_class` adds to a model class; never instantiated alone."""
 
     score_head: ScoreHead
-    accepts_loss_kwargs = True  # the Trainer then hands over the counts over which each loss is averaged
-    picture_dtype: torch.dtype | None = None  # where it is not the model's own: of a tower kept in float32
+    accepts_loss_kwargs = True  # the Trainer then passes the counts over which each loss is averaged
+    picture_dtype: torch.dtype | None = None  # dtype of a vision tower that is kept in float32, if there is one
     _score_log: list[torch.Tensor] | None = None
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
@@ -85,11 +69,11 @@ class RocMixin:
             super()._init_weights(module)
 
     def __reduce__(self) -> tuple:
-        # The class has its base's name, so pickle cannot find it by name.
+        # The class has the name of its base, so pickle cannot find it by name.
         return _rebuild, (self.roc_base_class,), self.__dict__
 
     def train(self, mode: bool = True) -> Any:
-        """As ever, except that frozen batch normalisation stays in evaluation mode: it would go on changing."""
+        """Sets the mode of all modules, but keeps frozen batch normalisation in eval mode, or its statistics change."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
@@ -99,18 +83,21 @@ class RocMixin:
         return self
 
     def enable_input_require_grads(self) -> None:
-        """As ever, but for the words alone: through the embeddings of a frozen vision tower a gradient would run back
-        over all of it for nothing. Only reentrant checkpointing needs any."""
+        """Makes the embedded tokens require a gradient, which reentrant gradient checkpointing needs.
+
+        Unlike the base's method, leaves the embeddings of the vision tower alone: through a frozen tower a gradient
+        would run back for nothing.
+        """
         self._require_grads_hooks = [self.get_input_embeddings().register_forward_hook(_require_grad)]
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the model without a tower that is kept in float32, which in most families comes first."""
+        """Dtype of the language model; a vision tower that is kept in float32 does not count."""
         return super().dtype if self.picture_dtype is None else self.get_decoder().dtype
 
     @property
     def declaration(self) -> Declaration:
-        """What the head means and how it was trained, from `config.roc`; `declare` changes it."""
+        """What the head means and how it was trained, from `config.roc`; change it with `declare`."""
         return declaration_of(self.config)
 
     @property
@@ -119,21 +106,21 @@ class RocMixin:
         return self.declaration.space
 
     def score_levels(self, device: torch.device | None = None) -> torch.Tensor:
-        """(N,) float32 score value of each level, on the native scale; shared, so not to be written to.
+        """Returns the (N,) float32 score value of each level, on the native scale; shared, so never write to it.
 
-        No buffer: those that are in no file are not restored when `transformers` builds a model on `meta`.
+        It is no buffer, because `transformers` builds models on `meta` and does not restore buffers that no file holds.
         """
         levels = _level_values(self.score_space)
         return levels if device is None else levels.to(device)
 
     def generate_with_scores(self, **inputs: Any) -> ScoredGeneration:
-        """`generate`, reading the score at every `[SCORE]` it writes; no second forward pass.
+        """Generates as `generate` does and reads the score at every `[SCORE]` it writes, without a second forward.
 
         Args:
-            **inputs: what `generate` takes; `input_ids` (B, T) must be padded on the left.
+            **inputs: Arguments of `generate`; `input_ids` (B, T) must be padded on the left.
 
         Raises:
-            ValueError: for beam search, whose rows change places between steps.
+            ValueError: For beam search, which reorders the rows between steps.
         """
         config = inputs.get("generation_config") or self.generation_config
         if (inputs.get("num_beams") or config.num_beams or 1) > 1:
@@ -159,14 +146,14 @@ class RocMixin:
     def _run_base(
         self, keep: torch.Tensor | None, args: tuple, kwargs: dict, *, with_vocabulary: bool = True
     ) -> tuple[Any, torch.Tensor]:
-        """The base forward with the language-model head fed `keep` positions only.
+        """Runs the base forward with only the `keep` positions passed on to the language-model head.
 
         Args:
-            keep: (B, T) which positions; None = all the model would feed it.
-            with_vocabulary: False feeds it no position at all: `logits` come out as (1, 0, V).
+            keep: (B, T) mask of positions; None = all that the model itself would pass on.
+            with_vocabulary: False passes on no position at all, so that `logits` are (1, 0, V).
 
         Returns:
-            The base output and the hidden states kept: (n_kept, H), or (B, T', H) where `keep` is None.
+            The base output and the hidden states kept: (n_kept, H), or (B, T', H) if `keep` is None.
         """
         seen: list[torch.Tensor] = []
 
@@ -175,7 +162,7 @@ class RocMixin:
             if keep is None:
                 seen.append(hidden_states)
                 return None
-            _check_positions(hidden_states, keep)
+            check_length(hidden_states, keep)
             kept = hidden_states[keep]
             seen.append(kept)
             return ((kept if with_vocabulary else kept[:0]).unsqueeze(0), *head_args[1:])
@@ -193,23 +180,22 @@ class RocMixin:
         return outputs, seen[0]
 
     def level_logits(self, score_mask: torch.Tensor, **inputs: Any) -> torch.Tensor:
-        """The `score_logits` of `forward(score_mask=...)`, for the price of the backbone: the pass ends where the
-        language-model head would begin.
+        """Computes the `score_logits` of `forward(score_mask=...)`, but stops before the language-model head.
 
         Args:
-            score_mask: (B, T) True where the next token is `[SCORE]`; on the CPU its places are found without waiting
-                for a GPU that is still at work.
-            **inputs: what the model itself takes.
+            score_mask: (B, T) True where the next token is `[SCORE]`. If it is on the CPU, its positions are found
+                without waiting for a GPU that is still computing.
+            **inputs: The model's own inputs.
 
         Returns:
             (B, K, N) level logits, NaN where a row has fewer than K scores.
 
         Raises:
-            ValueError: where `score_mask` does not fit the input of the language-model head.
+            ValueError: If `score_mask` does not fit the input of the language-model head.
         """
         head = self.get_output_embeddings()
         if _stop_for_levels not in head._forward_pre_hooks.values():
-            # Stays there: to put it there and take it away again for each pass takes 2% of a tiny model's.
+            # Left registered: registering and removing it takes 2% of each pass of a tiny model.
             head.register_forward_pre_hook(_stop_for_levels)
         _THREAD.reads_levels = True
         try:
@@ -220,7 +206,7 @@ class RocMixin:
             raise RuntimeError(f"{type(self).__name__} never called its output embeddings; there is nothing to read.")
         finally:
             _THREAD.reads_levels = False
-        _check_positions(hidden_states, score_mask)
+        check_length(hidden_states, score_mask)
         places = score_mask.flatten().nonzero().flatten().to(hidden_states.device, non_blocking=True)
         logits = self.score_head(hidden_states.flatten(0, 1).index_select(0, places))  # (M, N)
         if len(score_mask) == 1:
@@ -230,8 +216,8 @@ class RocMixin:
         if len(logits) == batch_size * width:
             return logits.view(batch_size, width, -1)
         blank = logits.new_full((batch_size, width, logits.shape[1]), float("nan"))
-        rows, slots = (part.to(logits.device) for part in _rows_and_slots(score_mask))
-        return blank.index_put((rows, slots), logits)
+        rows, columns = (part.to(logits.device) for part in rows_and_columns(score_mask))
+        return blank.index_put((rows, columns), logits)
 
     def _forward(
         self,
@@ -245,17 +231,18 @@ class RocMixin:
         num_distributions_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> Any:
-        """The model's own forward, plus scores and their losses.
+        """Runs the model's own forward; reads scores and computes their losses.
 
         Args:
-            *args, **kwargs: what the model itself takes.
-            labels: (B, T) token ids, -100 where unsupervised; `[SCORE]` among them are the places of the scores.
-            score_labels: (B, K) native scale, NaN where absent; column k belongs to the k-th `[SCORE]` of the row.
-            score_distributions: (B, K, N) histograms summing to 1, NaN where absent.
-            score_mask: (B, T) True where the next token is `[SCORE]`; reads those positions, skips the language-model
-                head and computes no loss. Not together with `labels`.
-            num_items_in_batch, num_scores_in_batch, num_distributions_in_batch: how many supervised tokens, scores and
-                histograms the whole accumulated batch of all processes holds; None = those of this batch.
+            *args, **kwargs: The model's own inputs.
+            labels: (B, T) token ids, -100 where unsupervised; a score stands at each `[SCORE]`.
+            score_labels: (B, K) scores on the native scale, NaN where absent; column k belongs to the k-th `[SCORE]` of
+                the row.
+            score_distributions: (B, K, N) histograms that sum to 1, NaN where absent.
+            score_mask: (B, T) True where the next token is `[SCORE]`; these positions are read, the language-model head
+                is skipped and no loss is computed. Not together with `labels`.
+            num_items_in_batch, num_scores_in_batch, num_distributions_in_batch: Numbers of supervised tokens, scores
+                and histograms in the whole accumulated batch of all processes; None = those of this batch.
 
         Returns:
             The model's output class with `loss, text_loss, l1_loss, ce_loss, emd_loss, scores (B, K), score_logits
@@ -263,7 +250,7 @@ class RocMixin:
             the model's own output, unchanged.
 
         Raises:
-            ValueError: where scores and `[SCORE]` tokens do not match, or positions do not fit.
+            ValueError: If scores and `[SCORE]` tokens do not match, or positions do not fit.
         """
         if labels is None and score_mask is None:
             outputs, hidden_states = self._run_base(None, args, kwargs)
@@ -272,35 +259,35 @@ class RocMixin:
             return outputs
         if labels is not None and score_mask is not None:
             raise ValueError("Give labels (training) or score_mask (scoring), not both.")
-        # Keys and values would be kept, each layer's twice, for a generation that does not follow.
+        # A cache would hold the keys and values of every layer for a generation that does not follow.
         kwargs.setdefault("use_cache", False)
 
         if labels is None:
             outputs, score_hidden = self._run_base(score_mask, args, kwargs, with_vocabulary=False)
-            rows, slots = _rows_and_slots(score_mask)
-            return self._with_scores(outputs, self.score_head(score_hidden), rows, slots, score_mask.shape[0], None)
+            rows, columns = rows_and_columns(score_mask)
+            return self._with_scores(outputs, self.score_head(score_hidden), rows, columns, score_mask.shape[0], None)
 
         declaration = self.declaration
         at_score = score_positions(labels, declaration.token_id)
         keep = torch.zeros_like(at_score)
         keep[:, :-1] = labels[:, 1:] != IGNORE_INDEX
         outputs, kept_hidden = self._run_base(keep, args, kwargs)
-        rows, slots = _rows_and_slots(at_score)
+        rows, columns = rows_and_columns(at_score)
         num_columns = None if score_labels is None else score_labels.shape[1]
-        _check_slots(rows, slots, score_labels, labels.shape[0])
+        check_columns(rows, score_labels, labels.shape[0])
         level_logits = self.score_head(kept_hidden[at_score[keep]])  # (M, N)
-        outputs = self._with_scores(outputs, level_logits, rows, slots, labels.shape[0], num_columns)
+        outputs = self._with_scores(outputs, level_logits, rows, columns, labels.shape[0], num_columns)
 
         targets = labels[:, 1:][keep[:, :-1]]  # (n_supervised,)
         logits = outputs.logits
         if declaration.published_losses:
-            # The published text loss normalises over the vocabulary and the level rows together (METHODS A.1, 12).
+            # The published text loss normalises over the vocabulary and the level rows together.
             logits = torch.cat([logits.float(), self.score_head(kept_hidden)], dim=-1)
         text_loss = text_cross_entropy(logits, targets, num_items=num_items_in_batch)
         losses = self._score_losses(
             level_logits,
-            None if score_labels is None else score_labels[rows, slots],
-            None if score_distributions is None else score_distributions[rows, slots],
+            None if score_labels is None else score_labels[rows, columns],
+            None if score_distributions is None else score_distributions[rows, columns],
             num_scores_in_batch,
             num_distributions_in_batch,
         )
@@ -319,11 +306,11 @@ class RocMixin:
         num_scores: torch.Tensor | int | None,
         num_distributions: torch.Tensor | int | None,
     ) -> dict[str, torch.Tensor]:
-        """Smooth L1 on the expectation, soft cross-entropy and EMD on the distribution, each over what it applies to.
+        """Computes smooth L1 on the expectation, soft cross-entropy and EMD on the distribution, each where labelled.
 
         Args:
             level_logits: (M, N) for the M `[SCORE]` of the batch.
-            score_labels: (M,) native scale, NaN where absent, or None.
+            score_labels: (M,) scores on the native scale, NaN where absent, or None.
             distributions: (M, N), NaN where absent, or None.
         """
         declaration, levels = self.declaration, self.score_levels(level_logits.device)
@@ -350,24 +337,24 @@ class RocMixin:
         outputs: Any,
         level_logits: torch.Tensor,
         rows: torch.Tensor,
-        slots: torch.Tensor,
+        columns: torch.Tensor,
         batch_size: int,
         num_columns: int | None,
     ) -> Any:
-        """The base output as its roc class, with `scores` (B, K) and `score_logits` (B, K, N), NaN where absent."""
+        """Adds `scores` (B, K) and `score_logits` (B, K, N), NaN where absent, to the base output."""
         if num_columns is None:
-            num_columns = int(slots.max()) + 1 if len(slots) else 0
+            num_columns = int(columns.max()) + 1 if len(columns) else 0
         scores = read_levels(level_logits, self.score_levels(level_logits.device)).scores
         blank = level_logits.new_full((batch_size, num_columns, level_logits.shape[1]), float("nan"))
         fields = {**outputs, "logits": outputs.logits.squeeze(0)}
-        fields["scores"] = blank[..., 0].clone().index_put((rows, slots), scores)
-        fields["score_logits"] = blank.index_put((rows, slots), level_logits)
+        fields["scores"] = blank[..., 0].clone().index_put((rows, columns), scores)
+        fields["score_logits"] = blank.index_put((rows, columns), level_logits)
         return _output_class(type(outputs))(**fields)
 
 
 @functools.cache
 def _level_values(space: ScoreSpace) -> torch.Tensor:
-    with torch.inference_mode(False):  # made while scoring, it may be used in training
+    with torch.inference_mode(False):  # it may be made while scoring and used in training
         return torch.tensor(space.levels, dtype=torch.float32, device="cpu")
 
 
@@ -376,16 +363,16 @@ def _require_grad(module: nn.Module, args: tuple, output: torch.Tensor) -> None:
 
 
 def hidden_size(model: PreTrainedModel) -> int:
-    """Width H of the language-model head's input."""
+    """Reads the width H of the language-model head's input."""
     head = model.get_output_embeddings()
     return getattr(head, "in_features", None) or head.weight.shape[1]
 
 
 @functools.cache
 def roc_class(base: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    """The subclass of `base` that carries a score head; the same object for the same base.
+    """Makes the subclass of `base` that carries a score head; the same object for the same base.
 
-    Its `forward` shows the base's parameters and ours, because `generate`, the Trainer and PEFT read the signature.
+    The signature of its `forward` has the base's parameters and ours: `generate`, the Trainer and PEFT read it.
     """
     if issubclass(base, RocMixin):
         raise ValueError(f"{base.__name__} already carries a score head; use the model as it is.")
@@ -416,7 +403,7 @@ def _merged_signature(base_forward: Any, roc_forward: Any) -> inspect.Signature:
 
 @functools.cache
 def _output_class(base: type) -> type:
-    """`base` with our fields; a class of its own, because `ModelOutput` rebuilds itself from its declared fields."""
+    """Extends an output class by our fields; declared ones, because `ModelOutput` rebuilds itself from those."""
     fields = [(name, torch.Tensor | None, dataclasses.field(default=None)) for name in _OUTPUT_FIELDS]
     return dataclasses.make_dataclass(f"Roc{base.__name__}", fields, bases=(base,))
 
@@ -427,7 +414,7 @@ def _rebuild(base: type[PreTrainedModel]) -> PreTrainedModel:
 
 
 class _HeadReached(Exception):
-    """Ends a forward pass at the language-model head."""
+    """Raised to end a forward pass at the language-model head."""
 
     def __init__(self, hidden_states: torch.Tensor) -> None:
         super().__init__()
@@ -440,34 +427,3 @@ _THREAD = threading.local()
 def _stop_for_levels(module: nn.Module, args: tuple) -> None:
     if getattr(_THREAD, "reads_levels", False):
         raise _HeadReached(args[0])
-
-
-def _check_positions(hidden_states: torch.Tensor, mask: torch.Tensor) -> None:
-    if hidden_states.shape[:2] != mask.shape:
-        raise ValueError(
-            f"The language-model head saw positions {tuple(hidden_states.shape[:2])}, but labels or score_mask "
-            f"have shape {tuple(mask.shape)}; give them the length of input_ids after image tokens are expanded, and "
-            "no logits_to_keep."
-        )
-
-
-def _rows_and_slots(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """For each True of a (B, T) mask, in reading order: its row, and how many True stand before it in that row."""
-    slots = mask.long().cumsum(dim=1) - 1
-    return mask.nonzero()[:, 0], slots[mask]
-
-
-def _check_slots(rows: torch.Tensor, slots: torch.Tensor, score_labels: torch.Tensor | None, batch_size: int) -> None:
-    """Every score needs its `[SCORE]` and the other way round; a truncated answer must not lose its score silently."""
-    if score_labels is None:
-        return
-    found = torch.bincount(rows, minlength=batch_size)
-    columns = torch.arange(1, score_labels.shape[1] + 1, device=score_labels.device)
-    given = torch.where(score_labels.isnan(), 0, columns).amax(dim=1) if len(columns) else torch.zeros_like(found)
-    wrong = ((found > score_labels.shape[1]) | (given > found)).nonzero().flatten().tolist()
-    if wrong:
-        counts = ", ".join(f"row {i}: {int(found[i])} [SCORE], last score in column {int(given[i])}" for i in wrong[:5])
-        raise ValueError(
-            f"Scores and [SCORE] tokens do not match ({counts}; score_labels has {score_labels.shape[1]} columns). "
-            "The k-th [SCORE] of a row belongs to column k; look for answers cut off by model_max_length."
-        )

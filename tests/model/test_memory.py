@@ -18,6 +18,7 @@ from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.declaration import Declaration
 from roc.model.memory import estimate, estimate_scoring, meta_model
+from roc.model.memory_table import format_memory, memory_table
 from roc.score_space import ScoreSpace
 
 ROWS, RANK = 4, 8
@@ -231,7 +232,7 @@ def test_more_rows_tokens_and_ranks_take_more():
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("family", BUILDERS)
 def test_the_table_names_every_way(family, tied):
-    table = memory.memory_table(BUILDERS[family](tied=tied)[0].config)
+    table = memory_table(BUILDERS[family](tied=tied)[0].config)
     for what in ("full, float32 + autocast", "full, bfloat16", "lora, bfloat16 base", "qlora, 4-bit base", "score,"):
         assert what in table
 
@@ -239,7 +240,7 @@ def test_the_table_names_every_way(family, tied):
 def test_the_total_adds_up():
     one = memory.MemoryEstimate(weights=3 * memory.GIB, activations=memory.GIB // 2)
     assert one.total == 4.5 * memory.GIB
-    heading, line = memory.format_memory({("tune", "1"): one}).splitlines()
+    heading, line = format_memory({("tune", "1"): one}).splitlines()
     assert heading.split()[0] == "GPUs" and heading.split()[-1] == "total"
     assert line.split() == ["tune", "1", "3.0", *["0.0"] * 4, "0.5", "0.0", "0.0", "1.0", "4.5"]
 

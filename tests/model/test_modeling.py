@@ -20,7 +20,8 @@ from tiny_models import BUILDERS
 
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
-from roc.model.modeling import RocMixin, roc_class, score_positions
+from roc.model.modeling import RocMixin, roc_class
+from roc.model.positions import score_positions
 from roc.score_space import ScoreSpace
 from roc.scoring.one_forward import one_forward
 

@@ -11,7 +11,8 @@ from real_models import CONFIGS, PARAMETERS, WORDS, real_config, real_model, rea
 
 from roc.model.adapters import lora_targets
 from roc.model.attachment import attach
-from roc.model.memory import estimate, estimate_scoring, memory_table
+from roc.model.memory import estimate, estimate_scoring
+from roc.model.memory_table import memory_table
 from roc.model.parts import parameter_parts
 from roc.training.config import SETTINGS, load_config
 
