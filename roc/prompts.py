@@ -1,8 +1,8 @@
-"""The questions put to a model and the shape of its answers, as text.
+"""The questions that a model is asked and the wording of its answers.
 
-One sentence carries every number: "The aesthetic rate of the image is [SCORE], the light rate of the image is [SCORE]."
-Each `[SCORE]` is the place where the head is read, so the order of the attributes is the order of the scores.
-The library itself always asks wording 0; the others are for data files that vary the question.
+One sentence holds all scores: "The aesthetic rate of the image is [SCORE], the light rate of the image is [SCORE]."
+The head is read at each `[SCORE]`, so the scores are in the order of the attributes. The library itself always asks
+wording 0; the others are for data files that vary the question.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 SCORE_TOKEN = "[SCORE]"
-"""Stands in an answer where a score is; one row of the vocabulary (see `roc/model/attachment.py`)."""
+"""Placeholder of a score in an answer; one row of the vocabulary (see `roc/model/attachment.py`)."""
 
 IMAGE_PLACEHOLDER = "<|image|>"
-"""Stands in a question where an image is, as in the published data files; the collator puts the family's own mark."""
+"""Placeholder of an image in a question, as in the published data files; the collator puts the family's own mark."""
 
 _WORDINGS = (
     "Could you evaluate the {subject} of this image?",
@@ -24,23 +24,23 @@ _WORDINGS = (
 
 
 def attribute_word(attribute: str) -> str:
-    """The word for an attribute in an answer: "overall" is "aesthetic", `depth_of_field` is "depth of field"."""
+    """Returns the word for an attribute in an answer: "overall" is "aesthetic", `depth_of_field` "depth of field"."""
     return "aesthetic" if attribute == "overall" else attribute.replace("_", " ")
 
 
 def question(attributes: Sequence[str] = ("overall",), wording: int = 0) -> str:
-    """The question that asks for a score of each attribute.
+    """Words the question that asks for a score of each attribute.
 
     Args:
-        attributes: names in the order in which the answer gives their scores, at least one.
-        wording: which of the `len(QUESTIONS)` wordings; 0 is the one used for evaluation.
+        attributes: Names in the order of the scores in the answer, at least one.
+        wording: Index of one of the `len(QUESTIONS)` wordings; 0 is the one used for evaluation.
 
     Returns:
-        One sentence, without an image placeholder: the image goes in front of it.
+        One sentence without an image placeholder; the image goes in front of it.
 
     Raises:
-        ValueError: no attribute, or a mark such as `[SCORE]` inside a name.
-        TypeError: one name instead of a sequence of names.
+        ValueError: If there is no attribute, or a mark such as `[SCORE]` inside a name.
+        TypeError: If it is one name instead of a sequence of names.
     """
     _check_attributes(attributes)
     nouns = ["aesthetics" if attribute == "overall" else attribute_word(attribute) for attribute in attributes]
@@ -49,19 +49,19 @@ def question(attributes: Sequence[str] = ("overall",), wording: int = 0) -> str:
 
 
 def answer(attributes: Sequence[str] = ("overall",), comment: str | None = None) -> str:
-    """The answer that is taught: one clause with one `[SCORE]` per attribute, then the comment.
+    """Words the answer to train on: one clause with one `[SCORE]` per attribute, then the comment.
 
     Args:
-        attributes: names in the order of the scores, at least one.
-        comment: a rater's words, put after the sentence; None or blank leaves them out.
+        attributes: Names in the order of the scores, at least one.
+        comment: A rater's words, put after the sentence; None or blank leaves them out.
 
     Returns:
         For ("overall", "light"): "The aesthetic rate of the image is [SCORE], the light rate of the image is [SCORE]."
 
     Raises:
-        ValueError: no attribute, or a mark such as `[SCORE]` inside a name or the comment: every mark in an answer
-            is a place where a score is read.
-        TypeError: one name instead of a sequence of names.
+        ValueError: If there is no attribute, or a mark such as `[SCORE]` inside a name or the comment, since a score is
+            read at every mark in an answer.
+        TypeError: If it is one name instead of a sequence of names.
     """
     _check_attributes(attributes)
     clauses = ", ".join(
@@ -89,7 +89,7 @@ def _check_no_marks(text: str, what: str) -> None:
     for mark in (SCORE_TOKEN, IMAGE_PLACEHOLDER):
         if mark in text:
             raise ValueError(
-                f"the {what} {text!r} contains {mark}, which is kept for the model; remove it from the text"
+                f"the {what} {text!r} contains {mark}, which is reserved for the model; remove it from the text"
             )
 
 

@@ -1,15 +1,15 @@
-"""What a score means: its range, how many levels the head spreads over that range, and how it maps to 0..1.
+"""The scale of scores: their range, the levels that the head spreads over it, and the mapping to 0..1.
 
-Photos are rated on many scales: AVA from 1 to 10, PARA from 1 to 5, AADB from 0 to 1. A `ScoreSpace` names one of them
-and travels with the data set and with the checkpoint, so that a number is never read on the wrong scale. Two mappings
-to the unit scale are in use in the literature, and they differ for every range that does not start at 0:
+Photos are rated on many scales: AVA from 1 to 10, PARA from 1 to 5, AADB from 0 to 1. A `ScoreSpace` describes one of
+them and belongs to a data set and to a checkpoint, so that a number is never read on the wrong scale. The literature
+uses two mappings to the unit scale, which differ for every range that does not start at 0:
 
 * `minmax`: `unit = (score - min) / (max - min)`, so the lowest score is 0;
 * `max`: `unit = score / max`, so on 1..5 the lowest score is 0.2.
 
 The choice is part of the record. Rank correlations do not depend on it; errors on the unit scale do.
 
-This file is plain Python: it needs neither numpy nor torch, and its arithmetic works on both.
+This file needs neither numpy nor torch, but its arithmetic works on their arrays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 TOLERANCE = 1e-6
-"""How far outside its range a score may lie, on the native scale, before it is refused: rounding in text files."""
+"""How far outside its range a score may lie, on the native scale, since text files round."""
 
 MODES = ("minmax", "max")
 
@@ -31,13 +31,13 @@ class ScoreSpace:
     """The native scale of a set of scores; larger is better.
 
     Args:
-        min_score: lowest score that can be given, on the native scale.
-        max_score: highest score that can be given; above `min_score`.
-        num_levels: number N of levels the score head tells apart, at least 2, spread evenly from lowest to highest.
-        mode: mapping to the unit scale, `minmax` or `max` (see the head of this file).
+        min_score: Lowest possible score, on the native scale.
+        max_score: Highest possible score; above `min_score`.
+        num_levels: Number N of levels of the score head, at least 2, evenly spaced from lowest to highest.
+        mode: Mapping to the unit scale, `minmax` or `max` (see this file's docstring).
 
     Raises:
-        ValueError: if the range is empty or not finite, there are fewer than two levels, or the mode is unknown.
+        ValueError: If the range is empty or not finite, there are fewer than two levels, or the mode is unknown.
 
     Example:
         >>> space = ScoreSpace(1, 5, num_levels=5)
@@ -81,7 +81,7 @@ class ScoreSpace:
         """The N level values on the native scale, evenly spaced, both ends of the range included."""
         steps = self.num_levels - 1
         inner = (self.min_score + self.width * (step / steps) for step in range(steps))
-        # The last level is written down, not computed: lo + (hi - lo) need not round to hi.
+        # The last level is not computed, because lo + (hi - lo) need not round to hi.
         return (*inner, self.max_score)
 
     @property
@@ -96,52 +96,52 @@ class ScoreSpace:
 
     @property
     def midpoint(self) -> float:
-        """Middle of the range: what a head that prefers no level predicts."""
+        """Middle of the range: the prediction of a head that prefers no level."""
         return (self.min_score + self.max_score) / 2
 
     @property
     def unit_width(self) -> float:
-        """Length of the unit scale in native scores: a native error divided by this is an error on the unit scale."""
+        """Length of the unit scale in native scores: divided by it, a native error becomes one on the unit scale."""
         return self.max_score if self.mode == "max" else self.width
 
     def to_unit(self, score: Any) -> Any:
-        """Native scale to unit scale.
+        """Converts from the native to the unit scale.
 
         Args:
-            score: a number, numpy array or tensor on the native scale. Not checked and not clipped.
+            score: A number, numpy array or tensor on the native scale, neither checked nor clipped.
 
         Returns:
-            The same kind of thing on the unit scale; 1 is the highest score.
+            The same type on the unit scale; 1 is the highest score.
         """
         if self.mode == "max":
             return score / self.max_score
         return (score - self.min_score) / self.width
 
     def from_unit(self, unit: Any) -> Any:
-        """Unit scale to native scale: the inverse of `to_unit`.
+        """Converts from the unit to the native scale: the inverse of `to_unit`.
 
         Args:
-            unit: a number, numpy array or tensor on the unit scale. Not checked and not clipped.
+            unit: A number, numpy array or tensor on the unit scale, neither checked nor clipped.
 
         Returns:
-            The same kind of thing on the native scale.
+            The same type on the native scale.
         """
         if self.mode == "max":
             return unit * self.max_score
         return unit * self.width + self.min_score
 
     def check(self, score: Any, what: str = "score") -> float:
-        """Make sure that one score lies in the range.
+        """Makes sure that one score lies in the range.
 
         Args:
-            score: one number on the native scale.
-            what: what the number is, as the error should call it, e.g. `"gt_score"` or `"the score of photo 12"`.
+            score: A number on the native scale.
+            what: Name of the number in the error message, such as `"gt_score"` or `"the score of photo 12"`.
 
         Returns:
             The score as a float, neither rounded nor clipped.
 
         Raises:
-            ValueError: if it is no number, NaN or infinite, or outside the range by more than 1e-6.
+            ValueError: If it is no number, NaN or infinite, or outside the range by more than 1e-6.
         """
         value = _finite(score, what)
         if not self.min_score - TOLERANCE <= value <= self.max_score + TOLERANCE:
@@ -152,19 +152,19 @@ class ScoreSpace:
         return value
 
     def to_dict(self) -> dict[str, float | int | str]:
-        """The four fields by name, ready for JSON."""
+        """Returns the four fields by name, ready for JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ScoreSpace:
-        """Read back what `to_dict` wrote.
+        """Reads back what `to_dict` wrote.
 
         Args:
-            values: a mapping that holds `min_score`, `max_score`, `num_levels` and, if not `minmax`, `mode`. Other keys
-                are left alone, so the whole `config.roc` of a checkpoint can be given.
+            values: A mapping with `min_score`, `max_score`, `num_levels` and, if it is not `minmax`, `mode`. Other keys
+                are ignored.
 
         Raises:
-            ValueError: if one of the first three is missing (a range is never guessed), or a value is not allowed.
+            ValueError: If one of the first three is missing (a range is never guessed), or a value is not allowed.
         """
         missing = [name for name in ("min_score", "max_score", "num_levels") if name not in values]
         if missing:
@@ -173,8 +173,8 @@ class ScoreSpace:
 
 
 def _finite(value: Any, what: str) -> float:
-    """`value` as a float; ValueError if it is no number, NaN or infinite."""
-    # float() would read "7" and True as well; a score that is text or a truth value is a mistake in the data.
+    """Converts to a float; ValueError if it is no number, NaN or infinite."""
+    # float() also reads "7" and True; a score that is text or a truth value is a mistake in the data.
     is_number = not isinstance(value, (str, bytes, bool))
     try:
         number = float(value) if is_number else None

@@ -1,11 +1,10 @@
-"""The card of a checkpoint: the README.md that says what its numbers mean before anyone believes them.
+"""The model card of a checkpoint: the README.md that says what its scores mean.
 
-It names the base and its licence, the data, the range of the score and that higher is better, the levels, what was
-taught, the metrics with the command that made them, and how to use the folder. The YAML header is the one model hubs
-read.
+It names the base and its licence, the data, the range and direction of the score, the levels, what was trained, the
+metrics with the command that made them, and how to use the folder. Model hubs read its YAML header.
 
-A card belongs to its folder and is written anew with every save, but only as long as it is roc's: its last line holds
-a checksum of the rest, and a file that does not match it was changed by hand and is left alone.
+A card is written anew with every save, unless it was changed by hand: its last line holds a checksum of the rest, and a
+file that does not match its checksum is left alone.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 CARD_FILE = "README.md"
 
-# Key of an evaluation -> its name, and what hubs call it.
+# Key of a metric -> its name, and its name on hubs.
 _METRICS = {
     "srcc": ("SRCC", "spearmanr"),
     "plcc": ("PLCC", "pearsonr"),
@@ -76,7 +75,7 @@ def write_card(
     """
     file = Path(folder) / CARD_FILE
     if is_edited(folder):
-        logger.warning("%s was changed by hand and is left as it is; remove it to have it written anew.", file)
+        logger.warning("%s was changed by hand and is left as it is; delete it to have it written anew.", file)
         return
     declaration = replace(declaration, base=_base(file.parent, adapter) or declaration.base)
     licence = base_licence(declaration.base)
@@ -88,7 +87,7 @@ def write_card(
 
 
 def is_edited(folder: str | os.PathLike) -> bool:
-    """Whether `folder` holds a README.md other than one that roc wrote as it stands there."""
+    """Tells whether `folder` holds a README.md that roc did not write, or that was changed since."""
     file = Path(folder) / CARD_FILE
     if not file.exists():
         return False
@@ -99,7 +98,7 @@ def is_edited(folder: str | os.PathLike) -> bool:
 
 @contextlib.contextmanager
 def card_kept(folder: str | os.PathLike) -> Iterator[None]:
-    """On leaving, README.md in `folder` is what it was on entering; PEFT writes one of its own with every adapter."""
+    """Restores README.md in `folder` on leaving, because PEFT writes its own with every adapter."""
     file = Path(folder) / CARD_FILE
     before = file.read_bytes() if file.exists() else None
     yield
@@ -111,14 +110,14 @@ def card_kept(folder: str | os.PathLike) -> Iterator[None]:
 
 @functools.cache
 def base_licence(base: str | None) -> dict[str, str]:
-    """What the base's own card says of its licence.
+    """Reads the licence of the base from the base's own card.
 
     Args:
-        base: folder or hub id; None = not known.
+        base: Folder or hub id; None = not known.
 
     Returns:
-        `license` and, where given, `license_name` and `license_link`, as hubs call them; empty where there is no card,
-        it cannot be reached, or it says nothing.
+        `license` and, if given, `license_name` and `license_link`, as hubs call them; empty if there is no card, it
+        cannot be reached, or it names no licence.
     """
     if base is None:
         return {}
@@ -145,11 +144,11 @@ def _checksum(text: str) -> str:
 def _header(
     folder: Path, declaration: Declaration, adapter: bool, licence: Mapping[str, str], metrics: Mapping[str, Any] | None
 ) -> str:
-    """The YAML of the card, without its dashes."""
+    """Makes the YAML header of the card, without its dashes."""
     results = [] if metrics is None else _results(declaration, metrics)
     base = declaration.base
     relation = {}
-    if _is_hub_id(base):  # hubs refuse a card whose base is no model of theirs
+    if _is_hub_id(base):  # hubs refuse a card whose base is not one of their models
         relation = {"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"}
     data = ModelCardData(
         library_name="peft" if adapter else "transformers",
@@ -193,7 +192,7 @@ def _results(declaration: Declaration, metrics: Mapping[str, Any]) -> list[EvalR
 
 
 def _attributes(declaration: Declaration, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Each evaluated attribute and what its metrics' keys start with."""
+    """Lists the evaluated attributes, each with the prefix of its metrics' keys."""
     first, *others = metrics.get("attributes", declaration.attributes)
     return [(first, ""), *((name, f"{name}/") for name in others)]
 
@@ -211,15 +210,15 @@ def _body(
     base = declaration.base or "not named"
     names = ", ".join(declaration.attributes)
     levels = ", ".join(f"{level:g}" for level in space.levels) if space.num_levels <= 20 else "evenly spaced"
-    taught = (
-        "taught from votes: the distribution and its standard deviation mean something"
+    supervised = (
+        "trained on votes: the distribution and its standard deviation are meaningful"
         if declaration.distribution_supervised
-        else "not taught: only the score itself means something, distribution and standard deviation are uncalibrated"
+        else "not trained: only the score itself is meaningful; distribution and standard deviation are uncalibrated"
     )
     lines = [
         f"# Image scores from {low:g} to {high:g}: {names}",
         "",
-        "A multimodal language model with a score head (`pip install roc-mllm`). It is shown a picture and gives a "
+        "A multimodal language model with a score head (`pip install roc-mllm`). It looks at an image and gives a "
         f"score from {low:g} to {high:g}; **higher is better**."
         + (" This folder is an adapter; it needs its base model, which is found by its name." if adapter else ""),
         "",
@@ -229,9 +228,9 @@ def _body(
         f"- Scores: {names}",
         f"- Range: {low:g} to {high:g}, higher is better",
         f"- Levels: {space.num_levels} ({levels})",
-        f"- Distribution over the levels: {taught}",
-        f"- Asked: {declaration.question}",
-        f"- Answered: {declaration.answer}",
+        f"- Distribution over the levels: {supervised}",
+        f"- Question: {declaration.question}",
+        f"- Answer: {declaration.answer}",
         f"- Made with roc {declaration.version}",
         "",
         "## Use",

@@ -1,8 +1,7 @@
-"""LoRA and QLoRA through PEFT: which layers are adapted, and what beside them is trained.
+"""LoRA and QLoRA through PEFT: the layers that are adapted, and what else is trained.
 
 An adapter holds the low-rank matrices, the vocabulary row(s) of `[SCORE]` and the score head; everything else stays in
-the base. The row is trained alone (`trainable_token_indices`), so an adapter carries one row of the embedding, not the
-embedding.
+the base. Only that row is trained (`trainable_token_indices`), so an adapter holds one row of the embedding, not all.
 """
 
 from __future__ import annotations
@@ -17,30 +16,30 @@ from roc.model.attachment import model_class
 from roc.model.modeling import RocMixin
 from roc.model.parts import parameter_parts
 
-# The parts of `roc.model.parts.PARTS` that low-rank matrices can be put into.
 LORA_PARTS = ("language", "projector", "vision")
+"""Parts of `roc.model.parts.PARTS` that can have low-rank matrices."""
 
 
 def lora_targets(
     model: PreTrainedModel, parts: Sequence[str] = ("language",), targets: Sequence[str] = ()
 ) -> list[str]:
-    """Full names of the linear layers that get low-rank matrices.
+    """Lists the full names of the linear layers that get low-rank matrices.
 
     Args:
-        model: with or without the head; not yet wrapped by PEFT.
-        parts: of `LORA_PARTS`; all linear layers of these parts are taken.
-        targets: what narrows the choice, empty = all: the end of a module's name ("q_proj", "self_attn.q_proj",
+        model: With or without the head; not yet wrapped by PEFT.
+        parts: Some of `LORA_PARTS`; all linear layers of these parts are taken.
+        targets: Narrow the choice; empty = all. Each is the end of a module's name ("q_proj", "self_attn.q_proj",
             "layers.3.self_attn.q_proj"), or any part of its name within its block ("k_proj" for "k_proj.multiway.0",
             "mlp" for all of "mlp.gate_proj", ...).
 
     Raises:
-        ValueError: for an unknown part, or where a part or a target matches no layer; the message lists what there is.
+        ValueError: For an unknown part, or if a part or a target matches no layer; the message lists the choices.
     """
     unknown = sorted(set(parts) - set(LORA_PARTS))
     if unknown or not parts:
         raise ValueError(f"LoRA goes into {', '.join(LORA_PARTS)}; got {', '.join(unknown) or 'no part'}.")
     part_of = parameter_parts(model)
-    # nn.MultiheadAttention reads the weight of its output layer without calling the layer.
+    # nn.MultiheadAttention uses the weight of its output layer without calling the layer.
     unreachable = {id(module.out_proj) for module in model.modules() if isinstance(module, nn.MultiheadAttention)}
     layers = {
         name: part_of[f"{name}.weight"]
@@ -63,7 +62,7 @@ def lora_targets(
 
 
 def layer_kind(name: str) -> str:
-    """What a layer is called in messages: its last component, or, where that is a number, its name in the block."""
+    """Names a layer in messages: the last component, or if that is a number, the name within its block."""
     last = name.rpartition(".")[2]
     return _within_block(name) if last.isdigit() else last
 
@@ -80,18 +79,18 @@ def add_lora(
     """Wraps a model that carries the head: LoRA, the `[SCORE]` row(s) and the head are trained, the rest is frozen.
 
     Args:
-        model: what `attach` or `load` gave, in full or 4-bit weights. Changed in place: do not save it afterwards.
+        model: From `attach` or `load`, in full or 4-bit weights. Changed in place: do not save it afterwards.
         rank: r, width of the low-rank matrices.
-        alpha: the product of the matrices is scaled by `alpha / rank`.
-        dropout: of the input of the low-rank matrices, in [0, 1).
-        targets, parts: as for `lora_targets`.
+        alpha: The product of the matrices is scaled by `alpha / rank`.
+        dropout: Dropout of the input of the low-rank matrices, in [0, 1).
+        targets, parts: As for `lora_targets`.
 
     Returns:
         The `peft.PeftModel`; the roc methods of the model inside are reachable on it.
 
     Raises:
-        ValueError: where the model carries no head, has adapters already, or nothing matches.
-        ImportError: where PEFT is missing.
+        ValueError: If the model carries no head, has adapters already, or nothing matches.
+        ImportError: If PEFT is missing.
     """
     peft = _peft()
     if isinstance(model, peft.PeftModel):
@@ -112,21 +111,21 @@ def add_lora(
         lora_dropout=dropout,
         target_modules=lora_targets(model, parts, targets),
         modules_to_save=["score_head"],
-        # Where the rows are tied, PEFT ties the trained row as well.
+        # If the embeddings are tied, PEFT ties the trained row as well.
         trainable_token_indices={names[id(module)]: [token_id] for module in (embeddings[:1] if tied else embeddings)},
     )
     return peft.get_peft_model(model, settings)
 
 
 def four_bit(config: PretrainedConfig, dtype: torch.dtype = torch.bfloat16) -> BitsAndBytesConfig:
-    """How QLoRA holds the base: the language model's linear layers as nf4 with doubly quantised scales.
+    """Makes the quantisation settings of QLoRA: the language model's linear layers as nf4, scales quantised too.
 
     Vision tower, projector and output embeddings are small beside it and stay as they are; so does the head, which is
     no linear layer.
 
     Args:
-        config: of the model that will be loaded.
-        dtype: in which the 4-bit layers compute.
+        config: Configuration of the model that will be loaded.
+        dtype: Dtype in which the 4-bit layers compute.
     """
     with torch.device("meta"):
         model = model_class(config)(config)
@@ -140,10 +139,10 @@ def four_bit(config: PretrainedConfig, dtype: torch.dtype = torch.bfloat16) -> B
 
 
 def keep_four_bit_exact(model: nn.Module) -> None:
-    """Has 4-bit layers on a CPU compute as in training whatever is asked of them; changes nothing on a GPU.
+    """Makes 4-bit layers on a CPU compute in eval mode as they do in training; changes nothing on a GPU.
 
-    In evaluation mode bitsandbytes packs such a layer anew for its fast kernel, for good: scales rounded to bfloat16,
-    and no gradient through it when training goes on after a validation.
+    Otherwise bitsandbytes permanently repacks such a layer for a fast kernel the first time it runs in eval mode: its
+    scales are then rounded to bfloat16, and no gradient passes when training continues after a validation.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -151,13 +150,13 @@ def keep_four_bit_exact(model: nn.Module) -> None:
 
 
 def merged(model) -> PreTrainedModel:
-    """The plain model with the adapter added into its weights, carrying the head.
+    """Adds an adapter into the weights of its base and returns the plain model, which carries the head.
 
     Args:
-        model: the `peft.PeftModel` on a base in full weights.
+        model: The `peft.PeftModel` on a base in full weights.
 
     Raises:
-        ValueError: where the model has no adapter, or its base is quantised: the sum would be rounded to 4 bits again.
+        ValueError: If the model has no adapter, or its base is quantised and the sum would be rounded to 4 bits again.
     """
     if not isinstance(model, _peft().PeftModel):
         raise ValueError(f"This {type(model).__name__} has no adapter to merge; it can be saved as it is.")
@@ -180,21 +179,21 @@ def _peft():
 
 
 def _matches(name: str, target: str) -> bool:
-    """Whether a target of `lora_targets` means the module of that name; a bare number means none."""
+    """Tells whether a target of `lora_targets` matches the module of that name; a bare number matches none."""
     ends = f".{name}".endswith(f".{target}")
     return not target.isdigit() and (ends or f".{target}." in f".{_within_block(name)}.")
 
 
 def _within_block(name: str) -> str:
-    """What of a module's name follows the number of its block: "layers.0.mlp.up_proj" -> "mlp.up_proj"."""
+    """Cuts off a module's name up to the number of its block: "layers.0.mlp.up_proj" -> "mlp.up_proj"."""
     components = name.split(".")
-    # A number at the end counts the module itself.
+    # A number at the end is that of the module itself.
     numbers = [i for i, component in enumerate(components[:-1]) if component.isdigit()]
     return ".".join(components[numbers[0] + 1 :] if numbers else components)
 
 
 def _subtrees_without(model: nn.Module, wanted: set[str]) -> list[str]:
-    """Names of the largest modules that hold linear layers, but none of `wanted`."""
+    """Lists the largest modules that contain linear layers, but none of `wanted`."""
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name not in wanted]
     chosen: list[str] = []
     for name in linear:

@@ -1,8 +1,8 @@
-"""Making a vision-language model carry the score head.
+"""Attaching the score head to a vision-language model.
 
 `attach` changes a live model in place: its class becomes the roc subclass of its own class (`roc.model.modeling`), its
-vocabulary gains one ordinary row for `[SCORE]`, and `config.roc` takes everything that is needed to read the head.
-No logit of an old token changes.
+vocabulary gains one ordinary row for `[SCORE]`, and `config.roc` declares everything that is needed to read the head.
+The logits of all other tokens stay as they are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from roc.prompts import SCORE_TOKEN
 from roc.score_space import ScoreSpace
 
 SETTINGS = (*WEIGHTS, "l1_scale", "published_losses", "image_aspect_ratio")
-"""What `attach` takes by keyword and `Declaration` checks."""
+"""Names of the settings that `attach` takes by keyword; `Declaration` checks their values."""
 
 
 def attach(
@@ -39,18 +39,18 @@ def attach(
 ) -> PreTrainedModel:
     """Gives `model` the `[SCORE]` token and the score head, in place.
 
-    The new vocabulary row is the mean of the old ones, in the input and the output embeddings; the head starts at zero,
-    so every score is the midpoint until it is trained. With `published_losses`, whose text loss reads the level rows as
-    well, these start as that mean too, as the published ones do; the midpoint is the same.
+    The new vocabulary row is the mean of the old ones, in the input and the output embeddings. The head starts at zero,
+    so every score is the midpoint until it is trained. With `published_losses`, whose text loss also reads the level
+    rows, these start as that mean instead, as the published ones do; the score is the midpoint all the same.
 
     Args:
-        model: a decoder-only image-text-to-text model of `transformers`.
-        processor: its processor; the tokenizer inside gains `[SCORE]`, and where there is no chat template it takes
-            the one of `roc.model.families`.
-        space: range and number of levels of the scores.
-        attributes: names of the scores an answer holds, in order; the first or only one is called `overall`.
-        question: what is asked; None = the house wording for these attributes.
-        answer: how the answer reads, with one `[SCORE]` per attribute; None = the house wording.
+        model: A decoder-only image-text-to-text model of `transformers`.
+        processor: Its processor. The tokenizer inside gains `[SCORE]`; a processor without a chat template gets that of
+            `roc.model.families`.
+        space: Range and number of levels of the scores.
+        attributes: Names of the scores in an answer, in order; the first or only one is called `overall`.
+        question: What is asked; None = the house wording for these attributes.
+        answer: How the answer reads, with one `[SCORE]` per attribute; None = the house wording.
         **settings: `text_weight, l1_weight, ce_weight, emd_weight` (>= 0), `l1_scale` ("unit" or "native"),
             `published_losses` (bool), `image_aspect_ratio` ("keep", or "pad" to a square first).
 
@@ -58,8 +58,8 @@ def attach(
         The same object, now an instance of the roc subclass of its class.
 
     Raises:
-        ValueError: where the model cannot carry the head (already attached, encoder-decoder, no output embeddings) or
-            a setting is not known.
+        ValueError: If the model cannot carry the head (already attached, encoder-decoder, no output embeddings) or a
+            setting is unknown or out of bounds.
     """
     check_can_carry(model)
     unknown = sorted(set(settings) - set(SETTINGS))
@@ -83,21 +83,21 @@ def attach(
 
 
 def carry_head(model: PreTrainedModel, declaration: Declaration) -> PreTrainedModel:
-    """Gives `model` the vocabulary row and the head that a declaration describes, in place; no tokenizer is touched.
+    """Gives `model` the vocabulary row and the head that a declaration describes, in place, without a tokenizer.
 
     Args:
-        model: as for `attach`.
-        declaration: the vocabulary row of its token becomes the mean of the rows before it.
+        model: As for `attach`.
+        declaration: The vocabulary row of its token becomes the mean of the rows before it.
 
     Returns:
-        The same object, its head as `attach` says.
+        The same object, with a new head as after `attach`.
 
     Raises:
-        ValueError: where the model cannot carry the head.
+        ValueError: If the model cannot carry the head.
     """
     check_can_carry(model)
     _fill_row(model, declaration.token_id)
-    # On the class's own module list, not through __init__: the model is alive and keeps its weights.
+    # Added as a module here instead of in __init__, because the model exists already and keeps its weights.
     head = ScoreHead(hidden_size(model), declaration.num_levels)
     model.__class__ = roc_class(type(model))
     model.score_head = head.to(model.get_output_embeddings().weight.device)
@@ -111,10 +111,10 @@ def carry_head(model: PreTrainedModel, declaration: Declaration) -> PreTrainedMo
 
 
 def model_class(config) -> type[PreTrainedModel]:
-    """The image-text-to-text class of `transformers` for a config.
+    """Looks up the image-text-to-text class of `transformers` for a configuration.
 
     Raises:
-        ValueError: where `transformers` has none for this type.
+        ValueError: If `transformers` has none for this type.
     """
     try:
         return AutoModelForImageTextToText._model_mapping[type(config)]
@@ -126,7 +126,7 @@ def model_class(config) -> type[PreTrainedModel]:
 
 
 def mean_row(rows: torch.Tensor) -> torch.Tensor:
-    """(H,) mean of the (V, H) rows of an embedding, computed in float32 or wider, in the dtype of `rows`."""
+    """Computes the (H,) mean of the (V, H) rows of an embedding, in float32 or wider; returned in their dtype."""
     return rows.to(torch.promote_types(rows.dtype, torch.float32)).mean(dim=0).to(rows.dtype)
 
 
@@ -134,7 +134,7 @@ def check_can_carry(model: PreTrainedModel) -> None:
     """Makes sure that a head can be attached to `model`.
 
     Raises:
-        ValueError: where it carries one or has adapters already, is an encoder-decoder, or has no output embeddings.
+        ValueError: If it carries one or has adapters already, is an encoder-decoder, or has no output embeddings.
     """
     name = type(model).__name__
     if hasattr(model, "peft_config"):
@@ -152,9 +152,9 @@ def check_can_carry(model: PreTrainedModel) -> None:
 
 
 def _add_token(tokenizer) -> int:
-    """Adds `[SCORE]` to a tokenizer as an ordinary word and returns its id.
+    """Adds `[SCORE]` to a tokenizer and returns its id.
 
-    Non-special, so that decoding with `skip_special_tokens` keeps it.
+    It is no special token, so that decoding with `skip_special_tokens` keeps it.
     """
     if SCORE_TOKEN in tokenizer.get_vocab():
         raise ValueError(
@@ -169,7 +169,7 @@ def _add_token(tokenizer) -> int:
 def _fill_row(model: PreTrainedModel, token_id: int) -> None:
     """Sets row `token_id` of both embeddings to the mean of the rows before it.
 
-    Spare rows (vocabularies padded to a multiple) are used before the embedding grows, and it never shrinks.
+    Spare rows (of vocabularies padded to a multiple) are used before the embedding grows; it never shrinks.
     """
     if token_id >= num_rows(model.get_input_embeddings().weight):
         model.resize_token_embeddings(token_id + 1, mean_resizing=False)
@@ -187,13 +187,13 @@ def _fill_row(model: PreTrainedModel, token_id: int) -> None:
 
 
 def num_rows(weight: torch.nn.Parameter) -> int:
-    """Rows of an embedding; of a parameter that ZeRO-3 has partitioned, those of the whole."""
+    """Counts the rows of an embedding, even if ZeRO-3 has partitioned it."""
     return getattr(weight, "ds_shape", weight.shape)[0]
 
 
 @contextlib.contextmanager
 def gathered(weights: list[torch.nn.Parameter]) -> Iterator[None]:
-    """Within it the weights are whole on every process also under ZeRO-3, and what process 0 changes holds for all."""
+    """Gathers weights that ZeRO-3 has partitioned; inside, changes made by process 0 are spread to all."""
     if not is_deepspeed_zero3_enabled():
         yield
         return

@@ -1,8 +1,9 @@
-"""From records and pictures to the tensors a roc model takes.
+"""Collator: from records and images to the tensors that a roc model takes.
 
-Prompt and answer are tokenised apart and joined as token ids: a tokenizer may merge across the border, and a prompt
-that merely *starts with the same text* then is no prefix of the training sequence, so the head would be asked at a
-place it never learnt. For the same reason scoring cuts the answer's token ids at `[SCORE]`, never its text.
+Prompt and answer are tokenised separately and joined as token ids. A tokenizer may merge tokens across the border; a
+prompt with the *same text* as the beginning of a training sequence then need not have the same tokens, and the head
+would be read at a position that it was not trained on. For the same reason scoring cuts the token ids of the answer at
+`[SCORE]`, never its text.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from roc.prompts import IMAGE_PLACEHOLDER
 
 logger = logging.getLogger(__name__)
 
-# A piece of a row after its prompt: token ids, and whether they are learnt.
+# A piece of a row after its prompt: token ids, and whether they are supervised.
 _Piece = tuple[list[int], bool]
 
-# Text no template holds, and none changes.
+# An answer that no template contains or changes.
 _PROBE = "Some answer."
 
-# Where a template tells the date, it is always the same one: an image must not score differently tomorrow. Jinja takes
-# the macro for the function of that name.
+# Fixes the date in templates that state it, so that an image does not score differently tomorrow. Jinja uses the macro
+# in place of the function of that name.
 _FIRST_OF_JANUARY = (
     "{%- macro strftime_now(format) -%}{{ format | replace('%Y', '2025') | replace('%m', '01') | replace('%d', '01')"
     " | replace('%B', 'January') | replace('%b', 'Jan') }}{%- endmacro -%}"
@@ -41,19 +42,22 @@ _FIRST_OF_JANUARY = (
 
 
 class RowTooLong(ValueError):
-    """A row that cannot be cut to the longest length without losing a `[SCORE]`."""
+    """Raised for a row that cannot be cut to the maximum length without losing a `[SCORE]`."""
 
 
 class RocCollator:
-    """Builds batches for training, for one-forward scoring and for generation; all three tokenise the same way.
+    """Makes batches for training, for scoring in one forward pass and for generation, all tokenised the same way.
 
     Args:
-        processor: of the model; its chat template lays out the turns.
-        declaration: `model.declaration`, or `model.config.roc`; attributes, wordings, token id and
-            `image_aspect_ratio` are read from it.
-        max_length: longest row in tokens, image tokens included; None = no limit. Longer answers lose words after
-            their last `[SCORE]`; a row that would lose a `[SCORE]` is refused.
-        with_comments: whether a record's comment is appended to its answer.
+        processor: The model's processor; its chat template lays out the turns.
+        declaration: `model.declaration` or `model.config.roc`; gives attributes, wordings, the token's id and
+            `image_aspect_ratio`.
+        max_length: Maximum length of a row in tokens, image tokens included; None = no limit. Longer answers lose words
+            after their last `[SCORE]`; a row that would lose a `[SCORE]` is refused.
+        with_comments: Whether a record's comment is appended to its answer.
+
+    Raises:
+        ValueError: If the processor has no chat template, or the declaration cannot be.
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class RocCollator:
             )
         self.processor = processor
         self.tokenizer = processor.tokenizer
-        # A family whose published training kept the white space around a turn.
+        # Some published training kept the white space around a turn.
         self._verbatim = getattr(processor, "verbatim_turns", False)
         if not isinstance(declaration, Declaration):
             declaration = Declaration.from_dict(declaration)
@@ -81,14 +85,14 @@ class RocCollator:
         self._answer_ids: dict[str, list[int]] = {}
 
     def __call__(self, samples: Sequence[tuple[Record, Sequence[Image.Image]]]) -> dict[str, torch.Tensor]:
-        """A training batch: the model's inputs, `labels`, `score_labels` and, if any record has one, histograms.
+        """Makes a training batch: the model's inputs, `labels`, `score_labels` and, if any record has one, histograms.
 
         Args:
-            samples: each record with its pictures, RGB, in the record's order.
+            samples: Each record with its RGB images, in the record's order.
 
         Returns:
-            `input_ids`, `attention_mask`, `labels` (B, T), the processor's image tensors, `score_labels` (B, K) native
-            scale with NaN where absent, `score_distributions` (B, K, N) with NaN where absent.
+            `input_ids`, `attention_mask`, `labels` (B, T), the processor's image tensors, `score_labels` (B, K) on the
+            native scale and `score_distributions` (B, K, N), both NaN where absent.
         """
         records = [record for record, _ in samples]
         prompts, tails = zip(*map(self._layout, records), strict=True)
@@ -97,7 +101,7 @@ class RocCollator:
         return {**batch, **self.targets(records)}
 
     def targets(self, records: Sequence[Record]) -> dict[str, torch.Tensor]:
-        """`score_labels` (B, K) and, where any record has a histogram, `score_distributions` (B, K, N)."""
+        """Makes `score_labels` (B, K) and, if any record has a histogram, `score_distributions` (B, K, N)."""
         columns = [self._columns(record) for record in records]
         width = max(map(len, columns), default=0)
         levels = self.declaration.num_levels
@@ -112,11 +116,11 @@ class RocCollator:
         return {"score_labels": scores} | ({} if votes.isnan().all() else {"score_distributions": votes})
 
     def scoring_batch(self, images: Sequence[Image.Image], num_scores: int | None = None) -> dict[str, torch.Tensor]:
-        """One forward pass reads every score: the prompt and the expected answer, cut at the last `[SCORE]` wanted.
+        """Makes a batch for scoring in one forward pass: prompt and answer, cut at the last `[SCORE]` wanted.
 
         Args:
-            images: one picture per row.
-            num_scores: how many of the attributes to read, from the first; None = all.
+            images: One image per row.
+            num_scores: Number of attributes to read, from the first; None = all.
 
         Returns:
             The model's inputs and `score_mask` (B, T), True where the next token is `[SCORE]`.
@@ -128,14 +132,14 @@ class RocCollator:
         pictures = [[self._prepare(image)] for image in images]
         batch = self._assemble([prompt] * count, pictures, [[(prefix, True)]] * count, "right")
         labels = batch.pop("labels")
-        # The token after the prefix is [SCORE] by construction; inside it the tokens themselves say so.
+        # Inside the prefix the tokens show where [SCORE] stands; after it comes [SCORE] by construction.
         mask = score_positions(labels, self.declaration.token_id)
         last = batch["attention_mask"].long().cumsum(dim=1).argmax(dim=1)
         mask[torch.arange(count), last] = True
         return {**batch, "score_mask": mask}
 
     def prompt_batch(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
-        """The question alone, padded on the left: what `generate_with_scores` takes."""
+        """Makes a batch of the question alone, padded on the left, for `generate_with_scores`."""
         count = len(images)
         pictures = [[self._prepare(image)] for image in images]
         batch = self._assemble([self.prompt(self.declaration.question)] * count, pictures, [[]] * count, "left")
@@ -143,14 +147,14 @@ class RocCollator:
         return batch
 
     def prompt(self, text: str) -> str:
-        """The chat template's rendering of one question about one picture, up to where the answer begins."""
+        """Renders one question about one image with the chat template, up to where the answer begins."""
         return self._render([_message(("user", IMAGE_PLACEHOLDER + text))], True)
 
     def _layout(self, record: Record) -> tuple[str, list[_Piece]]:
-        """The prompt text of a record (up to its first answer) and the token pieces that follow it.
+        """Lays out a record: the text of its prompt, up to the first answer, and the token pieces that follow.
 
         Raises:
-            ValueError: for a conversation of several questions that the template or the model cannot take as one row.
+            ValueError: For a conversation of several questions that template or model cannot take as one row.
         """
         if record.conversations is None:
             text = self.declaration.answer
@@ -183,13 +187,13 @@ class RocCollator:
 
     @functools.cached_property
     def _frame(self) -> tuple[str, str]:
-        """How the template frames an answer: white space before it that the prompt does not end with, and its close."""
+        """Text that the template puts around an answer: white space that the prompt lacks, and the answer's close."""
         question = [_message(("user", IMAGE_PLACEHOLDER + "?"))]
         asked = self._render(question, False)
         mark = _added(self._render(question, True), asked)
         closed = _added(self._render([*question, _message(("assistant", _PROBE))], False), asked)
         before, found, ending = closed.partition(_PROBE)
-        # The mark that asks for an answer may hold more than that of an answer given (an empty thought, for one).
+        # The mark that asks for an answer may hold more than the one before a given answer, such as an empty thought.
         gap = before.removeprefix(mark) if not mark.startswith(before) else ""
         if not found or gap.strip():
             raise ValueError(
@@ -200,25 +204,25 @@ class RocCollator:
 
     @functools.cached_property
     def _ending_ids(self) -> list[int]:
-        """What closes an answer, to be learnt: the model must stop. White space after it is not."""
+        """Token ids that close an answer; supervised, because the model must stop. White space after it is not."""
         ids = self._tokenize(self._frame[1])
         if self.tokenizer.eos_token_id is None or set(ids) & set(self.tokenizer.added_tokens_decoder):
             return ids
         return [*ids, self.tokenizer.eos_token_id]
 
     def _tokenize_behind_ending(self, text: str) -> list[int]:
-        """Token ids of what follows a closed answer; some tokenizers split a word otherwise behind a special token."""
+        """Tokenises what follows a closed answer; some tokenizers split a word differently after a special token."""
         ending = self._frame[1]
         close, whole = self._tokenize(ending), self._tokenize(ending + text)
         return whole[len(close) :] if whole[: len(close)] == close else self._tokenize(text)
 
     @property
     def answer_ids(self) -> list[int]:
-        """Token ids of the whole expected answer, as they follow the prompt."""
+        """Token ids of the whole declared answer, as they follow the prompt."""
         return self.tokenize_answer(self.declaration.answer)
 
     def _columns(self, record: Record) -> Sequence[str]:
-        """Attribute of each `[SCORE]` of the record's answer, in order."""
+        """Names the attribute of each `[SCORE]` in the record's answer, in order."""
         return self.declaration.attributes if record.conversations is None else list(record.scores)
 
     def _render(self, messages: list[dict], add_generation_prompt: bool) -> str:
@@ -227,16 +231,16 @@ class RocCollator:
             template = template["default"]
         if "strftime_now" in template:
             template = _FIRST_OF_JANUARY + template
-        # An answer begins at once: a thinking model is asked not to.
+        # Answers begin at once, so thinking is switched off.
         settings = {"enable_thinking": False} if "enable_thinking" in template else {}
         return self.processor.apply_chat_template(
             messages, template, add_generation_prompt=add_generation_prompt, tokenize=False, **settings
         )
 
     def _tokenize(self, text: str) -> list[int]:
-        """Token ids of `text` as it continues a row.
+        """Tokenises `text` as the continuation of a row.
 
-        Some tokenizers put a space before whatever they are given. Behind a line feed they put none before the text.
+        Some tokenizers put a space before any text; after a line feed they put none.
         """
         if not text:
             return []
@@ -244,7 +248,7 @@ class RocCollator:
         return whole[len(feed) :] if whole[: len(feed)] == feed else alone
 
     def tokenize_answer(self, text: str) -> list[int]:
-        """Token ids of an answer, as they follow the prompt."""
+        """Tokenises an answer as it follows the prompt."""
         if text not in self._answer_ids:
             if len(self._answer_ids) > 4096:
                 self._answer_ids.clear()
@@ -265,7 +269,7 @@ class RocCollator:
         padding_side: str,
         names: list[str] | None = None,
     ) -> dict[str, torch.Tensor]:
-        """One processor call for all prompts (it expands the image tokens), then answers appended and rows padded."""
+        """Calls the processor once for all prompts, which expands image tokens, then appends answers and pads rows."""
         bos = self.tokenizer.bos_token
         encoded = self.processor(
             text=list(prompts),
@@ -275,7 +279,7 @@ class RocCollator:
             add_special_tokens=not (bos and prompts[0].startswith(bos)),
         )
         encoded.pop("labels", None)  # some processors make their own
-        # Whatever else has one entry per token (token_type_ids, mm_token_type_ids, ...) is cut and padded alike.
+        # All other tensors with one entry per token (token_type_ids, mm_token_type_ids, ...) are cut and padded alike.
         shape = encoded["input_ids"].shape
         per_token = [key for key, value in encoded.items() if torch.is_tensor(value) and value.shape == shape]
         valid = encoded["attention_mask"].bool()
@@ -284,12 +288,12 @@ class RocCollator:
         for row, tail in enumerate(tails):
             tail = self._cut(tail, int(valid[row].sum()), names[row] if names else f"row {row}")
             ids = torch.tensor([token for piece, _ in tail for token in piece], dtype=torch.long)
-            learnt = torch.tensor([flag for piece, flag in tail for _ in piece], dtype=torch.bool)
+            supervised = torch.tensor([flag for piece, flag in tail for _ in piece], dtype=torch.bool)
             for key in per_token:
                 added = ids if key == "input_ids" else torch.full_like(ids, int(key in ones))
                 rows[key].append(torch.cat([encoded[key][row][valid[row]], added]))
             prompt_labels = torch.full((int(valid[row].sum()),), IGNORE_INDEX)
-            rows["labels"].append(torch.cat([prompt_labels, torch.where(learnt, ids, IGNORE_INDEX)]))
+            rows["labels"].append(torch.cat([prompt_labels, torch.where(supervised, ids, IGNORE_INDEX)]))
         fill = {"input_ids": self._pad_id(), "labels": IGNORE_INDEX}
         batch = {key: value for key, value in encoded.items() if key not in per_token}
         for key, values in rows.items():
@@ -303,7 +307,7 @@ class RocCollator:
         return pad if pad is not None else self.tokenizer.eos_token_id or 0
 
     def _cut(self, tail: list[_Piece], prompt_length: int, name: str) -> list[_Piece]:
-        """The tail within `max_length`; only words after the last `[SCORE]` may go."""
+        """Cuts a tail to `max_length`; only words after the last `[SCORE]` may be dropped."""
         room = math.inf if self.max_length is None else self.max_length - prompt_length
         length = sum(len(piece) for piece, _ in tail)
         if length <= room:
@@ -320,23 +324,23 @@ class RocCollator:
 
 
 def _added(whole: str, beginning: str, where: str = "") -> str:
-    """What a longer conversation adds to the text of its beginning; `where` is put before the complaint.
+    """Returns what a longer conversation adds to the text of its beginning; `where` begins the error message.
 
     Raises:
-        ValueError: where the beginning reads differently in it.
+        ValueError: If the beginning reads differently in it.
     """
     if not whole.startswith(beginning):
         at = next((i for i, (a, b) in enumerate(zip(whole, beginning, strict=False)) if a != b), len(whole))
         raise ValueError(
             f"{where}The chat template changes the text of an earlier turn, at {beginning[at : at + 40]!r}, which "
-            f"becomes {whole[at : at + 40]!r}: what is learnt in one row would not be what is read later. roc needs a "
+            f"becomes {whole[at : at + 40]!r}: a row would be trained on other text than is read later. roc needs a "
             "template that only appends; or write a record for each question."
         )
     return whole[len(beginning) :]
 
 
 def _message(turn: Turn, verbatim: bool = False) -> dict:
-    """A turn as the chat templates of transformers take it: image and text parts in the order of the text."""
+    """Turns a turn into the form that chat templates take: image and text parts in the order of the text."""
     role, words = turn
     content: list[dict] = []
     for i, part in enumerate(words.split(IMAGE_PLACEHOLDER)):

@@ -1,15 +1,15 @@
-"""What differs between model families and cannot be asked of the model, its processor or its chat template.
+"""Facts about model families that cannot be read off the model, its processor or its chat template.
 
-One row a family, keyed by `config.model_type`. A family without a row gets the default row, which is right wherever the
-answer is read causally and the processor ships a chat template. Most rows say nothing: they stand here because
-`scripts/check_families.py` checks them, and to show that nothing had to be said.
+There is one row per family, keyed by `config.model_type`. A family without a row gets the default row, which is right
+if answers are read causally and the processor has a chat template. Most rows are empty; they are here because
+`scripts/check_families.py` checks these families.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-# The prompt goes to the processor as it stands: it puts <bos> between image and question and a line feed behind them.
+# The processor itself puts <bos> between image and question and a line feed after the question.
 _PALIGEMMA_TEMPLATE = (
     "{% for message in messages %}{% for part in message['content'] %}"
     "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
@@ -17,7 +17,7 @@ _PALIGEMMA_TEMPLATE = (
 )
 
 
-# Where vLLM builds the language model as a part of the whole, not as a registered model.
+# For families whose language model vLLM builds as a part of the whole, not as a registered model.
 _SCORE_AT_TOP = "score.weight"
 
 
@@ -26,12 +26,12 @@ class Family:
     """Facts about one family.
 
     Attributes:
-        prefix_lm: whether the model reads the prompt in both directions and only the answer causally, told apart by
+        prefix_lm: Whether attention is bidirectional in the prompt and causal only in the answer, distinguished by
             `token_type_ids` (0 and 1). Such a model takes one question and one answer, no conversation.
-        chat_template: Jinja template for a processor that ships none; None = the processor has its own.
-        vllm_score: name under which vLLM (0.32 and 0.33) looks for a classifier's weight: at the language model where
-            that is a registered model of its own, else at the top.
-        reason: why the row says so; empty where it says nothing.
+        chat_template: Jinja template for a processor without one; None = the processor has its own.
+        vllm_score: Name under which vLLM (0.32 and 0.33) looks for a classifier's weight: at the language model if that
+            is a registered model of its own, else at the top.
+        reason: Why the row differs from the default.
     """
 
     prefix_lm: bool = False
@@ -51,8 +51,8 @@ FAMILIES: dict[str, Family] = {
     "paligemma": Family(
         prefix_lm=True,
         chat_template=_PALIGEMMA_TEMPLATE,
-        reason="a prefix-LM: answer tokens left at token type 0 would be read in both directions when scoring, but "
-        "causally when generating, and the scores would differ; and a captioning model, shipped without a template",
+        reason="a prefix-LM: answer tokens of token type 0 would be attended to in both directions when scoring, but "
+        "causally when generating, and the scores would differ; also a captioning model without a chat template",
     ),
     "qwen2_5_vl": Family(),
     "qwen2_vl": Family(),
@@ -63,5 +63,5 @@ FAMILIES: dict[str, Family] = {
 
 
 def family(model_type: str) -> Family:
-    """The row of a model type, or the default row where nothing is known to differ."""
+    """Returns the row of a model type, or the default row."""
     return FAMILIES.get(model_type, Family())

@@ -1,12 +1,12 @@
-"""A vision tower that stays in float32 beside a language model in half precision, where bfloat16 would move scores.
+"""A vision tower kept in float32 beside a language model in half precision, where bfloat16 would move scores.
 
-Batch normalisation divides by what it saw while training, channel by channel, and convolutions between make small
-roundings large: on a tower like the demo's bfloat16 moves a score by up to 4e-3 of the range, on the language model
-beside it by 5e-4 (`scripts/benchmark_scoring.py --trained 300`).
-Vision transformers take bfloat16 as language models do, so that towers without batch normalisation stay as they are.
+Batch normalisation divides by training statistics, channel by channel, and the convolutions in between amplify small
+rounding errors: in a tower like the demo's, bfloat16 moves a score by up to 4e-3 of the range, in the language model
+beside it by 5e-4 (`scripts/benchmark_scoring.py --trained 300`). Vision transformers tolerate bfloat16 as language
+models do, so towers without batch normalisation are left alone.
 
-Such a tower is read in float32 from the file (`keeping_towers`), and numbers are cast where they enter and leave it
-(`join_towers`). For scoring only: training casts as its engine does.
+Such a tower is read from the file in float32 (`keeping_towers`), and tensors are cast where they enter and leave it
+(`join_towers`). This is for scoring only; training casts as its engine does.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _HALF = (torch.bfloat16, torch.float16)
 
 
 def towers(model: PreTrainedModel) -> dict[str, nn.Module]:
-    """The largest modules that look at nothing but pictures and hold batch normalisation, by name."""
+    """Finds the largest modules that hold only vision parameters and batch normalisation among them, by name."""
     if not _normalises(model):
         return {}
     parts = parameter_parts(model)
-    looks = {id(parameter): parts[name] == "vision" for name, parameter in model.named_parameters()}
+    is_vision = {id(parameter): parts[name] == "vision" for name, parameter in model.named_parameters()}
     found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():
-        inside = [looks[id(parameter)] for parameter in module.parameters()]
+        inside = [is_vision[id(parameter)] for parameter in module.parameters()]
         if inside and all(inside) and _normalises(module) and not any(name.startswith(f"{one}.") for one in found):
             found[name] = module
     return found
 
 
 def keeping_towers(cls: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    """A class whose `from_pretrained` reads such towers in float32, whatever half precision the rest is read in.
+    """Makes a class whose `from_pretrained` reads such towers in float32, whatever dtype the rest is read in.
 
-    It is made for one load, so that `cls` stays as it is; `join_towers` gives the model `cls` back.
+    It serves one load, so that `cls` stays as it is; `join_towers` turns the model into a `cls` again.
     """
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -57,12 +57,12 @@ def keeping_towers(cls: type[PreTrainedModel]) -> type[PreTrainedModel]:
 
 
 def join_towers(model: PreTrainedModel, cls: type[PreTrainedModel]) -> PreTrainedModel:
-    """A model of `keeping_towers(cls)` as one of `cls`, its float32 towers joined to what is in half precision."""
+    """Turns a model of `keeping_towers(cls)` into one of `cls`, with casts around its float32 towers."""
     model.__class__ = cls
     dtype = _dtype(model.get_decoder())
     found = towers(model) if dtype in _HALF else {}
     for tower in found.values():
-        tower.float()  # what is in no file: buffers that are computed
+        tower.float()  # buffers that are computed and in no file
         tower.register_forward_pre_hook(_enter, with_kwargs=True)
         tower.register_forward_hook(functools.partial(_leave, dtype))
     if found:
@@ -71,7 +71,7 @@ def join_towers(model: PreTrainedModel, cls: type[PreTrainedModel]) -> PreTraine
 
 
 def picture_dtype(model: PreTrainedModel) -> torch.dtype:
-    """What a model takes pictures in: its own dtype, or that of its tower."""
+    """Returns the dtype in which a model takes images: its own, or float32 for a tower that is kept in it."""
     return getattr(model, "picture_dtype", None) or model.dtype
 
 
@@ -84,7 +84,7 @@ def _leave(dtype: torch.dtype, tower: nn.Module, args: tuple, output: Any) -> An
 
 
 def _cast(values: Any, dtype: torch.dtype) -> Any:
-    """Floating tensors in `dtype`, in whatever holds them; an output class of `transformers` is a dictionary."""
+    """Casts the floating tensors in nested containers; an output class of `transformers` is a dictionary."""
     if torch.is_tensor(values):
         return values.to(dtype) if values.is_floating_point() else values
     if isinstance(values, dict):

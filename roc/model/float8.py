@@ -1,15 +1,14 @@
-"""The language model's linear layers in 8-bit floating point: half the memory of bfloat16, and a faster product on
-NVIDIA GPUs that have one for it (Ada, Hopper and later).
+"""The language model's linear layers in 8-bit floating point, for scoring only: no gradient passes.
 
-Each row of a weight and, as it comes, each token's hidden state is divided by a scale of its own so that its largest
-number is the largest of `float8_e4m3fn` (448), and rounded to it; the sum of products is scaled back:
-`y_ij = a_i w_j sum_k round(x_ik / a_i) round(W_jk / w_j)`. Everything else stays as it is: vision tower, projector,
-embeddings, attention, norms, head.
+This takes half the memory of bfloat16 and multiplies faster on NVIDIA GPUs with float8 tensor cores (Ada, Hopper and
+later). Each row of a weight and, on the way in, each token's hidden state is divided by a scale of its own so that its
+largest value is the largest of `float8_e4m3fn` (448), and rounded; the sum of products is scaled back:
+`y_ij = a_i w_j sum_k round(x_ik / a_i) round(W_jk / w_j)`. Vision tower, projector, embeddings, attention, norms and
+head stay as they are.
 
-PyTorch's `scaled_mm` does the product; `torchao`, which wraps the same kernel, refuses machines without such a GPU, so
-that nothing could be tested there. It sums as the tensor cores do, which is coarser than float32 and far finer than the
-rounding. On a CPU the same rounded numbers are multiplied in float32: to check scores, not to be fast. For scoring
-only: no gradient passes. No GPU has run it yet.
+PyTorch's `scaled_mm` computes the product; `torchao`, which wraps the same kernel, refuses machines without such a GPU,
+so nothing could be tested there. Its accumulation on tensor cores is coarser than float32 and far finer than the
+rounding. On a CPU the same rounded numbers are multiplied in float32, to check scores and not to be fast.
 """
 
 from __future__ import annotations
@@ -19,16 +18,15 @@ from torch import nn
 from transformers import PreTrainedModel
 
 LARGEST = torch.finfo(torch.float8_e4m3fn).max
-_MULTIPLE = 16
-"""Of both sides of a weight that the kernel takes."""
+_MULTIPLE = 16  # the kernel takes weights whose two sides are multiples of it
 
 
 class Float8Linear(nn.Module):
-    """What a linear layer computes, from rounded numbers.
+    """A linear layer that multiplies numbers rounded to float8.
 
     Args:
-        linear: the layer; its weight is (out_features, in_features), both multiples of 16.
-        device: where the rounded weight goes.
+        linear: The layer to replace; its weight is (out_features, in_features), both multiples of 16.
+        device: Where the rounded weight goes.
     """
 
     def __init__(self, linear: nn.Linear, device: torch.device) -> None:
@@ -53,22 +51,23 @@ class Float8Linear(nn.Module):
 
 
 def rounded(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows as 8-bit numbers, and what to multiply them by.
+    """Rounds rows to float8.
 
     Args:
         values: (R, C) of a floating dtype.
 
     Returns:
-        (R, C) `float8_e4m3fn`, the largest of each row +-448 unless the row is all zeros; (R, 1) float32 scales.
+        (R, C) `float8_e4m3fn`, the largest of each row +-448 unless the row is all zeros; (R, 1) float32 scales to
+        multiply them by.
     """
     largest = torch.linalg.vector_norm(values, ord=float("inf"), dim=-1, keepdim=True).float()
-    # Times, for a GPU divides by a number otherwise than a CPU does; so both hold the same weights.
+    # Multiplied by the reciprocal: GPUs and CPUs round a division by a constant differently.
     scale = largest.clamp(min=torch.finfo(torch.float32).tiny * LARGEST) * (1 / LARGEST)
     return (values / scale).to(torch.float8_e4m3fn), scale
 
 
 def float8_layers(model: PreTrainedModel) -> list[tuple[nn.Module, str, nn.Linear]]:
-    """The layers that `use_float8` replaces, each with its parent and its name there: those below `get_decoder()`."""
+    """Lists the layers that `use_float8` replaces, each with its parent and its name there: all in the decoder."""
     return [
         (parent, name, layer)
         for parent_name, parent in model.get_decoder().named_modules()
@@ -79,19 +78,19 @@ def float8_layers(model: PreTrainedModel) -> list[tuple[nn.Module, str, nn.Linea
 
 
 def use_float8(model: PreTrainedModel, device: str | torch.device) -> int:
-    """Puts `Float8Linear` in the place of the language model's linear layers; low-rank matrices beside them stay.
+    """Replaces the language model's linear layers by `Float8Linear`; LoRA matrices beside them stay as they are.
 
-    Layer by layer, so that `device` never holds them in the wider format too. The rest of the model stays where it is.
+    It goes layer by layer, so that `device` never holds them in the wider format. The rest of the model is not moved.
 
     Args:
-        model: plain or with an adapter.
-        device: where the rounded weights go.
+        model: Plain or with an adapter.
+        device: Where the rounded weights go.
 
     Returns:
-        How many layers that are.
+        Number of layers replaced.
 
     Raises:
-        ValueError: this device has no such numbers, or the model no such layers.
+        ValueError: If the device cannot multiply float8, or the model has no such layers.
     """
     device = torch.device(device)
     _check_device(device)
@@ -102,7 +101,7 @@ def use_float8(model: PreTrainedModel, device: str | torch.device) -> int:
             f"their sides are no multiples of {_MULTIPLE}; give another dtype"
         )
     count = len(found)
-    while found:  # each wide weight is given up before the next is rounded
+    while found:  # each wide weight is released before the next is rounded
         parent, name, layer = found.pop()
         setattr(parent, name, Float8Linear(layer, device))
     return count

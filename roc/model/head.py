@@ -1,11 +1,11 @@
 """The score head: from the hidden state that predicts `[SCORE]` to a distribution over score levels.
 
 ROC4MLLM (AAAI 2026) appends N score tokens to the vocabulary and reads the score off their logits (Eq. 5). Here the
-N rows stand beside the vocabulary, as one small parameter of their own: the text loss never reaches them, the model can
-never emit them, and padding or quantising the vocabulary leaves them alone.
+N rows are a small parameter beside the vocabulary: the text loss never reaches them, the model can never emit them, and
+padding or quantising the vocabulary leaves them alone.
 
-The equation as printed applies a softmax to probabilities, which cannot leave the midpoint of the range; like the
-published code, we apply it to the raw logits.
+The equation as printed applies a softmax to probabilities, which hardly moves away from the midpoint of the range. Like
+the published code, we apply it to the raw logits.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from torch import nn
 
 
 class LevelReading(NamedTuple):
-    """What N level logits say.
+    """A distribution over score levels, with its mean and its spread.
 
     Attributes:
         probabilities: (..., N), non-negative, sums to 1 over the last dimension, float32 or wider.
-        scores: (...), expectation of the levels, in the units of the levels.
-        stds: (...), standard deviation of the levels, in the units of the levels, >= 0.
+        scores: (...) expectation of the levels, in the units of the levels.
+        stds: (...) standard deviation of the levels, in the units of the levels, >= 0.
     """
 
     probabilities: torch.Tensor
@@ -32,12 +32,12 @@ class LevelReading(NamedTuple):
 
 
 def read_levels(logits: torch.Tensor, levels: torch.Tensor) -> LevelReading:
-    """Softmax, expectation and standard deviation of N level logits (Eq. 5 of ROC4MLLM, on raw logits).
+    """Computes softmax, expectation and standard deviation of N level logits (Eq. 5 of ROC4MLLM, on raw logits).
 
     `p = softmax(logits)`, `score = sum_n p_n s_n`, `std = sqrt(sum_n p_n (s_n - score)^2)`.
 
     Args:
-        logits: (..., N) level logits of any floating dtype; computed in float32 or wider.
+        logits: (..., N) level logits of any floating dtype; the computation is in float32 or wider.
         levels: (N,) score value of each level, ascending.
 
     Returns:
@@ -54,11 +54,11 @@ def read_levels(logits: torch.Tensor, levels: torch.Tensor) -> LevelReading:
 class ScoreHead(nn.Module):
     """N level rows, no bias: `logits = hidden_states @ weight.T`.
 
-    The weight is a raw float32 `nn.Parameter` rather than an `nn.Linear`, because quantisers replace linear layers and
-    "all-linear" LoRA targets adapt them. It starts at zero, so that a fresh head scores exactly the midpoint.
+    The weight is a raw float32 `nn.Parameter` instead of an `nn.Linear`, because quantisers replace linear layers and
+    "all-linear" LoRA targets adapt them. It starts at zero, so that a new head scores exactly the midpoint.
 
     Args:
-        hidden_size: H, width of the input of the language-model head.
+        hidden_size: H, width of the language-model head's input.
         num_levels: N, at least 2.
     """
 
@@ -67,16 +67,16 @@ class ScoreHead(nn.Module):
         self.weight = nn.Parameter(torch.zeros(num_levels, hidden_size, dtype=torch.float32))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """Level logits, always computed in float32 or wider, also under autocast.
+        """Computes level logits, in float32 or wider even under autocast.
 
         Args:
-            hidden_states: (..., H) input of the language-model head at positions whose next token is `[SCORE]`.
+            hidden_states: (..., H) input of the language-model head, at positions whose next token is `[SCORE]`.
 
         Returns:
             (..., N) level logits.
         """
         device_type = hidden_states.device.type
-        # "meta", for one, knows no autocast
+        # Some devices, such as "meta", have no autocast.
         on = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
         if not on and hidden_states.dtype == self.weight.dtype == torch.float32:
             return nn.functional.linear(hidden_states, self.weight)

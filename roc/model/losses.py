@@ -1,18 +1,18 @@
 """The training losses, as plain functions: tensors in, one number out.
 
-The head predicts a distribution over N score levels. Four terms teach it and the text around it:
+The head predicts a distribution over N score levels. Four terms train it and the text around it:
 
 * `text_cross_entropy`: the answer's words, `[SCORE]` among them;
 * `smooth_l1`: the score, i.e. the mean of the predicted distribution, against the human mean;
 * `soft_cross_entropy`: the whole distribution against a vote histogram, level by level;
-* `emd`: the same, but knowing that level 6 is nearer to 7 than to 1.
+* `emd`: the same, but level 6 counts as nearer to 7 than to 1.
 
 Every term is the mean over the rows it applies to. A training batch is often split over micro-batches and processes;
 then the rows of one call are only a part, and `num_items` says how many rows the whole batch has. Losses computed on
 the parts with the same `num_items` add up to the loss of the whole, and so do their gradients.
 
-A call with no rows gives a zero that still hangs on the graph, so that every process of a distributed run reaches the
-same parameters in the backward pass.
+A call with no rows gives a zero that is still part of the autograd graph, so that every process of a distributed run
+reaches the same parameters in the backward pass.
 
 Inputs below 32 bits are computed in float32; float64 stays float64.
 """
@@ -28,12 +28,12 @@ IGNORE_INDEX = -100
 
 
 def text_cross_entropy(logits: Tensor, labels: Tensor, num_items: Tensor | float | None = None) -> Tensor:
-    """Mean cross-entropy over the supervised tokens of the whole batch (not per sample first).
+    """Mean cross-entropy over the supervised tokens of the whole batch, not per sample first.
 
     Args:
-        logits: (n, V), row i predicting `labels[i]`: already shifted by the caller.
-        labels: (n,), token ids in 0..V-1; -100 marks a token that is left out.
-        num_items: supervised tokens of the whole batch; None: those counted here.
+        logits: (n, V); row i predicts `labels[i]`, so the caller has shifted them.
+        labels: (n,) token ids in 0..V-1; -100 marks a token that is left out.
+        num_items: Number of supervised tokens in the whole batch; None counts those here.
 
     Returns:
         Scalar, in nats per token, at least 0.

@@ -1,8 +1,8 @@
-"""Which part of a vision-language model a parameter belongs to: for freezing, and for learning rates of their own.
+"""The part of a vision-language model that a parameter belongs to, for freezing and for separate learning rates.
 
-The parts are asked of the model, not of its family: what lies below `get_decoder()` is language, the embeddings are
-those `transformers` names, the projector is what calls itself one, and the rest looks at the picture. Parameters that
-PEFT adds belong to the part of the module they adapt.
+The parts are read off the model, not its family: everything below `get_decoder()` is language, the embeddings are those
+that `transformers` names, the projector is recognised by its name, and the rest is vision. Parameters that PEFT adds
+belong to the part of the module that they adapt.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from transformers import PreTrainedModel
 
 PARTS = ("vision", "projector", "language", "embeddings", "head")
 
-# What the bridge from picture to text is called in the families of transformers. A bare "projection" is not among them:
-# towers have those inside.
+# Names of the projector from images to text in the families of transformers. A bare "projection" is not among them,
+# since vision towers contain such modules.
 _PROJECTOR_WORDS = (
     "projector", "connector", "merger", "aligner", "embed_vision", "abstractor", "image_to_text_projection"
 )  # fmt: skip
 
 
 def parameter_parts(model: PreTrainedModel) -> dict[str, str]:
-    """Part of every parameter, by name; each parameter has exactly one.
+    """Assigns every parameter to exactly one part.
 
     Args:
-        model: with or without the head, plain or wrapped by PEFT.
+        model: With or without the head, plain or wrapped by PEFT.
 
     Returns:
         `{parameter name: one of PARTS}`, in the order of `named_parameters()`.
@@ -51,15 +51,16 @@ def _parameters(module) -> set[int]:
 
 
 def freeze(model: PreTrainedModel, parts: list[str]) -> None:
-    """Stops the gradient of whole parts, e.g. `["vision", "projector"]`.
+    """Freezes whole parts, such as `["vision", "projector"]`.
 
     Raises:
-        ValueError: for an unknown part, or one this model does not have.
+        ValueError: For an unknown part, or one that this model does not have.
     """
-    of = parameter_parts(model)
-    missing = sorted(set(parts) - set(of.values()))
+    part_of = parameter_parts(model)
+    there = sorted(set(part_of.values()))
+    missing = sorted(set(parts) - set(there))
     if missing:
-        raise ValueError(f"Cannot freeze {', '.join(missing)}: this model has {', '.join(sorted(set(of.values())))}.")
+        raise ValueError(f"Cannot freeze {', '.join(missing)}: this model has {', '.join(there)}.")
     for name, parameter in model.named_parameters():
-        if of[name] in parts:
+        if part_of[name] in parts:
             parameter.requires_grad_(False)

@@ -1,9 +1,9 @@
 """Loading and saving processors, with or without torchvision.
 
-Processors of families that also take video (Qwen-VL, InternVL, SmolVLM, ...) ask for a video processor, and the video
-processor asks for torchvision. Images alone need neither, so where torchvision is missing the processor is loaded as a
-subclass without the video part. What such a processor saves still holds the original video settings, so that the folder
-loads on a machine with torchvision too.
+Processors of families that also take video (Qwen-VL, InternVL, SmolVLM, ...) need a video processor, and the video
+processor needs torchvision. Images need neither, so without torchvision the processor is loaded as a subclass without
+the video part. Such a processor still saves the original video settings, so that the folder also loads on a machine
+with torchvision.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _VIDEO = "video_processor"
 
 
 def processor_class(name: str) -> type[ProcessorMixin] | None:
-    """The processor class of `transformers` of that name, as it serves for images here; None where there is none.
+    """Looks up a processor class of `transformers`, in the form that works for images here; None if there is none.
 
-    Without torchvision it is the class less its video part. Where even the class is missing without torchvision, a
+    Without torchvision it is the class without its video part. If the class itself needs torchvision, it is a
     placeholder that says so when it is used.
     """
     cls = processor_class_from_name(name)
@@ -41,10 +41,10 @@ def processor_class(name: str) -> type[ProcessorMixin] | None:
 
 
 def _with_pillow_helpers(placeholder: type) -> type[ProcessorMixin]:
-    """The class behind a placeholder, where torchvision only stands in the way of importing its file.
+    """Returns the class behind a placeholder, if importing its file is all that torchvision is needed for.
 
-    Pixtral's processor takes one helper, arithmetic on sizes, from the file of its torchvision image processor. The
-    file of its Pillow image processor has the same helper, so that one stands in while the class is imported.
+    Pixtral's processor imports one helper, arithmetic on sizes, from the file of its torchvision image processor. The
+    file of its Pillow image processor has the same helper, so it stands in while the class is imported.
     """
     family = placeholder.__module__.rpartition("processing_")[2]
     package = f"transformers.models.{family}"
@@ -61,10 +61,10 @@ def _with_pillow_helpers(placeholder: type) -> type[ProcessorMixin]:
 
 @functools.cache
 def image_only(cls: type[ProcessorMixin]) -> type[ProcessorMixin]:
-    """`cls` without its video processor; `cls` itself where it has none.
+    """Makes a subclass of a processor class without the video processor; returns `cls` itself if it has none.
 
-    `transformers` derives a processor's parts from the names in its `__init__` (and reads them from the code object),
-    so the subclass needs a real function with the same names less `video_processor`.
+    `transformers` derives the parts of a processor from the parameter names of its `__init__`, which it reads from the
+    code object, so the subclass needs a real function with the same names except `video_processor`.
     """
     parameters = inspect.signature(cls.__init__).parameters
     if _VIDEO not in parameters:
@@ -92,7 +92,7 @@ def image_only(cls: type[ProcessorMixin]) -> type[ProcessorMixin]:
         "__module__": cls.__module__,
         "to_dict": to_dict,
         "roc_video_settings": {},
-        # Some processors read settings of the video processor even for images; no image uses any of these values.
+        # Some processors read these settings of the video processor even for images, without using them.
         _VIDEO: types.SimpleNamespace(num_frames=1, fps=1, merge_size=1, model_input_names=[]),
     }
     return type(cls.__name__, (cls,), members)
@@ -141,7 +141,7 @@ def load_processor(path: str | os.PathLike, *, config: PreTrainedConfig | None =
 
 
 def save_processor(processor: ProcessorMixin, path: str | os.PathLike) -> None:
-    """Writes the processor so that it loads with and without torchvision."""
+    """Saves the processor so that it loads with and without torchvision."""
     processor.save_pretrained(path)
 
 

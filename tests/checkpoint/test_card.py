@@ -55,13 +55,13 @@ def test_it_says_what_the_scores_mean(tmp_path):
         "Scores: overall, light",
         "Levels: 5 (1, 2, 3, 4, 5)",
         "distribution and standard deviation are uncalibrated",
-        "Asked: How good is it?",
+        "Question: How good is it?",
         "None are recorded.",
     ):
         assert said in text
     assert "adapter" not in text
     write_card(tmp_path, replace(HEAD, distribution_supervised=True), adapter=True)
-    assert "taught from votes" in text_of(tmp_path) and "This folder is an adapter" in text_of(tmp_path)
+    assert "trained on votes" in text_of(tmp_path) and "This folder is an adapter" in text_of(tmp_path)
 
 
 def test_hubs_can_read_the_header(tmp_path):
