@@ -66,12 +66,12 @@ def write_card(
     """Writes README.md into the folder of a checkpoint, unless one is there that was changed by hand.
 
     Args:
-        folder: of the checkpoint; made if it is not there.
+        folder: Folder of the checkpoint; made if it is not there.
         declaration: `model.declaration`.
-        adapter: whether the folder holds an adapter, not a full checkpoint.
-        metrics: what `roc.evaluation.summary.evaluate_predictions` returned, if the checkpoint was evaluated.
-        command: the command line that made the metrics; None = `metrics["command"]`.
-        usage: Markdown that stands under "Use"; None = the Python that scores a photo.
+        adapter: Whether the folder holds an adapter instead of a full checkpoint.
+        metrics: From `roc.evaluation.summary.evaluate_predictions`, if the checkpoint was evaluated.
+        command: Command line that made the metrics; None = `metrics["command"]`.
+        usage: Markdown for the section "Use"; None = the Python that scores a photo.
     """
     file = Path(folder) / CARD_FILE
     if is_edited(folder):

@@ -189,7 +189,7 @@ def _agree(found: Mapping[str, Any], expected: Mapping[str, Any], key: str, slac
 
 
 def weights_fingerprint(model: nn.Module) -> str:
-    """Hashes every byte of every tensor: the same weights in the same dtype give the same 16 hexadecimal digits, anywhere.
+    """Hashes every byte of every tensor: the same weights in the same dtype give the same 16 hexadecimal digits.
 
     Weights that are not in memory (offloaded to a disk) count by their names and shapes only.
     """
@@ -200,7 +200,7 @@ def weights_fingerprint(model: nn.Module) -> str:
 
 
 def weights_sample_fingerprint(model: nn.Module) -> str:
-    """Hashes the first 16 values of every tensor: what journals of roc 0.1.0 noted of the weights."""
+    """Hashes the first 16 values of every tensor: the form in journals of roc 0.1.0."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(name.encode())
@@ -209,7 +209,7 @@ def weights_sample_fingerprint(model: nn.Module) -> str:
 
 
 def config_fingerprint(config: PreTrainedConfig) -> str:
-    """Hashes what config.json says of the architecture: neither where it lies, nor who wrote it, nor its section `roc`."""
+    """Hashes what config.json says of the architecture, without paths, versions and the section `roc`."""
     aside = {"roc", "_name_or_path", "name_or_path", "transformers_version", "architectures", "use_cache", "dtype"}
     return _joint_digest([("config", _canonical(config.to_dict(), aside))])
 
