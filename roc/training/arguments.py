@@ -158,13 +158,9 @@ def build_trainer(
         "vision": config.vision_learning_rate,
         "projector": config.projector_learning_rate,
     }
-    collator = RocCollator(
-        processor, model.declaration, max_length=config.model_max_length, with_comments=config.train_comments
-    )
+    collator = RocCollator(processor, model.declaration, max_length=config.model_max_length)
     shared = {"cache": config.image_cache, "max_pixels": config.max_pixels}
-    augmentation = Augmentation(
-        flip=config.augment_flip, shift=config.augment_shift, crop=config.augment_crop, rotate=config.augment_rotate
-    )
+    augmentation = Augmentation(flip=config.augment_flip, shift=config.augment_shift)
     rows = [*data.train, *data.val]
     try:
         # transformers' older name before 5.23.

@@ -1,7 +1,8 @@
-"""Everything one training run is told, as four dataclasses that share one flat set of names.
+"""The settings of a training run: four dataclasses whose fields share one flat set of names.
 
-A setting is one field with a help text, a default and its bounds: add the line and it is a YAML key, a command-line
-flag, a row of `--help`, and part of what makes two runs "the same run" (roc/settings.py).
+A setting is one field with a help text, a default and its bounds; that line makes it a YAML key, a command-line flag, a
+row of `--help`, and part of what makes two runs the same (roc/settings.py). A method that needs more subclasses
+`RunConfig`.
 
 The flags of the published training script are either fields here or rows of `PUBLISHED_FLAGS`
 (roc/training/published_flags.py). Anything else is refused, with the nearest known name.
@@ -25,48 +26,50 @@ OVERALL = "overall"
 
 @dataclass(frozen=True)
 class ModelConfig(Settings):
-    """Which model carries the head, and which of its parts are trained."""
+    """The model that carries the head, and the parts of it that are trained."""
 
     TITLE = "model"
 
     model_name_or_path: str | None = option(
-        None, "model to start from: a hub name or a folder; none builds the small embedded stand-in"
+        None, "model to start from: a hub name or a folder; none builds a small model from nothing"
     )
     tiny_model: Literal["demo", "photos"] = option(
-        "demo", "which embedded stand-in is built where model_name_or_path is none"
+        "demo", "which small model is built where model_name_or_path is none"
     )
     dtype: Literal["float32", "bfloat16"] = option(
-        "float32", "number format of the trained weights; with bf16 on, float32 weights still compute in bfloat16"
+        "float32", "number format of the trained weights; with bf16, float32 weights still compute in bfloat16"
     )
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] | None = option(
         None, "attention kernel; none leaves the choice to transformers", matters=False
     )
     tuning: Literal["full", "lora", "qlora"] = option(
         "full",
-        "full: all weights that are not frozen; lora: low-rank matrices, the row of [SCORE] and the score head; qlora: "
-        "the same on a base held in 4 bits",
+        "full: all weights that are not frozen; lora: low-rank matrices, the vocabulary row of [SCORE] and the score "
+        "head; qlora: the same on a base held in 4 bits",
     )
     lora_rank: int = option(64, "with lora or qlora: width of the low-rank matrices", low=1)
-    lora_alpha: float = option(16, "with lora or qlora: their product is scaled by lora_alpha / lora_rank", above=0)
-    lora_dropout: float = option(0.05, "with lora or qlora: dropout of their input", low=0, below=1)
+    lora_alpha: float = option(
+        16, "with lora or qlora: the product of the matrices is scaled by lora_alpha / lora_rank", above=0
+    )
+    lora_dropout: float = option(0.05, "with lora or qlora: dropout at the input of the matrices", low=0, below=1)
     lora_targets: tuple[str, ...] = option(
-        (), "with lora or qlora: linear layers that get them, by (a part of) their names: q_proj, mlp; none takes all"
+        (), "with lora or qlora: linear layers to adapt, by their names or parts of them: q_proj, mlp; none takes all"
     )
     lora_parts: tuple[Literal["language", "projector", "vision"], ...] = option(
-        ("language",), "with lora or qlora: parts of the model that get them; the others stay as they are"
+        ("language",), "with lora or qlora: parts of the model to adapt; the others stay as they are"
     )
     freeze: tuple[Literal["vision", "projector", "language", "embeddings"], ...] = option(
         (), "with full: parts that are not trained; the score head always is"
     )
     gradient_checkpointing: bool | None = option(
         None,
-        "compute layers anew in the backward pass, which takes time and saves memory; auto does so where a step would "
-        "not fit into the GPU otherwise",
+        "compute layers again in the backward pass: saves memory, takes time; auto does so where a step would not fit "
+        "into the GPU otherwise",
         matters=False,
     )
 
     def faults(self) -> list[Fault]:
-        """Settings of one way of tuning given with another."""
+        """Finds settings of one way of tuning given with another."""
         if self.tuning == "full":
             return []
         found = []
@@ -82,8 +85,8 @@ class ModelConfig(Settings):
             found.append(
                 (
                     "tuning",
-                    f"tuning {self.tuning} needs a base to stand on and model_name_or_path is not set; name one, or "
-                    "train the small stand-in in full",
+                    f"tuning {self.tuning} adapts a pretrained model and model_name_or_path is not set; name one, or "
+                    "train the small model in full",
                 )
             )
         if not self.lora_parts:
@@ -100,9 +103,11 @@ class ScoreConfig(Settings):
     min_score: float = option(1.0, "lowest score of the scale the data is rated on")
     max_score: float = option(10.0, "highest score of that scale")
     num_tokens: int = option(
-        10, "number of score levels; must equal the length of `target` (the histogram) where there is one", low=2
+        10, "number of score levels; the length of the rating histogram (`target`, `h_1` ..) where there is one", low=2
     )
-    attributes: tuple[str, ...] = option((OVERALL,), "scores to learn, in the order of the answer; `overall` first")
+    attributes: tuple[str, ...] = option(
+        (OVERALL,), "names of the scores to learn, in the order of the answer; `overall` first"
+    )
     text_weight: float = option(1.0, "weight of the text loss", low=0)
     l1_weight: float = option(1.0, "weight of the smooth L1 loss on the score", low=0)
     ce_weight: float = option(0.0, "weight of the cross-entropy to the rating histogram", low=0)
@@ -110,21 +115,23 @@ class ScoreConfig(Settings):
     l1_scale: Literal["unit", "native"] = option(
         "unit", "unit: every scale trains like 1..10; native: smooth L1 on the scores as they are (the published form)"
     )
-    published_losses: bool = option(False, "the published objective as it was, for comparison with recorded numbers")
+    published_losses: bool = option(
+        False, "train with the published objective in every detail, to compare with published numbers"
+    )
     question: str | None = option(
-        None, "question asked about an image; none asks what most of the data asks, or the built-in question"
+        None, "question asked about an image; none takes the most frequent one of the data, or the built-in one"
     )
     answer: str | None = option(
-        None, f"answer taught, with one {SCORE_TOKEN} per attribute; none builds it from the attributes"
+        None, f"answer to teach, with one {SCORE_TOKEN} per attribute; none takes the most frequent one, or builds it"
     )
 
     @property
     def score_space(self) -> ScoreSpace:
-        """Range and levels as the rest of the library takes them."""
+        """Range and levels as one value."""
         return ScoreSpace(min_score=self.min_score, max_score=self.max_score, num_levels=self.num_tokens)
 
     def faults(self) -> list[Fault]:
-        """Contradictions between the score settings."""
+        """Finds contradictions between the score settings."""
         found = []
         if not self.min_score < self.max_score:
             found.append(
@@ -167,7 +174,7 @@ class ScoreConfig(Settings):
 
 @dataclass(frozen=True)
 class DataConfig(Settings):
-    """Where the rated images are and how they are read."""
+    """The rated images and how they are read."""
 
     TITLE = "data"
 
@@ -175,21 +182,22 @@ class DataConfig(Settings):
         None, "records to train on: .json, .jsonl, .csv or .parquet; none draws the embedded demo scenes"
     )
     image_folder: str | None = option(
-        None, "folder the image paths of the records start from; none is their file's own"
+        None, "folder that image paths in the records start from; none takes that of data_path"
     )
     eval_data_path: str | None = option(None, "records to validate on; none uses the split column or val_fraction")
-    check_answers: int = option(500, "test rows for which the written answer is checked as well", low=0, matters=False)
+    check_answers: int = option(
+        500, "number of test rows for which the generated answer is checked too", low=0, matters=False
+    )
     dataset: str | None = option(None, "name of the data set, written into the checkpoint")
     image_aspect_ratio: Literal["keep", "pad"] = option(
         "keep", "pad: pad every image to a square with the mean colour before the processor sees it"
     )
     val_fraction: float = option(
         0.1,
-        "share of the training rows held out (by hash of the id) where no row is marked as validation",
+        "share of the training rows to validate on (by hash of the id) where no row is marked as validation",
         low=0,
         below=1,
     )
-    train_comments: bool = option(True, "teach the comments of the records as text after the scores")
     model_max_length: int = option(
         2048, "longest sequence in tokens, image tokens included; longer ones are refused", low=8
     )
@@ -197,19 +205,18 @@ class DataConfig(Settings):
     image_cache: bool = option(False, "keep the opened images in memory", matters=False)
     augment_flip: float = option(0.0, "probability of mirroring a training image left to right", low=0, high=1)
     augment_shift: float = option(
-        0.0, "largest displacement of a training image, as a share of its sides; mirrored at the edges", low=0, high=0.5
+        0.0,
+        "largest shift of a training image, as a share of its sides; mirrored at the edges",
+        low=0,
+        high=0.5,
     )
-    augment_crop: float = option(
-        1.0, "smallest share of the area a random training crop keeps; 1 crops nothing", above=0, high=1
-    )
-    augment_rotate: float = option(0.0, "largest random tilt of a training image, in degrees", low=0, high=45)
     demo_train: int = option(3000, "demo scenes to train on", low=1)
     demo_val: int = option(300, "demo scenes to validate on", low=1)
-    demo_test: int = option(500, "demo scenes, never seen in training, for the final table", low=1)
+    demo_test: int = option(500, "demo scenes for the final evaluation, never seen in training", low=1)
     demo_size: int = option(128, "side of a demo scene in pixels", low=16)
 
     def faults(self) -> list[Fault]:
-        """Paths that only make sense together with `data_path`."""
+        """Finds paths that only make sense together with `data_path`."""
         found = []
         for key in ("image_folder", "eval_data_path"):
             if getattr(self, key) is not None and self.data_path is None:
@@ -221,12 +228,12 @@ class DataConfig(Settings):
 
 @dataclass(frozen=True)
 class TrainConfig(Settings):
-    """How long, how fast and with what it is trained, and where the result goes."""
+    """Optimiser, schedule, validation and saving, and where the result goes."""
 
     TITLE = "training"
 
-    output_dir: str = option("checkpoints/run", "folder the checkpoint, logs, metrics and plots go to", matters=False)
-    overwrite: bool = option(False, "train anew where output_dir already holds a run", matters=False)
+    output_dir: str = option("checkpoints/run", "folder for the checkpoint, logs, metrics and plots", matters=False)
+    overwrite: bool = option(False, "start again where output_dir already holds a run", matters=False)
     num_train_epochs: float = option(2.0, "passes over the training rows", above=0)
     max_steps: int = option(-1, "optimiser steps; -1 leaves it to num_train_epochs", low=-1)
     per_device_train_batch_size: int = option(16, "images per device and forward pass", low=1)
@@ -238,23 +245,23 @@ class TrainConfig(Settings):
         None, "learning rate of the vision tower; none is learning_rate", above=0
     )
     projector_learning_rate: float | None = option(
-        None, "learning rate between vision tower and language model; none is learning_rate", above=0
+        None, "learning rate of the projector between vision tower and language model; none is learning_rate", above=0
     )
     weight_decay: float = option(0.0, "weight decay of matrices; norms and biases have none", low=0)
     warmup_ratio: float = option(0.03, "share of the steps over which the learning rate rises", low=0, below=1)
     lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup"] = option(
-        "cosine", "course of the learning rate after the warm-up"
+        "cosine", "schedule of the learning rate after the warm-up"
     )
-    max_grad_norm: float = option(1.0, "largest norm of the gradient; 0 does not clip", low=0)
+    max_grad_norm: float = option(1.0, "norm that gradients are clipped to; 0 does not clip", low=0)
     ema_decay: float = option(
-        0.0, "decay of a running mean of the weights, which is validated, kept and saved; 0 keeps none", low=0, below=1
+        0.0, "decay of a running mean of the weights, which is then validated and saved; 0 keeps none", low=0, below=1
     )
-    bf16: bool | None = option(None, "compute in bfloat16; auto does so where the hardware has it")
-    tf32: bool | None = option(None, "TF32 matrix products on NVIDIA GPUs; auto leaves torch's choice")
-    seed: int = option(
-        42, "seed of initialisation, data order and augmentation; of the demo's scenes and raters too", low=0
+    bf16: bool | None = option(None, "mixed precision in bfloat16; auto uses it where the hardware computes it")
+    tf32: bool | None = option(None, "TF32 matrix products on NVIDIA GPUs; auto leaves PyTorch's choice")
+    seed: int = option(42, "seed of initialisation, data order, augmentation and the demo's scenes and raters", low=0)
+    eval_strategy: Literal["epoch", "steps", "no"] = option(
+        "epoch", "when to validate; the state with the best SRCC is kept"
     )
-    eval_strategy: Literal["epoch", "steps", "no"] = option("epoch", "when to validate; the best checkpoint is by SRCC")
     eval_steps: float | None = option(
         None,
         "with eval_strategy steps: steps between validations, below 1 a share of the run; none is save_steps",
@@ -268,13 +275,15 @@ class TrainConfig(Settings):
     )
     save_total_limit: int = option(2, "saved states to keep beside the best one", low=1, matters=False)
     logging_steps: int = option(10, "steps between log lines", low=1, matters=False)
-    report_to: Literal["tensorboard", "wandb", "none"] = option("tensorboard", "where the curves go", matters=False)
+    report_to: Literal["tensorboard", "wandb", "none"] = option(
+        "tensorboard", "where the training curves are logged", matters=False
+    )
     dataloader_num_workers: int = option(0, "processes that prepare batches", low=0, matters=False)
-    threads: int = option(0, "CPU threads of torch; 0 leaves torch's choice", low=0, matters=False)
+    threads: int = option(0, "CPU threads of PyTorch; 0 leaves its choice", low=0, matters=False)
     deepspeed: str | None = option(None, "DeepSpeed configuration file", matters=False)
 
     def faults(self) -> list[Fault]:
-        """Values that no bound can express."""
+        """Finds values that no bound can express."""
         found = []
         if self.max_steps == 0:
             found.append(("max_steps", "max_steps is 0, expected -1 (leave it to num_train_epochs) or at least 1"))
@@ -304,7 +313,7 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, TrainConfig):
     """All settings of a run under one flat set of names.
 
     Attributes:
-        notes: What became of published flags that mean something else, or nothing, here. Not a setting.
+        notes: One line for each published flag that means something else, or nothing, here. Not a setting.
 
     Raises:
         ConfigError: Naming every field whose value has the wrong type, lies outside its bounds, or contradicts another.
@@ -313,7 +322,7 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, TrainConfig):
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def trains(self, part: str) -> bool:
-        """Whether anything of a part of the model (`roc.model.parts.PARTS`) is trained."""
+        """Tells whether anything of a part of the model (`roc.model.parts.PARTS`) is trained."""
         if self.tuning == "full":
             return part not in self.freeze
         return part in ("head", "embeddings", *self.lora_parts)
@@ -330,7 +339,7 @@ def load_config(
     *,
     group: type[R] = RunConfig,
 ) -> R:
-    """Builds the settings of a run: defaults, then the YAML files in their order, then the overrides.
+    """Builds the settings of a run from the defaults, then the YAML files in their order, then the overrides.
 
     Args:
         path: YAML file, several of them (a model's and a data set's, say; the later one wins), or None.
@@ -338,7 +347,7 @@ def load_config(
         group: The class of the settings, for a method that adds its own to `RunConfig`.
 
     Returns:
-        The checked settings. `notes` tells what became of published flags.
+        The checked settings.
 
     Raises:
         ConfigError: Naming the file and line, or the flag, of every fault.
@@ -348,9 +357,9 @@ def load_config(
     # source are a contradiction.
     values, origins, notes, faults = {}, {}, [], []
     for source in read_sources(path, overrides, settings):
-        renamed, where, told, wrong = rename(source, settings)
+        renamed, where, new_notes, wrong = rename(source, settings)
         values, origins = {**values, **renamed}, {**origins, **where}
-        notes, faults = notes + told, faults + wrong
+        notes, faults = notes + new_notes, faults + wrong
     if not faults:
         values, faults = freeze_parts(values, settings)
     if faults:

@@ -1,4 +1,4 @@
-"""What becomes of the flags of the published training script, so that its command line can be used as it is."""
+"""The flags of the published training script and what they mean here, so that its command line can be used as it is."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from roc.settings import FALSE_WORDS, TRUE_WORDS, Fault, Setting, Source, unknow
 
 
 class PublishedFlag(NamedTuple):
-    """What becomes of a flag of the published training script that is no setting here.
+    """A flag of the published training script that is no setting here.
 
     Attributes:
         note: Why it has no effect, or what it turns into.
-        becomes: The setting of the same meaning under another name.
+        becomes: The setting that means the same under another name.
         freezes: `(part, value)`: the part of the model that is frozen when the flag has that value.
-        only: Values it may have; any other would ask for something that is not done here. Empty allows all.
-        words: What a value of the flag is called here, None where it is dropped; any other is refused. Empty keeps all.
+        only: Values that are accepted; any other asks for something that is not done here. Empty accepts all.
+        words: The flag's values and what they are called here, None where the value is dropped; any other is refused.
+            Empty keeps all.
     """
 
     note: str
@@ -63,12 +64,12 @@ def rename(
     """Replaces the published names of one source; flags that freeze a part stay, for `freeze_parts`.
 
     Args:
-        source: What a YAML file or the command line gives.
+        source: The values of a YAML file or of the command line.
         settings: The known settings by name.
 
     Returns:
-        The values, where each comes from, the notes on what was replaced, and the faults: unknown names, and published
-        values that ask for what is not done here.
+        The values, where each comes from, a note on each replaced name, and the faults: unknown names, and published
+        values that ask for something that is not done here.
     """
     values, origins, notes, faults = {}, dict(source.origins), [], []
     for name, value in source.values.items():
@@ -82,7 +83,7 @@ def rename(
             continue
         target = flag.becomes or name
         if flag.words:
-            # lora_enable and bits may both be given: the one that asks for more counts.
+            # Where lora_enable and bits are both given, the one that asks for more counts.
             asked = [word for word in (values.get(target), flag.words[_word(value)]) if word is not None]
             if asked:
                 values[target] = max(asked, key=settings[target].choices.index)
@@ -97,7 +98,7 @@ def rename(
 def _flag_fault(
     name: str, value: Any, flag: PublishedFlag | None, source: Source, settings: Mapping[str, Setting]
 ) -> str | None:
-    """Why a published flag cannot be taken with this value; None where it can."""
+    """Says why a published flag cannot be used with this value; None where it can."""
     if flag is None:
         return unknown_name(name, [*settings, *PUBLISHED_FLAGS])
     if flag.only and _word(value) not in flag.only:
@@ -115,7 +116,7 @@ def freeze_parts(values: Mapping[str, Any], settings: Mapping[str, Setting]) -> 
     """Turns the published flags that freeze a part into `freeze`, and drops the ones that have no effect.
 
     Args:
-        values: What `rename` gives, all sources together.
+        values: The values that `rename` returns, all sources together.
         settings: The known settings by name.
 
     Returns:

@@ -227,7 +227,7 @@ def test_published_flags_of_lora(words, tuning, rank):
 
 
 def test_a_way_of_tuning_refuses_the_settings_of_another():
-    assert "needs a base to stand on" in refusal(None, ["--tuning", "lora"])
+    assert "adapts a pretrained model" in refusal(None, ["--tuning", "lora"])
     lora = ["--tuning", "lora", "--model_name_or_path", "org/model"]
     assert "the whole base is frozen; lora_parts" in refusal(None, [*lora, "--freeze", "vision"])
     assert "lora_parts is empty" in refusal(None, [*lora, "--lora_parts="])
