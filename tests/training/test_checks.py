@@ -8,7 +8,10 @@ from typing import get_args, get_type_hints
 
 import pytest
 from hub_stand_in import HubStandIn
+from training_runs import TINY, demo
 
+from roc import Assessment
+from roc.commands.finetune import main
 from roc.training.checks import check_settings
 from roc.training.config import ModelConfig, load_config
 from roc.training.run import RunError
@@ -101,7 +104,12 @@ def test_a_launcher_that_does_not_go_with_the_settings(tmp_path, ratings, monkey
     assert says in fault(model_name_or_path=str(tmp_path), data_path=ratings, **settings)
 
 
-def test_the_stand_ins_that_can_be_named_are_those_there_are():
+def test_a_small_model_that_there_is_not(capsys):
+    assert main(["--tiny_model", "nonsense"]) == 2
+    assert "tiny_model is 'nonsense', expected one of demo, photos" in capsys.readouterr().err
+
+
+def test_the_small_models_that_can_be_named_are_those_there_are():
     from roc.demo.tiny_model import PRESETS
 
     assert get_args(get_type_hints(ModelConfig)["tiny_model"]) == tuple(PRESETS)
@@ -145,3 +153,19 @@ def test_the_table_of_a_finished_run_needs_no_pytorch(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True)
     assert done.stdout.startswith("the table\n") and done.stdout.endswith("trains it anew. False\n"), done.stderr
+
+
+def test_a_missing_model_is_named(tmp_path, capsys):
+    words = ["--model_name_or_path", str(tmp_path / "nowhere"), *TINY, "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "nowhere" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match=r"no folder .*finetune\.sh"):
+        Assessment("checkpoints/never/trained")
+
+
+def test_lora_on_a_spread_model_is_refused(finished, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    words = ["--model_name_or_path", str(finished), "--tuning", "lora", "--ema_decay", "0"]
+    assert demo(tmp_path / "out", *words) == 2
+    assert "use --launcher ddp or zero2" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "run.json").exists()

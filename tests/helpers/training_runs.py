@@ -1,0 +1,60 @@
+"""Small training runs through the real command, and data for them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from heads import picture
+
+from roc.commands.finetune import main
+
+ROOT = Path(__file__).parents[2]
+TINY = ["--demo_train", "24", "--demo_val", "8", "--demo_test", "8", "--demo_size", "64", "--num_train_epochs", "2",
+        "--per_device_train_batch_size", "8", "--threads", "1", "--check_answers", "2",
+        "--logging_steps", "1"]  # fmt: skip
+"""Settings of the demo's run that take seconds."""
+QUICK = ["--max_steps", "1", "--per_device_train_batch_size", "2", "--report_to", "none", "--threads", "1"]
+"""Settings of one step on data of one's own."""
+
+# The sample of the published training data, as it stands there.
+AVA = {
+    "image": "771257.jpg",
+    "gt_score": 3.463414634146341,
+    "conversations": [
+        {"from": "human", "value": "<|image|>Could you evaluate the aesthetics of this image?"},
+        {"from": "gpt", "value": "The aesthetic rate of the image is [SCORE]. "},
+    ],
+    "target": [0.15853658536585366, 0.10975609756097561, 0.2073170731707317, 0.2926829268292683, 0.16463414634146342,
+               0.04878048780487805, 0.0, 0.0, 0.006097560975609756, 0.012195121951219513],
+}  # fmt: skip
+
+
+def demo(out, *words):
+    return main([str(ROOT / "configs" / "demo.yaml"), *TINY, "--output_dir", str(out), *words])
+
+
+def start(out, *more):
+    demo_file = str(ROOT / "configs" / "demo.yaml")
+    words = [sys.executable, "-m", "roc.cli", "finetune", demo_file, *TINY, "--output_dir", str(out), *more]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+
+
+def ratings(folder, rows, header="image,score,light"):
+    for i in range(len(rows)):
+        picture(i).save(folder / f"{i}.png")
+    lines = [f"{i}.png,{row}" for i, row in enumerate(rows)]
+    (folder / "r.csv").write_text("\n".join([header, *lines]) + "\n")
+    return str(folder / "r.csv")
+
+
+def ava_file(folder, count=6, **changes):
+    samples = []
+    for i in range(count):
+        name = f"{i}.jpg" if i else AVA["image"]
+        picture(i).save(folder / name)
+        samples.append(AVA | {"image": name} | changes)
+    (folder / "ava.json").write_text(json.dumps(samples))
+    return folder / "ava.json"

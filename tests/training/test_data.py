@@ -1,0 +1,97 @@
+"""Rows that do not fit the settings are refused, all faults together, before any training."""
+
+import json
+
+import pytest
+from heads import picture
+from training_runs import QUICK, ava_file, ratings
+
+from roc.commands.finetune import main
+from roc.data import reading
+from roc.data.rows import DataError
+from roc.training import data as training_data
+from roc.training.config import load_config
+from roc.training.data import check_images, read_data
+
+
+def test_a_wrong_number_of_levels_is_refused_before_any_work(tmp_path, capsys):
+    data = ava_file(tmp_path, 3)
+    words = ["--data_path", str(data), "--num_tokens", "8", "--ce_weight", "1", "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.count("expected 8") == 3
+    assert "ava.json:1" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_faults_of_the_data_come_together_before_training(tmp_path, capsys):
+    picture(0).save(tmp_path / "good.png")
+    whole = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "r.csv").write_text("image,score\ngood.png,5\nhalf.png,6\nmissing.png,7\ngood2.png,11\n")
+    assert main(["--data_path", str(tmp_path / "r.csv"), "--output_dir", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    for line, word in ((3, "half.png"), (4, "missing.png"), (5, "11")):
+        assert any(f"r.csv:{line}" in row and word in row for row in error.splitlines()), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_votes_asked_for_but_not_there(tmp_path, capsys):
+    picture(0).save(tmp_path / "good.png")
+    (tmp_path / "r.csv").write_text("image,score\ngood.png,5\n")
+    words = ["--data_path", str(tmp_path / "r.csv"), "--emd_weight", "1", "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "no record has a histogram" in capsys.readouterr().err
+
+
+def test_scores_in_another_order_than_the_attributes_are_refused(tmp_path, capsys):
+    picture(0).save(tmp_path / "0.png")
+    turns = [
+        {"from": "human", "value": "<|image|>Rate it."},
+        {"from": "gpt", "value": "Overall [SCORE], light [SCORE], mood [SCORE]."},
+    ]
+    row = {"image": "0.png", "score": 5, "light": 2, "mood": 8, "conversations": turns}
+    (tmp_path / "r.jsonl").write_text(json.dumps(row) + "\n")
+    words = ["--data_path", str(tmp_path / "r.jsonl"), "--attributes", "overall,mood,light", *QUICK]
+    assert main([*words, "--output_dir", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "r.jsonl:1: the scores of the conversation are overall, light, mood" in error
+
+
+def test_attributes_nobody_rated_are_refused(tmp_path, capsys):
+    data = ratings(tmp_path, ["5,4", "6,3", "7,2"])
+    words = ["--data_path", data, "--attributes", "overall,mood", *QUICK, "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert "no training row has a score for mood; the file has light, overall" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_extra_validation_file_takes_nothing_from_training_and_shares_no_picture(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    train = ratings(tmp_path / "a", ["5,4"] * 20)
+    shared = tmp_path / "a" / "val.csv"
+    shared.write_text("image,score\n3.png,5\n")
+    words = ["--data_path", train, *QUICK]
+    assert main([*words, "--eval_data_path", str(shared), "--output_dir", str(tmp_path / "x")]) == 2
+    assert "val.csv:2" in capsys.readouterr().err
+    val = ratings(tmp_path / "b", ["5,4"] * 4)
+    data = read_data(load_config(None, {"data_path": train, "eval_data_path": val}))
+    assert (len(data.train), len(data.val)) == (20, 4)
+
+
+def test_what_does_not_fit_the_settings_is_told_before_any_image_is_decoded(tmp_path, monkeypatch):
+    path, read, decoded = ratings(tmp_path, ["5,4", "6,3", "7,2"]), reading.read_records, []
+
+    def note(*args, check_images, **named):
+        decoded.append(check_images)
+        return read(*args, check_images=check_images, **named)
+
+    monkeypatch.setattr(training_data, "read_records", note)
+    with pytest.raises(DataError, match="no training row has a score for mood"):
+        read_data(load_config(None, {"data_path": path, "attributes": "overall,mood"}))
+    assert decoded == [False]
+    config = load_config(None, {"data_path": path, "attributes": "overall,light"})
+    read_data(config)
+    check_images(config)
+    assert decoded == [False, False, True]

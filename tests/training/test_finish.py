@@ -1,0 +1,70 @@
+"""What a finished run leaves: the best state as its checkpoint, the card, the curves, the evaluation."""
+
+import csv
+import json
+import shlex
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_runs import demo
+
+from roc import Assessment
+from roc.training.config import load_config
+
+
+def test_the_card_gives_the_metrics_and_the_command_that_makes_them(finished):
+    card = (finished / "README.md").read_text()
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert f"| overall | {metrics['srcc']:.3f} [" in card
+    assert f"```bash\n{metrics['command']}\n```" in card
+    config = load_config(None, shlex.split(metrics["command"])[2:])
+    assert config.to_dict() == json.loads((finished / "run.json").read_text())["settings"]
+
+
+def test_tensorboard_has_each_loss_rate_and_validation_metric(finished):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = next((finished / "training").rglob("events.out.tfevents*")).parent
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    wanted = {f"train/{name}" for name in ("loss", "text_loss", "l1_loss", "ce_loss", "emd_loss", "learning_rate")}
+    wanted |= {f"eval/{name}" for name in ("srcc", "plcc", "mae")}
+    assert wanted <= set(events.Tags()["scalars"])
+
+
+def test_the_checkpoint_scores_what_the_report_says(finished):
+    rows = list(csv.DictReader((finished / "predictions.csv").open()))
+    pictures = [finished / "scenes" / row["id"] for row in rows]
+    for row, one in zip(rows, Assessment(finished).score(pictures), strict=True):
+        assert float(row["prediction"]) == pytest.approx(one.scores["overall"].value, abs=1e-4)
+        assert float(row["prediction.light"]) == pytest.approx(one.scores["light"].value, abs=1e-4)
+
+
+def test_the_best_state_was_kept(finished):
+    """The weights of the state that validation chose, not those of the last step and not those of the start."""
+    states = sorted((finished / "training").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    state = json.loads((states[-1] / "trainer_state.json").read_text())
+    best = load_file(finished / "training" / f"checkpoint-{state['best_global_step']}" / "model.safetensors")
+    kept = load_file(finished / "model.safetensors")
+    assert torch.equal(kept["score_head.weight"], best["score_head.weight"])
+    assert kept["score_head.weight"].any()
+
+
+def test_a_full_disk_at_the_end_is_said_and_the_states_are_kept(tmp_path, capsys, monkeypatch):
+    from safetensors import SafetensorError
+
+    import roc.checkpoint.folder
+    import roc.training.trainer  # noqa: F401 - before the patch, so that states are still saved
+
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(roc.checkpoint.folder, "save", full)
+        assert demo(tmp_path / "out") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    (tmp_path / "out" / "README.md").write_text("All mine.")
+    assert demo(tmp_path / "out") == 0
+    assert "Resuming from" in capsys.readouterr().err
+    assert (tmp_path / "out" / "README.md").read_text() == "All mine."

@@ -1,0 +1,79 @@
+"""The folder of a run: claimed, released, refused to others, and what a stopped run resumes from."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from training_runs import QUICK, demo, ratings
+
+from roc.commands.finetune import main
+from roc.training import run
+from roc.training.config import load_config
+
+
+def test_other_settings_in_the_same_folder_are_refused(finished, capsys):
+    assert demo(finished, "--l1_weight", "3") == 2
+    assert "l1_weight: 1.0 -> 3.0" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert demo(tmp_path) == 2
+    assert "holds no run.json" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def without_weights(finished, folder):
+    """A copy of the checkpoint that can only be refused when its weights are loaded."""
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("*.safetensors", "training", "scenes", "plots"))
+    return str(folder)
+
+
+def test_a_mistake_leaves_the_folder_free_for_the_corrected_command(finished, tmp_path, capsys):
+    broken = without_weights(finished, tmp_path / "broken")
+    assert demo(tmp_path / "out", "--model_name_or_path", broken) == 2
+    assert f"model_name_or_path '{broken}' cannot be loaded" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_edited_data_is_another_run(tmp_path, capsys):
+    data = ratings(tmp_path, ["5,4", "6,3", "7,2", "3,3"])
+    words = ["--data_path", data, *QUICK, "--eval_strategy", "no", "--output_dir", str(tmp_path / "out")]
+    assert main(words) == 0
+    Path(data).write_text(Path(data).read_text().replace("0.png,5", "0.png,9"))
+    assert main(words) == 2
+    assert "the content of the data file has changed" in capsys.readouterr().err
+
+
+def test_overwrite_gives_up_nothing_for_a_mistake(finished, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    before = sorted(path.name for path in (out / "training").iterdir())
+    broken = without_weights(finished, tmp_path / "broken")
+    assert demo(out, "--overwrite", "--model_name_or_path", broken) == 2
+    assert sorted(path.name for path in (out / "training").iterdir()) == before
+    assert demo(out) == 0
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert demo(tmp_path / "file" / "out") == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_state_is_read_by_the_processes_that_wrote_it(tmp_path, capsys):
+    from types import SimpleNamespace
+
+    share = tmp_path / "training" / "checkpoint-5" / "global_step5" / "zero_pp_rank_0_mp_rank_00_optim_states.pt"
+    share.parent.mkdir(parents=True)
+    share.touch()
+    (tmp_path / "training" / "checkpoint-5" / "trainer_state.json").write_text("{}")
+    config = load_config(None, {"output_dir": str(tmp_path)})
+    for launcher, processes in (("ddp", 1), ("zero3", 1), ("zero2", 2)):
+        trainer = SimpleNamespace(launcher=launcher, args=SimpleNamespace(world_size=processes))
+        says = f"--launcher zero2 and 1 processes; these are {processes} processes of {launcher}"
+        with pytest.raises(run.RunError, match=says):
+            run.state_to_resume(config, trainer, clean=True)
+    trainer.args.world_size = 1
+    assert run.state_to_resume(config, trainer, clean=True).name == "checkpoint-5"
