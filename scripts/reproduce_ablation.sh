@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The papers' claim, tested: one small model taught a score in seven ways, everything else the same.
+# Tests the paper's claim: one small model is taught a score in seven ways, everything else the same.
 #
 #   bash scripts/reproduce_ablation.sh                        the demo's scenes: 7 arms x 2 x 5 seeds
 #   bash scripts/reproduce_ablation.sh --quick                30 steps of each, to see it work
@@ -12,7 +12,7 @@ set -euo pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 
-# Models this small are slower on several threads, and nothing is asked of any network.
+# Models this small are slower on several threads, and nothing is downloaded.
 export OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 export PYTHONPATH="$ROC_ROOT/scripts${PYTHONPATH:+:$PYTHONPATH}"
 exec "$ROC_PYTHON" -m ablation "$@"

@@ -2,7 +2,7 @@
 
     bash scripts/reproduce_ablation.sh
 
-`arms.py` says how each way writes, learns and reads a score; the three that are not ours live there and not in the
-package. `data.py` holds the pictures, `runs.py` trains and scores one run, `schedule.py` executes many, `table.py`
-turns them into a table, and `__main__.py` is the command.
+`arms.py` is how each way writes, trains and reads a score; the three that are not ours live there, not in the package.
+`data.py` holds the pictures, `runs.py` trains and scores one run, `schedule.py` executes many, `table.py` turns them
+into a table, and `__main__.py` is the command.
 """

@@ -1,4 +1,4 @@
-"""The command: plans the runs, executes what is not finished yet, and writes the table.
+"""The command: plans the runs, executes those that are not finished, and writes the table.
 
     bash scripts/reproduce_ablation.sh                                     the demo's scenes
     bash scripts/reproduce_ablation.sh --quick                             one minute, to see it work; tells nothing
@@ -9,7 +9,6 @@ Each finished run is one file in `output_dir`/runs; whatever stops the command, 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -18,18 +17,17 @@ import shlex
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from roc import __version__
-from roc.data.images import ImageError
-from roc.data.rows import DataError
+from roc.commands.line import Parser, run
 from roc.demo import dataset
-from roc.demo.tiny_model import PRESETS
-from roc.files import write_text
+from roc.files import write_json, write_text
 from roc.score_space import ScoreSpace
+from roc.settings import Fault, Settings, option
 
 from .arms import ARMS
 from .data import Data, demo, own
@@ -37,74 +35,143 @@ from .runs import Budget, Run
 from .schedule import AblationError, execute_all, finished
 from .table import markdown, summarise
 
+DESCRIPTION = """Trains one small model in seven ways that differ in nothing but how the score is taught, with and
+without comments, over several seeds, and writes a table beside the paper's own."""
+
 RATES = (2.5e-4, 5e-4, 1e-3)
 RATE_SEED = 100
-"""Of the runs that choose the learning rates; none of the reported ones."""
+"""Seed of the runs that choose the learning rates; no reported run has it."""
 
 DEMO_COUNTS = (4000, 300, 500)
 QUICK_COUNTS = (64, 20, 20)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationOptions(Settings):
+    """What is compared, on which data, and for how long."""
+
+    data_path: str | None = option(None, "rated file of your own; without it, the demo's scenes", metavar="FILE")
+    image_folder: str | None = option(None, "folder that the paths in that file start from", metavar="DIR")
+    min_score: float | None = option(None, "lowest score of that file's scale")
+    max_score: float | None = option(None, "highest score of that file's scale")
+    num_tokens: int | None = option(None, "its levels, and bins of its histograms", low=2, unset="10")
+    model: Literal["demo", "photos"] = option("demo", "size of the small model")
+    arms: tuple[Literal[*ARMS], ...] = option(tuple(ARMS), "ways of teaching to compare")
+    seeds: int = option(5, "number of seeds", low=1)
+    steps: int | None = option(None, "steps of each run", low=1, unset=str(Budget().steps))
+    jobs: int = option(2, "runs at a time, one thread each", low=1)
+    table: bool = option(False, "train nothing; write the table of what is finished")
+    output_dir: str | None = option(
+        None, "folder for runs and table", unset="checkpoints/ablation, with --quick checkpoints/ablation_quick"
+    )
+    quick: bool = option(False, "one seed, 30 steps: shows that it works, tells nothing")
+
+    def faults(self) -> list[Fault]:
+        """Finds a file without its scale, and a scale without a file."""
+        if self.data_path is None:
+            names = ("image_folder", "min_score", "max_score", "num_tokens")
+            alone = [f"--{name}" for name in names if getattr(self, name) is not None]
+            text = f"{', '.join(alone)}: these belong to a --data_path; give one, or leave them out"
+            return [("", text)] if alone else []
+        if self.min_score is None or self.max_score is None:
+            text = f"the scale of {self.data_path} is not guessed; give --min_score and --max_score"
+            return [("", text)]
+        return []
+
+    @property
+    def out(self) -> Path:
+        """Folder of the comparison."""
+        return Path(self.output_dir or ("checkpoints/ablation_quick" if self.quick else "checkpoints/ablation"))
+
+    @property
+    def budget(self) -> Budget:
+        """What each run gets."""
+        budget = Budget(steps=30, batch_size=8) if self.quick else Budget()
+        return replace(budget, steps=self.steps) if self.steps else budget
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Learning rates to choose from."""
+        return RATES[1:2] if self.quick else RATES
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Demo scenes for training, validation and test."""
+        return QUICK_COUNTS if self.quick else DEMO_COUNTS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the comparison.
 
     Args:
-        argv: words of the command line; None takes those of the process.
+        argv: Words of the command line; None takes those of the process.
 
     Returns:
-        Exit status: 0 done, 2 bad input or a run that died.
+        Exit status: 0 done, 2 bad input or a run that died, 130 stopped by Ctrl-C.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    options = _parser().parse_args([_underscored(word) for word in words])
-    try:
-        print(compare(options, shlex.join(["bash", "scripts/reproduce_ablation.sh", *words])))
-    except (AblationError, DataError, ImageError, ValueError, OSError) as error:
-        print(f"ablation: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("ablation: stopped; the same command goes on.", file=sys.stderr)
-        return 130
-    return 0
+    parser = Parser(
+        "ablation",
+        DESCRIPTION,
+        "bash scripts/reproduce_ablation.sh --output_dir checkpoints/ablation",
+        "bash scripts/reproduce_ablation.sh --data_path ratings.csv --image_folder photos --min_score 1 --max_score 5",
+        epilog="The same command again goes on where it was stopped.",
+    )
+    command = shlex.join(["bash", "scripts/reproduce_ablation.sh", *words])
+
+    def work(options: AblationOptions) -> None:
+        print(compare(options, command))
+
+    return run(parser, AblationOptions, words, work, stopped=lambda _: "the same command goes on.")
 
 
-def compare(options: argparse.Namespace, command: str) -> str:
-    """Everything: data, runs, results.json and results.md.
+def compare(options: AblationOptions, command: str) -> str:
+    """Runs everything: data, runs, results.json and results.md.
+
+    Args:
+        options: What is compared.
+        command: The command line, for the report.
 
     Returns:
         The table.
 
     Raises:
-        AblationError: where the folder holds another comparison, or a run died.
+        AblationError: If the folder holds another comparison, or a run died.
     """
-    out = Path(options.output_dir or ("checkpoints/ablation_quick" if options.quick else "checkpoints/ablation"))
-    budget = Budget(steps=30, batch_size=8) if options.quick else Budget()
-    budget = replace(budget, steps=options.steps) if options.steps else budget
-    rates = RATES[1:2] if options.quick else RATES
-    _check_options(options)
-    settings = _settings(options, budget, rates)
+    out, budget, rates = options.out, options.budget, options.rates
+    settings = _settings(options)
     _check_same(out, settings)
-    data = _data(options, out)
-    write_text(out / "settings.json", json.dumps(settings, indent=1) + "\n")
+    data = _data(options)
+    write_json(out / "settings.json", settings)
     cells, notes = _cells(options.arms, data)
-    seeds = range(1 if options.quick else options.seeds)
 
     trials = [Run(*cell, RATE_SEED, rate) for cell in cells for rate in rates] if len(rates) > 1 else []
     if not options.table:
         execute_all(trials, data, budget, out, options.jobs, "choosing learning rates")
-    tried = [trial for run in trials if (trial := finished(out, run))]
+    tried = [trial for trial_run in trials if (trial := finished(out, trial_run))]
     chosen = {cell: best_rate([t for t in tried if (t["arm"], t["comments"]) == cell], rates) for cell in cells}
-    runs = [Run(*cell, seed, chosen[cell]) for seed in seeds for cell in cells]
+    runs = [Run(*cell, seed, chosen[cell]) for seed in range(1 if options.quick else options.seeds) for cell in cells]
     if not options.table:
         execute_all(runs, data, budget, out, options.jobs, "training")
 
-    results = [result for run in runs if (result := finished(out, run))]
+    results = [result for one in runs if (result := finished(out, one))]
     if not results:
         raise AblationError(f"{out} holds no finished run yet (of {len(runs)}); leave out --table to train")
     if len(results) < len(runs):
         notes.append(f"Not finished: {len(results)} of {len(runs)} runs are there.")
-    seconds = [run["cpu_seconds"] for run in results]
-    report = {
-        "command": command,
+    report = {"command": command, **_report(data, budget, rates, tried, results), "notes": notes}
+    text = markdown(report)
+    write_json(out / "results.json", report)
+    write_text(out / "results.md", text)
+    return f"{text}\nWritten to {out}/results.md and results.json."
+
+
+def _report(
+    data: Data, budget: Budget, rates: Sequence[float], tried: list[dict[str, Any]], results: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Collects all that the table says, from the trials of the rates and the finished runs."""
+    seconds = [result["cpu_seconds"] for result in results]
+    return {
         "machine": machine(),
         "versions": {"roc": __version__}
         | {name: version(name) for name in ("torch", "transformers")}
@@ -115,22 +182,17 @@ def compare(options: argparse.Namespace, command: str) -> str:
             **data.space.to_dict(),
         },
         "settings": {**asdict(budget), "model": data.preset, "rates": list(rates), "rate_seed": RATE_SEED},
-        "parameters": min(run["parameters"] for run in results),
+        "parameters": min(result["parameters"] for result in results),
         "seconds": {"median": statistics.median(seconds), "longest": max(seconds)},
         "constant_mae": constant_mae(data),
-        "notes": notes,
         "summary": summarise(results),
-        "rate_runs": [_short(run) for run in tried],
-        "runs": [_short(run) for run in results],
+        "rate_runs": [_short(result) for result in tried],
+        "runs": [_short(result) for result in results],
     }
-    text = markdown(report)
-    write_text(out / "results.json", json.dumps(report, indent=1) + "\n")
-    write_text(out / "results.md", text)
-    return f"{text}\nWritten to {out}/results.md and results.json."
 
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:
-    """A run without its predictions, which stay in its own file."""
+    """Copies a result without its predictions, which stay in the run's own file."""
     parts = {name: result[name].copy() for name in ("validation", "test")}
     for part in parts.values():
         part.pop("predictions")
@@ -138,11 +200,11 @@ def _short(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def best_rate(trials: Sequence[dict[str, Any]], rates: Sequence[float]) -> float:
-    """The learning rate of an arm, by the rule that holds for all of them.
+    """Chooses the learning rate of an arm, by the same rule for all of them.
 
     Args:
-        trials: runs of that arm at different rates, same seed.
-        rates: those that could be chosen; the only one where nothing was tried.
+        trials: Runs of that arm at different rates, same seed.
+        rates: Rates to choose from; a single one needs no trials.
 
     Returns:
         The rate with the highest validation SRCC times share of scored answers; of equal ones the lowest.
@@ -158,13 +220,13 @@ def best_rate(trials: Sequence[dict[str, Any]], rates: Sequence[float]) -> float
 
 
 def constant_mae(data: Data) -> float:
-    """MAE on the test rows of always saying the mean of the training scores, native scale."""
+    """Computes the MAE on the test rows of always predicting the mean training score, native scale."""
     mean = statistics.fmean(record.scores["overall"] for record in data.records["train"])
     return statistics.fmean(abs(record.scores["overall"] - mean) for record in data.records["test"])
 
 
 def machine() -> str:
-    """The processor, its cores and the system."""
+    """Names the processor, its cores and the system."""
     named = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -174,75 +236,22 @@ def machine() -> str:
     return f"{named}, {os.cpu_count()} cores, {platform.system()}"
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="bash scripts/reproduce_ablation.sh",
-        description="Trains one small model in seven ways that differ in nothing but how the score is taught, with and "
-        "without comments, over several seeds, and writes a table beside the paper's own.",
-        epilog="example: bash scripts/reproduce_ablation.sh --output_dir checkpoints/ablation\n"
-        "example: bash scripts/reproduce_ablation.sh --data_path ratings.csv --image_folder photos --min_score 1 "
-        "--max_score 5\nThe same command again goes on where it was stopped.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--data_path", type=Path, help="a rated file of one's own; without it, the demo's scenes")
-    parser.add_argument("--image_folder", type=Path, help="where the paths in that file start from")
-    parser.add_argument("--min_score", type=float, help="lowest score of that file's scale")
-    parser.add_argument("--max_score", type=float, help="highest score of that file's scale")
-    parser.add_argument("--num_tokens", type=_positive, help="its levels, and bins of its histograms (default 10)")
-    parser.add_argument("--model", choices=PRESETS, default="demo", help="the tiny model's size (default demo)")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="some of the seven")
-    parser.add_argument("--seeds", type=_positive, default=5, help="how many (default 5)")
-    parser.add_argument("--steps", type=_positive, help=f"of each run (default {Budget().steps})")
-    parser.add_argument("--jobs", type=_positive, default=2, help="runs at a time, one thread each (default 2)")
-    parser.add_argument("--table", action="store_true", help="train nothing; write the table of what is finished")
-    parser.add_argument("--output_dir", help="default checkpoints/ablation, with --quick checkpoints/ablation_quick")
-    parser.add_argument("--quick", action="store_true", help="one seed, 30 steps: shows that it works, tells nothing")
-    return parser
-
-
-def _underscored(word: str) -> str:
-    name, equals, value = word.partition("=")
-    return f"--{name[2:].replace('-', '_')}{equals}{value}" if word.startswith("--") else word
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return number
-
-
-def _check_options(options: argparse.Namespace) -> None:
-    """Raises AblationError where a file comes without its range, or a range without a file."""
-    given = {name: getattr(options, name) for name in ("image_folder", "min_score", "max_score", "num_tokens")}
+def _settings(options: AblationOptions) -> dict[str, Any]:
+    """Collects what all runs of a folder have in common."""
     if options.data_path is None:
-        alone = [f"--{name}" for name, value in given.items() if value is not None]
-        if alone:
-            raise AblationError(f"{', '.join(alone)}: these belong to a --data_path; give one, or leave them out")
-    elif options.min_score is None or options.max_score is None:
-        raise AblationError(f"the scale of {options.data_path} is not guessed; give --min_score and --max_score")
-
-
-def _counts(options: argparse.Namespace) -> tuple[int, int, int]:
-    return QUICK_COUNTS if options.quick else DEMO_COUNTS
-
-
-def _settings(options: argparse.Namespace, budget: Budget, rates: Sequence[float]) -> dict[str, Any]:
-    """What all runs of a folder have in common."""
-    if options.data_path is None:
-        data = {"demo": dataset.VERSION, "counts": list(_counts(options))}
+        data = {"demo": dataset.VERSION, "counts": list(options.counts)}
     else:
         data = {
-            "sha256": hashlib.sha256(options.data_path.read_bytes()).hexdigest(),
-            "images": str(options.image_folder or options.data_path.parent),
+            "sha256": hashlib.sha256(Path(options.data_path).read_bytes()).hexdigest(),
+            "images": str(options.image_folder or Path(options.data_path).parent),
             "range": [options.min_score, options.max_score, options.num_tokens],
         }
-    return {"roc": __version__, "data": data, "model": options.model, "budget": asdict(budget), "rates": list(rates)}
+    own = {"model": options.model, "budget": asdict(options.budget), "rates": list(options.rates)}
+    return {"roc": __version__, "data": data, **own}
 
 
 def _check_same(out: Path, settings: dict[str, Any]) -> None:
-    """Raises AblationError where the folder holds runs of something else."""
+    """Raises an AblationError where the folder holds runs with other settings."""
     path = out / "settings.json"
     if not path.exists():
         return
@@ -259,15 +268,16 @@ def _check_same(out: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _data(options: argparse.Namespace, out: Path) -> Data:
+def _data(options: AblationOptions) -> Data:
     if options.data_path is None:
-        return demo(out / "scenes", _counts(options), options.model)
+        return demo(options.out / "scenes", options.counts, options.model)
     space = ScoreSpace(options.min_score, options.max_score, options.num_tokens or 10)
-    return own(options.data_path, options.image_folder, space, out / "pictures", options.model)
+    folder = None if options.image_folder is None else Path(options.image_folder)
+    return own(Path(options.data_path), folder, space, options.out / "pictures", options.model)
 
 
 def _cells(names: Sequence[str], data: Data) -> tuple[list[tuple[str, bool]], list[str]]:
-    """The arms to compare, with and without comments, and what has to be left out and why."""
+    """Lists the arms to compare, with and without comments, and notes on what is left out and why."""
     notes = []
     arms = [name for name in ARMS if name in names]
     if not data.has_histograms:

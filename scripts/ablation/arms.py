@@ -1,4 +1,4 @@
-"""Seven ways of teaching a score: what stands in the answer, what is learnt from, and how the answer is read.
+"""Seven ways of teaching a score: what stands in the answer, what the losses use, and how the answer is read.
 
 All of them answer with the same sentence, "The aesthetic rate of the image is ...", and differ in what follows "is":
 
@@ -9,13 +9,13 @@ All of them answer with the same sentence, "The aesthetic rate of the image is .
     l1 ...     [SCORE]   ours: a position token, and a head beside the vocabulary
 
 They share one network: `roc.attach` has been called on every model, and an arm that does not use `[SCORE]` and the head
-leaves them idle (they then get no gradient but that of a word that is never said). The weight of every loss is 1.
+leaves them idle (they then get no gradient but that of a word that never occurs). The weight of every loss is 1.
 
 The same rule of reading holds for all: the model writes its answer, greedily. If the answer begins as it was taught and
 a score stands where one belongs, that is read; otherwise the picture is unscored. Nothing is guessed.
 
-Q-Align turns a score into the word of its fifth of the range, and the five probabilities into a score with five values
-spread evenly over the whole range, ends included. So do we. The two do not fit together exactly: a picture that is
+As in Q-Align, a score becomes the word of its fifth of the range, and the five probabilities become a score through
+five values spread evenly over the whole range, ends included. The two do not fit together exactly: a picture that is
 surely "excellent" gets the top of the range, where the middle of the top fifth was meant. Correlations do not see this,
 MAE does; `Words.middles` is the reading that fits.
 """
@@ -45,7 +45,7 @@ SENTENCE = answer()
 WORDS = ("bad", "poor", "fair", "good", "excellent")
 """The five levels, lowest first."""
 
-# Words a model may write beyond the longest taught answer before it is stopped.
+# Tokens a model may write beyond the longest taught answer before it is stopped.
 _SPARE_TOKENS = 4
 
 
@@ -54,7 +54,7 @@ class Arm:
     """One way of teaching a score.
 
     Attributes:
-        title: what it is called in the table.
+        title: Its name in the table.
         weights: `l1_weight, ce_weight, emd_weight` above 0.
     """
 
@@ -63,22 +63,22 @@ class Arm:
 
     @property
     def needs_histograms(self) -> bool:
-        """Whether votes are learnt from, not only their mean."""
+        """Whether a loss uses the votes, not only their mean."""
         return bool({"ce_weight", "emd_weight"} & set(self.weights))
 
     def texts(self, space: ScoreSpace) -> list[str]:
-        """All that can stand for a score in an answer; for digits only the longest."""
+        """Lists all texts that can stand for a score in an answer; of digits only the longest."""
         raise NotImplementedError
 
     def text(self, score: float, space: ScoreSpace) -> str:
-        """What stands for this score in the answer."""
+        """Writes the text that stands for this score in the answer."""
         raise NotImplementedError
 
     def prepare(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-        """What the model needs beyond `[SCORE]` and the head."""
+        """Adds what the model needs beyond `[SCORE]` and the head."""
 
     def taught(self, record: Record, space: ScoreSpace, with_comments: bool) -> Record:
-        """The record as this arm learns from it: its question, its answer and the scores its losses take."""
+        """Makes the record that this arm is trained on: its question, its answer and the scores its losses use."""
         words = SENTENCE.replace(SCORE_TOKEN, self.text(record.scores["overall"], space))
         if with_comments and record.comment:
             words = f"{words} {record.comment.strip()}"
@@ -86,7 +86,7 @@ class Arm:
         return dataclasses.replace(record, scores={}, histograms={}, conversations=turns)
 
     def read(self, model: PreTrainedModel, collator: RocCollator, pictures: list[Image.Image]) -> list[float | None]:
-        """Scores of some pictures from the answers the model writes, native scale; None where it gives none."""
+        """Scores pictures from the answers that the model writes, native scale; None where an answer holds none."""
         raise NotImplementedError
 
 
@@ -100,8 +100,8 @@ class Digits(Arm):
         return f"{score:.{decimals(space)}f}"
 
     def read(self, model: PreTrainedModel, collator: RocCollator, pictures: list[Image.Image]) -> list[float | None]:
-        said, _ = _generate(self, model, collator, pictures)
-        texts = collator.tokenizer.batch_decode(said, skip_special_tokens=True)
+        written, _ = _generate(self, model, collator, pictures)
+        texts = collator.tokenizer.batch_decode(written, skip_special_tokens=True)
         return [parse_digits(text, model.score_space) for text in texts]
 
 
@@ -122,7 +122,7 @@ class Words(Arm):
 
     @staticmethod
     def middles(scores: list[float | None], space: ScoreSpace) -> list[float | None]:
-        """What `read` gave, as if each word stood for the middle of its fifth instead of one of five even steps."""
+        """Converts scores of `read` to those with each word standing for the middle of its fifth, not an even step."""
         return [None if score is None else space.midpoint + 0.8 * (score - space.midpoint) for score in scores]
 
 
@@ -138,7 +138,7 @@ class Coupled(Arm):
 
     @torch.no_grad()
     def prepare(self, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-        """N new words, each the mean of the old ones; the same start as that of the published score tokens."""
+        """Adds N words, each the mean of the old ones, which is how the published score tokens start."""
         names = self.texts(model.score_space)
         processor.tokenizer.add_tokens(names)
         ids = processor.tokenizer.convert_tokens_to_ids(names)
@@ -178,9 +178,9 @@ class Ours(Arm):
         step = taught.index(model.declaration.token_id)
         batch = collator.prompt_batch(pictures)
         with torch.inference_mode():
-            said = model.generate_with_scores(**batch, max_new_tokens=len(taught) + _SPARE_TOKENS, do_sample=False)
+            written = model.generate_with_scores(**batch, max_new_tokens=len(taught) + _SPARE_TOKENS, do_sample=False)
         scores: list[float | None] = []
-        for row, logits in zip(said.sequences.tolist(), said.score_logits, strict=True):
+        for row, logits in zip(written.sequences.tolist(), written.score_logits, strict=True):
             complete = row[: step + 1] == taught[: step + 1]
             scores.append(float(read_levels(logits[0], model.score_levels()).scores) if complete else None)
         return scores
@@ -198,7 +198,7 @@ ARMS: dict[str, Arm] = {
 
 
 class _RegressionOnWords:
-    """Over a roc model: smooth L1 on the mean of the level words, read off the vocabulary's own logits."""
+    """A mixin over a roc model: smooth L1 on the mean of the level words, from the vocabulary's own logits."""
 
     def _forward(
         self, *args: Any, labels: Any = None, score_labels: Any = None, num_scores_in_batch: Any = None, **kwargs: Any
@@ -216,16 +216,16 @@ class _RegressionOnWords:
 
 
 def decimals(space: ScoreSpace) -> int:
-    """Decimals of a score in digits: as few as give 90 steps over the range, 6.4 on 1..10 and 0.64 on 0..1."""
+    """Chooses the decimals of a score in digits: the fewest that give 90 steps, 6.4 on 1..10 and 0.64 on 0..1."""
     return max(0, math.ceil(math.log10(90 / space.width) - 1e-9))
 
 
 def parse_digits(text: str, space: ScoreSpace) -> float | None:
-    """The number in an answer.
+    """Reads the number in an answer.
 
     Args:
-        text: what the model wrote.
-        space: the native scale.
+        text: What the model wrote.
+        space: The native scale.
 
     Returns:
         The score; None unless the text begins with the taught sentence, holding one plain number of the range.
@@ -238,18 +238,18 @@ def parse_digits(text: str, space: ScoreSpace) -> float | None:
 
 
 def answer_ids(collator: RocCollator, text: str) -> list[int]:
-    """Token ids of an answer, as the collator teaches it."""
+    """Tokenizes an answer as the collator does in training."""
     return collator.tokenize_answer(text)
 
 
 def choices(arm: Arm, collator: RocCollator, space: ScoreSpace) -> tuple[list[int], list[int]]:
-    """Where and between what the model chooses when it names a level.
+    """Finds the place in the answer where the model names a level, and the tokens it chooses between.
 
     Returns:
         The token ids of the answer up to there, and the first token id of each level, lowest first.
 
     Raises:
-        ValueError: where the tokenizer does not tell the levels apart by their first token.
+        ValueError: If the tokenizer does not tell the levels apart by their first token.
     """
     rows = [answer_ids(collator, SENTENCE.replace(SCORE_TOKEN, text)) for text in arm.texts(space)]
     common = next(i for i, tokens in enumerate(zip(*rows, strict=False)) if len(set(tokens)) > 1)
@@ -260,26 +260,26 @@ def choices(arm: Arm, collator: RocCollator, space: ScoreSpace) -> tuple[list[in
 
 
 def expectation(logits: torch.Tensor, values: tuple[float, ...]) -> float:
-    """The mean of `values` (N,) under the softmax of `logits` (N,)."""
+    """Computes the mean of `values` (N,) under the softmax of `logits` (N,)."""
     return float(read_levels(logits.float(), torch.tensor(values)).scores)
 
 
 def _generate(
     arm: Arm, model: PreTrainedModel, collator: RocCollator, pictures: list[Image.Image]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Greedy answers, long enough for the sentence with a score: ids (B, S) and logits (B, S, V)."""
+    """Generates greedy answers, long enough for the sentence with a score: ids (B, S) and logits (B, S, V)."""
     taught = [SENTENCE.replace(SCORE_TOKEN, text) for text in arm.texts(model.score_space)]
     longest = max(len(answer_ids(collator, text)) for text in taught)
     batch = collator.prompt_batch(pictures)
     with torch.inference_mode():
-        said = model.generate(
+        written = model.generate(
             **batch,
             max_new_tokens=longest + _SPARE_TOKENS,
             do_sample=False,
             output_logits=True,
             return_dict_in_generate=True,
         )
-    return said.sequences[:, batch["input_ids"].shape[1] :], torch.stack(said.logits, dim=1)
+    return written.sequences[:, batch["input_ids"].shape[1] :], torch.stack(written.logits, dim=1)
 
 
 def _read_vocabulary(
@@ -289,12 +289,12 @@ def _read_vocabulary(
     pictures: list[Image.Image],
     values: tuple[float, ...],
 ) -> list[float | None]:
-    """The mean of `values` under the level words' probabilities, where the model wrote one of the level words."""
+    """Computes the mean of `values` under the level words' probabilities, where the answer names a level."""
     before, ids = choices(arm, collator, model.score_space)
-    said, logits = _generate(arm, model, collator, pictures)
+    written, logits = _generate(arm, model, collator, pictures)
     step = len(before)
     scores: list[float | None] = []
-    for row, steps in zip(said.tolist(), logits, strict=True):
+    for row, steps in zip(written.tolist(), logits, strict=True):
         named = row[:step] == before and row[step : step + 1] and row[step] in ids
         scores.append(expectation(steps[step, ids], values) if named else None)
     return scores

@@ -1,4 +1,4 @@
-"""The pictures of the comparison: the demo's scenes, or a file of one's own, shrunk once to what the model sees."""
+"""The data of the comparison: the demo's scenes, or a rated file with pictures shrunk to the model's input size."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ from roc.data.records import Record, resolve_splits, split_by_id
 from roc.demo.dataset import write_dataset
 from roc.demo.tiny_model import PRESETS
 from roc.files import write_whole
+from roc.model.device import usable_cores
 from roc.prompts import QUESTIONS, SCORE_TOKEN, answer, question
 from roc.score_space import ScoreSpace
 
 from .arms import SENTENCE, WORDS
 
-# So that the five words become one token each, as they are for the published models.
+# Often enough that the five words become one token each, as in the published models.
 _REPEATS = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What all runs share.
+    """The data that all runs share.
 
     Attributes:
-        name: what the table calls it.
-        space: native scale and number of levels.
-        records: by split, "train", "val" (chooses the learning rate) and "test" (reported).
-        preset: which tiny model (`roc.demo.tiny_model.PRESETS`).
+        name: Its name in the report.
+        space: Native scale and number of levels.
+        records: By split, "train", "val" (chooses the learning rate) and "test" (reported).
+        preset: The tiny model (`roc.demo.tiny_model.PRESETS`).
     """
 
     name: str
@@ -43,40 +44,40 @@ class Data:
 
     @property
     def has_comments(self) -> bool:
-        """Whether any training row has words."""
+        """Whether any training row has a comment."""
         return any(record.comment for record in self.records["train"])
 
     @property
     def has_histograms(self) -> bool:
-        """Whether any training row has votes."""
+        """Whether any training row has a histogram."""
         return any("overall" in record.histograms for record in self.records["train"])
 
     def texts(self) -> list[str]:
-        """What the tokenizer is learnt from: the same for all arms, so that they start from the same weights."""
+        """Collects the tokenizer's training texts; all arms share them, so that they start from the same weights."""
         comments = [record.comment for record in self.records["train"] if record.comment]
         levels = [SENTENCE.replace(SCORE_TOKEN, word) for word in WORDS]
         return [*QUESTIONS, question(), answer(), *levels * _REPEATS, *comments[:2000]]
 
 
 def demo(folder: Path, counts: tuple[int, int, int], preset: str) -> Data:
-    """The demo's scenes, drawn where they are not there yet."""
+    """Takes the demo's scenes, drawn where they are not there yet."""
     size = PRESETS[preset].image_size
-    path = write_dataset(folder, *counts, size=size, seed=0, workers=os.cpu_count() or 1)
+    path = write_dataset(folder, *counts, size=size, seed=0, workers=usable_cores())
     space = ScoreSpace(1, 10, 10)
     name = f"demo scenes ({', '.join(map(str, counts))} for training, validation, test)"
     return Data(name, space, _splits(path, None, space), preset)
 
 
 def own(path: Path, image_folder: Path | None, space: ScoreSpace, folder: Path, preset: str) -> Data:
-    """A file of one's own; its pictures are shrunk into `folder` once.
+    """Reads a rated file; its pictures are shrunk into `folder` once.
 
     Raises:
-        DataError: with all faults of the file.
-        ValueError: where a split is too small to train on or to tell anything.
+        DataError: With all faults of the file.
+        ValueError: If a split is too small to train on or to tell anything.
     """
     splits, name = _splits(path, image_folder, space), path.name
     if not splits["test"]:
-        # Taken from what is trained on, so that nothing the file marks as validation is reported.
+        # Taken from the training rows, so that nothing the file marks as validation is reported.
         splits["train"], splits["test"] = split_by_id(splits["train"], 0.2, salt="ablation")
         name += " (a fifth of its training rows, by a hash of their ids, is the test)"
     for split, fewest in (("train", 2), ("val", 3), ("test", 3)):
@@ -93,14 +94,14 @@ def own(path: Path, image_folder: Path | None, space: ScoreSpace, folder: Path, 
 
 
 def _splits(path: Path, image_folder: Path | None, space: ScoreSpace) -> dict[str, list[Record]]:
-    """Rows with one picture and an overall score, by split."""
+    """Reads the rows with one picture and an overall score, by split."""
     records = read_records(path, image_folder, space=space, num_levels=space.num_levels, check_images=False)
     usable = [record for record in records if len(record.images) == 1 and "overall" in record.scores]
     return resolve_splits(usable, val_fraction=0.1)
 
 
 def _shrunk(records: list[Record], folder: Path, size: int) -> list[Record]:
-    """The records with pictures that are squares of `size` already, as the model's processor would make them."""
+    """Resizes the pictures to squares of `size`, as the model's processor would."""
 
     def shrink(numbered: tuple[int, Record]) -> Record:
         number, record = numbered

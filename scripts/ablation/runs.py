@@ -1,4 +1,4 @@
-"""One run: a model built, taught and asked, in one process and on one thread."""
+"""One run: a model is built, trained and scored, in one process and on one thread."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import transformers
 from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments, set_seed
 
 from roc.data.augment import Augmentation
@@ -28,7 +27,7 @@ _SCORED_AT_ONCE = 100
 
 @dataclass(frozen=True)
 class Budget:
-    """What every run gets, whatever its arm."""
+    """What every run gets, whatever its arm; `warmup` and `flip` are shares of the steps and of the pictures."""
 
     steps: int = 250
     batch_size: int = 32
@@ -42,10 +41,10 @@ class Run:
     """What tells one run from another.
 
     Attributes:
-        arm: a key of `ARMS`.
-        comments: whether comments stand in the taught answers.
-        seed: of the first weights, the order of the batches and the mirrored pictures.
-        rate: learning rate.
+        arm: A key of `ARMS`.
+        comments: Whether comments stand in the taught answers.
+        seed: Seed of the first weights, the order of the batches and the mirrored pictures.
+        rate: Learning rate.
     """
 
     arm: str
@@ -67,7 +66,6 @@ def execute(run: Run, data: Data, budget: Budget) -> dict[str, Any]:
         `parameters` of the model, `train_seconds` (wall clock) and `cpu_seconds` (of this process, training alone).
     """
     torch.set_num_threads(1)
-    transformers.utils.logging.set_verbosity_error()
     arm = ARMS[run.arm]
     model, processor = build(arm, data, run.seed)
     collator = RocCollator(processor, model.declaration)
@@ -89,7 +87,7 @@ def execute(run: Run, data: Data, budget: Budget) -> dict[str, Any]:
 
 
 def build(arm: Arm, data: Data, seed: int) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """The untrained model of an arm: for one seed the same weights for all of them."""
+    """Builds the untrained model of an arm; for one seed, all arms get the same weights."""
     model, processor = build_tiny_llava(data.texts(), PRESETS[data.preset], seed=seed)
     none = {"l1_weight": 0.0, "ce_weight": 0.0, "emd_weight": 0.0}
     attach(model, processor, data.space, **{**none, **arm.weights})
@@ -100,7 +98,7 @@ def build(arm: Arm, data: Data, seed: int) -> tuple[PreTrainedModel, ProcessorMi
 def train(
     model: PreTrainedModel, collator: RocCollator, arm: Arm, run: Run, data: Data, budget: Budget
 ) -> dict[str, float]:
-    """Teaches the model with the package's trainer; the seed alone decides batches and mirrored pictures."""
+    """Trains the model with the package's trainer; the seed alone decides batches and mirrored pictures."""
     set_seed(run.seed)
     taught = [arm.taught(record, data.space, run.comments) for record in data.records["train"]]
     with tempfile.TemporaryDirectory() as folder:
@@ -129,14 +127,13 @@ def train(
             processing_class=collator.processor,
             train_dataset=Samples(taught, augmentation=Augmentation(flip=budget.flip), seed=run.seed, cache=True),
         )
-        trainer.remove_callback(transformers.PrinterCallback)
         trainer.train()
     logged = [entry for entry in trainer.state.log_history if "text_loss" in entry]
     return {name: logged[-1][name] for name in ("text_loss", "l1_loss", "ce_loss", "emd_loss")}
 
 
 def measured(arm: Arm, model: PreTrainedModel, collator: RocCollator, records: list[Record]) -> dict[str, Any]:
-    """SRCC, PLCC and MAE (native scale) over the scored pictures, and the share of unscored ones.
+    """Measures SRCC, PLCC and MAE (native scale) over the scored pictures, and the share of unscored ones.
 
     The level words get `mae_middles` as well (see `Words.middles`). A metric is None with fewer than 3 scored pictures.
     `predictions` holds the score of each record, None where there is none.

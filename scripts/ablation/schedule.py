@@ -1,4 +1,4 @@
-"""Many runs: those that are not finished, some at a time, each in a process of its own; one file per finished run."""
+"""Many runs, some at a time, each in a process of its own; one file per finished run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class AblationError(ValueError):
 
 
 def finished(out: Path, run: Run) -> dict[str, Any] | None:
-    """The result of a run, None where it is not finished."""
+    """Reads the result of a run; None where it is not finished."""
     path = _file(out, run)
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
@@ -33,7 +33,7 @@ def execute_all(runs: Sequence[Run], data: Data, budget: Budget, out: Path, jobs
     """Executes those of `runs` that are not finished, `jobs` at a time.
 
     Raises:
-        AblationError: where a process died.
+        AblationError: If a process died.
     """
     pending = [run for run in runs if finished(out, run) is None]
     if not pending:
@@ -57,7 +57,7 @@ def execute_all(runs: Sequence[Run], data: Data, budget: Budget, out: Path, jobs
 
 
 def _begin(data: Data, budget: Budget, out: Path) -> None:
-    """In a new process: keeps what all runs share, and sees to it that the process ends with the one that made it."""
+    """Sets up a new process: keeps what all runs share, and ends the process when its parent ends."""
     global _shared
     _shared = data, budget, out
     parent = multiprocessing.parent_process()
@@ -66,7 +66,7 @@ def _begin(data: Data, budget: Budget, out: Path) -> None:
 
 
 def _execute_one(run: Run) -> dict[str, Any]:
-    """Executes a run and keeps its result; the file is there before anybody hears of it."""
+    """Executes a run and writes its result before returning it."""
     data, budget, out = _shared
     result = execute(run, data, budget)
     write_text(_file(out, run), json.dumps(result) + "\n")

@@ -35,10 +35,10 @@ PAPER_TABLE_6 = {
 
 
 def interval(values: Sequence[float]) -> dict[str, float | int | None]:
-    """Mean of one value per seed and its 95% interval.
+    """Computes the mean of one value per seed and its 95% interval.
 
     Args:
-        values: one for each seed.
+        values: One for each seed.
 
     Returns:
         `mean`, `low`, `high` (Student's t with n - 1 degrees of freedom; None for fewer than two values) and `n`; the
@@ -55,10 +55,10 @@ def interval(values: Sequence[float]) -> dict[str, float | int | None]:
 
 
 def summarise(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry for each arm with and without comments.
+    """Summarises the runs of each arm with and without comments.
 
     Args:
-        runs: as `runs.execute` gives them, one per arm, comments and seed.
+        runs: Results of `runs.execute`, one per arm, comments and seed.
 
     Returns:
         `arm`, `comments`, `rate`, `seeds`, for each of `METRICS` (and `mae_middles`) its `interval` over the seeds in
@@ -87,10 +87,10 @@ def summarise(runs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def markdown(report: dict[str, Any]) -> str:
-    """The report as Markdown.
+    """Writes the report as Markdown.
 
     Args:
-        report: what `__main__` keeps in results.json; the runs themselves are not needed.
+        report: The content of results.json; the runs themselves are not needed.
     """
     data, settings = report["data"], report["settings"]
     *others, last = [f"{rate:g}" for rate in settings["rates"]]
@@ -128,7 +128,7 @@ def markdown(report: dict[str, Any]) -> str:
 
 
 def cell(found: dict[str, Any], *, signed: bool = False, percent: bool = False) -> str:
-    """A mean with its interval, for instance "0.512 [0.498, 0.526]"; "-" where there is none."""
+    """Writes a mean with its interval, for instance "0.512 [0.498, 0.526]"; "-" where there is none."""
     if found["mean"] is None:
         return "-"
     sign = "+" if signed else ""
@@ -139,7 +139,7 @@ def cell(found: dict[str, Any], *, signed: bool = False, percent: bool = False) 
 
 
 def _paired(minuends: dict[int, dict], subtrahends: dict[int, dict]) -> dict[str, dict[str, Any]]:
-    """Differences of two arms' test metrics, seed by seed."""
+    """Computes the differences of two arms' test metrics, seed by seed."""
     seeds = sorted(minuends.keys() & subtrahends.keys())
     differences: dict[str, dict[str, Any]] = {}
     for name in METRICS:
@@ -166,7 +166,7 @@ def _middles(entry: dict[str, Any]) -> str:
 
 
 def _differences(summary: list[dict[str, Any]]) -> list[str]:
-    """Paired differences; bold where the interval leaves out 0."""
+    """Writes the paired differences; bold where the interval leaves out 0."""
     lines = []
     shown = ("srcc", "plcc", "mae")
     heading = ["| | SRCC | PLCC | MAE |", "|---|---|---|---|"]
@@ -198,7 +198,7 @@ def _difference(found: dict[str, Any]) -> str:
 
 
 def _paper() -> list[str]:
-    """The paper's Tables 5 and 6, with the differences that the sections above have of their own."""
+    """Writes the paper's Tables 5 and 6, with the differences that the sections above show of these runs."""
     lines = ["", "## The paper's own numbers", "", CAUTION, ""]
     lines += ['Table 5, AVA-Captions, SRCC / PLCC / MAE. "Direct" writes the score as text.', ""]
     lines += ["| | direct | ROC | ROC minus direct |", "|---|---|---|---|"]
