@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = Parser(
-        "ablation",
+        "reproduce_ablation.sh",
         DESCRIPTION,
         "bash scripts/reproduce_ablation.sh --output_dir checkpoints/ablation",
         "bash scripts/reproduce_ablation.sh --data_path ratings.csv --image_folder photos --min_score 1 --max_score 5",
