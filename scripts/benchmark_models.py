@@ -7,7 +7,6 @@ tests/helpers/real_models.py) with one, after ten words.
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from roc.demo.tiny_model import PRESETS, TinyLlavaConfig, build_tiny_llava
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.declaration import declaration_of
+from roc.model.device import usable_cores
 from roc.prompts import answer, question
 from roc.score_space import ScoreSpace
 
@@ -196,7 +196,7 @@ def machine(device: str) -> dict[str, Any]:
     names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     return {
         "cpu": names[0] if names else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         "system": platform.platform(),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 from roc.model.attachment import gathered
+from roc.model.device import usable_cores
 from roc.model.parts import parameter_parts
 
 # Up to this many values are sampled from each tensor, a large prime apart, so that they spread over rows and columns.
@@ -194,7 +194,7 @@ def weights_fingerprint(model: nn.Module) -> str:
     Weights that are not in memory (offloaded to a disk) count by their names and shapes only.
     """
     tensors = list(model.state_dict().items())
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing and copying leave Python to other threads
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:  # hashing and copying leave Python to other threads
         digests = list(pool.map(_tensor_digest, [tensor for _, tensor in tensors]))
     return _joint_digest(zip((name for name, _ in tensors), digests, strict=True))
 

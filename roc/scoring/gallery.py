@@ -21,6 +21,7 @@ from PIL import Image
 
 from roc.data.images import ImageError
 from roc.files import write_text
+from roc.model.device import usable_cores
 from roc.scoring.sources import Source
 from roc.scoring.urls import is_url
 
@@ -74,7 +75,7 @@ def write_gallery(
         note = f"the best {MOST // 2} and the worst {MOST // 2} of {len(chosen):,} images"
         chosen = [*chosen[: MOST // 2], *chosen[-(MOST // 2) :]]
     folder = path.parent.resolve()
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
         cards = list(pool.map(lambda shown: _card(shown, scale, folder), chosen))
     low, high = scale
     page = _PAGE.format(

@@ -1,6 +1,8 @@
-"""mPLUG-Owl2 in the manner of `transformers`; importing this package makes the Auto classes know it.
+"""mPLUG-Owl2 as a model of `transformers`; importing this package registers it with the Auto classes.
 
-Published checkpoints keep their key names on disk: they are renamed while loading and back while saving.
+`configuration`, `language`, `vision`, `abstractor` and `modeling` are the model, `tokenization` and `processing` its
+inputs; `convert` and `published` read and write published ROC4MLLM checkpoints. These keep their key names on disk:
+keys are renamed while loading, and back while saving.
 """
 
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
@@ -18,7 +20,7 @@ AutoModel.register(MplugOwl2Config, MplugOwl2Model)
 AutoModelForImageTextToText.register(MplugOwl2Config, MplugOwl2ForConditionalGeneration)
 AutoTokenizer.register(MplugOwl2Config, MplugOwl2Tokenizer)
 AutoProcessor.register(MplugOwl2Config, MplugOwl2Processor)
-# The published tokenizer_config.json names LlamaTokenizer, which has become another one.
+# The published tokenizer_config.json names LlamaTokenizer, which has changed since.
 tokenization_auto.TOKENIZER_MAPPING_NAMES["mplug_owl2"] = MplugOwl2Tokenizer.__name__
 tokenization_auto.MODELS_WITH_INCORRECT_HUB_TOKENIZER_CLASS.add("mplug_owl2")
 register_checkpoint_conversion_mapping(

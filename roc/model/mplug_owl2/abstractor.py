@@ -1,4 +1,4 @@
-"""The visual abstractor of mPLUG-Owl2: learnt queries read the patches and become the image's positions in the text."""
+"""The visual abstractor of mPLUG-Owl2: learned queries attend to the patches and become the image's tokens."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 from roc.model.mplug_owl2.configuration import MplugOwl2AbstractorConfig
 
 
-# Both are computed by numpy in float32, as the buffers that published checkpoints hold were.
+# Both are computed by numpy in float32, as the buffers in published checkpoints were.
 def line_positions(places: np.ndarray, width: int) -> np.ndarray:
-    """Sines, then cosines, of (L,) places: (L, width)."""
+    """Computes sines, then cosines, of (L,) positions: (L, width)."""
     frequencies = 1.0 / 10000 ** (np.arange(width // 2, dtype=np.float32) / np.float32(width / 2))
     angles = np.outer(places.astype(np.float32), frequencies)
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
 def grid_positions(side: int, width: int) -> np.ndarray:
-    """(1 + side^2, width): zeros for the class token, then the patches row by row; first the column, then the row."""
+    """Computes (1 + side^2, width): zeros for the class token, then the patches row by row, column before row."""
     rows, columns = np.divmod(np.arange(side * side), side)
     patches = np.concatenate([line_positions(columns, width // 2), line_positions(rows, width // 2)], axis=1)
     return np.concatenate([np.zeros((1, width), dtype=np.float32), patches])
 
 
 def positions(config: MplugOwl2AbstractorConfig) -> dict[str, np.ndarray]:
-    """The places of queries and patches, by the names of their buffers."""
+    """Computes the position embeddings of queries and patches, by the names of their buffers."""
     return {
         "q_pos_embed": line_positions(np.arange(config.num_learnable_queries), config.hidden_size),
         "k_pos_embed": grid_positions(config.grid_size, config.hidden_size),
@@ -38,10 +38,10 @@ def positions(config: MplugOwl2AbstractorConfig) -> dict[str, np.ndarray]:
 
 
 class MplugOwl2AbstractorAttention(nn.Module):
-    """Queries read queries and patches; places are added to what queries and keys are made of, not to the values.
+    """Attention of the queries over queries and patches; positions are added for queries and keys, not for values.
 
-    The places are buffers. They follow from the configuration, but a checkpoint in half precision was trained with
-    rounded ones, so those that a file holds are used.
+    The position embeddings are buffers. They follow from the configuration, but a checkpoint in half precision was
+    trained with rounded ones, so those in the file are used.
     """
 
     def __init__(self, config: MplugOwl2AbstractorConfig) -> None:
@@ -87,7 +87,7 @@ class MplugOwl2AbstractorMLP(nn.Module):
 
 
 class MplugOwl2AbstractorOutput(nn.Module):
-    """What follows the attention: its projection and the MLP, each added to what it reads."""
+    """The output projection and the MLP, each with a residual connection."""
 
     def __init__(self, config: MplugOwl2AbstractorConfig) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class MplugOwl2AbstractorOutput(nn.Module):
 
 
 class MplugOwl2AbstractorCrossAttention(nn.Module):
-    """One layer's work. The residual stream starts from the normed queries, and this norm keeps its default eps."""
+    """Cross-attention and MLP. The residual stream starts from the normed queries; this norm has the default eps."""
 
     def __init__(self, config: MplugOwl2AbstractorConfig) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class MplugOwl2AbstractorCrossAttention(nn.Module):
 
 
 class MplugOwl2AbstractorLayer(GradientCheckpointingLayer):
-    """One layer, under the name that published keys have."""
+    """One layer, named as in the published keys."""
 
     def __init__(self, config: MplugOwl2AbstractorConfig) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class MplugOwl2AbstractorLayer(GradientCheckpointingLayer):
 
 
 class MplugOwl2AbstractorEncoder(nn.Module):
-    """The layers."""
+    """The stack of layers."""
 
     def __init__(self, config: MplugOwl2AbstractorConfig) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class MplugOwl2AbstractorEncoder(nn.Module):
 
 
 class MplugOwl2VisualAbstractor(PreTrainedModel):
-    """Patches (N, 1 + patches, H) to image positions (N, queries + 1, language width); the last one marks the end."""
+    """Turns patches (N, 1 + patches, H) into image tokens (N, queries + 1, language width); the last marks the end."""
 
     config_class = MplugOwl2AbstractorConfig
     supports_gradient_checkpointing = True

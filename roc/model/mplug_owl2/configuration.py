@@ -1,7 +1,7 @@
 """Configuration of mPLUG-Owl2: one section each for language model, vision encoder and visual abstractor.
 
-The published `config.json` is flat: LLaMA's fields stand on top, the two visual parts below `visual_config`. It is read
-as well; what is written is always the form with sections.
+The published `config.json` is flat: LLaMA's fields are at the top level, the two visual parts below `visual_config`.
+Both forms are read; the form with sections is written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import LlamaConfig, PreTrainedConfig
 from transformers.activations import ACT2FN
 
-# What LLaMA's fields were called before `rope_parameters`.
+# Names of LLaMA's fields before `rope_parameters`.
 _OLD_TEXT_FIELDS = ("rope_theta", "rope_scaling")
 _TEXT_SIZES = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
@@ -51,7 +51,7 @@ class MplugOwl2VisionConfig(PreTrainedConfig):
 
 @strict
 class MplugOwl2AbstractorConfig(PreTrainedConfig):
-    """The visual abstractor: learnt queries that read the patches.
+    """The visual abstractor: learned queries that attend to the patches.
 
     `grid_size` is the number of patches along one side of the image.
     """
@@ -76,13 +76,13 @@ class MplugOwl2Config(PreTrainedConfig):
     """The whole model.
 
     Args:
-        text_config, vision_config, abstractor_config: the sections, as objects or dictionaries; None = 7B defaults.
-        image_token_id: what stands in `input_ids` at every image position; no row of the embedding.
-        tie_word_embeddings: whether input and output embeddings are one matrix.
-        **kwargs: further keys become attributes. With `visual_config` among them they are the flat published form.
+        text_config, vision_config, abstractor_config: The sections, as objects or dictionaries; None = 7B defaults.
+        image_token_id: Id at every image position of `input_ids`; no row of the embedding.
+        tie_word_embeddings: Whether input and output embeddings are one matrix.
+        **kwargs: Further keys become attributes. With `visual_config` among them they are the flat published form.
 
     Raises:
-        ValueError: where a section holds what no model has, or the sections do not fit each other.
+        ValueError: If a value of a section is impossible, or the sections do not fit each other.
     """
 
     model_type = "mplug_owl2"
@@ -111,11 +111,11 @@ class MplugOwl2Config(PreTrainedConfig):
 
     @property
     def image_seq_length(self) -> int:
-        """Positions one image takes: the queries and the mark that ends them."""
+        """Number of positions of one image: the queries and the mark that ends them."""
         return self.abstractor_config.num_learnable_queries + 1
 
     def _check_values(self) -> None:
-        """What transformers takes as it comes, and stumbles over where it builds the model."""
+        """Checks values that transformers does not check before it fails to build the model."""
         parts = {"language": self.text_config, "vision": self.vision_config, "abstractor": self.abstractor_config}
         for part, section in parts.items():
             activation = getattr(section, "hidden_act", "silu")
@@ -137,7 +137,7 @@ class MplugOwl2Config(PreTrainedConfig):
             raise ValueError(f"rope_theta is {theta!r}; expected a number above 0.")
 
     def _check_fit(self) -> None:
-        """The abstractor reads what the vision encoder writes: width and number of patches must agree."""
+        """Makes sure that vision encoder and abstractor agree in width and number of patches."""
         vision, abstractor = self.vision_config, self.abstractor_config
         widths = {vision.hidden_size, abstractor.hidden_size, abstractor.encoder_hidden_size}
         if len(widths) > 1:
@@ -186,10 +186,10 @@ class MplugOwl2Config(PreTrainedConfig):
 
 
 def check_rope_scaling(scaling: Any) -> None:
-    """Makes sure that a flat `rope_scaling` is one of those that the published code knows.
+    """Makes sure that a flat `rope_scaling` is one that the published code knows.
 
     Raises:
-        ValueError: where it is another.
+        ValueError: If it is not.
     """
     if scaling is None:
         return
@@ -203,7 +203,7 @@ def check_rope_scaling(scaling: Any) -> None:
 
 
 def own_values(section: PreTrainedConfig) -> dict[str, Any]:
-    """What a section itself declares and its values, without what every configuration of transformers has."""
+    """Returns the values that a section itself declares, without those of every configuration of transformers."""
     return {name: getattr(section, name) for name in _own_names(type(section))}
 
 
@@ -213,7 +213,7 @@ def _own_names(section: type[PreTrainedConfig]) -> list[str]:
 
 
 def _own(section: type[PreTrainedConfig], values: dict[str, Any]) -> dict[str, Any]:
-    """Those of `values` that the section itself declares."""
+    """Selects the values that the section itself declares."""
     names = _own_names(section) + list(_OLD_TEXT_FIELDS if section is MplugOwl2TextConfig else ())
     return {key: value for key, value in values.items() if key in names}
 

@@ -1,14 +1,14 @@
-"""The published ROC4MLLM layout in terms of ours and back: tensors and dictionaries; files are `published`'s.
+"""Converts the published ROC4MLLM layout to ours and back: tensors and dictionaries; `published` handles the files.
 
 The published model keeps the N score levels as the last N rows of the vocabulary, in the input embedding and in the
-language-model head, and everything about the score on top of its flat `config.json`. Here the head's rows become
-`score_head.weight` and the keys become `config.roc`; the vocabulary ends before the levels. What our layout has no
-place for is kept apart as extras, so that nothing is lost on the way back: the levels' rows of the input embedding,
-which no input ever reads, the parameter `learned_weight`, which no forward reads, and the rotary embeddings' buffers,
-which the published code computes anew. The abstractor's buffers are read as they are stored, rounded with the weights
-where these are in half precision; where a checkpoint holds none they follow from the configuration.
+language-model head, and everything about the score at the top of its flat `config.json`. Here the head's rows become
+`score_head.weight` and the keys become `config.roc`; the vocabulary ends before the levels. Whatever our layout has no
+place for is kept as extras, so that nothing is lost on the way back: the levels' rows of the input embedding, which no
+input ever uses, the parameter `learned_weight`, which no forward uses, and the buffers of the rotary embeddings, which
+the published code recomputes. The buffers of the abstractor are read as they are stored, rounded with the weights of a
+checkpoint in half precision; if a checkpoint holds none, they follow from the configuration.
 
-Nothing is guessed: where keys, shapes, ids and buffers contradict each other, a `ValueError` says which.
+Nothing is guessed: if keys, shapes, ids and buffers contradict each other, a `ValueError` says which.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from roc.model.mplug_owl2.modeling import OPTIONAL_KEYS, MplugOwl2ForConditional
 from roc.prompts import SCORE_TOKEN
 from roc.score_space import ScoreSpace
 
-# What the published code asks of every picture, and what its checkpoints answer.
+# The question that the published code asks about every image, and the answer of its checkpoints.
 QUESTION = "Please rate the aesthetics of the image."
 ANSWER = f"The aesthetic rate of the image is {SCORE_TOKEN}."
 
 HEAD, EMBEDDING, OUTPUT = "score_head.weight", "model.embed_tokens.weight", "lm_head.weight"
 
-# Keys of the published config.json that `config.roc` says in our layout.
+# Keys of the published config.json that our layout has in `config.roc`.
 _WEIGHTS = ("l1_weight", "ce_weight", "emd_weight")
 _SCORE_KEYS = (
     *("score_id", "num_tokens", "img_token_num", "output_first_id", "output_last_id", "min_score", "max_score"),
@@ -42,7 +42,7 @@ _SCORE_KEYS = (
     "image_aspect_ratio",
 )
 
-# Sections of the published `visual_config`: ours, and its name of 2023.
+# Sections of the published `visual_config`: our name, and the model type of 2023.
 _VISUAL = {
     "visual_model": ("vision_config", "mplug_owl_vision_model"),
     "visual_abstractor": ("abstractor_config", "mplug_owl_visual_abstract"),
@@ -51,12 +51,12 @@ _ARCHITECTURE = "MPLUGOwl2LlamaForCausalLM"
 
 
 class LevelRows(NamedTuple):
-    """Where the score levels stand in a published vocabulary.
+    """Rows of the score levels in a published vocabulary.
 
     Attributes:
-        start: first row of the levels, and the size of the vocabulary without them.
+        start: First row of the levels, and the size of the vocabulary without them.
         count: N, number of levels.
-        score_id: row of `[SCORE]`, below `start`.
+        score_id: Row of `[SCORE]`, below `start`.
     """
 
     start: int
@@ -68,8 +68,8 @@ class Split(NamedTuple):
     """The tensors of a published checkpoint.
 
     Attributes:
-        weights: those of our layout, by the names it has on disk, `score_head.weight` among them.
-        extras: what our layout has no place for, by published name; of the input embedding the levels' rows.
+        weights: The tensors of our layout, by its names on disk, `score_head.weight` among them.
+        extras: Tensors that our layout has no place for, by published name; of the input embedding the levels' rows.
     """
 
     weights: dict[str, torch.Tensor]
@@ -77,18 +77,18 @@ class Split(NamedTuple):
 
 
 def is_published(config: Mapping[str, Any]) -> bool:
-    """Whether a `config.json` is that of a published checkpoint with score levels; a plain mPLUG-Owl2 has none."""
+    """Tells whether a `config.json` is that of a published checkpoint with score levels, not a plain mPLUG-Owl2."""
     return config.get("model_type") == "mplug_owl2" and "visual_config" in config and bool(config.get("num_tokens"))
 
 
 def level_rows(config: Mapping[str, Any]) -> LevelRows:
-    """Where the levels stand, by a published `config.json`.
+    """Reads from a published `config.json` which rows are the levels.
 
-    The published code reads the last `num_tokens` rows whatever the ids say. Where both disagree (tokens added twice
-    with different numbers, or a vocabulary padded afterwards), it reads other rows than it trained.
+    The published code reads the last `num_tokens` rows, whatever the ids say. If both disagree (tokens added twice with
+    different numbers, or a vocabulary padded afterwards), it reads other rows than it trained.
 
     Raises:
-        ValueError: where a key is missing or the ids contradict the size of the vocabulary.
+        ValueError: If a key is missing or the ids contradict the size of the vocabulary.
     """
     rows, count, score_id = (_whole(config, name) for name in ("vocab_size", "num_tokens", "score_id"))
     start = rows - count
@@ -96,8 +96,8 @@ def level_rows(config: Mapping[str, Any]) -> LevelRows:
         if config.get(name, expected) != expected:
             raise ValueError(
                 f"config.json contradicts itself: the score levels are the last {count} of {rows} rows, "
-                f"{start}..{rows - 1}, but {name} is {config[name]}. Tokens were added twice or after the levels; no "
-                "one can tell which rows were trained, so the checkpoint is not read."
+                f"{start}..{rows - 1}, but {name} is {config[name]}. Tokens were added twice or after the levels, and "
+                "nothing says which rows were trained, so the checkpoint is not read."
             )
     if not 0 <= score_id < start:
         raise ValueError(f"score_id is {score_id}, but {SCORE_TOKEN} has to stand below the score levels, at {start}.")
@@ -105,13 +105,13 @@ def level_rows(config: Mapping[str, Any]) -> LevelRows:
 
 
 def head_of(config: Mapping[str, Any]) -> Declaration:
-    """What a published `config.json` declares about its head.
+    """Reads what a published `config.json` declares about its head.
 
-    Pictures are padded to a square: the published inference does so whatever `image_aspect_ratio` says. What the
-    published keys have no place for (several attributes, other wordings, ...) stands under `roc`, where roc wrote it.
+    Images are padded to a square: the published inference does so whatever `image_aspect_ratio` says. Whatever the
+    published keys have no place for (several attributes, other wordings, ...) is in the section `roc`, if roc wrote it.
 
     Raises:
-        ValueError: where a key is missing, cannot be, or contradicts `roc`.
+        ValueError: If a key is missing, cannot be, or contradicts `roc`.
     """
     levels = level_rows(config)
     space = ScoreSpace(_number(config, "min_score"), _number(config, "max_score"), levels.count)
@@ -144,10 +144,10 @@ def head_of(config: Mapping[str, Any]) -> Declaration:
 
 
 def tokens_of(config: Mapping[str, Any], added: Mapping[int, AddedToken]) -> dict[int, AddedToken]:
-    """The added tokens of our layout, by id: those of a published tokenizer without the levels, which are no words.
+    """Selects the added tokens of our layout, by id: those of a published tokenizer without the levels.
 
     Raises:
-        ValueError: where tokenizer and `config.json` contradict each other.
+        ValueError: If tokenizer and `config.json` contradict each other.
     """
     levels, ids = level_rows(config), {str(token): index for index, token in added.items()}
     if ids.get(SCORE_TOKEN) != levels.score_id:
@@ -157,15 +157,15 @@ def tokens_of(config: Mapping[str, Any], added: Mapping[int, AddedToken]) -> dic
         )
     beyond = {token: index for token, index in ids.items() if index >= levels.start + levels.count}
     if beyond:
-        raise ValueError(f"The tokenizer has tokens behind the score levels, for which there are no rows: {beyond}.")
+        raise ValueError(f"The tokenizer has tokens after the score levels, for which there are no rows: {beyond}.")
     return {index: token for index, token in added.items() if index < levels.start}
 
 
 def to_roc_config(config: Mapping[str, Any]) -> MplugOwl2Config:
-    """The configuration of our layout: vocabulary without the levels, `config.roc` in place of the published keys.
+    """Makes the configuration of our layout: vocabulary without the levels, `config.roc` for the published keys.
 
     Raises:
-        ValueError: as `head_of`, or where input and output embeddings are one matrix.
+        ValueError: As `head_of`, or if input and output embeddings are one matrix.
     """
     kept = {name: value for name, value in config.items() if name not in (*_SCORE_KEYS, "roc")}
     ours = MplugOwl2Config(**{**kept, "vocab_size": level_rows(config).start, "roc": head_of(config).to_dict()})
@@ -175,21 +175,21 @@ def to_roc_config(config: Mapping[str, Any]) -> MplugOwl2Config:
 
 
 def to_roc(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Split:
-    """The tensors of a published checkpoint in our layout; every one of them has its place.
+    """Converts the tensors of a published checkpoint to our layout; every one of them has its place.
 
     Args:
-        config: the published `config.json`.
-        tensors: by published name; they are not changed, and what is not cut is passed on as it is.
+        config: The published `config.json`.
+        tensors: By published name; they are not changed, and those that are not cut are passed on as they are.
 
     Raises:
-        ValueError: naming what is missing, too much, of another shape, or a buffer of another configuration.
+        ValueError: Naming what is missing, unknown, of another shape, or a buffer of another configuration.
     """
     ours, levels = to_roc_config(config), level_rows(config)
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     read, unused = sort_keys(ours, shapes, rows_of_levels=levels.count)
     weights, extras = {name: tensors[name] for name in read}, {name: tensors[name] for name in unused}
     _check_frequencies(ours, extras)
-    # Copies: a part of a tensor cannot be saved without the whole.
+    # Copied, because a view would be saved with the whole tensor.
     extras[EMBEDDING] = weights[EMBEDDING][levels.start :].clone()
     weights[HEAD] = weights[OUTPUT][levels.start :].to(torch.float32, copy=True)
     for name in (EMBEDDING, OUTPUT):
@@ -198,17 +198,17 @@ def to_roc(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Sp
 
 
 def to_published_config(config: MplugOwl2Config, original: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The published `config.json` of a model that carries the head.
+    """Makes the published `config.json` of a model that carries the head.
 
-    What its keys have no place for is added as `roc`, which the published code passes over.
+    Whatever its keys have no place for is added as the section `roc`, which the published code ignores.
 
     Args:
-        config: with `config.roc`.
-        original: what was published, where the model comes from there; as long as it holds it is not changed.
+        config: With `config.roc`.
+        original: The published `config.json` that the model comes from, if any; returned unchanged if it still holds.
 
     Raises:
-        ValueError: where input and output embeddings are one matrix, or positions are scaled in a way that the
-            published code does not know.
+        ValueError: If input and output embeddings are one matrix, or positions are scaled in a way that the published
+            code does not know.
     """
     _check_untied(config)
     declared, rows = declaration_of(config), config.text_config.vocab_size
@@ -235,22 +235,22 @@ def to_published_config(config: MplugOwl2Config, original: Mapping[str, Any] | N
 def to_published(
     config: MplugOwl2Config, weights: Mapping[str, torch.Tensor], extras: Mapping[str, torch.Tensor] | None = None
 ) -> dict[str, torch.Tensor]:
-    """The tensors of the published layout.
+    """Makes the tensors of the published layout.
 
-    Without extras the model was trained here: its levels have no rows in the input embedding. No input reads them, so
-    they become what the published code starts them with, the mean of the rows before `[SCORE]`; `learned_weight`
-    becomes 0, and buffers that are not among the weights are computed, in float32.
+    A model without extras was trained here: its levels have no rows in the input embedding. No input uses them, so they
+    become what the published code starts them with, the mean of the rows before `[SCORE]`; `learned_weight` becomes 0,
+    and buffers that are not among the weights are computed in float32.
 
     Args:
-        config: with `config.roc`.
-        weights: of our layout, by module name or by the name on disk.
-        extras: what `to_roc` kept apart.
+        config: With `config.roc`.
+        weights: Tensors of our layout, by module name or by the name on disk.
+        extras: The extras of `to_roc`.
 
     Returns:
-        By published name; the levels' rows of the language-model head in its own dtype, see `is_exact`.
+        Tensors by published name; the levels' rows of the language-model head in its own dtype, see `is_exact`.
 
     Raises:
-        ValueError: where weights or extras do not fit the configuration.
+        ValueError: If weights or extras do not fit the configuration.
     """
     declared = declaration_of(config)
     tensors = {published_name(name): value for name, value in weights.items()}
@@ -270,25 +270,25 @@ def to_published(
 
 
 def is_exact(head: torch.Tensor, dtype: torch.dtype) -> bool:
-    """Whether the float32 head can be written in `dtype` and read back as it was."""
+    """Tells whether the float32 head can be written in `dtype` and read back unchanged."""
     return torch.equal(head.to(dtype).to(head.dtype), head)
 
 
 def sort_keys(
     config: MplugOwl2Config, shapes: Mapping[str, tuple[int, ...]], rows_of_levels: int = 0
 ) -> tuple[list[str], list[str]]:
-    """Published keys, by whether the model reads them.
+    """Sorts published keys by whether the model reads them.
 
     Args:
-        config: of our layout.
-        shapes: by published name, in any order.
-        rows_of_levels: how many rows the two embeddings have beyond the configuration's vocabulary.
+        config: Configuration of our layout.
+        shapes: Shapes by published name, in any order.
+        rows_of_levels: Number of rows that the two embeddings have beyond the configuration's vocabulary.
 
     Returns:
-        (read, known and not read), in the order given.
+        (read, known but not read), in the order given.
 
     Raises:
-        ValueError: naming every key that is missing, that no one knows, or whose shape is another.
+        ValueError: Naming every key that is missing, unknown, or of another shape.
     """
     with torch.device("meta"):
         model = MplugOwl2ForConditionalGeneration(config)
@@ -310,7 +310,7 @@ def sort_keys(
 
 
 def buffers(config: MplugOwl2Config) -> dict[str, torch.Tensor]:
-    """The buffers that published checkpoints hold, as they follow from the configuration, float32."""
+    """Computes the buffers in published checkpoints from the configuration, in float32."""
     found, abstractor = frequencies(config), config.abstractor_config
     for i in range(abstractor.num_hidden_layers):
         attention = f"model.visual_abstractor.encoder.layers.{i}.crossattention.attention"
@@ -319,7 +319,7 @@ def buffers(config: MplugOwl2Config) -> dict[str, torch.Tensor]:
 
 
 def frequencies(config: MplugOwl2Config) -> dict[str, torch.Tensor]:
-    """Those of the rotary embeddings, plain also where positions are scaled: not these were scaled then."""
+    """Computes the buffers of the rotary embeddings, which positional scaling did not change in published code."""
     text = config.text_config
     powers = torch.arange(0, text.head_dim, 2, dtype=torch.float32) / text.head_dim
     values = 1.0 / text.rope_parameters["rope_theta"] ** powers
@@ -327,17 +327,17 @@ def frequencies(config: MplugOwl2Config) -> dict[str, torch.Tensor]:
 
 
 def is_optional(name: str) -> bool:
-    """Whether a checkpoint may leave out this key of the model: a buffer that follows from the configuration."""
+    """Tells whether a checkpoint may lack this key of the model: a buffer that follows from the configuration."""
     return any(re.search(pattern, name) for pattern in OPTIONAL_KEYS)
 
 
 def published_name(name: str) -> str:
-    """What a parameter is called on disk, in the published layout as in ours."""
+    """Translates a parameter's name to that on disk, the same in the published layout and ours."""
     return re.sub(r"^model\.language_model\.", "model.", name)
 
 
 def _flat(config: MplugOwl2Config) -> dict[str, Any]:
-    """The published form of a configuration, without what it says of scores."""
+    """Makes the flat published form of a configuration, without its keys about scores."""
     declared = {field.name for field in dataclasses.fields(config)} | set(PreTrainedConfig().to_dict())
     further = {name: value for name, value in config.to_dict().items() if name not in (*declared, *_SCORE_KEYS, "roc")}
     text = own_values(config.text_config)
@@ -375,10 +375,10 @@ def _check_untied(config: MplugOwl2Config) -> None:
 
 
 def _check_frequencies(config: MplugOwl2Config, stored: Mapping[str, torch.Tensor]) -> None:
-    """The model computes these buffers; a checkpoint trained with others would give other numbers.
+    """Makes sure that stored buffers are those that the model computes, or it would give other numbers.
 
     Raises:
-        ValueError: naming a buffer that differs by more than rounding.
+        ValueError: Naming a buffer that differs by more than rounding.
     """
     for name, computed in frequencies(config).items():
         values = stored.get(name, computed)

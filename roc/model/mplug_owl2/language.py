@@ -1,8 +1,8 @@
-"""The language model of mPLUG-Owl2: LLaMA whose norms, keys and values have weights for text and weights for images.
+"""The language model of mPLUG-Owl2: LLaMA with separate norms, keys and values for text and for images.
 
-Which positions are the image's is told by `image_rows`, their indices in the batch laid out as one row; None = no
-position is. The text weights are applied everywhere and the image's positions then replaced, so a step that decodes
-costs what LLaMA's does.
+`image_rows` holds the positions of images, as indices into the batch flattened to one row; None = there are none. The
+text weights are applied everywhere and the results at image positions then replaced, so that a decoding step costs as
+much as LLaMA's.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from roc.model.mplug_owl2.configuration import MplugOwl2TextConfig
 
 
 class MplugOwl2Multiway(nn.Module):
-    """Two modules of a kind; the first is for text, the second for images."""
+    """Two modules of the same kind: the first for text, the second for images."""
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
         super().__init__()
         self.multiway = nn.ModuleList([make(), make()])
 
     def forward(self, hidden_states: torch.Tensor, image_rows: torch.Tensor | None) -> torch.Tensor:
-        """(B, T, H) to (B, T, H')."""
+        """Maps (B, T, H) to (B, T, H')."""
         text, image = self.multiway
         result = text(hidden_states)
         if image_rows is None:
@@ -47,7 +47,7 @@ class MplugOwl2Multiway(nn.Module):
 
 
 class MplugOwl2RMSNormWeight(nn.Module):
-    """The weight of a norm, one factor per feature; `transformers` knows by its name to start it at one."""
+    """The weight of a norm, one factor per feature; `transformers` initialises it to one because of its name."""
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
@@ -58,14 +58,14 @@ class MplugOwl2RMSNormWeight(nn.Module):
 
 
 class MplugOwl2MultiwayRMSNorm(MplugOwl2Multiway):
-    """RMS norm whose weight, not its mean, depends on the modality."""
+    """RMS norm whose weight depends on the modality; its mean does not."""
 
     def __init__(self, hidden_size: int, eps: float) -> None:
         super().__init__(lambda: MplugOwl2RMSNormWeight(hidden_size))
         self.eps = eps
 
     def forward(self, hidden_states: torch.Tensor, image_rows: torch.Tensor | None) -> torch.Tensor:
-        """(B, T, H) to (B, T, H)."""
+        """Normalises (B, T, H)."""
         return super().forward(
             nn.functional.rms_norm(hidden_states, hidden_states.shape[-1:], eps=self.eps), image_rows
         )
@@ -171,15 +171,15 @@ class MplugOwl2TextModel(PreTrainedModel):
         image_rows: torch.Tensor | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
-        """As LLaMA's.
+        """Runs the decoder as LLaMA does.
 
         Args:
-            input_ids: (B, T) words only; or `inputs_embeds` (B, T, H).
-            attention_mask: (B, past + T), 0 = padding on either side; positions do not count it.
-            position_ids: (B, T); None = from the mask, or counted from the cache where there is none.
-            past_key_values: keys and values of what came before.
-            use_cache: whether keys and values are kept; None = as configured.
-            image_rows: (M,) indices into B * T of the image's positions; None = there are none.
+            input_ids: (B, T) without images; or `inputs_embeds` (B, T, H).
+            attention_mask: (B, past + T), 0 = padding on either side, which positions do not count.
+            position_ids: (B, T); None = from the mask, or without a mask counted from the cache.
+            past_key_values: Keys and values of earlier positions.
+            use_cache: Whether keys and values are kept; None = as configured.
+            image_rows: (M,) indices of image positions into B * T; None = there are none.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give input_ids or inputs_embeds, one of the two.")
@@ -215,7 +215,7 @@ class MplugOwl2TextModel(PreTrainedModel):
     def _position_ids(
         inputs_embeds: torch.Tensor, attention_mask: torch.Tensor | None, past_key_values: Cache | None
     ) -> torch.Tensor:
-        """(B, T), or (1, T) where no mask tells padding apart."""
+        """Counts positions: (B, T), or (1, T) if there is no mask."""
         length = inputs_embeds.shape[1]
         past = past_key_values.get_seq_length() if past_key_values is not None else 0
         if attention_mask is not None and attention_mask.ndim == 2:

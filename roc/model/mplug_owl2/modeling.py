@@ -1,7 +1,7 @@
 """mPLUG-Owl2 for conditional generation, as a model of `transformers`.
 
-Every position of an image is one `config.image_token_id` in `input_ids`; the processor writes them. The id is no row of
-the embedding: it is replaced by what the abstractor gives, and it alone tells which weights a position is read with.
+The processor writes one `config.image_token_id` into `input_ids` for every position of an image. The id is no row of
+the embedding: the output of the abstractor takes its place, and it alone decides which weights a position is read with.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from roc.model.mplug_owl2.configuration import MplugOwl2Config
 from roc.model.mplug_owl2.language import MplugOwl2TextModel
 from roc.model.mplug_owl2.vision import MplugOwl2VisionModel
 
-# Published keys, as regular expressions, that hold nothing to load: a parameter that no forward reads, and buffers that
-# the published code computes anew.
+# Published keys, as regular expressions, that need not be loaded: a parameter that no forward uses, and buffers that
+# the published code recomputes.
 UNUSED_KEYS = (
     r"^learned_weight$",
     r"^model\.(language_model\.)?layers\.\d+\.self_attn\.rotary_emb\.inv_freq$",
 )
-# Buffers that follow from the configuration where a checkpoint does not hold them.
+# Buffers that follow from the configuration if a checkpoint does not hold them.
 OPTIONAL_KEYS = (r"^model\.visual_abstractor\.encoder\.layers\.\d+\.crossattention\.attention\.[qk]_pos_embed$",)
 
 
 @dataclasses.dataclass
 class MplugOwl2ModelOutputWithPast(BaseModelOutputWithPast):
-    """The decoder's output and, as `image_hidden_states`, what the abstractor gave: (images, queries + 1, H)."""
+    """The decoder's output, and the abstractor's as `image_hidden_states` (images, queries + 1, H)."""
 
     image_hidden_states: torch.Tensor | None = None
 
 
 @dataclasses.dataclass
 class MplugOwl2CausalLMOutputWithPast(CausalLMOutputWithPast):
-    """The language-model head's output and, as `image_hidden_states`, what the abstractor gave."""
+    """The language-model head's output, and the abstractor's as `image_hidden_states`."""
 
     image_hidden_states: torch.Tensor | None = None
 
 
 class MplugOwl2PreTrainedModel(PreTrainedModel):
-    """What the two models below share."""
+    """Base of the two models below."""
 
     config_class = MplugOwl2Config
     base_model_prefix = "model"
@@ -75,7 +75,7 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
 
     @can_return_tuple
     def get_image_features(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
-        """The vision encoder's output for (N, C, S, S) pixels, with the N images' positions as `pooler_output`.
+        """Encodes (N, C, S, S) pixels; `pooler_output` holds the image tokens of the N images.
 
         Returns:
             `last_hidden_state` (N, 1 + patches, vision width), `pooler_output` (N, queries + 1, language width).
@@ -101,20 +101,20 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs,
     ) -> MplugOwl2ModelOutputWithPast:
-        """One pass over text and images.
+        """Runs the model over text and images.
 
         Args:
             input_ids: (B, T), `config.image_token_id` at every position of an image.
             pixel_values: (N, C, S, S), the images of all rows one after the other; None = no row has one.
-            attention_mask: (B, past + T), 0 = padding, on either side.
+            attention_mask: (B, past + T), 0 = padding on either side.
             position_ids: (B, T); None = counted without padding.
-            past_key_values: keys and values of what came before.
-            inputs_embeds: (B, T, H) in place of `input_ids`, with what `get_image_features` gives already in it.
-            mm_token_type_ids: (B, T), 1 at the image positions of `inputs_embeds`; not read beside `input_ids`.
-            mm_encoder_outputs: `{"image": get_image_features(...)}` in place of `pixel_values`.
+            past_key_values: Keys and values of earlier positions.
+            inputs_embeds: (B, T, H) instead of `input_ids`, with the output of `get_image_features` already in place.
+            mm_token_type_ids: (B, T), 1 at the image positions of `inputs_embeds`; ignored beside `input_ids`.
+            mm_encoder_outputs: `{"image": get_image_features(...)}` instead of `pixel_values`.
 
         Raises:
-            ValueError: where images and image positions do not match in number.
+            ValueError: If the numbers of images and of image positions do not match.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give input_ids or inputs_embeds, one of the two.")
@@ -125,7 +125,7 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
             images = self.get_image_features(pixel_values, return_dict=True)
         if inputs_embeds is None:
             at_image = input_ids == self.config.image_token_id  # (B, T)
-            # The id is no row of the embedding; what is looked up in its place is replaced below.
+            # The id is no row of the embedding; the row looked up instead is replaced below.
             inputs_embeds = self.get_input_embeddings()(input_ids.masked_fill(at_image, 0))
             image_rows = _indices(at_image)
             inputs_embeds = self._with_images(inputs_embeds, image_rows, images)
@@ -152,7 +152,7 @@ class MplugOwl2Model(MplugOwl2PreTrainedModel):
     def _with_images(
         self, inputs_embeds: torch.Tensor, image_rows: torch.Tensor | None, images: BaseModelOutputWithPooling | None
     ) -> torch.Tensor:
-        """The (B, T, H) embeddings with each image in its positions."""
+        """Puts each image into its positions of the (B, T, H) embeddings."""
         features = None if images is None else torch.cat(list(images.pooler_output))  # (all image positions, H)
         wanted = 0 if image_rows is None else len(image_rows)
         given = 0 if features is None else len(features)
@@ -181,17 +181,17 @@ class MplugOwl2ForConditionalGeneration(MplugOwl2PreTrainedModel, GenerationMixi
 
     @classmethod
     def from_pretrained(cls, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """As ever, but where keys are missing or too many it is an error, not a note in a log over untrained weights.
+        """Loads as `transformers` does, but raises for missing or unknown keys instead of leaving weights untrained.
 
-        With `output_loading_info` they are for the caller to look at.
+        With `output_loading_info` they are returned to the caller instead.
 
         Raises:
-            ValueError: naming them.
+            ValueError: Naming the keys.
         """
         model, report = super().from_pretrained(*args, output_loading_info=True, **kwargs)
         if output_loading_info:
             return model, report
-        # The plain model of a checkpoint with a score head has no place for it.
+        # A stock class that opens a checkpoint with a score head leaves the head out.
         surplus = [key for key in report["unexpected_keys"] if not key.startswith("score_head.")]
         faults = {"missing": report["missing_keys"], "not known": surplus}
         said = [f"{len(keys)} {what} ({', '.join(sorted(keys)[:8])})" for what, keys in faults.items() if keys]
@@ -200,13 +200,13 @@ class MplugOwl2ForConditionalGeneration(MplugOwl2PreTrainedModel, GenerationMixi
         return model
 
     def get_image_features(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutputWithPooling:
-        """As `MplugOwl2Model.get_image_features`."""
+        """Encodes images; see `MplugOwl2Model.get_image_features`."""
         return self.model.get_image_features(pixel_values, **kwargs)
 
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, is_encoder_decoder: bool = False, input_ids: torch.Tensor | None = None, **kwargs
     ) -> tuple[torch.Tensor | None, dict[str, Any]]:
-        """Repeats each row with all of its images, encoded or not; stock methods repeat some image by image."""
+        """Repeats each row with all of its images, encoded or not; the stock method repeats some image by image."""
         pixel_values, encoded = kwargs.pop("pixel_values", None), kwargs.pop("mm_encoder_outputs", None) or {}
         images = {"pixel_values": pixel_values, **{name: output.pooler_output for name, output in encoded.items()}}
         if expand_size > 1 and any(value is not None for value in images.values()):
@@ -238,13 +238,13 @@ class MplugOwl2ForConditionalGeneration(MplugOwl2PreTrainedModel, GenerationMixi
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         **kwargs,
     ) -> MplugOwl2CausalLMOutputWithPast:
-        """One pass over text and images, to logits.
+        """Runs the model over text and images, to logits.
 
         Args:
             labels: (B, T) token ids, -100 where unsupervised; the loss is the mean cross-entropy of the next token.
-            logits_to_keep: how many of the last positions get logits, 0 = all; or their indices.
+            logits_to_keep: Number of last positions that get logits, 0 = all; or their indices.
             input_ids, pixel_values, attention_mask, position_ids, past_key_values, inputs_embeds, mm_token_type_ids,
-                mm_encoder_outputs: as for `MplugOwl2Model`.
+                mm_encoder_outputs: As for `MplugOwl2Model`.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -274,6 +274,6 @@ class MplugOwl2ForConditionalGeneration(MplugOwl2PreTrainedModel, GenerationMixi
 
 
 def _indices(mask: torch.Tensor) -> torch.Tensor | None:
-    """Where a (B, T) mask is True, as indices into B * T; None where it nowhere is."""
+    """Lists where a (B, T) mask is True, as indices into B * T; None if it is nowhere."""
     indices = mask.flatten().nonzero().squeeze(1)
     return indices if len(indices) else None

@@ -1,7 +1,7 @@
-"""The processor of mPLUG-Owl2: pictures to pixels, conversations to token ids with the positions of images written out.
+"""The processor of mPLUG-Owl2: images to pixels, conversations to token ids with all positions of images written out.
 
-It loads from a published folder as well, which has no `processor_config.json`: what is missing there is read from
-`config.json`. Pixels are always made with Pillow, so they do not depend on whether torchvision is installed.
+It also loads from a published folder, which has no `processor_config.json`; its content then comes from `config.json`.
+Pixels are always computed with Pillow, so they do not depend on whether torchvision is installed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from roc.model.mplug_owl2.tokenization import MplugOwl2Tokenizer
 
 IMAGE_TOKEN = "<|image|>"
 
-# What tells a file's place; the rest of what `from_pretrained` is given concerns the processor.
+# Arguments of `from_pretrained` that say where a file is; all others are settings of the processor.
 _WHERE = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
-# The published conversation format "v1". A question's only image stands in front of it, wherever it was mentioned, as
-# in training; several images keep their places, which the words around them may refer to.
+# The published conversation format "v1". The only image of a question is put in front of it, as in training, wherever
+# it was mentioned; several images stay in their places, because the text may refer to them.
 CHAT_TEMPLATE = """\
 {%- macro words(content) -%}
   {%- if content is string -%}
@@ -77,19 +77,19 @@ CHAT_TEMPLATE = """\
 
 
 class MplugOwl2Processor(ProcessorMixin):
-    """Images and text to the inputs of the model.
+    """Turns images and text into the inputs of the model.
 
     Args:
         image_processor: CLIP's.
-        tokenizer: the family's own.
-        image_seq_length: positions one image takes in the model: its queries and the mark that ends them.
-        image_token_id: what `input_ids` hold at those positions; no id of the tokenizer.
-        image_token: stands for an image in the text.
+        tokenizer: The family's own.
+        image_seq_length: Number of positions of one image: its queries and the mark that ends them.
+        image_token_id: Id at those positions of `input_ids`; no id of the tokenizer.
+        image_token: Placeholder of an image in the text.
         chat_template: Jinja; None = the published conversation format.
 
     Attributes:
-        verbatim_turns: a conversation is laid out with the white space it is written with: the published answers end
-            in a space, which is a token, and learnt.
+        verbatim_turns: Whether a conversation keeps its white space: published answers end in a space, which is a
+            supervised token.
     """
 
     verbatim_turns = True
@@ -113,23 +113,23 @@ class MplugOwl2Processor(ProcessorMixin):
     def __call__(
         self, images: ImageInput | None = None, text: str | Sequence[str] | None = None, **kwargs: Any
     ) -> BatchFeature:
-        """Inputs of the model for one or several texts.
+        """Makes the model's inputs for one or several texts.
 
-        Every part of a text, before, between and behind images, is tokenised by itself and begins like a text of its
-        own. The token that opens a text comes first, also where the text begins with an image: the published code puts
-        it behind such an image, where no training text has it.
+        Every part of a text, before, between and after images, is tokenised separately and begins like a text of its
+        own. The token that opens a text comes first, even if the text begins with an image; the published code puts it
+        after such an image, where no training text has it.
 
         Args:
-            images: for all texts, in the order in which the texts mention them; or a list for each text, which may be
+            images: For all texts, in the order in which they are mentioned; or a list for each text, which may be
                 empty.
-            text: with `image_token` at the place of each image.
-            **kwargs: of tokenizer and image processor: `padding`, `return_tensors`, `add_special_tokens`, ...
+            text: With `image_token` at the place of each image.
+            **kwargs: Arguments of tokenizer and image processor: `padding`, `return_tensors`, `add_special_tokens`, ...
 
         Returns:
-            `input_ids`, `attention_mask` (B, T) and, where there are images, `pixel_values` (images, 3, S, S).
+            `input_ids`, `attention_mask` (B, T) and, if there are images, `pixel_values` (images, 3, S, S).
 
         Raises:
-            ValueError: where images and their places in the texts do not agree, or truncation would cut an image.
+            ValueError: If images and their places in the texts do not match, or truncation would cut an image.
         """
         if images is None and text is None:
             raise ValueError("There is neither text nor image; give at least one of them.")
@@ -161,7 +161,7 @@ class MplugOwl2Processor(ProcessorMixin):
     ) -> BatchEncoding:
         asked = [name for name, value in unused.items() if name.startswith("return_") and value]
         if asked:
-            raise ValueError(f"{', '.join(asked)} cannot be had from this processor; leave it out.")
+            raise ValueError(f"this processor does not know {', '.join(asked)}; leave it out.")
         rows = []
         for text in texts:
             ids = self._ids(text)
@@ -209,7 +209,7 @@ class MplugOwl2Processor(ProcessorMixin):
     def get_processor_dict(
         cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What `processor_config.json` says; in a published folder, what follows from `config.json`."""
+        """Reads `processor_config.json`, or in a published folder derives its content from `config.json`."""
         where = {name: kwargs[name] for name in _WHERE if name in kwargs}
         settings, kwargs = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
         if "image_seq_length" not in settings:
@@ -221,9 +221,9 @@ class MplugOwl2Processor(ProcessorMixin):
     def _get_arguments_from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike, processor_dict: dict | None = None, **kwargs: Any
     ) -> list[Any]:
-        """The parts of their own classes, whatever classes the files name: published ones name those of 2023.
+        """Loads tokenizer and image processor in their own classes, whatever (older) classes the files name.
 
-        A published tokenizer knows the score levels as words; the model here has no such words.
+        The score levels are words in a published tokenizer; the model here has no such words.
         """
         path, where = pretrained_model_name_or_path, {name: kwargs[name] for name in _WHERE if name in kwargs}
         tokenizer = MplugOwl2Tokenizer.from_pretrained(path, **where)

@@ -6,9 +6,9 @@
     preprocessor_config.json     the published training does not write it, its inference needs it
     generation_config.json
 
-Weights are read as tensors and nothing else; code in a checkpoint is never run. What our layout has no place for stands
-in `published_extras.safetensors` beside it: tensors, and in its metadata the small files as they were and how the
-weights were spread over files, so that going there and back gives the same bytes.
+Weights are read as tensors only; code in a checkpoint is never run. Whatever our layout has no place for is kept beside
+it in `published_extras.safetensors`: tensors, and in the metadata the small files as they were and the file of every
+weight, so that a conversion and back gives the same bytes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from roc.model.mplug_owl2.convert import is_published
 from roc.model.mplug_owl2.processing import MplugOwl2Processor
 
 EXTRAS_FILE = "published_extras.safetensors"
-# The head in full, where the published file rounds it to half precision.
+# The float32 head, if the published file rounds it to half precision.
 HEAD_FILE = "score_head.safetensors"
 
 _SINGLE = ("model.safetensors", "pytorch_model.bin")
@@ -49,9 +49,9 @@ class Stored:
     """The weights of a folder.
 
     Attributes:
-        tensors: by the names on disk.
-        files: which file holds which of them, in its order.
-        index: the name of the index, where they are spread over several files.
+        tensors: By the names on disk.
+        files: Names of the tensors in each file, in its order.
+        index: Name of the index, if there are several files.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -64,10 +64,10 @@ class Converted:
     """A published checkpoint in our layout.
 
     Attributes:
-        config: with `config.roc`; its dtype is that of the weights.
-        weights: by the names of our layout on disk, `score_head.weight` among them, in the dtypes of the files.
-        extras: tensors our layout has no place for.
-        stored: how they lay on disk.
+        config: With `config.roc`; its dtype is that of the weights.
+        weights: By the names of our layout on disk, `score_head.weight` among them, in the dtypes of the files.
+        extras: Tensors that our layout has no place for.
+        stored: The tensors as they were on disk.
     """
 
     config: MplugOwl2Config
@@ -77,10 +77,10 @@ class Converted:
 
 
 def published_config(path: str | os.PathLike, **where: Any) -> dict[str, Any] | None:
-    """The `config.json` of a published checkpoint with score levels; None where `path` holds something else.
+    """Reads the `config.json` of a published checkpoint with score levels; None if `path` holds something else.
 
     Args:
-        path: folder or hub id.
+        path: Folder or hub id.
         **where: `revision`, `token`, `cache_dir`.
     """
     content = read_json(path, "config.json", **where)
@@ -103,7 +103,7 @@ def config_from(content: Mapping[str, Any], path: str | os.PathLike, **where: An
             read_json(path, name, **where)
     try:
         ours = convert.to_roc_config(content)
-    except Exception as error:  # of any kind: transformers and huggingface_hub have their own for some values
+    except Exception as error:  # transformers and huggingface_hub raise errors of many kinds
         raise ValueError(f"{path}: config.json cannot be used: {_reason(error)}") from error
     ours.name_or_path = os.fspath(path)
     return ours
@@ -139,11 +139,11 @@ def read(path: str | os.PathLike, content: Mapping[str, Any] | None = None, **wh
 
 
 def read_weights(path: str | os.PathLike, **where: Any) -> Stored:
-    """The tensors of a folder in either layout, mapped into memory where their files allow it.
+    """Reads the tensors of a folder in either layout, memory-mapped if the files allow it.
 
     Raises:
-        FileNotFoundError: where a file is not there.
-        ValueError: where a file holds something else than tensors, or an index and its files disagree.
+        FileNotFoundError: If a file is not there.
+        ValueError: If a file holds something else than tensors, or an index and its files disagree.
     """
     for single in _SINGLE:
         file = find(path, single, **where)
@@ -158,17 +158,17 @@ def read_weights(path: str | os.PathLike, **where: Any) -> Stored:
 
 
 def write_extras(folder: str | os.PathLike, source: str | os.PathLike, converted: Converted) -> None:
-    """Writes what our layout has no place for beside it.
+    """Writes the extras, which our layout has no place for, beside it.
 
     Args:
-        folder: of our layout.
-        source: folder or hub id of the published checkpoint, whose small files are kept as they are.
-        converted: what `read` gave for it.
+        folder: Folder of our layout.
+        source: Folder or hub id of the published checkpoint; its small files are kept as they are.
+        converted: From `read`.
     """
     names = _SMALL if converted.stored.index is None else (*_SMALL, converted.stored.index)
     found = {name: find(source, name) for name in names}
     texts = {name: Path(file).read_bytes().decode() for name, file in found.items() if file is not None}
-    # One entry: several would come in another order each time.
+    # A single entry, because safetensors writes several in random order.
     metadata = {"published": json.dumps({"files": texts, "weights": converted.stored.files}, ensure_ascii=False)}
     save_file(_apart(converted.extras), Path(folder) / EXTRAS_FILE, metadata=metadata)
 
@@ -184,17 +184,17 @@ def write(
     """Writes a published folder.
 
     Args:
-        folder: new.
-        config: with `config.roc`.
-        weights: of our layout, by module name or by the name on disk.
-        processor: of the model.
-        source: folder or hub id of our layout; where it has `published_extras.safetensors`, the files become what they
-            were, except for what was changed since. Without, they are made up: one `pytorch_model.bin`, the level rows
-            of the input embedding as `convert.to_published` says.
+        folder: New folder.
+        config: With `config.roc`.
+        weights: Tensors of our layout, by module name or by the name on disk.
+        processor: The model's processor.
+        source: Folder or hub id of our layout. If it has `published_extras.safetensors`, the files become what they
+            were, except for what was changed since. If not, they are made up: one `pytorch_model.bin`, with the level
+            rows of the input embedding as in `convert.to_published`.
 
     Raises:
-        ValueError: where weights, extras and configuration do not fit each other, or the layout has no place for what
-            configuration and processor say.
+        ValueError: If weights, extras and configuration do not fit each other, or the layout has no place for something
+            in configuration or processor.
     """
     folder = Path(folder)
     extras, texts, files = _read_extras(source)
@@ -221,7 +221,7 @@ def write(
 
 
 def _made_up(config: MplugOwl2Config, processor: MplugOwl2Processor) -> dict[str, dict[str, Any]]:
-    """The small files beside `config.json`, as transformers 4.31 wrote them."""
+    """Makes the small files beside `config.json` as transformers 4.31 wrote them."""
     tokenizer, rows = processor.tokenizer, config.text_config.vocab_size
     added = {str(token): index for index, token in tokenizer.added_tokens_decoder.items() if not token.special}
     added |= {f"[IMG{level}]": rows + level for level in range(declaration_of(config).num_levels)}
@@ -264,10 +264,10 @@ def _made_up(config: MplugOwl2Config, processor: MplugOwl2Processor) -> dict[str
 
 
 def _side(size: Mapping[str, int], name: str) -> int:
-    """A size as transformers 4.31 wrote it: one number.
+    """Converts a size to one number, as transformers 4.31 wrote it.
 
     Raises:
-        ValueError: where it is not that of a square.
+        ValueError: If it is not that of a square.
     """
     told = {key: size[key] for key in ("shortest_edge", "longest_edge", "height", "width") if size.get(key) is not None}
     side = told.get("shortest_edge", told.get("height"))
@@ -286,7 +286,7 @@ def _added_token(token: str) -> dict[str, Any]:
 def _read_extras(
     source: str | os.PathLike | None,
 ) -> tuple[dict[str, torch.Tensor] | None, dict[str, str], dict[str, list[str]]]:
-    """Tensors, small files and the order of the weights in theirs; (None, {}, {}) where there are no extras."""
+    """Reads the extra tensors, the small files and the order of the weights; (None, {}, {}) if there are none."""
     file = None if source is None else find(source, EXTRAS_FILE)
     if file is None:
         return None, {}, {}
@@ -296,7 +296,7 @@ def _read_extras(
 
 
 def _exact_head(path: str | os.PathLike, head: torch.Tensor, dtype: torch.dtype, where: dict[str, Any]) -> torch.Tensor:
-    """The head in full where roc wrote it beside the rounded rows, else those rows."""
+    """Reads the float32 head if roc wrote it beside the rounded rows, else returns those rows."""
     file = find(path, HEAD_FILE, **where)
     if file is None:
         return head
@@ -338,7 +338,7 @@ def _read_tensors(file: str | os.PathLike) -> dict[str, torch.Tensor]:
     try:
         if os.fspath(file).endswith(".safetensors"):
             return load_file(file)
-        # Files from before torch 1.6 cannot be mapped.
+        # Files from before torch 1.6 cannot be memory-mapped.
         tensors = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except OSError:
         raise
@@ -365,7 +365,7 @@ def _write_tensors(file: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each in memory no larger than it: a part of a tensor would be saved with the whole."""
+    """Copies tensors that are views of larger ones, which would be saved with the whole."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     return {
         name: value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
@@ -397,5 +397,5 @@ def read_json(path: str | os.PathLike, name: str, **where: Any) -> dict[str, Any
 
 
 def _reason(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Returns an error's message in one line."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The vision encoder of mPLUG-Owl2: a ViT whose patches, class token included, all go on to the abstractor."""
+"""The vision encoder of mPLUG-Owl2: a ViT that passes all patches and the class token on to the abstractor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from roc.model.mplug_owl2.configuration import MplugOwl2VisionConfig
 
 
 class MplugOwl2VisionEmbeddings(nn.Module):
-    """Pixels (B, C, S, S) to normed embeddings (B, 1 + patches, H), class token first."""
+    """Turns pixels (B, C, S, S) into normed embeddings (B, 1 + patches, H), class token first."""
 
     def __init__(self, config: MplugOwl2VisionConfig) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class MplugOwl2VisionEmbeddings(nn.Module):
 
 
 class MplugOwl2VisionAttention(nn.Module):
-    """Self-attention; queries, keys and values of one head stand together in `query_key_value`."""
+    """Self-attention; `query_key_value` holds queries, keys and values of a head side by side."""
 
     def __init__(self, config: MplugOwl2VisionConfig) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class MplugOwl2VisionLayer(GradientCheckpointingLayer):
 
 
 class MplugOwl2VisionEncoder(nn.Module):
-    """The layers."""
+    """The stack of layers."""
 
     def __init__(self, config: MplugOwl2VisionConfig) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class MplugOwl2VisionEncoder(nn.Module):
 
 
 class MplugOwl2VisionModel(PreTrainedModel):
-    """Pixels to the normed last hidden state of every patch and the class token."""
+    """Encodes pixels to the normed last hidden state of the class token and every patch."""
 
     config_class = MplugOwl2VisionConfig
     main_input_name = "pixel_values"
@@ -139,6 +139,6 @@ class MplugOwl2VisionModel(PreTrainedModel):
 
     @capture_outputs(tie_last_hidden_states=False)
     def forward(self, pixel_values: torch.Tensor, **kwargs) -> BaseModelOutput:
-        """(N, C, S, S) pixels to `last_hidden_state` (N, 1 + patches, H)."""
+        """Encodes (N, C, S, S) pixels to `last_hidden_state` (N, 1 + patches, H)."""
         hidden_states = self.encoder(self.embeddings(pixel_values), **kwargs)
         return BaseModelOutput(last_hidden_state=self.post_layernorm(hidden_states))

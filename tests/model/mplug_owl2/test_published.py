@@ -785,7 +785,7 @@ def test_files_from_before_torch_1_6_are_read(second, copied):
         ("config.json", {"num_tokens": 6}, "last 6 of 568 rows, 562..567, but output_first_id is 561"),
         ("config.json", {"hidden_size": 48}, "and [0-9]+ more faults"),
         ("config.json", {"rope_theta": 1e4}, "inv_freq differs"),
-        ("added_tokens.json", {"[MORE]": 568}, r"tokens behind the score levels.*\[MORE\]"),
+        ("added_tokens.json", {"[MORE]": 568}, r"tokens after the score levels.*\[MORE\]"),
         ("added_tokens.json", {"[SCORE]": 559}, "its id in the tokenizer is"),
     ],
 )
