@@ -136,7 +136,7 @@ def test_the_levels_are_no_words():
         convert.tokens_of(CONFIG, {3: AddedToken("[SCORE]")})
     with pytest.raises(ValueError, match="its id in the tokenizer is None"):
         convert.tokens_of(CONFIG, {})
-    with pytest.raises(ValueError, match=r"behind the score levels, for which there are no rows: {'\[MORE\]': 571}"):
+    with pytest.raises(ValueError, match=r"after the score levels, for which there are no rows: {'\[MORE\]': 571}"):
         convert.tokens_of(CONFIG, {**added, 571: AddedToken("[MORE]")})
 
 

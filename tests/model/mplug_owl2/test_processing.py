@@ -258,7 +258,7 @@ def test_what_does_not_fit_is_refused(processor):
     with pytest.raises(ValueError, match="does not fit into 5 without cutting an image"):
         processor(images=pictures[:1], text="<|image|>a", truncation=True, max_length=5)
     assert processor(images=pictures[:1], text="<|image|>a a a", truncation=True, max_length=9)["input_ids"][0][-1] > 0
-    with pytest.raises(ValueError, match="return_offsets_mapping cannot be had"):
+    with pytest.raises(ValueError, match="does not know return_offsets_mapping"):
         processor(text="a", return_offsets_mapping=True)
 
 
