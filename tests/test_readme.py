@@ -308,6 +308,7 @@ def test_flags_named_in_sentences_exist(page):
     scripts = [path.read_text(encoding="utf-8") for path in (ROOT / "scripts").rglob("*.py")]
     assert scripts
     known |= {spelt(flag) for text in scripts for flag in re.findall(r'"--([a-z][\w-]*)"', text)}
+    known |= {name for text in scripts for name in re.findall(r"^    (\w+): .* = option\(", text, re.MULTILINE)}
     spans = INLINE.findall(prose(page))
     assert sorted({spelt(flag) for text in spans for flag in re.findall(r"(?<!\w)--([a-z][\w-]*)", text)} - known) == []
 
