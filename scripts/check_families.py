@@ -1,11 +1,11 @@
-"""Every family with the head: the doctor's checks and training, in full, with LoRA and with QLoRA, as one table.
+"""Checks every family with the head: the doctor's checks and training, in full, with LoRA and with QLoRA, as a table.
 
 python scripts/check_families.py                            all families, a row each
 python scripts/check_families.py --families llava gemma3
 
-The models are tiny and random, but of the real classes (tests/helpers/tiny_models.py), so this runs from a checkout,
-without
-network. The table is Markdown. Exit status: 0 everything holds, 1 something does not; it is named below the table.
+The models are tiny and random, but of the real classes (tests/helpers/tiny_models.py), so this runs from a checkout and
+without a network. The table is Markdown. Exit status: 0 if all checks pass, 1 if one fails; failures are listed below
+the table.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from roc.score_space import ScoreSpace
 from roc.scoring.one_forward import one_forward
 
 ENOUGH, PLENTY = 0.9, 0.95
-"""Correlation of scores and labels that training has to reach, and at which it stops."""
+"""Correlation of scores and labels that training must reach, and at which it stops."""
 
 COLUMNS = {
     "old logits": "attaches",
@@ -51,18 +51,18 @@ COLUMNS = {
     "LoRA": "LoRA tuning",
     "nf4": "QLoRA tuning",
 }
-"""Heading of a column -> how the names of the findings in it begin."""
+"""Heading of a column -> beginning of the names of its findings."""
 
 
 @dataclass
 class Family:
-    """What was found about one family.
+    """Findings about one family.
 
     Attributes:
-        name: key of `FAMILY_BUILDERS` in tests/helpers/tiny_models.py.
-        parameters: of the tiny model; 0 where it cannot be built.
-        findings: in the order in which they were made.
-        seconds: it took.
+        name: Key of `FAMILY_BUILDERS` in tests/helpers/tiny_models.py.
+        parameters: Number of parameters of the tiny model; 0 if it cannot be built.
+        findings: In the order in which they were made.
+        seconds: Duration of the checks.
     """
 
     name: str
@@ -72,12 +72,12 @@ class Family:
 
     @property
     def faults(self) -> list[Finding]:
-        """What does not hold."""
+        """Checks that failed."""
         return [finding for finding in self.findings if finding.passed is False]
 
 
 def builders() -> dict:
-    """The families and what builds their tiny models, from tests/helpers/tiny_models.py beside this folder."""
+    """Loads the builders of the tiny models from tests/helpers/tiny_models.py, by family."""
     file = Path(__file__).resolve().parents[1] / "tests" / "helpers" / "tiny_models.py"
     spec = importlib.util.spec_from_file_location("tiny_models", file)
     module = importlib.util.module_from_spec(spec)
@@ -86,11 +86,11 @@ def builders() -> dict:
 
 
 def check_family(name: str) -> Family:
-    """Builds the family's tiny model and tries everything on it; a step that breaks is a fault."""
+    """Builds the family's tiny model and runs all checks on it; a step that raises is a failure."""
     start = time.perf_counter()
     build = builders()[name]
     family = Family(name)
-    # On a CPU, bitsandbytes wants layers as wide as its blocks: 64.
+    # On a CPU, bitsandbytes needs layers as wide as its blocks, 64.
     steps = {"doctor": (doctors_checks, 32), "full tuning": (full_tuning, 32), "LoRA tuning": (lora_tuning, 32)}
     if importlib.util.find_spec("bitsandbytes"):
         steps["QLoRA tuning"] = (qlora_tuning, 64)
@@ -109,12 +109,12 @@ def check_family(name: str) -> Family:
 
 
 def doctors_checks(folder: str) -> list[Finding]:
-    """What `roc doctor` says."""
+    """Runs the checks of `roc doctor`."""
     return list(examine(admit(folder)))
 
 
 def full_tuning(folder: str) -> list[Finding]:
-    """Trains everything; the trained model is held against the checks on scores and files."""
+    """Trains all weights, then checks scores and files of the trained model."""
     candidate = fresh(folder)
     findings = [trained("full tuning", candidate, candidate.model, learning_rate=1e-3)]
     for check in (check_three_ways, check_batch, check_reload):
@@ -123,7 +123,7 @@ def full_tuning(folder: str) -> list[Finding]:
 
 
 def lora_tuning(folder: str) -> list[Finding]:
-    """Trains LoRA; the adapter is saved, loaded on its base and merged."""
+    """Trains LoRA, then saves the adapter, loads it on its base and merges it."""
     candidate = fresh(folder)
     before = candidate.scores()
     tuned = add_lora(candidate.model, rank=16, alpha=32, dropout=0.0)
@@ -132,7 +132,7 @@ def lora_tuning(folder: str) -> list[Finding]:
 
 
 def qlora_tuning(folder: str) -> list[Finding]:
-    """Trains LoRA on nf4 weights; the adapter comes back on the 4-bit base, and merges into the unquantised one."""
+    """Trains LoRA on nf4 weights, then loads the adapter on the 4-bit base and merges it into the unquantised one."""
     candidate = fresh(folder, quantized=True)
     tuned = add_lora(candidate.model, rank=16, alpha=32, dropout=0.0)
     findings = [trained("QLoRA tuning", candidate, tuned, learning_rate=3e-3)]
@@ -145,7 +145,7 @@ def qlora_tuning(folder: str) -> list[Finding]:
 
 
 def fresh(folder: str, quantized: bool = False) -> Candidate:
-    """The model of a folder with an untrained head."""
+    """Loads the model of a folder and attaches an untrained head."""
     config = transformers.AutoConfig.from_pretrained(folder)
     settings = {"quantization_config": four_bit(config, torch.float32)} if quantized else {}
     model = model_class(config).from_pretrained(folder, dtype=torch.float32, **settings)
@@ -155,7 +155,7 @@ def fresh(folder: str, quantized: bool = False) -> Candidate:
 
 
 def rated_pictures() -> list[tuple[Record, list[Image.Image]]]:
-    """32 pictures of noise in all hues; the score is their brightness."""
+    """Draws 32 images of noise in all hues; the score is their brightness."""
     rows = []
     for i in range(32):
         rng = np.random.default_rng(i)
@@ -167,7 +167,7 @@ def rated_pictures() -> list[tuple[Record, list[Image.Image]]]:
 
 
 def trained(name: str, candidate: Candidate, model: torch.nn.Module, *, learning_rate: float) -> Finding:
-    """Trains `model` in batches of 8 until its scores follow the labels, at most 60 times over."""
+    """Trains `model` in batches of 8 until its scores follow the labels, for at most 60 epochs."""
     rows, collator = rated_pictures(), candidate.collator
     batches = [collator(rows[start::4]) for start in range(4)]
     scoring = collator.scoring_batch([picture for _, (picture,) in rows])
@@ -190,7 +190,7 @@ def trained(name: str, candidate: Candidate, model: torch.nn.Module, *, learning
 
 
 def table(families: list[Family]) -> str:
-    """Family x check, as Markdown."""
+    """Formats families by checks, as Markdown."""
     lines = ["| family | parameters | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 2) + "|"]
     for family in families:
         cells = [cell([f for f in family.findings if f.name.startswith(start)]) for start in COLUMNS.values()]
@@ -199,7 +199,7 @@ def table(families: list[Family]) -> str:
 
 
 def cell(findings: list[Finding]) -> str:
-    """The worst of some findings: the largest difference, how the training ended, or just "ok"."""
+    """Formats the worst of some findings: the largest difference, how training ended, or just "ok"."""
     made = [finding for finding in findings if finding.passed is not None]
     if not made:
         return "-"
@@ -212,7 +212,7 @@ def cell(findings: list[Finding]) -> str:
 
 
 def main() -> int:
-    """Checks the families asked for, prints, returns the exit status."""
+    """Checks the families asked for, prints the table and returns the exit status."""
     known = sorted(builders())
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--families", nargs="+", choices=known, default=known, metavar="NAME", help=", ".join(known))
@@ -220,7 +220,7 @@ def main() -> int:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     warnings.simplefilter("ignore")
-    torch.set_num_threads(1)  # several are slower on models as small as these
+    torch.set_num_threads(1)  # with several threads such small models are slower
     families = []
     for name in options.families:
         families.append(check_family(name))
@@ -228,10 +228,10 @@ def main() -> int:
     print(table(families))
     print(
         "\nLargest differences found; scores are on 1..10, gradients relative to the largest. full, LoRA, nf4: "
-        "correlation of score and label on the 32 pictures trained on, and after how many epochs."
+        "correlation of scores and labels on the 32 training images, and the number of epochs."
     )
     faults = [f"{family.name}: {fault.name}: {fault.figure}" for family in families for fault in family.faults]
-    print("\n".join(faults) or "Everything holds.")
+    print("\n".join(faults) or "All checks pass.")
     return 1 if faults else 0
 
 

@@ -1,4 +1,4 @@
-"""The card says what the numbers mean, hubs can read its header, and it never replaces what a person wrote."""
+"""The card explains the scores, hubs can read its header, and it never replaces what a person wrote."""
 
 import subprocess
 import sys
@@ -37,7 +37,7 @@ METRICS = {
 
 @pytest.fixture(autouse=True)
 def without_a_hub(monkeypatch):
-    """The base of these cards is nowhere; nobody shall wait until that is found out."""
+    """The base of these cards does not exist; offline, no test waits for a hub to say so."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 

@@ -1,4 +1,4 @@
-"""What is handed on gives the same scores: merged, as the head alone, and by way of a hub."""
+"""Exports give the same scores: merged, the head alone, and after a hub."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from roc.checkpoint.vllm import vllm_generate
 
 
 def test_the_head_alone_is_enough_to_recompute_scores(checkpoint, tmp_path, monkeypatch):
-    """The code on its card, run on hidden states of the plain model."""
+    """Runs the code on its card on hidden states of the plain model."""
     folder, _, expected = checkpoint
     head_only(folder, tmp_path / "out")
     model, processor = load(folder)
@@ -36,7 +36,7 @@ def test_the_head_alone_is_enough_to_recompute_scores(checkpoint, tmp_path, monk
 
 @pytest.fixture(scope="module", params=[False, True], ids=["lora", "qlora"])
 def adapter(request, tmp_path_factory):
-    """`(folder of the adapter, what it scores on its base in full weights)`."""
+    """`(folder of the adapter, its scores on the base in full weights)`."""
     if request.param:
         pytest.importorskip("bitsandbytes")
     folder = tmp_path_factory.mktemp("adapter")

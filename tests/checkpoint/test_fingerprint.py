@@ -1,4 +1,4 @@
-"""What tells one set of weights, one config and one processor from another."""
+"""Fingerprints tell weights, configurations and processors apart."""
 
 import json
 

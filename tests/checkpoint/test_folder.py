@@ -1,4 +1,4 @@
-"""What is saved loads again to the bit: full checkpoints, and adapters that find their base."""
+"""Saved checkpoints load again bit by bit: full ones, and adapters that find their base."""
 
 import builtins
 import io
@@ -197,7 +197,7 @@ def test_an_adapter_on_another_base_is_refused(adapter, tmp_path):
 
 
 def changed(base, folder, change, dtype=None):
-    """A copy of a base with other weights: `change(name, weight)` gives the new one; saved in `dtype`."""
+    """Saves a copy of a base with the weights that `change(name, weight)` returns, in `dtype`."""
     model = AutoModelForImageTextToText.from_pretrained(base)
     with torch.no_grad():
         for name, weight in model.named_parameters():

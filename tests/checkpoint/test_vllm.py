@@ -1,4 +1,4 @@
-"""What vLLM is given computes the same scores, and the same text."""
+"""Exports for vLLM give the same scores and the same text."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def test_a_classifier_in_shards_is_whole(checkpoint, tmp_path, monkeypatch):
 
 
 def test_what_a_classifying_server_computes_is_the_score(checkpoint, tmp_path):
-    """The folder's chat template with a picture, its tokens, the hidden states before the vocabulary, softmax, mean."""
+    """Computes as a server does: chat template, tokens, hidden states before the vocabulary, softmax, mean."""
     folder, _, expected = checkpoint
     vllm_classify(folder, tmp_path / "out")
     about = json.loads((tmp_path / "out" / "roc.json").read_text())
@@ -68,7 +68,7 @@ def test_the_prompt_is_found_where_the_tokenizer_wants_a_space_before_the_answer
 
 
 def test_where_no_text_gives_the_tokens_they_are_sent_themselves(tmp_path):
-    """The template ends within a word that the answer goes on with, and the tokenizer would join the two."""
+    """The template ends inside a word that the answer continues, so the tokenizer would merge the two."""
     model, processor, _ = build("llava", answer="age rate is [SCORE] and [SCORE].")
     processor.chat_template = (
         "{% for m in messages %}{% for part in m.content %}{% if part.type == 'image' %}<image>{% else %}"

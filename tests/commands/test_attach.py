@@ -1,4 +1,4 @@
-"""`roc attach`: a model with an untrained head, saved; or a refusal that leaves nothing behind."""
+"""`roc attach` saves a model with an untrained head, or refuses and leaves nothing behind."""
 
 import pytest
 from tiny_models import tiny_llava

@@ -1,4 +1,4 @@
-"""`roc export` writes one form a call and says in one line what it cannot do."""
+"""`roc export` writes one form per call, and refuses in one line."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Checkpoints as they are exported, and what a reader of an export computes."""
+"""Checkpoints to export, and the computations of a reader of an export."""
 
 import numpy as np
 from heads import ATTRIBUTES, SPACE, fill_head, picture, scores_of
@@ -17,13 +17,13 @@ def tensor_names(folder):
 
 
 def expectation(logits, levels):
-    """Scores of (..., N) logits, with numpy alone."""
+    """Computes scores of (..., N) logits with numpy alone."""
     probabilities = np.exp(logits - logits.max(-1, keepdims=True))
     return probabilities / probabilities.sum(-1, keepdims=True) @ np.array(levels)
 
 
 def attached_checkpoint(name, folder, **settings):
-    """A checkpoint of a family, saved, with the names its stock model has on disk."""
+    """Saves a checkpoint of a family; returns its folder, the tensor names of its stock model, and its scores."""
     model, processor = FAMILY_BUILDERS[name]()
     model.save_pretrained(folder / "stock")
     if processor.chat_template is None:

@@ -1,4 +1,4 @@
-"""Tiny models that carry a head, and pictures and records to try them on."""
+"""Tiny models that carry a head, and images and records to try them on."""
 
 import numpy as np
 import torch
@@ -54,7 +54,7 @@ VOTES = tuple(np.array([0, 0, 1, 2, 3, 2, 1, 1, 0, 0]) / 10)
 
 
 def mixed_batch(collator):
-    """Zero, one and two scores; with and without histogram."""
+    """Makes a batch of rows with zero, one and two scores, with and without histograms."""
     return collator(
         [
             sample(0),
@@ -77,7 +77,7 @@ def scores_of(model, processor):
 
 
 def save_base(family, folder, **changes):
-    """A base without a head, as it would come from a hub."""
+    """Saves a base without a head, as it would come from a hub."""
     model, processor = BUILDERS[family](hidden_size=64, **changes)
     model.save_pretrained(folder)
     save_processor(processor, folder)
@@ -85,7 +85,7 @@ def save_base(family, folder, **changes):
 
 
 def trained_adapter(base, *, quantized=False, steps=4, **lora):
-    """`(model, processor)`: a few steps of LoRA on a saved base, all that can be trained moved."""
+    """Trains LoRA on a saved base for a few steps, so that every trainable weight moves; `(model, processor)`."""
     torch.manual_seed(0)  # of LoRA's first matrices
     model = AutoModelForImageTextToText.from_pretrained(base)
     if quantized:

@@ -1,7 +1,7 @@
-"""A model hub on this machine, in memory: as much of the HTTP interface as uploading and loading a checkpoint needs.
+"""A model hub in memory, with as much of the HTTP interface as uploading and loading a checkpoint needs.
 
-Every file is answered to be "regular", so its content comes with the commit; large-file storage is not imitated. Start
-programs that shall use it with the environment that `HubStandIn.environment` gives.
+It declares every file "regular", so contents come with the commit; large-file storage is not imitated. Start programs
+that use it with the environment of `HubStandIn.environment`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 
 class HubStandIn:
-    """Serves while it is entered.
+    """Serves inside the `with` block.
 
     Attributes:
         repos: repository id -> path -> content.
@@ -43,7 +43,7 @@ class HubStandIn:
         self._server.server_close()
 
     def environment(self, home: os.PathLike) -> dict[str, str]:
-        """The environment of this process, with this hub in place of the real one and an empty cache below `home`."""
+        """Returns the environment of this process with this hub and an empty cache in `home`."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "TRANSFORMERS_"))}
         own = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_TOKEN": "hf_test", "HF_HUB_DISABLE_XET": "1"}
         return {**kept, **own, "NO_PROXY": "127.0.0.1"}
@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _revision(files: dict[str, bytes]) -> str:
-    """40 hexadecimal digits that stand for this content."""
+    """Computes 40 hexadecimal digits that identify this content."""
     digest = hashlib.sha1()
     for name in sorted(files):
         digest.update(name.encode() + b"\0" + files[name])

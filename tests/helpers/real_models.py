@@ -1,7 +1,7 @@
 """The published vision-language models at their real size, on the `meta` device: shapes and names, no weights, no hub.
 
-The numbers are those of each model's own `config.json`; what is not written here is the default of its config class.
-`PARAMETERS` are the totals of the published weights: a wrong number here would miss them.
+The numbers are those of each model's own `config.json`; what is missing here is the default of its config class.
+`PARAMETERS` are the totals of the published weights; a wrong number here would miss them.
 """
 
 from __future__ import annotations
@@ -95,23 +95,23 @@ WORDS = {
 
 
 def real_config(name: str) -> PretrainedConfig:
-    """The config of a model, as if read from its `config.json`."""
+    """Makes the configuration of a model, as if read from its `config.json`."""
     return AutoConfig.for_model(**CONFIGS[name])
 
 
 def real_model(name: str) -> PreTrainedModel:
-    """The model at its real size, without a head and without weights."""
+    """Builds the model at its real size, without a head and without weights."""
     with torch.device("meta"):
         return AutoModelForImageTextToText.from_config(real_config(name))
 
 
 def real_processor(name: str) -> SimpleNamespace:
-    """What `attach` asks of a processor: a tokenizer of the real length."""
+    """Makes as much of a processor as `attach` needs: a tokenizer of the real length."""
     return SimpleNamespace(tokenizer=Words(WORDS[name]))
 
 
 class Words:
-    """A tokenizer as far as `attach` goes: it knows how many words there are, and takes new ones."""
+    """As much of a tokenizer as `attach` needs: it counts its words and accepts new ones."""
 
     def __init__(self, count: int) -> None:
         self.count = count

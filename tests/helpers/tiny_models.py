@@ -36,9 +36,9 @@ _QWEN_TOKENS = {
 
 
 def tiny_tokenizer(class_name: str = "PreTrainedTokenizerFast", /, **extra_tokens: str) -> PreTrainedTokenizerFast:
-    """BPE learnt from a handful of sentences; `extra_tokens` become attributes such as `image_token`.
+    """Trains a BPE on a handful of sentences; `extra_tokens` become attributes such as `image_token`.
 
-    Byte-level as it stands; a class of its own brings its own normaliser, pre-tokenizer and decoder.
+    It is byte-level by default; a tokenizer class brings its own normaliser, pre-tokenizer and decoder.
     """
     cls = getattr(transformers, class_name)
     tokenizer = Tokenizer(models.BPE())
@@ -66,13 +66,13 @@ def tiny_tokenizer(class_name: str = "PreTrainedTokenizerFast", /, **extra_token
 
 
 def chat_template(image: str, *, bos: str = "", gap: str = "", end: str = "</s>") -> str:
-    """A Jinja template with marked turns.
+    """Makes a Jinja template with marked turns.
 
     Args:
-        image: what stands for a picture.
-        bos: what a conversation begins with.
-        gap: what stands between the mark of a finished answer and its text, but not behind the mark that asks for one.
-        end: what closes an answer.
+        image: Placeholder of an image.
+        bos: Beginning of a conversation.
+        gap: Text between the mark of a finished answer and its text, missing after the mark that asks for one.
+        end: Closes an answer.
     """
     before = "{% if message['role'] == 'assistant' %}" + gap + "{% endif %}" if gap else ""
     return (
@@ -278,7 +278,7 @@ FAMILY_BUILDERS = {
 
 
 def _pictures(class_name: str, **settings):
-    """The image processor that a reload of it gives: of Pillow, where there is no torchvision."""
+    """Returns the image processor that reloading gives: with Pillow if there is no torchvision."""
     return getattr(transformers, class_name if is_torchvision_available() else f"{class_name}Pil")(**settings)
 
 
@@ -300,7 +300,7 @@ def _text_config(model_type: str, tokenizer, hidden_size: int, vocab_padding: in
 
 
 def _tower(model_type: str, **settings) -> dict:
-    """A vision tower of two layers on 28-pixel images in patches of 7."""
+    """Configures a vision tower of two layers on 28-pixel images in patches of 7."""
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     return {"model_type": model_type, "image_size": 28, "patch_size": 7, **sizes, **settings}
 
@@ -311,7 +311,7 @@ def _qwen_tower(**settings) -> dict:
 
 
 def _qwen_processor(class_name: str, tokenizer_class: str = "Qwen2Tokenizer"):
-    """Tokenizer and processor of a Qwen-VL; 1 to 4 image tokens."""
+    """Makes tokenizer and processor of a Qwen-VL; 1 to 4 image tokens."""
     tokenizer = tiny_tokenizer(tokenizer_class, **_QWEN_TOKENS)
     images = _pictures(
         "Qwen2VLImageProcessor", patch_size=7, merge_size=2, size={"shortest_edge": 28 * 28, "longest_edge": 56 * 56}
@@ -331,7 +331,7 @@ def _mrope(**settings) -> dict:
 
 
 def _idefics_processor(class_name: str, images_class: str):
-    """Tokenizer and processor of an Idefics3 kind; 4 image tokens."""
+    """Makes tokenizer and processor of an Idefics3-like model; 4 image tokens."""
     names = ("fake_image", "image", "end_of_utterance", "global_image", "video")
     tags = ("<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>", "<video>")
     tokens = {f"{name}_token": tag for name, tag in zip(names, tags, strict=True)}
@@ -350,7 +350,7 @@ def _idefics_processor(class_name: str, images_class: str):
 
 
 def _build(model_type: str, tokenizer, seed: int, text: dict, vision: dict, **settings):
-    """The model of a family in evaluation mode, its weights from `seed`."""
+    """Builds the model of a family in eval mode, with weights from `seed`."""
     config = AutoConfig.for_model(
         model_type,
         text_config=text,

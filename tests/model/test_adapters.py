@@ -1,4 +1,4 @@
-"""Which layers LoRA adapts, what is trained, and what is refused."""
+"""LoRA: the layers it adapts, the weights that are trained, and what is refused."""
 
 import pytest
 import torch
@@ -133,7 +133,7 @@ def test_a_folder_without_adapter_is_none(tmp_path):
 
 
 def test_an_evaluation_leaves_the_gradients_of_four_bit_layers_as_they_are(tmp_path):
-    """On processors with a fast 4-bit kernel, bitsandbytes would repack the weights for it, without a way back."""
+    """On CPUs with a fast 4-bit kernel, bitsandbytes would repack the weights for good."""
     pytest.importorskip("bitsandbytes")
     model, processor = BUILDERS["llava"](hidden_size=64)
     model.save_pretrained(tmp_path)
@@ -155,7 +155,7 @@ def test_an_evaluation_leaves_the_gradients_of_four_bit_layers_as_they_are(tmp_p
 
 
 def test_checkpointing_sends_no_gradient_through_a_frozen_tower():
-    """Neither way of checkpointing needs it: the gradients of what is trained are those without checkpointing."""
+    """Both kinds of checkpointing give the same gradients of trained weights as none."""
     found = []
     for settings in (None, {"use_reentrant": False}, {"use_reentrant": True}):
         model, _, collator = build("llava")

@@ -1,4 +1,4 @@
-"""Attaching leaves the model what it was."""
+"""Attaching changes nothing of the model that was there."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What the collator lays out: tokens learnt, places of the scores, conversations, lengths."""
+"""The collator's batches: supervised tokens, positions of scores, conversations, lengths."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def test_targets_are_nan_where_nobody_rated(collator):
 
 
 def test_scoring_batch_is_a_prefix_of_the_training_batch(collator):
-    """The head must be asked at the very place it learnt: same ids, same position."""
+    """The head must be read at the position it was trained on: same ids, same position."""
     pictures = [picture(0)]
     trained, scoring = collator([(record(), pictures)]), collator.scoring_batch(pictures)
     length = scoring["input_ids"].shape[1]
@@ -81,7 +81,7 @@ def test_a_conversation_of_several_turns(collator):
 
 
 def whole(collator, turns):
-    """Token ids of a conversation as the tokenizer gives them for its whole text."""
+    """Tokenises the whole text of a conversation at once."""
     text = collator._render([_message(turn) for turn in turns], False)
     bos = collator.tokenizer.bos_token
     return collator.tokenizer(text, add_special_tokens=not (bos and text.startswith(bos)))["input_ids"]
@@ -89,7 +89,7 @@ def whole(collator, turns):
 
 @pytest.mark.parametrize("name", ["llava_next", "gemma3"])
 def test_pieces_are_the_tokens_of_the_whole_text(name):
-    """Also where a space stands between mark and answer, and where the tokenizer puts a space before what it gets."""
+    """Also with a space between mark and answer, and with a tokenizer that puts a space before its text."""
     collator = build(name)[2]
     turns = talk("Rate it.", "It is [SCORE].") + (("user", "And the light?"), ("assistant", "The light is [SCORE]."))
     prompt, pieces = collator._layout(record(conversations=turns))

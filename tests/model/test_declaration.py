@@ -120,7 +120,7 @@ def test_a_plain_model_declares_nothing():
 
 
 def reads_a_key(node):
-    """`roc[...]`, `x.roc[...]`, `roc.get(...)`, `x.roc |= ...`: code that knows what the section holds."""
+    """Finds `roc[...]`, `x.roc[...]`, `roc.get(...)`, `x.roc |= ...`: code that knows the keys of the section."""
 
     def names_it(part):
         return getattr(part, "id", None) == "roc" or getattr(part, "attr", None) == "roc"

@@ -17,7 +17,7 @@ from roc.model.device import (
 
 
 def machine(monkeypatch, *, cuda=False, mps=False, capability=(9, 0), flash=False):
-    """A machine with these parts; the GPU computes bfloat16 itself from Ampere on, older ones emulate it."""
+    """Imitates a machine with these parts; GPUs before Ampere only emulate bfloat16."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: int(cuda))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)

@@ -1,4 +1,4 @@
-"""What the table says of a family, and that it makes that family right."""
+"""The table of families, and that its facts make each family score right."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ def build(name):
 
 
 def three_ways(model, collator):
-    """Scores of three pictures by one forward, as taught, and as read while the answer is written."""
+    """Scores three images in one forward, as in training, and while the answer is generated."""
     pictures = [picture(i) for i in range(3)]
     fast = one_forward(model, collator.scoring_batch(pictures)).scores
     with torch.no_grad():

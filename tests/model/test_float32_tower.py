@@ -1,4 +1,4 @@
-"""A tower with batch normalisation keeps its numbers where the language model beside it is in half precision."""
+"""A tower with batch normalisation stays in float32 beside a language model in half precision."""
 
 import copy
 import pickle
@@ -33,7 +33,7 @@ PICTURES = [picture(i) for i in range(8)]
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A folder with a model without a head, its tower's statistics learnt from a few pictures."""
+    """A folder with a model without a head; the statistics of its tower come from a few images."""
     folder = tmp_path_factory.mktemp("base")
     model, processor = build_tiny_llava([question(ATTRIBUTES), answer(ATTRIBUTES)], SMALL)
     pixels = processor.image_processor(PICTURES, return_tensors="pt")["pixel_values"]

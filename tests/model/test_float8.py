@@ -1,4 +1,4 @@
-"""Linear layers in 8 bits: what is rounded, by which arithmetic, in which layers, and how little it moves scores."""
+"""Linear layers in 8 bits: the rounding, the layers it applies to, and how little it moves scores."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ TABLE = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).double()
 
 
 def nearest(rows):
-    """(R, C) rounded by looking the nearest number up, scaled back; float64."""
+    """Rounds (R, C) by looking up the nearest number, scaled back; float64."""
     scale = rows.double().abs().amax(1, keepdim=True) / 448
     apart = (rows.double().unsqueeze(-1) / scale.unsqueeze(-1) - TABLE).abs().nan_to_num(float("inf"))
     return TABLE[apart.argmin(-1)] * scale

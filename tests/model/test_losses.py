@@ -13,7 +13,7 @@ def tensor(values):
 
 
 def text_loss_of(token_logprobs):
-    """Text loss of tokens whose log-probabilities are given: a vocabulary of two, the label always the first."""
+    """Computes the text loss of given log-probabilities: a vocabulary of two, the label always the first."""
     logprobs = tensor(token_logprobs)
     logits = torch.stack([logprobs, torch.log1p(-logprobs.exp())], dim=-1)
     return losses.text_cross_entropy(logits, torch.zeros(len(logprobs), dtype=torch.long))

@@ -1,4 +1,4 @@
-"""The formula against what a training step of a small model really holds, counted tensor by tensor on the CPU."""
+"""The formula against the memory of a real training step of a small model, counted tensor by tensor on the CPU."""
 
 import contextlib
 import copy
@@ -27,7 +27,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def build(family, dtype="float32", tied=False):
-    """Deep enough for its blocks to be most of it: six layers 128 wide, four in the tower."""
+    """Builds a model that consists mostly of blocks: six layers of width 128, four in the tower."""
     model, processor = BUILDERS[family](hidden_size=128, tied=tied)
     config = copy.deepcopy(model.config)
     config.text_config.num_hidden_layers = 6
@@ -46,7 +46,7 @@ def in_dtype(batch, dtype):
 
 
 def shape_of(family, batch):
-    """What a batch is to the formula: rows, tokens and patches of each, supervised positions of each."""
+    """Describes a batch to the formula: rows, and tokens, patches and supervised positions of each."""
     pixels = batch["pixel_values"]
     shape = {
         "batch_size": ROWS,
@@ -57,7 +57,7 @@ def shape_of(family, batch):
 
 
 class Living(TorchDispatchMode):
-    """Bytes of the tensors that operations made and that are still alive; `peak` is the most there ever were."""
+    """Counts the bytes of live tensors made by operations; `peak` is the maximum."""
 
     def __init__(self, *known):
         super().__init__()
@@ -101,7 +101,7 @@ def test_weights_gradients_and_moments_are_exact(tuning, dtype, tied):
 @pytest.mark.parametrize("family", BUILDERS)
 @pytest.mark.parametrize(("tuning", "dtype", "bf16"), WAYS)
 def test_activations_without_checkpointing(family, tuning, dtype, bf16):
-    """Against what autograd saves, weights aside. LoRA's dropout is left out: on a CPU it saves more than on a GPU."""
+    """Compares with what autograd saves, weights aside; without dropout, which saves more on a CPU than on a GPU."""
     model, batch, _ = build(family, dtype)
     shape, supervised = shape_of(family, batch)
     told = estimate(
@@ -129,7 +129,7 @@ def test_activations_without_checkpointing(family, tuning, dtype, bf16):
 @pytest.mark.parametrize("family", BUILDERS)
 @pytest.mark.parametrize(("tuning", "dtype", "bf16"), WAYS)
 def test_the_peak_of_an_accumulated_step(family, tuning, dtype, bf16):
-    """With checkpointing, over the second micro-batch: the gradients of the first are there all the while."""
+    """With checkpointing, during the second micro-batch, while the gradients of the first are held."""
     model, batch, _ = build(family, dtype)
     shape, supervised = shape_of(family, batch)
     told = estimate(model, tuning=tuning, dtype=dtype, bf16=bf16, lora_rank=RANK, supervised_tokens=supervised, **shape)

@@ -1,4 +1,4 @@
-"""What a model with the head computes: positions, losses, gradients, scores, and that its old self is untouched."""
+"""Positions, losses, gradients and scores of a model with the head, whose other outputs stay as they were."""
 
 import copy
 import pickle
@@ -28,7 +28,7 @@ from roc.scoring.one_forward import one_forward
 
 @pytest.fixture(params=BUILDERS)
 def attached(request):
-    """A tiny model with the head, its head filled so that scores differ, and its collator."""
+    """Builds a tiny model with a head, filled so that scores differ, and its collator."""
     return build(request.param)
 
 
@@ -108,7 +108,7 @@ def test_scores_and_losses_stay_float32_under_autocast(attached):
 
 
 def test_l1_is_stated_on_the_papers_width():
-    """On 0..1 the scaled error of 9 points is what the same picture costs on 1..10; `native` leaves it as it is."""
+    """The scaled error on 0..1 costs as much as on 1..10; `native` does not scale it."""
     losses = {}
     for scale in ("unit", "native"):
         model, processor = BUILDERS["llava"]()
@@ -310,7 +310,7 @@ def model_text_loss(model, batch):
 
 
 class LargestTensor(torch.utils._python_dispatch.TorchDispatchMode):
-    """Notes the bytes of the largest tensor that any operation makes, forward and backward."""
+    """Records the bytes of the largest tensor that any operation makes, forward and backward."""
 
     def __init__(self):
         super().__init__()

@@ -64,7 +64,7 @@ def test_video_settings_survive_a_machine_without_torchvision(write, tmp_path):
 @without_torchvision
 @pytest.mark.parametrize("file", ["video_preprocessor_config.json", "preprocessor_config.json"])
 def test_a_checkpoint_in_the_layout_of_older_releases(file, tmp_path):
-    """One file for pictures, perhaps one for video, none for the processor: as most of the hub has it."""
+    """One file for images, perhaps one for video, none for the processor, as in most checkpoints on the hub."""
     model, processor = tiny_qwen2_5_vl()
     model.config.save_pretrained(tmp_path)
     processor.tokenizer.save_pretrained(tmp_path)

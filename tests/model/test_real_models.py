@@ -1,4 +1,4 @@
-"""The ready configs, held against the real models at their real size: nothing is downloaded, nothing has weights."""
+"""The ready configs against the real models at their real size, without downloads and without weights."""
 
 import functools
 from collections import Counter
@@ -40,7 +40,7 @@ SCALES = {
 
 @functools.cache
 def with_head(name):
-    """Built once; tests that change a model build their own."""
+    """Builds a model once; tests that change a model build their own."""
     model = real_model(name)
     attach(model, real_processor(name), load_config([MODELS[name], DATASETS["ava"]]).score_space)
     return model
@@ -151,7 +151,7 @@ def test_lora_finds_its_layers(name):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_what_it_takes_is_plausible(name):
-    """Bounds one can redo on paper: 18 bytes a parameter in full, 2 to score, little beside the base with LoRA."""
+    """Bounds one can redo on paper: 18 bytes per parameter in full, 2 to score, little beside the base with LoRA."""
     config, model, count = load_config(MODELS[name]), with_head(name), PARAMETERS[name]
     full = estimate(model, dtype=config.dtype, gradient_checkpointing=True)
     assert full.weights + full.gradients + full.optimizer == pytest.approx(16 * count, rel=1e-4)
@@ -169,7 +169,7 @@ def test_what_it_takes_is_plausible(name):
 
 
 class StoresNoSquare(torch.autograd.Function):
-    """Attention as flash and sdpa do it: what is kept is q, k, v, the result, and one number per row and head."""
+    """Attention as flash and sdpa compute it: it keeps q, k, v, the result, and one number per row and head."""
 
     @staticmethod
     def forward(context, query, key, value):
@@ -181,7 +181,7 @@ class StoresNoSquare(torch.autograd.Function):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_activations_are_what_autograd_keeps(name, monkeypatch):
-    """Counted in one forward of the language model at real size; `meta` itself has no flash kernel."""
+    """Counts in one forward of the language model at real size; `meta` itself has no flash kernel."""
     monkeypatch.setattr(
         torch.nn.functional, "scaled_dot_product_attention", lambda q, k, v, **_: StoresNoSquare.apply(q, k, v)
     )

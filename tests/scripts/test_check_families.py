@@ -1,4 +1,4 @@
-"""scripts/check_families.py on the families: each as the script runs it, three by default and all with -m slow."""
+"""scripts/check_families.py on single families: three by default, all with -m slow."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""The visual abstractor against its recording, and the places it starts with against the stored ones."""
+"""The visual abstractor against its recording, and its computed position embeddings against the stored ones."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The flat published form and our own are one configuration."""
+"""The flat published form and ours are the same configuration."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Published keys and rows in our layout and back: every key has its place, every contradiction is named."""
+"""Published keys and rows in our layout and back: every key has a place, every contradiction is named."""
 
 import json
 

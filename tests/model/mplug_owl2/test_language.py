@@ -1,4 +1,4 @@
-"""The language model against its recording: which weights a position is read with, and where it stands."""
+"""The language model against its recording: weights per modality, and positions."""
 
 import json
 
@@ -68,7 +68,7 @@ def test_ids_and_embeddings_together_are_refused():
 
 
 def with_rope(**changes):
-    """The recorded weights under a published configuration with other positions."""
+    """Loads the recorded weights with another published `rope_scaling`."""
     flat = json.loads((FOLDER / "checkpoint" / "config.json").read_text())
     model = MplugOwl2ForConditionalGeneration(MplugOwl2Config(**{**flat, **changes})).eval()
     model.load_state_dict(checkpoint().state_dict())
@@ -76,8 +76,8 @@ def with_rope(**changes):
 
 
 def test_scaled_positions():
-    """As transformers 4.31 has them: linear divides places by the factor; dynamic, beyond the length the model was
-    made for, raises the base by what exceeds it."""
+    """As in transformers 4.31: linear divides positions by the factor; dynamic raises the base beyond the trained
+    length."""
     inputs = case("single")
     length = int(inputs["attention_mask"][0].sum())
     inputs = {

@@ -1,4 +1,4 @@
-"""The whole model against the recording, and what a model of `transformers` has to be able to do."""
+"""The whole model against the recording, and the abilities of a model of `transformers`."""
 
 import copy
 import json
@@ -111,7 +111,7 @@ def test_answers_as_a_batch():
 
 @pytest.mark.parametrize("name", ["padded", "multi"])
 def test_gradients(name):
-    """Of the published objective, computed here from the logits: the last ten rows of the vocabulary are the levels."""
+    """Gradients of the published objective, computed from the logits, whose last ten rows are the levels."""
     recorded = facts()["gradients"][name]
     model = copy.deepcopy(checkpoint()).requires_grad_(True)
     outputs, labels = model(**case(name)).logits, expected()[f"case.{name}.expanded_labels"]
@@ -426,7 +426,7 @@ def test_lora_reaches_the_weights_of_both_modalities(attached):
 
 
 def test_a_forward_costs_about_what_a_plain_one_with_eager_attention_does():
-    """Against LLaVA of the same widths, depths and lengths, which has neither abstractor nor weights per modality."""
+    """Compares with a LLaVA of the same widths, depths and lengths, without abstractor and weights per modality."""
     inputs = case("padded")
     ids = inputs["input_ids"]
     sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")

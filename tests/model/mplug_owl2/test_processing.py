@@ -56,13 +56,13 @@ def square(processor, paths=PICTURES):
 
 
 def expanded(ids, processor):
-    """Recorded ids with the positions of every image written out."""
+    """Writes out the positions of every image in recorded ids."""
     image = [processor.image_token_id] * processor.image_seq_length
     return [token for number in ids for token in (image if number == PLACEHOLDER else [number])]
 
 
 def published_copy(tmp_path, file=None, change=None):
-    """A copy of the published folder, one of its JSON files passed through `change`."""
+    """Copies the published folder with one of its JSON files passed through `change`."""
     shutil.copytree(PUBLISHED, tmp_path / "copy")
     if file:
         settings = json.loads((tmp_path / "copy" / file).read_text())
@@ -71,7 +71,7 @@ def published_copy(tmp_path, file=None, change=None):
 
 
 def case_records(name):
-    """The samples of a case; records have an image each, so one about no image is made by hand."""
+    """Lists the samples of a case; a record has an image, so a sample without images is made by hand."""
     file = FOLDER / "cases" / f"{name}.json"
     if name != "mixed":
         space = ScoreSpace(CONFIG["min_score"], CONFIG["max_score"], CONFIG["num_tokens"])
@@ -169,7 +169,7 @@ def test_recorded_forward_prompts(name, processor):
 @pytest.mark.parametrize("entry", json.loads((FOLDER / "tokenization.json").read_text())["image_prompts"])
 @pytest.mark.parametrize("legacy", [False, True])
 def test_recorded_texts_with_images(entry, legacy, tmp_path):
-    """As recorded, but the token that opens a text is never behind an image or left out."""
+    """As recorded, except that the token that opens a text is never after an image or left out."""
     folder = published_copy(tmp_path, "tokenizer_config.json", lambda settings: {**settings, "legacy": legacy})
     processor = load_processor(folder)
     ids = [number for number in entry[f"legacy_{legacy}".lower()] if number != 1]
@@ -179,7 +179,7 @@ def test_recorded_texts_with_images(entry, legacy, tmp_path):
 
 
 def test_a_second_question_follows_the_end_of_an_answer(tmp_path):
-    """With `legacy`, the first word behind `</s>` has its mark; it would have none in the middle of a text."""
+    """With `legacy`, the first word after `</s>` has its mark, unlike in the middle of a text."""
     folder = published_copy(tmp_path, "tokenizer_config.json", lambda settings: {**settings, "legacy": True})
     processor = load_processor(folder)
     turns = (("user", "Rate it."), ("assistant", "[SCORE]"), ("user", "Sharp?"), ("assistant", " Yes. "))
@@ -270,7 +270,7 @@ def test_a_folder_as_the_published_training_leaves_it_says_what_to_copy(tmp_path
 
 
 def test_a_folder_without_an_opening_token_has_none(tmp_path):
-    """The published code opens a row with what its tokenizer opens a text with."""
+    """The published code opens a row with the token that its tokenizer opens a text with."""
     usual = load_processor(PUBLISHED)
     folder = published_copy(tmp_path, "tokenizer_config.json", lambda old: {**old, "add_bos_token": False})
     bare = load_processor(folder)

@@ -1,7 +1,7 @@
-"""Published folders as they are used: scores, losses, gradients and answers as recorded, and files there and back.
+"""Published folders in use: scores, losses, gradients and answers as recorded, and files converted there and back.
 
-One folder is the recording's. The other is made here, of a random model with other sizes, range, number of levels,
-tokenizer setting, number format and files.
+One folder is that of the recording. The other is made here from a random model with another size, range, number of
+levels, tokenizer setting, number format and set of files.
 """
 
 import contextlib
@@ -62,13 +62,13 @@ LOSSES = {"rel": 1e-4, "abs": 1e-5}
 
 @pytest.fixture(scope="module")
 def assessment():
-    """The recorded checkpoint, loaded as any other; tests that change `config.roc` put it back."""
+    """The recorded checkpoint, loaded like any other; tests that change `config.roc` restore it."""
     return Assessment(PUBLISHED, device="cpu")
 
 
 @contextlib.contextmanager
 def settings(model, **changes):
-    """`config.roc` with other values for a while."""
+    """Changes values of `config.roc` inside the `with` block."""
     before = dict(model.config.roc)
     model.config.roc |= changes
     try:
@@ -144,7 +144,7 @@ def test_scores_of_every_case(assessment, name):
 
 
 class RoundedLinear(torch.nn.Module):
-    """What `Float8Linear` means, in plain arithmetic: a float64 product of the rounded numbers, scaled back."""
+    """`Float8Linear` in plain arithmetic: a float64 product of the rounded numbers, scaled back."""
 
     def __init__(self, linear):
         super().__init__()
@@ -161,7 +161,7 @@ class RoundedLinear(torch.nn.Module):
 
 
 def test_in_8_bits_it_is_off_by_what_rounding_does(assessment):
-    """Every linear layer of the language model, those of text and those of images; their products and the scores."""
+    """Checks every linear layer of the language model, for text and for images: its products, and the scores."""
     found, plain = (Assessment(PUBLISHED, device="cpu", dtype=dtype) for dtype in ("float8", "bfloat16"))
     linear = {n: m for n, m in plain.model.get_decoder().named_modules() if type(m) is torch.nn.Linear}
     replaced = {n: m for n, m in found.model.get_decoder().named_modules() if isinstance(m, Float8Linear)}
@@ -210,7 +210,7 @@ def test_the_published_objective(assessment, name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_default_objective(assessment, name):
-    """Against the recorded logits: the text loss without the levels' columns, one root for each sample."""
+    """Compares with the recorded logits: the text loss without the levels' columns, one root per sample."""
     found, recorded = outputs(assessment.model, name), facts()["cases"][name]
     logits, labels = expected()[f"case.{name}.logits"][:, :-1], truths(name)["labels"][:, 1:]
     text = text_cross_entropy(logits[..., :561].flatten(0, 1), labels.flatten())
@@ -305,7 +305,7 @@ def test_ten_steps_of_training(from_base, tmp_path):
 
 @pytest.mark.parametrize(("source", "tuning"), [("base", "full"), ("base", "lora"), ("checkpoint", "qlora")])
 def test_the_training_command(source, tuning, tmp_path, capsys):
-    """From the base and from a published checkpoint; what it leaves loads, and goes back to the published layout."""
+    """Trains from the base and from a published checkpoint; the result loads and converts to the published layout."""
     out = tmp_path / "run"
     words = ["--data_path", FOLDER / "cases" / "single.json", "--image_folder", FOLDER / "images"]
     words += ["--model_name_or_path", FOLDER / source, "--output_dir", out, "--tuning", tuning, "--max_steps", 2]
@@ -387,7 +387,7 @@ def test_commands(ours, tmp_path, capsys):
 
 @pytest.fixture(scope="module", params=["float16", "bfloat16"])
 def halved(request, tmp_path_factory):
-    """The recording as a training in half precision saves it, places rounded like everything else."""
+    """The recording as training in half precision saves it, position embeddings rounded like everything else."""
     folder = shutil.copytree(PUBLISHED, tmp_path_factory.mktemp("halved") / request.param)
     dtype = getattr(torch, request.param)
     tensors = torch.load(folder / "pytorch_model.bin", weights_only=True)
@@ -402,7 +402,7 @@ def places(model):
 
 
 def distributions(folder):
-    """(6, N) probabilities of the levels, in float32."""
+    """Reads (6, N) probabilities of the levels, in float32."""
     assessment = Assessment(folder, device="cpu", dtype="float32")
     pictures = [Image.open(path).convert("RGB") for path in PICTURES]
     batch = RocCollator(assessment.processor, assessment.model.config.roc).scoring_batch(pictures)
@@ -410,7 +410,7 @@ def distributions(folder):
 
 
 def test_stored_places_are_used(halved, tmp_path):
-    """A rounded place is another, seen in float32: the published code adds the stored one, and so does all of ours."""
+    """The published code adds the stored, rounded position embeddings, and so does ours."""
     stored = torch.load(halved / "pytorch_model.bin", weights_only=True)
     model, processor = load_with_head(halved, dtype="float32")
     found = places(model)
@@ -439,7 +439,7 @@ def test_stored_places_are_used(halved, tmp_path):
 
 
 def test_places_that_a_folder_does_not_hold_are_computed(ours, assessment, tmp_path, caplog):
-    """Of our layout before they were in it, and of a published folder that newer versions of transformers wrote."""
+    """In our layout before it held them, and in a published folder that newer versions of transformers wrote."""
     older = shutil.copytree(ours, tmp_path / "older")
     tensors = load_file(older / "model.safetensors")
     fewer = {name: value for name, value in tensors.items() if not name.endswith("_pos_embed")}
@@ -486,7 +486,7 @@ ROWS = 560 + 1 + SPACE.num_levels
 
 @pytest.fixture(scope="module")
 def second(tmp_path_factory):
-    """A base as published, `[SCORE]` and a trained-looking head attached, exported, then put into other files."""
+    """A published base with `[SCORE]` and a head as if trained, exported, then put into other files."""
     torch.manual_seed(5)
     folder = tmp_path_factory.mktemp("second")
     config = MplugOwl2Config(
@@ -537,7 +537,7 @@ def second(tmp_path_factory):
 
 
 def _second_files(folder, config):
-    """Tokenizer and picture settings as another publisher wrote them: legacy, and the newer form."""
+    """Writes tokenizer and image settings as another publisher does: legacy, and the newer form."""
     shutil.copytree(FOLDER / "base", folder)
     config.save_pretrained(folder)
     tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
@@ -552,7 +552,7 @@ def _second_files(folder, config):
 
 
 def _in_shards(source, out):
-    """The same checkpoint in three files with an index, its other files written as by another publisher."""
+    """Splits the checkpoint into three files with an index; its other files are written as another publisher does."""
     shutil.copytree(source, out)
     (out / "pytorch_model.bin").unlink()
     tensors = torch.load(source / "pytorch_model.bin", weights_only=True)
@@ -608,7 +608,7 @@ def test_there_and_back_as_safetensors(second, tmp_path):
 
 
 def test_back_and_there(second, tmp_path):
-    """Our own checkpoint through the published layout is the same to the bit, a head beyond half precision too."""
+    """Our own checkpoint survives the published layout bit by bit, even a head that half precision cannot hold."""
     model, processor = load_with_head(second / "attached")
     with torch.no_grad():
         model.score_head.weight.mul_(1.0001)
@@ -631,7 +631,7 @@ def test_back_and_there(second, tmp_path):
 
 
 def test_changes_of_the_head_show_after_there_and_back(ours, tmp_path):
-    """What extras say of the files holds only where nothing was changed since."""
+    """The files in the extras are used only as far as nothing was changed since."""
     model, processor = load_with_head(ours)
     model.config.roc["ce_weight"] = 3.0
     save(model, processor, tmp_path / "ours")

@@ -1,4 +1,4 @@
-"""Token ids as the published checkpoints were trained with, and a tokenizer that saves and loads."""
+"""Token ids are those that published checkpoints were trained with, and the tokenizer can be saved and loaded."""
 
 import copy
 import json
@@ -18,7 +18,7 @@ RECORDED = json.loads((FOLDER / "tokenization.json").read_text(encoding="utf-8")
 
 
 def folder(tmp_path, source="checkpoint", **changes):
-    """A copy of a published folder with other values in its tokenizer_config.json; None removes one."""
+    """Copies a published folder with other values in its tokenizer_config.json; None removes one."""
     shutil.copytree(FOLDER / source, tmp_path / source)
     file = tmp_path / source / "tokenizer_config.json"
     settings = {**json.loads(file.read_text()), **changes}
@@ -31,7 +31,7 @@ def folder(tmp_path, source="checkpoint", **changes):
     [("checkpoint", False), ("legacy_false", False), ("legacy_true", True), ("legacy_true", None)],
 )
 def test_recorded_ids(setting, legacy, tmp_path):
-    """All texts, those whose words are no pieces without their mark included; unset is as True."""
+    """All texts, including words that are no piece without their mark; unset is the same as True."""
     tokenizer = MplugOwl2Tokenizer.from_pretrained(folder(tmp_path, legacy=legacy))
     assert RECORDED["texts"]
     for entry in RECORDED["texts"]:
