@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 TOLERANCE = 1e-6
-"""How far outside its range a score may lie, on the native scale, since text files round."""
+"""Distance that a score may lie outside its range, on the native scale, because text files round."""
 
 MODES = ("minmax", "max")
 

@@ -15,7 +15,7 @@ from roc.model.declaration import Declaration, declaration_of, declares_head
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
-# What a run leaves beside its checkpoint; its report shows pictures of the data.
+# What a run leaves beside its checkpoint; its report shows images of the data.
 _NOT_FOR_HUBS = ("training/*", "scenes/*", "plots/*", "run.json", "metrics.txt", "predictions.csv", "report.html")
 
 _HEAD_USAGE = """The weight (N, H) reads the input of the language-model head at the position that predicts `[SCORE]`:
@@ -113,7 +113,7 @@ def to_published(
     of its input embedding, which no input reads, are the mean row that the published code would start them with. Where
     the weights are in half precision, the head is rounded with them, and kept in full beside them for `roc.load`.
 
-    The published code asks its own question, pads every picture and reads only the first score of an answer, whatever
+    The published code asks its own question, pads every image and reads only the first score of an answer, whatever
     the checkpoint was trained on here.
 
     Args:

@@ -215,7 +215,7 @@ def config_fingerprint(config: PreTrainedConfig) -> str:
 
 
 def processor_fingerprint(processor: ProcessorMixin) -> str:
-    """Hashes how pictures and texts become the model's inputs: all files that the processor would be saved as."""
+    """Hashes how images and texts become the model's inputs: all files that the processor would be saved as."""
     # Paths and states of use, which change no input.
     aside = {"is_local", "local_files_only", "name_or_path", "_name_or_path", "transformers_version"}
     aside |= {"truncation", "padding"}

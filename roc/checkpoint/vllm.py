@@ -31,7 +31,7 @@ def vllm_classify(
     That is a plain checkpoint with `num_labels` levels, and beside it the classifier's weight, under the name at which
     vLLM looks for it in this family. `roc.json` holds the levels and the prompt; README.md shows how to start vLLM and
     how to turn its probabilities into scores. If some text gives exactly the prompt tokens that the head was trained
-    after, it becomes the chat template of the folder, so that a request consists of the picture alone.
+    after, it becomes the chat template of the folder, so that a request consists of the image alone.
 
     Args:
         checkpoint: Folder or hub id of a full checkpoint or an adapter.
@@ -99,7 +99,7 @@ def vllm_generate(
 
 
 def _request(processor: ProcessorMixin, declaration: Declaration) -> dict[str, Any]:
-    """Finds what to send with a picture so that the server sees exactly the tokens that the head is read after.
+    """Finds what to send with an image so that the server sees exactly the tokens that the head is read after.
 
     Returns:
         `prompt`: Text that gives these tokens when no special tokens are added; None if no text does.
@@ -159,7 +159,7 @@ vllm serve THIS_FOLDER
 The head lies in `score_head/`: `score_head.safetensors` and `roc.json`."""
 
 
-_SERVE = """As a server; the chat template of this folder is the whole prompt, so a request consists of the picture:
+_SERVE = """As a server; the chat template of this folder is the whole prompt, so a request consists of the image:
 
 ```bash
 vllm serve THIS_FOLDER --runner pooling --convert classify {option}--served-model-name scores
@@ -222,7 +222,7 @@ def _classify_usage(declaration: Declaration, request: Mapping[str, Any]) -> str
         "its classifier elsewhere: rename the tensor to the name it offers."
     ]
     if declaration.image_aspect_ratio == "pad":
-        parts.append("Pad pictures to a square first, as in training: `roc.data.augment.pad_to_square`.")
+        parts.append("Pad images to a square first, as in training: `roc.data.augment.pad_to_square`.")
     if request["prompt"] is None:
         parts.append("No text gives exactly the tokens this head was trained after, so a server cannot be asked.")
     else:

@@ -18,7 +18,7 @@ attaches by itself; this is for runs that shard the weights while loading them."
 
 @dataclass(frozen=True, kw_only=True)
 class AttachOptions(ScoreConfig):
-    """What carries the head, and where the result goes."""
+    """The model that gets the head, and where the result goes."""
 
     model: str = option(REQUIRED, "model to start from: a hub name or a folder", positional=True)
     out: str = option(REQUIRED, "new folder for the model and its processor", positional=True)
@@ -42,9 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _attach(options: AttachOptions) -> None:
+    from roc.checkpoint.export import check_new
+
     out = Path(options.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} is there already and not empty; name a new folder")
+    check_new(out)
 
     from transformers import AutoConfig
 

@@ -26,7 +26,7 @@ _WITHOUT_BASE = ("head_only", "to_roc")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(Settings):
-    """What is exported, and as what."""
+    """The checkpoint, the form to write and where it goes."""
 
     checkpoint: str = option(
         REQUIRED,

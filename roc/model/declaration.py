@@ -1,13 +1,13 @@
-"""What a checkpoint declares about its score head: the section `roc` of its config.json, typed and checked.
+"""The declaration of a score head: the section `roc` of a checkpoint's config.json, typed and checked.
 
 `config.roc` itself stays plain JSON, because that is what `transformers` saves; this file alone knows its keys. Code
 reads `model.declaration`, or `declaration_of(config)` where there is no model yet, and changes it in one way:
 
     declare(model, dataclasses.replace(model.declaration, dataset="KonIQ-10k"))
 
-Older sections lack keys that came later; those take the value that the code of the time acted on. A later release may
-add keys that change no score: they are kept and written again. Whatever changes how a head is read raises `FORMAT`, and
-a section of a higher format is refused.
+Older sections lack keys that were added later; these get the values that the older code implied. A later release may
+add keys that change no score; they are kept and written again. A change in how a head is read raises `FORMAT`, and a
+section of a higher format is refused.
 """
 
 from __future__ import annotations

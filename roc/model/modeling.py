@@ -97,7 +97,7 @@ class RocMixin:
 
     @property
     def declaration(self) -> Declaration:
-        """What the head means and how it was trained, from `config.roc`; change it with `declare`."""
+        """The meaning of the head and how it was trained, from `config.roc`; change it with `declare`."""
         return declaration_of(self.config)
 
     @property

@@ -91,7 +91,7 @@ def test_the_card_says_how_to_ask(attributes, call, tmp_path):
     save(model, processor, tmp_path / "roc")
     vllm_classify(tmp_path / "roc", tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "--runner pooling --convert classify" in card and call in card and "Pad pictures" in card
+    assert "--runner pooling --convert classify" in card and call in card and "Pad images" in card
     blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert len(blocks) == 2
     for code in blocks:

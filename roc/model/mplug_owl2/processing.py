@@ -243,7 +243,7 @@ class MplugOwl2Processor(ProcessorMixin):
             image_processor = CLIPImageProcessorPil.from_pretrained(path, **where)
         except OSError as error:
             raise ValueError(
-                f"{path} has no preprocessor_config.json, which says how pictures become pixels. The published "
+                f"{path} has no preprocessor_config.json, which says how images become pixels. The published "
                 "training writes none: copy that of the base model (MAGAer13/mplug-owl2-llama2-7b) into the folder."
             ) from error
         return [image_processor, tokenizer]
