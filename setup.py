@@ -30,6 +30,8 @@ EXTRAS = {
     "vision": ["torchvision"],
     "heif": ["pillow-heif"],
     "parquet": ["pyarrow"],
+    # Data sets of the hub, and folders that this library wrote.
+    "datasets": ["datasets"],
     # roc score --engine ray. Ray 2.64 takes away how a task is told how often it may be tried again.
     "ray": ["ray[data]>=2.60,<2.64"],
     # roc serve. httpx is the client's. python-multipart: older ones know no limit for the headers of a part.
@@ -39,7 +41,7 @@ EXTRAS = {
     # attn_implementation: flash_attention_2, on NVIDIA GPUs from Ampere on. No version: it must match the installed
     # torch and CUDA. Install with --no-build-isolation: its build imports torch.
     "flash": ["flash-attn; sys_platform == 'linux'"],
-    # SPAQ's annotations.
+    # Tables as .xlsx files, SPAQ's annotations among them.
     "xlsx": ["openpyxl"],
     # pyarrow, openpyxl: so that the tests read Parquet and .xlsx too. num2words: SmolVLM's processor asks for it.
     # sentencepiece: of [owl2].

@@ -1,7 +1,8 @@
 """Rated images as the rest of the package takes them: records, read from files and checked.
 
-`images` opens pictures within the `limits` and after a look at their `workload`, `rows` reads and writes tables;
-`reading` turns their `columns` and `conversations` into `records`; `augment` changes training images; `survey` opens
-many images, for `check`, `leaks` (by names, and by `lookalikes`), `split` and `sheet`, which look at whole files;
-`datasets/` converts public data sets.
+`images` opens pictures within the `limits` and after a look at their `workload`. `rows` reads and writes tables, by
+`headed` (CSV), `spreadsheet` (.xlsx), `parquet` and `hub` (data sets of `datasets`); `cells` says what a cell means,
+`pictures` keeps those inside a table, `faults` collects what is wrong. `reading` turns `columns` and `conversations`
+into `records`; `nearby` finds what a wrong path meant; `augment` changes training images. `survey` opens many images,
+for `check`, `leaks` (by names, and by `lookalikes`), `split` and `sheet`; `datasets/` converts public data sets.
 """

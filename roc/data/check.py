@@ -172,15 +172,15 @@ def check_data(
         tally.see(record)
     tally.close()
     _check_links(tally.images, Path(path).parent if image_folder is None else Path(image_folder), warnings)
-    if len(tally.images) > 1 and not any(map(os.path.isfile, tally.images)):
-        first = next(iter(tally.images))
-        faults.add(
-            None, f"none of the {len(tally.images)} images is there, the first being {first}; check image_folder"
-        )
-    else:
-        report.opened = check_image_files(
-            tally.images, faults, decode=open_images, max_pixels=max_pixels, memory=memory, workers=workers
-        )
+    report.opened = check_image_files(
+        tally.images,
+        faults,
+        folder=Path(path).parent if image_folder is None else image_folder,
+        decode=open_images,
+        max_pixels=max_pixels,
+        memory=memory,
+        workers=workers,
+    )
     report.faults, report.warnings = faults.texts(), warnings.texts()
     return report
 

@@ -2,18 +2,23 @@
 
 Fixed names are known in any mixture of capital and small letters. `h_1` .. `h_N` and `h_<attribute>_1` .. hold the
 votes for each level. Every other column is the score of the attribute it is named after, if most of its cells are
-numbers. `roc/data/reading.py` lists the fixed columns for users.
+numbers; one that nobody asked for and that holds something else is not read, and that is said in one note.
+`roc/data/reading.py` lists the fixed columns for users.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from roc.data.rows import Faults, Row, shown
+from roc.data.cells import shown
+from roc.data.rows import Faults, Row
+
+logger = logging.getLogger(__name__)
 
 SCORE_COLUMNS = ("score", "mos", "gt_score", "mean")
 """Names of the overall score's column."""
@@ -23,6 +28,8 @@ _FIXED_COLUMNS = {
     *("image", "id", "std", "n_votes", "comment", "split", "dataset", "group"),
     *("target", "conversations", "attributes", "edit"),
 }
+_NORMALISED = frozenset(("gt_score_norm", "std_norm"))
+"""Columns of other projects' files that repeat the score on another scale; no ratings of their own."""
 _VOTE_COLUMN = re.compile(r"h_(?:(?P<attribute>.+)_)?(?P<level>\d+)")
 _MODEL_COLUMN = re.compile(r"prediction(\..+)?|p_\d+", re.IGNORECASE)
 
@@ -33,11 +40,21 @@ class Columns:
     Args:
         faults: collects what is wrong with the names.
         parsed: value of a cell -> the number it stands for, None where it is no number.
+        wanted: attributes that somebody asked for; None where nobody said.
+        fits: whether a score lies on the native scale.
     """
 
-    def __init__(self, faults: Faults, parsed: Callable[[Any], float | None]) -> None:
+    def __init__(
+        self,
+        faults: Faults,
+        parsed: Callable[[Any], float | None],
+        wanted: Sequence[str] | None = None,
+        fits: Callable[[float], bool] = lambda score: True,
+    ) -> None:
         self._faults = faults
         self._parsed = parsed
+        self._wanted = wanted
+        self._fits = fits
         self._names: dict[tuple[str, ...], list[str]] = {}
         self._vote_columns: dict[tuple[str, ...], dict[str, dict[int, str]]] = {}
         self._doubled: set[str] = set()
@@ -47,9 +64,7 @@ class Columns:
         written = tuple(row)
         names = self._names.get(written)
         if names is None:
-            names = self._names[written] = [
-                name.lower() if name.lower() in _FIXED_COLUMNS else name.removeprefix("score.") for name in written
-            ]
+            names = self._names[written] = [_known(name) for name in written]
             for name in sorted({name for name in names if names.count(name) > 1} - self._doubled):
                 self._doubled.add(name)
                 self._faults.add(line, f"there are two columns for {name!r}; drop one")
@@ -65,7 +80,7 @@ class Columns:
             Names of the columns; None, and a fault, if a column that every file needs is missing.
         """
         seen: dict[str, None] = {}
-        candidates = _AttributeCandidates(self._parsed)
+        candidates = _AttributeCandidates(self._parsed, self._wanted, self._fits)
         for line, written in rows:
             row = self.named(line, written)
             seen |= dict.fromkeys(row)
@@ -101,13 +116,18 @@ class Columns:
 class _AttributeCandidates:
     """Columns that are neither fixed nor votes; each is an attribute if what stands in it are numbers."""
 
-    def __init__(self, parsed: Callable[[Any], float | None]) -> None:
+    def __init__(
+        self, parsed: Callable[[Any], float | None], wanted: Sequence[str] | None, fits: Callable[[float], bool]
+    ) -> None:
         self._parsed = parsed
+        self._wanted = wanted
+        self._fits = fits
         self._others: dict[tuple[str, ...], list[str]] = {}
         self._first_line: dict[str, int] = {}
         self._first_text: dict[str, tuple[int, Any]] = {}
         self._filled: dict[str, int] = defaultdict(int)
         self._texts: dict[str, int] = defaultdict(int)
+        self._outside: dict[str, int] = defaultdict(int)
 
     def see(self, line: int, row: Mapping[str, Any]) -> None:
         names = tuple(row)
@@ -119,28 +139,68 @@ class _AttributeCandidates:
             self._first_line.setdefault(name, line)
             if row[name] is not None:
                 self._filled[name] += 1
-                if self._parsed(row[name]) is None:
+                number = self._parsed(row[name])
+                if number is None:
                     self._texts[name] += 1
                     self._first_text.setdefault(name, (line, row[name]))
+                elif not self._fits(number):
+                    self._outside[name] += 1
 
     def chosen(self, faults: Faults) -> list[str]:
-        columns = []
+        columns, unread = [], []
         for name, line in self._first_line.items():
+            asked_for = self._wanted is not None and name in self._wanted
+            mostly_text = 2 * self._texts[name] > self._filled[name]
             if _MODEL_COLUMN.fullmatch(name):
                 faults.add(line, f"{name!r} is what a model predicted, not a rating; drop it")
             elif name == "overall":
                 faults.add(line, f"the overall score has to be named one of {', '.join(SCORE_COLUMNS)}, not 'overall'")
-            elif 2 * self._texts[name] > self._filled[name]:
-                # A few texts among numbers are faults of their cells, found when the row becomes a record.
+            elif mostly_text and asked_for:
                 line, value = self._first_text[name]
                 faults.add(
-                    line,
-                    f"{name!r} is taken for an attribute, but {shown(value)} is no number; "
-                    "drop it, or rename it to dataset, group or comment",
+                    line, f"the attribute {name!r} is {shown(value)}; expected numbers, or leave it out of --attributes"
                 )
+            elif name in _NORMALISED and not asked_for:
+                unread.append(f"{name!r} (another scale)")
+            elif mostly_text or (self._wanted is not None and not asked_for and self._texts[name]):
+                unread.append(f"{name!r} (no numbers)" if mostly_text else f"{name!r} (not only numbers)")
+            elif self._wanted is not None and not asked_for and self._outside[name]:
+                unread.append(f"{name!r} (outside the range)")
             else:
-                columns.append(name)
+                columns.append(name)  # its cells are judged when their rows become records
+        if unread:
+            _note(f"{faults.path}: not read: {', '.join(unread)}; a column is an attribute if it holds scores")
         return columns
+
+
+@functools.cache
+def _note(text: str) -> None:
+    """Logs a note, once however often a file is read."""
+    logger.warning(text)
+
+
+@functools.cache
+def _known(name: str) -> str:
+    """Gives a fixed name and the prefixes their small letters, and `score.light` its short form."""
+    lower = name.lower()
+    if lower in _FIXED_COLUMNS:
+        return lower
+    if lower.startswith("score."):
+        return name[len("score.") :]
+    return f"h_{name[2:]}" if _VOTE_COLUMN.fullmatch(lower) else name
+
+
+def as_known(row: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """Renames the columns of a row that differ from a known name in capital letters only, if none has that name.
+
+    Args:
+        row: column -> cell.
+        known: names in small letters.
+    """
+    return {
+        lower if (lower := name.lower()) != name and lower in known and lower not in row else name: cell
+        for name, cell in row.items()
+    }
 
 
 @functools.cache

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from roc.data.cells import shown
 from roc.data.records import Turn
-from roc.data.rows import shown
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
@@ -42,7 +42,14 @@ def read_turns(value: Any, n_images: int, n_scores: int, fault: Callable[[str], 
     if any(SCORE_TOKEN in text for role, text in turns if role == "user"):
         fault(f"{SCORE_TOKEN} stands in a question; it belongs into answers only")
     places = sum(text.count(SCORE_TOKEN) for role, text in turns if role == "assistant")
-    if places != n_scores:
+    if places == 0 and n_scores:
+        fault(
+            f"the answers hold no {SCORE_TOKEN}, so the score would not be learnt. Write {SCORE_TOKEN} where an answer "
+            f"states it ('The quality of the image is {SCORE_TOKEN}.'), or leave the conversations out, so that "
+            "question and answer are made from the score: "
+            "roc data check FILE --drop conversations --write_good ratings.jsonl"
+        )
+    elif places != n_scores:
         fault(f"the answers have {places} {SCORE_TOKEN} for {n_scores} scores; there has to be one for each")
     return _with_images(turns, n_images, fault)
 

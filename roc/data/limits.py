@@ -13,3 +13,9 @@ file up to some 20. An empty scan of 60 million pixels takes 0.04 s, so a hundre
 IMAGE_SECONDS = 30.0
 """Wall-clock time for one picture, after which a worker process that decodes pictures is ended (`time_limit`). The
 largest picture that is opened takes some 5 s of a busy core."""
+
+PICTURE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .tif .tiff .bmp .ppm .pgm .pbm .pnm .jp2 .j2k .jpx .avif .heic .heif"
+    .split()
+)  # fmt: skip
+"""How the names of pictures end, in small letters. A picture that is given by name may end in anything."""

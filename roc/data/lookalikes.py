@@ -21,7 +21,8 @@ from PIL import Image
 from scipy.fft import dctn
 
 from roc.data.images import ImageError, open_image
-from roc.data.survey import missing_images, survey
+from roc.data.nearby import missing_images
+from roc.data.survey import survey
 
 COARSE, FINE = 8, 16
 """Sides of the squares of frequencies whose signs are kept; their first one, the brightness, is left out."""
@@ -86,7 +87,7 @@ def hash_images(
     Returns:
         (image -> its hash, what is wrong with the images that have none).
     """
-    missing = dict(missing_images(images))
+    missing = {one.path: one.text for one in missing_images(images)}
     there = [image for image in images if image not in missing]
     hashes, unreadable = {}, list(missing.values())
     for image, found in survey(there, hash_image, _LOOK, memory=memory, workers=workers):

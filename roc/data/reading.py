@@ -1,17 +1,20 @@
 """Reading: data files become records, and everything that is wrong with them is found.
 
-Four kinds of file are read, told apart by their suffix:
+These kinds of file are read, told apart by their suffix:
 
 * `.json`: the published form, one list of samples with `image`, `gt_score` (a number, or a list in the order of the
   clauses), `target` (histogram of the votes) and `conversations` with `<|image|>` and `[SCORE]`;
 * `.jsonl`: one sample per line, with the same keys or with the names of the CSV's columns;
 * `.csv` (`.tsv`): a header and one image per row, separated by comma, semicolon or tab, UTF-8;
-* `.parquet`: the CSV's columns.
+* `.xlsx`: its first sheet, with the CSV's columns;
+* `.parquet`: the CSV's columns; the pictures themselves may stand in it, as `datasets` writes them;
+* a folder that `datasets` wrote, or `hf://datasets/ORGANISATION/NAME`.
 
 The columns: `image`; one of `score`, `mos`, `gt_score`, `mean`; and any of `id`, `std`, `n_votes`, `comment`, `split`
 (train, val, validation or test), `dataset`, `group`, and the votes for each level `h_1` .. `h_N` (`h_<attribute>_1` ..
-for an attribute). Every other column is the score of the attribute it is named after and has to be numeric;
-`score.<attribute>` means the same. An empty cell of an attribute means that it was not rated.
+for an attribute). Every other column of numbers is the score of the attribute it is named after; `score.<attribute>`
+means the same. Other columns that nobody asked for are not read. An empty cell of an attribute, or NA, means that it
+was not rated (`roc/data/cells.py`).
 
 A file is read as a whole or not at all: all its faults are found first and reported together, each with its line.
 Nothing is repaired, left out or replaced by another sample.
@@ -24,20 +27,21 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from roc.data.cells import as_id, as_number, as_text, number_hint, shown
 from roc.data.columns import SCORE_COLUMNS, Columns
 from roc.data.conversations import read_turns
 from roc.data.limits import DEFAULT_MAX_PIXELS
+from roc.data.nearby import Nearby, is_url
+from roc.data.pictures import Picture
 from roc.data.records import SPLITS, Record, Repeats
-from roc.data.rows import DataError, Faults, Row, as_number, iter_rows, shown
+from roc.data.rows import DataError, Faults, Row, iter_rows
 from roc.data.survey import check_image_files
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
-from roc.score_space import ScoreSpace
-
-_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+from roc.score_space import TOLERANCE, ScoreSpace
 
 
 def read_records(
@@ -55,14 +59,15 @@ def read_records(
     """Reads a data file and checks that all of it can be used.
 
     Args:
-        path: a `.json`, `.jsonl`, `.csv`, `.tsv` or `.parquet` file, see the head of this module.
+        path: a file of one of the kinds at the head of this module.
         image_folder: folder that the paths in the file are relative to; None for the folder of the file itself. No
             path may lead out of it; absolute paths have to lie inside it where it is given.
         space: native scale that every score has to lie on; None leaves the range unchecked (scores still have to be
             finite).
         num_levels: length that every histogram must have; None takes the length of the first one.
         attributes: names for a `gt_score` that is a list, in its order, "overall" first; None for "overall",
-            "score_2", "score_3", ... A sample can name its own under the key `attributes`.
+            "score_2", "score_3", ... A sample can name its own under the key `attributes`. A column of one of these
+            names has to hold numbers; other columns that do not hold scores are left unread.
         require_histogram: whether a file without any histogram is at fault, as it is for training with `ce_weight` or
             `emd_weight` above 0. Some records may always lack one.
         check_images: whether to decode every image. False only checks that the files exist.
@@ -100,7 +105,8 @@ def read_records(
     for record in records:
         for image in record.images:
             lines[image].append(record.line)
-    check_image_files(lines, faults, decode=check_images, max_pixels=max_pixels)
+    folder = path.parent if image_folder is None else image_folder
+    check_image_files(lines, faults, folder=folder, decode=check_images, max_pixels=max_pixels)
     if faults:
         raise DataError(faults.texts())
     return records
@@ -114,6 +120,7 @@ def scan_records(
     space: ScoreSpace | None,
     num_levels: int | None = None,
     attributes: Sequence[str] | None = None,
+    drop: Collection[str] = (),
 ) -> Iterator[Record]:
     """Reads the records of a file one by one, so that a file may be larger than memory.
 
@@ -124,6 +131,7 @@ def scan_records(
         path, image_folder, space, num_levels, attributes: as for `read_records`.
         faults: collects everything that is wrong; complete once the iterator is exhausted. If it is not empty then,
             records may be missing or incomplete.
+        drop: columns to read as if they were not there.
 
     Yields:
         Records in the order of the file.
@@ -143,7 +151,14 @@ def scan_records(
         num_levels=num_levels,
         attributes=attributes,
     )
-    return reader.read(lambda faults: iter_rows(path, faults))
+    return reader.read(lambda faults: dropped(iter_rows(path, faults), drop))
+
+
+def dropped(rows: Iterator[Row], columns: Collection[str]) -> Iterator[Row]:
+    """Leaves columns out of rows."""
+    if not columns:
+        return rows
+    return ((line, {name: value for name, value in row.items() if name not in columns}) for line, row in rows)
 
 
 class _RowReader:
@@ -179,11 +194,12 @@ class _RowReader:
         self._list_attributes = attributes
         self._line = 0
         self._parsed = functools.partial(as_number, from_text=numbers_as_text)
-        self._columns = Columns(faults, self._parsed)
+        self._columns = Columns(faults, self._parsed, attributes, self._fits)
+        self._nearby = Nearby(self._folder)
 
     def read(self, rows: Callable[[Faults], Iterator[Row]]) -> Iterator[Record]:
         """Turns the rows that `rows` yields into records. It is called twice; its faults count the second time."""
-        attributes = self._columns.attributes(rows(Faults(Path())))
+        attributes = self._columns.attributes(rows(Faults(self._faults.path)))
         empty = True
         for line, written in rows(self._faults):
             self._line = line
@@ -199,21 +215,27 @@ class _RowReader:
         if empty and not self._faults:
             self._faults.add(None, "there is no sample in this file")
 
-    def _fault(self, what: str) -> None:
-        self._faults.add(self._line, what)
+    def _fault(self, what: str, cause: Any = None) -> None:
+        self._faults.add(self._line, what, cause)
 
-    def _record(self, row: Mapping[str, Any], written: list[str], attributes: list[str]) -> Record:
+    def _fits(self, score: float) -> bool:
+        low, high = self._space.range if self._space is not None else (-math.inf, math.inf)
+        return low - TOLERANCE <= score <= high + TOLERANCE
+
+    def _record(self, row: Mapping[str, Any], written: list[str | Picture], attributes: list[str]) -> Record:
         scores = self._scores(row, attributes)
-        conversations = read_turns(row.get("conversations"), len(written), len(scores), self._fault)
+        # What is wrong with one conversation is most often wrong with all.
+        turns_fault = functools.cache(lambda what: self._fault(what, ("turns", what)))
+        conversations = read_turns(row.get("conversations"), len(written), len(scores), turns_fault)
         if not scores and conversations is None:
             self._fault("there is no score; give one, or remove the sample")
         n_votes = self._n_votes(row)
-        identity = self._text(row, "id")
+        identity = as_id(self._text(row, "id"))
         split = self._text(row, "split")
         if split is not None and split.lower() not in SPLITS:
             self._fault(f"the split is {split!r}; expected one of {', '.join(SPLITS)}")
         return Record(
-            id=identity if identity is not None else "|".join(written) or f"line {self._line}",
+            id=identity if identity is not None else "|".join(map(str, written)) or f"line {self._line}",
             images=tuple(path for image in written if (path := self._resolve(image)) is not None),
             scores={name: score for name, score in scores.items() if score is not None},
             histograms=self._histograms(row, list(scores), n_votes),
@@ -228,23 +250,40 @@ class _RowReader:
             line=self._line,
         )
 
-    def _images(self, value: Any) -> list[str]:
-        images = value if isinstance(value, list) else [value]
-        if not images or not all(isinstance(image, str) and image and "\0" not in image for image in images):
+    def _images(self, value: Any) -> list[str | Picture]:
+        given = value if isinstance(value, list) else [value]
+        images = [one if isinstance(one, Picture) else as_text(one) for one in given]
+        if not images or not all(images) or any("\0" in str(image) for image in images):
             self._fault(f"the image is {shown(value)}; expected a path or a list of paths")
             return []
         return images
 
-    def _resolve(self, image: str) -> str | None:
+    def _resolve(self, image: str | Picture) -> str | None:
         """Returns the path to open; None, and a fault, for a path out of the folder.
 
         Otherwise a data file could pull in any file of the machine. Symbolic links may lead anywhere: whoever keeps
         the folder made them, as in a hub's cache.
         """
+        if isinstance(image, Picture):
+            return image.file()
         path = os.path.normpath(os.path.join(self._folder, image))
         allowed = self._anywhere and os.path.isabs(image)
         if not allowed and not path.startswith(os.path.join(self._folder, "")):
-            self._fault(f"the image {image!r} lies outside of {self._folder}; set image_folder to a folder around it")
+            meant = self._nearby.find(image)
+            if meant is not None:
+                what = f"the image {image!r} lies outside of {self._folder}, but {meant.text}"
+                self._fault(what, ("outside", meant.cause))
+            else:
+                what = f"the image {image!r} lies outside of {self._folder}; set image_folder to a folder around it"
+                self._fault(what)
+            return None
+        if is_url(image):
+            meant = self._nearby.find(image)
+            what = f"the image {image!r} is a URL, and images are read from files; "
+            if meant is not None:
+                self._fault(f"{what}{meant.text}", ("URL", meant.cause))
+            else:
+                self._fault(f"{what}download it and write its path", "URL")
             return None
         return path
 
@@ -261,7 +300,7 @@ class _RowReader:
         elif value is not None:
             scores["overall"] = self._score(value, "the score")
         elif given and row.get("conversations") is None:
-            self._fault("the score is empty; give a number, or remove the sample")
+            self._fault("the score is empty; give a number, or remove the sample", "empty score")
             scores["overall"] = None
         for name in attributes:
             if row.get(name) is not None:
@@ -308,11 +347,9 @@ class _RowReader:
         return None
 
     def _number_hint(self, value: Any) -> str:
-        if isinstance(value, str) and _DECIMAL_COMMA.fullmatch(value):
-            return f", with a point: {value.replace(',', '.')}"
         if isinstance(value, str) and not self._numbers_as_text and re.fullmatch(r"-?\d+(\.\d+)?", value):
             return ", without quotation marks"
-        return ""
+        return number_hint(value)
 
     def _histograms(
         self, row: Mapping[str, Any], attributes: list[str], n_votes: int | None
@@ -385,10 +422,11 @@ class _RowReader:
         value = row.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, str | int):
+        text = as_text(value)
+        if text is None:
             self._fault(f"the {name} is {shown(value)}; expected a text")
             return None
-        return str(value).strip() or None
+        return text.strip() or None
 
     def _comment(self, row: Mapping[str, Any]) -> str | None:
         comment = self._text(row, "comment")

@@ -1,8 +1,9 @@
 """Rows: the one reader and the one writer of tables, whatever the format and whatever the columns mean.
 
-JSON, JSON Lines, CSV and Parquet all become pairs of a line number and a dict of column name -> value. Only what makes
-a file unreadable as a file is found here; `roc/data/reading.py` knows the columns of data files and checks their
-values. Both collect what they find in the same `Faults`, so that one error names everything that is wrong with a file.
+JSON, JSON Lines, CSV, Excel, Parquet and data sets of the `datasets` library all become pairs of a line number and a
+dict of column name -> value. Only what makes a file unreadable as a file is found here; `roc/data/cells.py` says what a
+cell stands for, `roc/data/reading.py` knows the columns of data files and checks their values. All collect what they
+find in the same `Faults`, so that one error names everything that is wrong with a file.
 
 `write_rows` writes what `iter_rows` reads back as the same rows, or raises an error that names what the format cannot
 hold.
@@ -10,69 +11,28 @@ hold.
 
 from __future__ import annotations
 
-import csv
-import itertools
+import datetime
 import json
 import math
 import numbers
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+from roc.data.cells import is_empty, shown
+from roc.data.faults import DataError, Faults
+from roc.data.headed import Row, check_header, read_csv, read_spreadsheet, write_csv
+from roc.data.hub import NoDataset, is_dataset, iter_dataset
+from roc.data.parquet import NoParquet, columns_of, iter_parquet, write_parquet
+from roc.data.pictures import Picture
+from roc.data.spreadsheet import NoSpreadsheet, write_spreadsheet
 from roc.files import write_whole
 
-Row = tuple[int, dict[str, Any]]
-"""(line in the file from 1, column name -> value); an empty cell is None. In Parquet, the row counts as the line."""
-
-_FAULTS_SHOWN = 50
-_DELIMITERS = ",;\t"
-_WRITTEN = (".csv", ".tsv", ".jsonl", ".json", ".parquet")
-_END = "\0end of the table"
-
-
-class DataError(ValueError):
-    """A data file that cannot be used.
-
-    Attributes:
-        faults: everything that is wrong, one "FILE:LINE: fault; remedy" each. The message shows the first 50.
-    """
-
-    def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = list(faults)
-        lines = self.faults[:_FAULTS_SHOWN]
-        if len(self.faults) > 1:
-            lines.insert(0, f"{len(self.faults)} faults in the data:")
-        if len(self.faults) > _FAULTS_SHOWN:
-            lines.append(f"... and {len(self.faults) - _FAULTS_SHOWN} more")
-        super().__init__("\n".join(lines))
-
-
-class Faults:
-    """The faults of one file, collected to be reported together in the order of its lines; true if there is any."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._found: list[tuple[int, str]] = []
-
-    def add(self, line: int | None, what: str) -> None:
-        """Adds a fault.
-
-        Args:
-            line: where it is; None for a fault of the whole file.
-            what: what is wrong and what to do about it.
-        """
-        self._found.append((line or 0, what))
-
-    def __bool__(self) -> bool:
-        return bool(self._found)
-
-    def texts(self) -> list[str]:
-        """Returns one "FILE:LINE: fault; remedy" each; faults of the whole file come first, without a line."""
-        found = sorted(self._found, key=lambda fault: fault[0])
-        return [f"{self._path}:{line}: {what}" if line else f"{self._path}: {what}" for line, what in found]
+TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx")
+"""Suffixes of the files that are read and written."""
 
 
 def read_rows(path: Path, faults: Faults) -> list[Row]:
@@ -84,107 +44,61 @@ def iter_rows(path: Path, faults: Faults) -> Iterator[Row]:
     """Reads the rows of a file one by one.
 
     Args:
-        path: a `.json` (one list of objects), `.jsonl`, `.csv`, `.tsv` or `.parquet` file. In a CSV file comma,
-            semicolon or tab separates the cells, whichever its header has most of, and every value is a text. Only a
+        path: a `.json` (one list of objects), `.jsonl`, `.csv`, `.tsv`, `.xlsx` or `.parquet` file, a folder that
+            `datasets` wrote, or `hf://datasets/ORGANISATION/NAME`. In a CSV file comma, semicolon or tab separates the
+            cells, whichever its header has most of or a first line `sep=;` names, and every value is a text. Only a
             `.json` file is held in memory as a whole.
         faults: collects what is wrong with single lines. A file that is broken from some line on yields the rows
             before it.
 
     Yields:
-        Rows in the order of the file, perhaps none.
+        Rows in the order of the file, perhaps none; those without any value are left out. Pictures inside a table are
+        `Picture`s.
 
     Raises:
-        DataError: no such file, an unknown suffix, not UTF-8, no Parquet file, or no pyarrow to read one.
+        DataError: no such file, an unknown suffix, not UTF-8, a damaged file, or no package to read it.
     """
     readers = {
         ".json": _read_json,
         ".jsonl": _read_jsonl,
-        ".csv": _read_csv,
-        ".tsv": _read_csv,
+        ".csv": read_csv,
+        ".tsv": read_csv,
+        ".xlsx": read_spreadsheet,
         ".parquet": _read_parquet,
     }
     reader = readers.get(path.suffix.lower())
-    if not path.is_file():
+    if is_dataset(path):
+        reader = _read_dataset
+    elif path.is_dir():
+        raise DataError([_folder_fault(path, readers)])
+    elif not path.is_file():
         raise DataError([f"{path}: no such file; data_path has to be a {', '.join(readers)} file"])
-    if reader is None:
+    elif reader is None:
         raise DataError([f"{path}: the suffix {path.suffix!r} is not known; expected one of {', '.join(readers)}"])
     try:
-        yield from reader(path, faults)
+        for line, row in reader(path, faults):
+            values = {name: None if is_empty(name, value) else value for name, value in row.items()}
+            if not row or any(value is not None for value in values.values()):
+                yield line, values
     except UnicodeDecodeError as error:
         raise DataError([f"{path}: this is not UTF-8 text ({error}); save it as UTF-8"]) from error
+    except (NoParquet, NoSpreadsheet, NoDataset) as error:
+        raise DataError([f"{path}: {error}"]) from error
     except OSError as error:
         raise DataError([f"{path}: cannot be read: {error}"]) from error
 
 
-class BrokenTable(ValueError):
-    """A CSV file that cannot be read any further; the message says why.
-
-    Attributes:
-        line: first line that could not be read.
-    """
-
-    def __init__(self, line: int, reason: str) -> None:
-        self.line = line
-        super().__init__(reason)
-
-
-def iter_cells(file: Iterable[str], delimiter: str, *, lenient: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """Reads the cells of a CSV file, header included.
-
-    Args:
-        file: its lines, line ends untouched: of a file opened with `newline=""`.
-        delimiter: character between cells.
-        lenient: whether blanks before a quoted cell and quotation marks inside of one are accepted.
-
-    Yields:
-        (line on which the row begins, its cells without blanks around them); empty lines are left out.
-
-    Raises:
-        BrokenTable: the rest of the file cannot be read.
-    """
-    # A line of our own after the last one: swallowed by a cell, it shows a quotation mark that is not closed.
-    lines = csv.reader(itertools.chain(file, [_END]), delimiter=delimiter, strict=not lenient, skipinitialspace=lenient)
-    line = 1
+def _folder_fault(folder: Path, suffixes: Iterable[str]) -> str:
+    """Says what to give instead of a folder."""
     try:
-        for cells in lines:
-            if cells and cells[-1].endswith(_END):
-                if cells != [_END]:
-                    raise csv.Error("a quotation mark is not closed")
-            elif cells:
-                yield line, [cell.strip() for cell in cells]
-            line = lines.line_num + 1
-    except csv.Error as error:
-        raise BrokenTable(line, str(error)) from error
-
-
-def _read_csv(path: Path, faults: Faults) -> Iterator[Row]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        # A name in quotation marks may contain any of them.
-        delimiter = max(_DELIMITERS, key=re.sub(r'"[^"]*"', "", file.readline()).count)
-        file.seek(0)
-        rows = iter_cells(file, delimiter)
-        try:
-            _, header = next(rows, (1, []))
-            _check_header(header, faults)
-            if faults:
-                return
-            for line, cells in rows:
-                if len(cells) == len(header):
-                    yield line, {name: cell or None for name, cell in zip(header, cells, strict=True)}
-                else:
-                    what = f"{len(cells)} cells where the header has {len(header)}"
-                    faults.add(line, f"{what}; put cells that contain {delimiter!r} in quotation marks")
-        except BrokenTable as error:
-            what = f"cannot be read from here on: {error}"
-            faults.add(error.line, f"{what}; look for a quotation mark that is not closed")
-
-
-def _check_header(header: Sequence[str], faults: Faults) -> None:
-    for number, name in enumerate(header, start=1):
-        if not name:
-            faults.add(1, f"column {number} has no name; name it or drop it")
-        elif name in header[: number - 1]:
-            faults.add(1, f"the column {name!r} occurs twice; rename or drop one")
+        tables = sorted(name for name in os.listdir(folder) if os.path.splitext(name)[1].lower() in suffixes)
+    except OSError:
+        tables = []
+    table = f", such as {folder / tables[0]}" if tables else " with the columns image and score"
+    return (
+        f"{folder}: this is a folder, and a data file is expected: a {', '.join(suffixes)} file{table}. Pictures are "
+        f"scored without one: roc score {folder} --checkpoint CHECKPOINT"
+    )
 
 
 def _read_json(path: Path, faults: Faults) -> Iterator[Row]:
@@ -248,69 +162,26 @@ def _json_row(line: int, sample: Any, faults: Faults) -> Iterator[Row]:
 
 
 def _read_parquet(path: Path, faults: Faults) -> Iterator[Row]:
-    pyarrow = _pyarrow(path)
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            # The names under which pandas writes its row numbers.
-            columns = [name for name in file.schema_arrow.names if not name.startswith("__index_level_")]
-            _check_header(columns, faults)
-            if faults:
-                return
-            row = 0
-            for batch in file.iter_batches(batch_size=10_000, columns=columns):
-                for values in batch.to_pylist():
-                    row += 1
-                    yield row, values
-    except pyarrow.ArrowInvalid as error:
-        raise DataError([f"{path}: this is not a Parquet file, or a damaged one: {error}"]) from error
+    columns = columns_of(path)
+    check_header(columns, faults)
+    if not faults:
+        yield from enumerate(iter_parquet(path, columns), start=1)
 
 
-def _pyarrow(path: Path) -> ModuleType:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise DataError(
-            [f"{path}: Parquet files need pyarrow; install it by `pip install pyarrow`, or save as CSV"]
-        ) from error
-    return pyarrow
-
-
-def as_number(value: Any, *, from_text: bool = True) -> float | None:
-    """Returns the number that a cell stands for, finite or not; None for anything else.
-
-    Args:
-        value: a cell of a row.
-        from_text: whether the text "5" stands for a number, as it has to in a CSV file.
-    """
-    if isinstance(value, str):
-        # float() takes "1_000" for a number, which no table means by it.
-        if not from_text or "_" in value:
-            return None
-    elif isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    try:
-        return float(value)
-    except (ValueError, OverflowError):
-        return None
-
-
-def shown(value: Any) -> str:
-    """Describes a value in a fault: its repr cut to 80 characters, or "missing" for None."""
-    if value is None:
-        return "missing"
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _read_dataset(path: Path, faults: Faults) -> Iterator[Row]:
+    yield from enumerate(iter_dataset(path), start=1)
 
 
 def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = ()) -> int:
     """Writes a table. The old file of that name stays whole until the new one is complete.
 
     Args:
-        path: file to write; its suffix is the format: `.csv`, `.tsv`, `.jsonl`, `.json` (one list) or `.parquet`. Its
-            folder is created if needed.
+        path: file to write; its suffix is the format: `.csv`, `.tsv`, `.jsonl`, `.json` (one list), `.parquet` or
+            `.xlsx`. Its folder is created if needed.
         rows: column name -> value. None and a missing name are the same: an empty cell, or nothing at all in JSON.
-            Lists and objects fit into JSON and Parquet only.
+            Lists and objects fit into JSON and Parquet only, a `Picture` into Parquet only. Text that a spreadsheet
+            would run as a formula (`=1+1.jpg`) gets an apostrophe in front in CSV and TSV, which `iter_rows` takes off
+            again; in .xlsx it is stored as text.
         columns: columns of a table that come first, even where no row has them. The others follow in the order of
             their first appearance.
 
@@ -323,32 +194,47 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], 
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in _WRITTEN:
-        raise ValueError(f"{path}: the suffix {path.suffix!r} is not known; expected one of {', '.join(_WRITTEN)}")
-    plain = (_plain_row(number, row) for number, row in enumerate(rows, start=1))
+    if suffix not in TABLES:
+        raise ValueError(f"{path}: the suffix {path.suffix!r} is not known; expected one of {', '.join(TABLES)}")
+    plain = (_plain_row(number, row, suffix) for number, row in enumerate(rows, start=1))
     count = 0
 
     def write(temporary: Path) -> None:
         nonlocal count
-        if suffix == ".parquet":
-            count = _write_parquet(temporary, plain, columns)
-        elif suffix in (".json", ".jsonl"):
+        if suffix in (".json", ".jsonl"):
             count = _write_json(temporary, plain, as_list=suffix == ".json")
+            return
+        held = list(plain)
+        count, names = len(held), _columns(columns, held)
+        if suffix == ".parquet":
+            write_parquet(temporary, held, names)
+            return
+        _check_flat(held)
+        if suffix == ".xlsx":
+            write_spreadsheet(temporary, held, names)
         else:
-            count = _write_csv(temporary, plain, columns, delimiter="\t" if suffix == ".tsv" else ",")
+            write_csv(temporary, held, names, "\t" if suffix == ".tsv" else ",")
 
     write_whole(path, write)
     return count
 
 
-def _plain_row(number: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _plain(value, f"row {number}, {name!r}") for name, value in row.items()}
+def _plain_row(number: int, row: Mapping[str, Any], suffix: str) -> dict[str, Any]:
+    plain = {name: _plain(value, f"row {number}, {name!r}") for name, value in row.items()}
+    for name, value in plain.items() if suffix != ".parquet" else ():
+        if isinstance(value, Picture) or (isinstance(value, list) and any(isinstance(one, Picture) for one in value)):
+            raise ValueError(f"row {number}, {name!r}: {suffix} cannot hold the picture {value}; write .parquet")
+    return plain
 
 
 def _plain(value: Any, where: str) -> Any:
     """Converts a value to the types of JSON: numpy's numbers become Python's, paths become text."""
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, str | bool | int | Picture):
         return value
+    if isinstance(value, Decimal) and value.is_finite():
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
@@ -370,28 +256,14 @@ def _columns(first: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> list[st
     return list(dict.fromkeys([*first, *(name for row in rows for name in row)]))
 
 
-def _write_csv(path: Path, rows: Iterable[dict[str, Any]], columns: Sequence[str], delimiter: str) -> int:
-    rows = list(rows)
-    columns = _columns(columns, rows)
+def _check_flat(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses what a table of single cells cannot give back."""
     for number, row in enumerate(rows, start=1):
         for name, value in row.items():
             if isinstance(value, list | dict):
                 raise ValueError(f"row {number}, {name!r}: a table of text cannot hold {shown(value)}; write .jsonl")
             if isinstance(value, str) and (value != value.strip() or not value) and name.lower() == "image":
                 raise ValueError(f"row {number}, {name!r}: {value!r} begins or ends with a blank; write .jsonl")
-    with path.open("w", encoding="utf-8", newline="") as file:
-        # Quoting the header leaves no doubt about which of its commas, semicolons and tabs separate cells.
-        quoting = csv.QUOTE_ALL if any(mark in name for name in columns for mark in _DELIMITERS) else csv.QUOTE_MINIMAL
-        if columns:
-            csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=quoting).writerow(columns)
-        lines = csv.writer(file, delimiter=delimiter, lineterminator="\n")
-        quoted = csv.writer(file, delimiter=delimiter, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        for row in rows:
-            cells = [row.get(name) for name in columns]
-            # Python before 3.13 writes a bare carriage return without quotation marks, and readers end the row there.
-            writer = quoted if any(isinstance(cell, str) and "\r" in cell for cell in cells) else lines
-            writer.writerow(cells)
-    return len(rows)
 
 
 def _write_json(path: Path, rows: Iterable[dict[str, Any]], *, as_list: bool) -> int:
@@ -405,21 +277,3 @@ def _write_json(path: Path, rows: Iterable[dict[str, Any]], *, as_list: bool) ->
         if as_list:
             file.write("\n]\n" if count else "[]\n")
     return count
-
-
-def _write_parquet(path: Path, rows: Iterable[dict[str, Any]], columns: Sequence[str]) -> int:
-    pyarrow = _pyarrow(path)
-    rows = list(rows)
-    arrays = {}
-    for name in _columns(columns, rows):
-        values = [row.get(name) for row in rows]
-        try:
-            arrays[name] = pyarrow.array(values)
-        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError) as error:
-            raise ValueError(f"{name!r}: a column of Parquet holds one type only: {error}; write .jsonl") from error
-        nested = next((number for number, value in enumerate(values) if isinstance(value, list | dict)), None)
-        # Objects with different names would all come back with the names of all.
-        if nested is not None and arrays[name].to_pylist() != values:
-            raise ValueError(f"{name!r}: Parquet cannot hold objects with different names in one column; write .jsonl")
-    pyarrow.parquet.write_table(pyarrow.table(arrays), path)
-    return len(rows)

@@ -14,9 +14,8 @@ import contextlib
 import itertools
 import json
 import os
-import unicodedata
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,7 +24,7 @@ from tqdm import tqdm
 
 from roc.data.images import ImageError, check_image
 from roc.data.limits import DEFAULT_MAX_PIXELS
-from roc.data.records import casefold
+from roc.data.nearby import missing_images
 from roc.data.rows import Faults
 
 _HEADER = {"memory of": "roc data"}
@@ -98,46 +97,11 @@ def survey(
             yield from ((path, result) for path, result, _ in found)
 
 
-def missing_images(images: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Finds the images that are not there.
-
-    Args:
-        images: paths as in `Record.images`.
-
-    Yields:
-        (path, what is wrong and what to do). A file of almost the same name is pointed out: names that look the same
-        can have different code points, as on macOS (NFD: "e" and an accent for one letter).
-    """
-    names: dict[str, dict[str, str]] = {}
-    for image in images:
-        if os.path.isfile(image):
-            continue
-        if os.path.isdir(image):
-            yield image, f"the image {image} is a folder; give the path of one file"
-            continue
-        if os.path.exists(image):
-            yield image, f"the image {image} is no file that can be read twice; save it as one"
-            continue
-        folder, name = os.path.split(image)
-        if os.path.islink(image):
-            yield image, f"the image {image} is a link to {os.readlink(image)!r}, which is not there"
-            continue
-        if folder not in names:
-            there = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-            names[folder] = {casefold(other): other for other in there}
-        other = names[folder].get(casefold(name))
-        if other is None:
-            yield image, f"there is no image {image}; check image_folder and the file's name"
-        else:
-            same_letters = unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name)
-            differs = "the code points of its letters" if same_letters else "capital letters"
-            yield image, f"there is no image {image}, but {ascii(other)}, which differs in {differs}; write it so"
-
-
 def check_image_files(
     images: Mapping[str, Sequence[int | None]],
     faults: Faults,
     *,
+    folder: str | os.PathLike[str] | None = None,
     decode: bool = True,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     memory: str | os.PathLike[str] | None = None,
@@ -147,7 +111,8 @@ def check_image_files(
 
     Args:
         images: path -> lines of the data file that name it.
-        faults: collects what is wrong, once for each line.
+        faults: collects what is wrong, once for each line; what has one cause, such as the wrong folder, once in all.
+        folder: the folder that the paths start from, for hints.
         decode: whether to open the files.
         max_pixels: an image with more pixels is a fault.
         memory, workers: as for `survey`.
@@ -155,10 +120,15 @@ def check_image_files(
     Returns:
         Number of images that were opened; None without `decode`.
     """
-    missing = dict(missing_images(images))
-    for image, fault in missing.items():
+    missing = {one.path: one for one in missing_images(images, folder)}
+    unknown = [one for one in missing.values() if one.cause is None and not os.path.lexists(one.path)]
+    nowhere = len(images) > 1 and len(unknown) == len(images)
+    if nowhere:
+        first = next(iter(images))
+        faults.add(None, f"none of the {len(images)} images is there, the first being {first}; check image_folder")
+    for image, one in missing.items() if not nowhere else ():
         for line in images[image]:
-            faults.add(line, fault)
+            faults.add(line, one.text, one.cause and ("missing", one.cause))
     if not decode:
         return None
 

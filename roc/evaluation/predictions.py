@@ -28,7 +28,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from roc.data.rows import DataError, Faults, as_number, iter_rows, shown, write_rows
+from roc.data.cells import as_number, shown
+from roc.data.rows import DataError, Faults, iter_rows, write_rows
 from roc.evaluation.evaluated_rows import EvaluatedRow, is_number
 from roc.evaluation.keys import range_text
 from roc.score_space import TOLERANCE

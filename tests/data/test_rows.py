@@ -1,5 +1,8 @@
 """Rows keep their line in every format, and come back as they were written; test_reading.py checks the values."""
 
+import csv
+import datetime
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +146,143 @@ def test_a_carriage_return_in_a_cell_ends_no_row(tmp_path, suffix):
     path = tmp_path / f"data{suffix}"
     write_rows(path, rows)
     assert [row for _, row in read_rows(path, Faults(path))] == rows
+
+
+# One rule for every table: what spreadsheets and data frames write.
+
+
+@pytest.mark.parametrize("mark", [";", ",", "\t", "|"])
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+def test_a_first_line_may_name_the_separator(tmp_path, mark, bom):
+    text = f"{bom}sep={mark}\r\na{mark}b\r\n1{mark}2\r\n3\r\n"
+    rows, faults = rows_of(tmp_path, "t.csv", text)
+    assert rows == [(3, {"a": "1", "b": "2"})] and faults[0].startswith("4: 1 cells where the header has 2")
+    assert rows_of(tmp_path, "t.csv", f'{bom}"sep={mark}"\na{mark}b\n1{mark}2\n')[0] == [(3, {"a": "1", "b": "2"})]
+
+
+def test_empty_rows_and_cells_beside_the_table_are_left_out(tmp_path):
+    text = "a,b,,\n1,2,,\n,,,\n,\n , ,,\n3,4\n5,,,x\nNA,nan\n"
+    rows, faults = rows_of(tmp_path, "t.csv", text)
+    assert rows == [(2, {"a": "1", "b": "2"}), (6, {"a": "3", "b": "4"})]
+    assert faults == ["7: 4 cells where the header has 2; put cells that contain ',' in quotation marks"]
+
+
+def test_no_value_is_none_in_every_format(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = {"a": [1.5, float("nan"), None, 4.0], "b": ["x", "N/A", None, "NA"]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "t.parquet")
+    expected = [{"a": 1.5, "b": "x"}, {"a": 4.0, "b": None}]
+    assert [row for _, row in read_rows(tmp_path / "t.parquet", Faults(tmp_path))] == expected
+    text = '{"a": 1.5, "b": "x"}\n{"a": NaN, "b": "N/A"}\n{"a": null}\n{"a": 4.0, "b": "null"}\n'
+    assert [row for _, row in rows_of(tmp_path, "t.jsonl", text)[0]] == expected
+
+
+def test_decimals_dates_and_bytes_of_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = {
+        "image": ["a.jpg", "b.jpg"],
+        "score": [Decimal("3.50"), Decimal("4.00")],
+        "day": [datetime.date(2024, 5, 1), None],
+    }
+    parquet.write_table(pyarrow.table(table), tmp_path / "t.parquet")
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").touch()
+    records = read_records(tmp_path / "t.parquet", space=None, check_images=False)
+    assert [record.scores for record in records] == [{"overall": 3.5}, {"overall": 4.0}]
+    rows = [row for _, row in read_rows(tmp_path / "t.parquet", Faults(tmp_path))]
+    assert write_rows(tmp_path / "t.csv", rows) == 2
+    assert (tmp_path / "t.csv").read_text() == "image,score,day\na.jpg,3.5,2024-05-01\nb.jpg,4,\n"
+
+
+FORMULAS = [
+    "=1+1.jpg",
+    "+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "  =1",
+    "'=1",
+    "''=1",
+    "'plain",
+    "-",
+    "\uff1d1",
+    "-0.5",
+    "+1e-5",
+    "#N/A.jpg",
+]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".xlsx", ".jsonl"])
+def test_text_is_never_a_formula_and_comes_back_as_it_was(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    texts = [text for text in FORMULAS if suffix != ".xlsx" or (text == text.strip() and "\r" not in text)]
+    rows = [{"id": str(place), "text": text, "=name": 1} for place, text in enumerate(texts)]
+    write_rows(path, rows)
+    back = [row for _, row in read_rows(path, Faults(path))]
+    assert [row["text"] for row in back] == texts and all("=name" in row for row in back)
+    if suffix in (".csv", ".tsv"):
+        with path.open(newline="") as file:
+            cells = [cell for line in csv.reader(file, delimiter="\t" if suffix == ".tsv" else ",") for cell in line]
+        assert {cell for cell in cells if cell.lstrip()[:1] in tuple("=+-@\uff1d")} == {"-0.5", "+1e-5"}
+    if suffix == ".xlsx":
+        import openpyxl
+
+        sheet = openpyxl.load_workbook(path).active
+        assert {cell.data_type for line in sheet.iter_rows() for cell in line} == {"s", "n"}
+
+
+def test_a_guard_that_another_program_wrote_is_taken_off(tmp_path):
+    rows, _ = rows_of(tmp_path, "t.csv", "image,score\n'=1+1.jpg,5\n'quoted'.jpg,6\n")
+    assert [row["image"] for _, row in rows] == ["=1+1.jpg", "'quoted'.jpg"]
+
+
+def test_a_spreadsheet_comes_back_as_it_was(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    rows = [{"image": "a.jpg", "score": 4, "light": None}, {"image": "é 2.jpg", "score": 4.25, "light": 1}]
+    assert write_rows(tmp_path / "t.xlsx", rows) == 2
+    assert read_rows(tmp_path / "t.xlsx", Faults(tmp_path)) == [(2, rows[0]), (3, rows[1])]
+    book = openpyxl.load_workbook(tmp_path / "t.xlsx")
+    book.active["E5"] = "remark"
+    book.active.append([])
+    book.save(tmp_path / "t.xlsx")
+    faults = Faults(tmp_path / "t.xlsx")
+    assert len(read_rows(tmp_path / "t.xlsx", faults)) == 2
+    assert "5 cells where the header has 3; clear the cells beside the table" in faults.texts()[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "what"), [("a\rb", "a carriage return"), ("a\0b", "cannot hold"), ("x" * 40_000, "more than 32767")]
+)
+def test_what_a_spreadsheet_cannot_hold_is_refused(tmp_path, value, what):
+    with pytest.raises(ValueError, match=f"row 1, 'text': .*{what}.*write .csv"):
+        write_rows(tmp_path / "t.xlsx", [{"text": value}])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_no_spreadsheet(tmp_path):
+    (tmp_path / "t.xlsx").write_text("image,score\n")
+    with pytest.raises(DataError, match="this is not an .xlsx file, or a damaged one"):
+        read_rows(tmp_path / "t.xlsx", Faults(tmp_path / "t.xlsx"))
+
+
+def test_faults_of_one_cause_are_told_once_with_their_lines(tmp_path):
+    faults = Faults(tmp_path / "f.csv")
+    for line in range(2, 20):
+        faults.add(line, f"line {line}", "cause")
+    faults.add(3, "another")
+    assert [text.removeprefix(f"{tmp_path}/") for text in faults.texts()] == [
+        "f.csv:2: line 2 (the same in 17 more lines: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, ...)",
+        "f.csv:3: another",
+    ]
+    assert faults.lines() == set(range(2, 20))
+
+
+def test_a_folder_is_no_data_file(tmp_path):
+    with pytest.raises(DataError, match=f"this is a folder.*roc score {tmp_path} --checkpoint CHECKPOINT"):
+        read_rows(tmp_path, Faults(tmp_path))
+    (tmp_path / "ratings.csv").touch()
+    with pytest.raises(DataError, match=f"such as {tmp_path}/ratings.csv"):
+        read_rows(tmp_path, Faults(tmp_path))

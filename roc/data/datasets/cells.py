@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from roc.data.rows import as_number, shown
+from roc.data.cells import as_number, shown
 
 
 class Unusable(ValueError):

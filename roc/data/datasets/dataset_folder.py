@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+from roc.data.cells import shown
 from roc.data.datasets.cells import Unusable, number, statistics
 from roc.data.datasets.layout import Layout
-from roc.data.rows import BrokenTable, DataError, iter_cells, shown
+from roc.data.faults import DataError
+from roc.data.headed import BrokenTable, iter_cells
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 
 logger = logging.getLogger(__name__)

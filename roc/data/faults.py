@@ -1,0 +1,75 @@
+"""Faults: everything that is wrong with a data file is found first and reported together, each with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_FAULTS_SHOWN = 50
+
+
+class DataError(ValueError):
+    """A data file that cannot be used.
+
+    Attributes:
+        faults: everything that is wrong, one "FILE:LINE: fault; remedy" each. The message shows the first 50.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = list(faults)
+        lines = self.faults[:_FAULTS_SHOWN]
+        if len(self.faults) > 1:
+            lines.insert(0, f"{len(self.faults)} faults in the data:")
+        if len(self.faults) > _FAULTS_SHOWN:
+            lines.append(f"... and {len(self.faults) - _FAULTS_SHOWN} more")
+        super().__init__("\n".join(lines))
+
+
+class Faults:
+    """The faults of one file, collected to be reported together in the order of its lines; true if there is any."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._found: list[tuple[int, str, list[int]]] = []
+        self._of_cause: dict[Any, list[int]] = {}
+
+    def add(self, line: int | None, what: str, cause: Any = None) -> None:
+        """Adds a fault.
+
+        Args:
+            line: where it is; None for a fault of the whole file.
+            what: what is wrong and what to do about it.
+            cause: faults with an equal cause are told once, by the first of them with the lines of the others; None
+                for a fault of its own.
+        """
+        lines = self._of_cause.get(cause) if cause is not None else None
+        if lines is not None:
+            lines.append(line or 0)
+            return
+        lines = [line or 0]
+        if cause is not None:
+            self._of_cause[cause] = lines
+        self._found.append((line or 0, what, lines))
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def lines(self) -> set[int]:
+        """Returns the lines that have faults; 0 stands for the whole file."""
+        return {line for *_, lines in self._found for line in lines}
+
+    def texts(self) -> list[str]:
+        """Returns one "FILE:LINE: fault; remedy" each; faults of the whole file come first, without a line."""
+        found = sorted(self._found, key=lambda fault: fault[0])
+        return [
+            f"{self.path}{f':{line}' if line else ''}: {what}{_more_lines(line, lines)}" for line, what, lines in found
+        ]
+
+
+def _more_lines(first: int, lines: Sequence[int]) -> str:
+    others = [line for line in dict.fromkeys(lines) if line != first]
+    if not others:
+        return ""
+    listed = ", ".join(map(str, others[:10])) + (", ..." if len(others) > 10 else "")
+    return f" (the same in {len(others)} more {'line' if len(others) == 1 else 'lines'}: {listed})"
