@@ -13,10 +13,12 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from roc.data.cells import shown
-from roc.data.rows import Faults, Row
+from roc.data.cells import as_text, shown
+from roc.data.pictures import Picture
+from roc.data.rows import DataError, Faults, Row, read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -188,6 +190,39 @@ def _known(name: str) -> str:
     if lower.startswith("score."):
         return name[len("score.") :]
     return f"h_{name[2:]}" if _VOTE_COLUMN.fullmatch(lower) else name
+
+
+def image_column(path: Path, column: str = "image") -> list[str | Picture]:
+    """Reads the column of images of a table, whatever else stands in it.
+
+    Args:
+        path: a file that `iter_rows` reads.
+        column: its name; other capital letters count as the same where no column has exactly this name.
+
+    Returns:
+        A path, URL or picture for each row; numbers are the names that their digits make.
+
+    Raises:
+        DataError: the table cannot be read, lacks the column, or has cells that name no image.
+    """
+    faults = Faults(path)
+    rows = read_rows(path, faults)
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    alike = [name for name in names if name.lower() == column.lower()]
+    chosen = column if column in names else alike[0] if len(alike) == 1 else None
+    images: list[str | Picture] = []
+    if rows and chosen is None:
+        faults.add(None, f"there is no column {column!r}; choose by --column one of {', '.join(names)}")
+    for line, row in rows if chosen is not None else ():
+        cell = row.get(chosen)
+        image = cell if isinstance(cell, Picture) else as_text(cell)
+        if not image:
+            faults.add(line, f"{chosen!r} has to be the path of one image, got {shown(cell)}")
+        else:
+            images.append(image)
+    if faults:
+        raise DataError(faults.texts())
+    return images
 
 
 def as_known(row: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:

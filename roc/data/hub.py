@@ -24,7 +24,8 @@ def is_dataset(path: Path) -> bool:
     """Tells whether a path is a data set of the `datasets` library: a folder, or a name on the hub."""
     if _HUB.fullmatch(str(path)):
         return True
-    return path.is_dir() and any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
+    marks = (("dataset_dict.json",), ("state.json", "dataset_info.json"))
+    return path.is_dir() and any(all((path / name).is_file() for name in names) for names in marks)
 
 
 def iter_dataset(path: Path) -> Iterator[dict[str, Any]]:

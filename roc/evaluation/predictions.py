@@ -24,11 +24,12 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from roc.data.cells import as_number, shown
+from roc.data.cells import as_id, as_number, as_text, number_hint, shown
+from roc.data.columns import as_known
+from roc.data.pictures import Picture
 from roc.data.rows import DataError, Faults, iter_rows, write_rows
 from roc.evaluation.evaluated_rows import EvaluatedRow, is_number
 from roc.evaluation.keys import range_text
@@ -37,6 +38,7 @@ from roc.score_space import TOLERANCE
 _LEVEL = re.compile(r"([hp])_(\d+)")
 _ATTRIBUTE = re.compile(r"(score|prediction)\.(.+)")
 _NAMED = ("score", "prediction", "id", "subset", "image", "std", "calibrated")
+_KNOWN = frozenset((*_NAMED, *(f"{kind}_{n}" for kind in "hp" for n in range(1, 101))))
 _YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
 
@@ -164,6 +166,7 @@ class _RowParser:
     def parse(self, line: int, cells: Mapping[str, Any]) -> EvaluatedRow | None:
         self._line = line
         self._count += 1
+        cells = as_known(cells, _KNOWN)
         if self._columns is None or not self._known.issuperset(cells):
             self._look_at(cells)
         if not self._usable:
@@ -192,7 +195,7 @@ class _RowParser:
             p_n=self._levels(cells, "p"),
             h_n=self._levels(cells, "h"),
             subset=self._text(cells, "subset"),
-            image=self._path(image if image is not None else identity if self._ids_are_paths else None),
+            image=self._image(cells, image if image is not None else identity if self._ids_are_paths else None),
         )
 
     def _fault(self, what: str) -> None:
@@ -257,11 +260,12 @@ class _RowParser:
         value = cells.get(name)
         if value is None:
             return None
-        number = as_number(float(value) if isinstance(value, Decimal) else value)  # Parquet knows decimals
-        if number is None or math.isinf(number):
-            self._fault(f"{name} is {shown(value)}; expected a number, or an empty cell where there is none")
+        number = as_number(value)
+        if number is None or not math.isfinite(number):
+            hint = number_hint(value) or ", or an empty cell where there is none"
+            self._fault(f"{name} is {shown(value)}; expected a number{hint}")
             return None
-        return None if math.isnan(number) else number  # other programs write NaN for an empty cell
+        return number
 
     def _check_range(self, score: float, name: str) -> None:
         low, high = self._scale
@@ -273,12 +277,12 @@ class _RowParser:
 
     def _text(self, cells: Mapping[str, Any], name: str) -> str | None:
         value = cells.get(name)
-        if value is None or isinstance(value, str):
-            return value or None
-        if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-        self._fault(f"{name} is {shown(value)}; expected a text")
-        return None
+        if value is None or isinstance(value, Picture):
+            return value and value.name
+        text = as_id(value) if name == "id" else as_text(value)
+        if text is None:
+            self._fault(f"{name} is {shown(value)}; expected a text")
+        return text or None
 
     def _read_calibrated(self, value: Any) -> None:
         if value is None:
@@ -314,6 +318,10 @@ class _RowParser:
             counts = ", or whole numbers of votes" if kind == "h" else ""
             self._fault(f"{names[0]} .. {names[-1]} add up to {total:.6g}; expected shares that add up to 1{counts}")
         return None
+
+    def _image(self, cells: Mapping[str, Any], written: str | None) -> str | None:
+        image = cells.get("image")
+        return image.file() if isinstance(image, Picture) else self._path(written)
 
     def _path(self, written: str | None) -> str | None:
         """The path of the image; None if it leads out of the folder."""

@@ -16,8 +16,11 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from roc.data.columns import image_column
+from roc.data.hub import is_dataset
 from roc.data.images import ImageError, open_image
-from roc.data.rows import DataError, Faults, read_rows
+from roc.data.pictures import Picture
+from roc.data.rows import TABLES, DataError
 from roc.scoring.urls import files_below, is_url, open_url
 
 # Suffixes that a folder or tar file is searched for; an image given by name may end in anything.
@@ -25,7 +28,6 @@ _PICTURES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .tif .tiff .bmp .ppm .pgm .pbm .pnm .jp2 .j2k .jpx .avif .heic .heif"
     .split()
 )  # fmt: skip
-_TABLES = frozenset((".csv", ".tsv", ".json", ".jsonl", ".parquet"))
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -101,7 +103,10 @@ def find_sources(
     - a folder: the images and `.tar` files in it and in its subfolders, hidden ones left out
     - a pattern (`photos/**/*.jpg`): the images, `.tar` files and folders it matches, and lists if it ends like one
     - a `.txt` file: the paths in its lines, URLs among them
-    - a CSV, TSV, JSON, JSON Lines or Parquet file: the paths in one of its columns, URLs among them
+    - a CSV, TSV, .xlsx, JSON, JSON Lines or Parquet file: the paths in one of its columns, URLs among them, or the
+      pictures that stand in it
+    - a folder that the `datasets` library wrote, or `hf://datasets/ORGANISATION/NAME`: the pictures in one of its
+      columns
     - a `.tar` file (such as a shard of a WebDataset): the images in it, named TAR/MEMBER
     - a URL that fsspec knows (`s3://`, `gs://`, ...): the image there, or the images below it
     - anything else: one image
@@ -140,6 +145,9 @@ def find_sources(
 
 
 def _expand(path: str, image_folder: str | os.PathLike[str] | None, column: str, closed: set[str]) -> Iterator[Source]:
+    if is_dataset(Path(path)):
+        yield from _listed(path, image_column(Path(path), column), image_folder)
+        return
     if is_url(path):
         yield from _stored(path)
         return
@@ -169,8 +177,8 @@ def _expand(path: str, image_folder: str | os.PathLike[str] | None, column: str,
         yield from _tar(path)
     elif lower.endswith(".txt"):
         yield from _listed(path, _lines(Path(path)), image_folder)
-    elif os.path.splitext(lower)[1] in _TABLES:
-        yield from _listed(path, _cells(Path(path), column), image_folder)
+    elif os.path.splitext(lower)[1] in TABLES:
+        yield from _listed(path, image_column(Path(path), column), image_folder)
     else:
         yield _source(path, path)
 
@@ -264,21 +272,12 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _cells(path: Path, column: str) -> list[str]:
-    faults = Faults(path)
-    rows = read_rows(path, faults)
-    columns = list(dict.fromkeys(name for _, row in rows for name in row))
-    if rows and column not in columns:
-        faults.add(None, f"there is no column {column!r}; choose by --column one of {', '.join(columns)}")
-    else:
-        for line, row in rows:
-            if not isinstance(row.get(column), str):
-                faults.add(line, f"{column!r} has to be the path of one image, got {row.get(column)!r}")
-    if faults:
-        raise DataError(faults.texts())
-    return [row[column] for _, row in rows]
-
-
-def _listed(listed_in: str, names: Iterable[str], image_folder: str | os.PathLike[str] | None) -> Iterator[Source]:
+def _listed(
+    listed_in: str, images: Iterable[str | Picture], image_folder: str | os.PathLike[str] | None
+) -> Iterator[Source]:
     folder = os.path.dirname(listed_in) if image_folder is None else os.fspath(image_folder)
-    return (_source(name, name if is_url(name) else os.path.join(folder, name)) for name in names)
+    for image in images:
+        if isinstance(image, Picture):
+            yield _source(image.name, image.file())
+        else:
+            yield _source(image, image if is_url(image) else os.path.join(folder, image))

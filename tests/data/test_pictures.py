@@ -146,6 +146,9 @@ def test_a_folder_of_the_library_is_a_table(tmp_path, library):
     folder = tmp_path / "saved"
     folder.mkdir()
     (folder / "state.json").touch()
+    with pytest.raises(DataError, match="this is a folder"):
+        read_records(folder, space=None)
+    (folder / "dataset_info.json").touch()
     (record,) = read_records(folder, space=None)
     assert record.id == "a.jpg" and record.scores == {"overall": 2.0} and record.split is None
 

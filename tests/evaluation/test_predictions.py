@@ -142,3 +142,16 @@ def test_histograms_have_the_same_levels_in_all_rows(tmp_path):
     ]
     path = written(tmp_path, "\n".join(map(json.dumps, lines)), "p.jsonl")
     assert faults_of(path) == ["2: h_1 .. h_3 are 3 levels, where line 1 has 2; expected as many in every row"]
+
+
+def test_tables_as_spreadsheets_and_data_frames_write_them(tmp_path):
+    text = "sep=;\nID;Score;Prediction;P_1;P_2\n7.0;NA;4.5;;\n;;;;\n8;3;4;0.5;0.5\n"
+    (tmp_path / "p.csv").write_text(text)
+    rows = read_predictions(tmp_path / "p.csv").rows
+    assert [(row.id, row.scores["overall"], row.predictions["overall"], row.p_n) for row in rows] == [
+        ("7", None, 4.5, None),
+        ("8", 3.0, 4.0, (0.5, 0.5)),
+    ]
+    (tmp_path / "p.csv").write_text('id,score,prediction\n1,"1,234.5",4\n')
+    with pytest.raises(DataError, match="expected a number, without marks between the thousands: 1234.5"):
+        read_predictions(tmp_path / "p.csv")

@@ -179,3 +179,22 @@ def test_a_pipe_in_a_folder_is_a_fault_and_no_wait(photos):
 def test_a_list_has_a_path_in_every_line_whatever_its_letters(photos):
     (photos / "list.txt").write_text("a\u2028b.jpg\r\nc\x85d.jpg\n", encoding="utf-8", newline="")
     assert names("list.txt") == ["a\u2028b.jpg", "c\x85d.jpg"]
+
+
+def test_pictures_inside_a_table_have_the_names_that_stand_beside_them(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setenv("ROC_CACHE", str(tmp_path / "cache"))
+    file = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(file, "PNG")
+    cells = [{"bytes": file.getvalue(), "path": "a.png"}, {"bytes": file.getvalue(), "path": None}]
+    parquet.write_table(pyarrow.table({"Image": cells}), tmp_path / "t.parquet")
+    found = find_sources([tmp_path / "t.parquet"]).sources
+    assert [source.name for source in found] == ["a.png", "t.parquet#2"]
+    assert [source.open().size for source in found] == [(8, 6)] * 2
+
+
+def test_numbers_in_a_table_are_names(tmp_path):
+    Image.new("RGB", (8, 6)).save(tmp_path / "7", "PNG")
+    (tmp_path / "t.jsonl").write_text('{"IMAGE": 7}\n')
+    assert [source.path for source in find_sources([tmp_path / "t.jsonl"]).sources] == [str(tmp_path / "7")]
