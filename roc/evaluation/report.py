@@ -21,6 +21,7 @@ from roc.data.images import ImageError, open_image
 from roc.evaluation.benchmarks import TEST_SETS, TestSet, comparable
 from roc.evaluation.bootstrap import resamples_for
 from roc.evaluation.evaluated_rows import EvaluatedRow, is_number, scored_rows
+from roc.evaluation.image_effect import effect_text
 from roc.evaluation.keys import (
     METRICS,
     attribute_prefix,
@@ -108,6 +109,7 @@ def report_html(
     title = test_set.title if test_set else metrics.get("dataset") or "Evaluation"
     parts = [
         _head(title, metrics),
+        _caveats(metrics),
         _tiles(metrics),
         _published(metrics, test_set) if test_set else "",
         "<h2>All metrics</h2>",
@@ -134,6 +136,15 @@ def _head(title: str, metrics: Mapping[str, Any]) -> str:
     facts += filter(None, [threshold_text(metrics)])
     facts.append(f"first score: {metrics['attributes'][0]}")
     return f'<h1>{escape(str(title))}</h1>\n<p class="quiet">{escape("; ".join(facts))}.</p>'
+
+
+def _caveats(metrics: Mapping[str, Any]) -> str:
+    lines = [f'<li class="no">Caution: {escape(caveat)}.</li>' for caveat in metrics.get("caveats", ())]
+    if "image_n" in metrics:
+        scale = scale_of(metrics)
+        width = None if scale is None else scale[1] - scale[0]
+        lines.append(f"<li>Does it look at the picture? The {escape(effect_text(metrics, width))}.</li>")
+    return f"<ul>{''.join(lines)}</ul>" if lines else ""
 
 
 def _tiles(metrics: Mapping[str, Any]) -> str:

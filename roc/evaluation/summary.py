@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from roc.evaluation.bootstrap import Array, interval, resample, resamples_for
+from roc.evaluation.caveats import find_caveats
 from roc.evaluation.estimates import (
     Estimates,
     UnitWidth,
@@ -67,9 +68,10 @@ def evaluate_predictions(
     Returns:
         A flat dict of JSON values. First what was evaluated: `attributes, min_score, max_score, threshold, calibrated,
         n_resamples, seed`. Then, for the first attribute, the keys of `summarize`, those of `summarize_distributions`
-        if there are histograms, and those of `summarize_coverage` if there are standard deviations; for each further
+        if there are histograms, and those of `summarize_coverage` if there are standard deviations; besides them
+        `prediction_std, score_std` and `prediction_range, score_range` (smallest and largest); for each further
         attribute `<attribute>/<key>`; for each subset, named under `subsets`, `subset/<name>/<key>`. Last `notes`,
-        key -> why it is 0 or None, or what it assumes.
+        key -> why it is 0 or None, or what it assumes, and `caveats`, what must be known before a number is quoted.
 
     Raises:
         ValueError: If there are no rows or no attributes, a value is infinite, or distributions do not fit together.
@@ -104,7 +106,7 @@ def evaluate_predictions(
         metrics |= {prefix + key: value for key, value in part.items()}
     if "coverage_n" in metrics:
         notes.setdefault("coverage", _ASSUMED)
-    return metrics | {"notes": notes}
+    return metrics | {"notes": notes, "caveats": find_caveats(metrics)}
 
 
 def summarize(
@@ -253,11 +255,21 @@ def _scores(
         threshold=threshold,
         **options,
     )
+    scored = scored_rows(rated, attribute)
+    found |= _span("prediction", [row.predictions[attribute] for row in scored])
+    found |= _span("score", [row.scores[attribute] for row in scored])
     unrated = len(rows) - len(rated)
     if unrated:
         many = "row without a human score is" if unrated == 1 else "rows without a human score are"
         found["notes"] = {"n": f"{unrated} {many} left out"} | found["notes"]
     return found
+
+
+def _span(name: str, values: Sequence[float]) -> dict[str, Any]:
+    """Standard deviation, and smallest and largest value; None without rows."""
+    if not values:
+        return {f"{name}_std": None, f"{name}_range": None}
+    return {f"{name}_std": float(np.std(values)), f"{name}_range": [float(min(values)), float(max(values))]}
 
 
 def _with_intervals(estimates: Estimates, n_resamples: int, seed: int) -> dict[str, float | None]:

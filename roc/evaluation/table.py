@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from roc.evaluation.image_effect import effect_text
 from roc.evaluation.keys import (
     METRICS,
     attribute_prefix,
@@ -17,6 +19,8 @@ from roc.evaluation.keys import (
     threshold_text,
 )
 
+_WIDTH = 100
+
 
 def format_table(metrics: Mapping[str, Any]) -> str:
     """Formats metrics as plain text, each with its 95% interval.
@@ -26,7 +30,7 @@ def format_table(metrics: Mapping[str, Any]) -> str:
 
     Returns:
         Several lines without a newline at the end, at most 100 columns wide unless a name is very long: all metrics of
-        the first attribute, then SRCC, PLCC and MAE of the other attributes and of the subsets, then the notes.
+        the first attribute, then SRCC, PLCC and MAE of the other attributes and of the subsets, then caveats and notes.
     """
     return "\n".join([*_first_attribute(metrics), *_parts(metrics), *_notes(metrics)])
 
@@ -39,12 +43,22 @@ def _first_attribute(metrics: Mapping[str, Any]) -> list[str]:
     facts += [f"scores on {range_text(scale)}"] if scale else []
     facts += [threshold] if threshold else []
     with_interval = any(key.endswith("_low") for key in metrics)
-    lines = [", ".join(facts), f"  {'':<14}{'value':>8}" + ("   95% interval" if with_interval else "")]
+    lines = [", ".join(facts), *_spans(metrics)]
+    lines.append(f"  {'':<14}{'value':>8}" + ("   95% interval" if with_interval else ""))
     for key, metric in METRICS.items():
         if key in metrics and (key != "unscored_share" or metrics["unscored"]):
             interval = interval_text(metrics, key)
             lines.append(f"  {metric.name:<14}{metric_text(metrics, key):>8}   {interval}".rstrip())
     return lines
+
+
+def _spans(metrics: Mapping[str, Any]) -> list[str]:
+    """Says where on the scale people and model are; empty for an evaluation of an earlier release."""
+    human, predicted = metrics.get("score_range"), metrics.get("prediction_range")
+    if human is None or predicted is None:
+        return []
+    texts = [f"{values[0]:.4g} to {values[1]:.4g}" for values in (human, predicted)]
+    return [f"  human scores {texts[0]}, predictions {texts[1]}"]
 
 
 def _parts(metrics: Mapping[str, Any]) -> list[str]:
@@ -66,9 +80,17 @@ def _parts(metrics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="    ", break_long_words=False)
+
+
 def _notes(metrics: Mapping[str, Any]) -> list[str]:
     """One line for each reason, naming the metrics that it holds for."""
-    lines = []
+    lines = [line for caveat in metrics.get("caveats", ()) for line in _wrapped(f"caution: {caveat}")]
+    if "image_n" in metrics:
+        scale = scale_of(metrics)
+        width = None if scale is None else scale[1] - scale[0]
+        lines += _wrapped(f"does it look at the picture: {effect_text(metrics, width)}")
     if metrics["calibrated"] is False:
         lines.append("  note: std and distributions are uncalibrated: the model was trained on scores alone")
     reasons: dict[tuple[str, str], list[str]] = {}

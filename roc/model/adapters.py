@@ -168,6 +168,20 @@ def merged(model) -> PreTrainedModel:
     return model.merge_and_unload()
 
 
+def is_idle(model: nn.Module) -> bool:
+    """True if a model has low-rank matrices and each of their products is zero, so that it equals its base.
+
+    Args:
+        model: What PEFT wraps; any other model has no such matrices.
+    """
+    factors: dict[str, list[bool]] = {}
+    for name, parameter in model.named_parameters():
+        for factor in (".lora_A.", ".lora_B."):
+            if factor in name:
+                factors.setdefault(name.replace(factor, "."), []).append(bool(parameter.any()))
+    return bool(factors) and not any(all(nonzero) for nonzero in factors.values())
+
+
 def _peft():
     try:
         import peft

@@ -100,6 +100,11 @@ class Declaration:
                 f"Answer: {self.answer!r}."
             )
 
+    @property
+    def stand_in(self) -> bool:
+        """Whether the checkpoint is the demo's: trained on drawn scenes, to try the software with."""
+        return "stand-in" in (self.dataset or "")
+
     def _check_values(self) -> None:
         if not isinstance(self.token_id, int) or isinstance(self.token_id, bool) or self.token_id < 0:
             raise ValueError(f"token_id is {self.token_id!r}; expected the row of {self.token}, 0 or above")
