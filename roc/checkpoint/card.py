@@ -42,6 +42,9 @@ _METRICS = {
     "emd": ("EMD", "emd"),
 }
 
+_FEW_ROWS = 30
+"""As in roc/evaluation/keys.py: numbers that rest on fewer rows are rounded to one digit, and hubs get none of them."""
+
 _MARK = "<!-- Written by roc with every save; once it is changed by hand, roc leaves the file alone. sha256 {} -->\n"
 _MARK_PATTERN = re.compile(re.escape(_MARK).replace(r"\{\}", "([0-9a-f]{64})") + r"\Z")
 
@@ -145,7 +148,7 @@ def _header(
     folder: Path, declaration: Declaration, adapter: bool, licence: Mapping[str, str], metrics: Mapping[str, Any] | None
 ) -> str:
     """Makes the YAML header of the card, without its dashes."""
-    results = [] if metrics is None else _results(declaration, metrics)
+    results = [] if metrics is None or metrics["n"] < _FEW_ROWS else _results(declaration, metrics)
     base = declaration.base
     relation = {}
     if _is_hub_id(base):  # hubs refuse a card whose base is not one of their models
@@ -263,14 +266,32 @@ def _metrics_lines(declaration: Declaration, metrics: Mapping[str, Any], command
         "|---" * (len(keys) + 1) + "|",
     ]
     for attribute, prefix in _attributes(declaration, metrics):
-        lines.append(f"| {attribute} | " + " | ".join(_cell(metrics, prefix + key) for key in keys) + " |")
+        lines.append(f"| {attribute} | " + " | ".join(_cell(metrics, prefix, key) for key in keys) + " |")
+    reservations = _reservations(declaration, metrics)
+    lines += ["", *reservations] if reservations else []
     command = command or metrics.get("command", "# the command was not recorded")
     lines += ["", "Made by:", "", "```bash", command, "```"]
     return lines
 
 
-def _cell(metrics: Mapping[str, Any], key: str) -> str:
-    value, low, high = (metrics.get(key + end) for end in ("", "_low", "_high"))
+def _reservations(declaration: Declaration, metrics: Mapping[str, Any]) -> list[str]:
+    """Says whether scores depend on the image, and what must be known before a number is quoted."""
+    lines = [f"- **Caution**: {caveat}." for caveat in metrics.get("caveats", ())]
+    if metrics.get("image_n"):
+        width = declaration.space.width
+        ways = {"another picture": metrics["image_swapped"], "a black picture": metrics["image_black"]}
+        shown = {what: by for what, by in ways.items() if by is not None}
+        moved = [f"by {by / width:.1%} of the range when {what} is shown" for what, by in shown.items()]
+        lines.append(
+            f"- Does it look at the picture? Scores move {', '.join(moved)} (mean over {metrics['image_n']} pictures)."
+        )
+    return lines
+
+
+def _cell(metrics: Mapping[str, Any], prefix: str, key: str) -> str:
+    value, low, high = (metrics.get(prefix + key + end) for end in ("", "_low", "_high"))
     if value is None:
         return "-"
-    return f"{value:.3f}" + ("" if low is None or high is None else f" [{low:.3f}, {high:.3f}]")
+    few = metrics.get(f"{prefix}n", _FEW_ROWS) < _FEW_ROWS
+    texts = [None if one is None else f"{float(f'{one:.1g}'):g}" if few else f"{one:.3f}" for one in (value, low, high)]
+    return ("~" if few else "") + texts[0] + ("" if None in texts else f" [{texts[1]}, {texts[2]}]")

@@ -27,6 +27,31 @@ def take_head(model: PreTrainedModel) -> tuple[Declaration, ScoreHead]:
     return declaration, head
 
 
+def read_declaration(checkpoint: str | os.PathLike) -> Declaration:
+    """Reads the declaration of a checkpoint, without any weight.
+
+    Args:
+        checkpoint: Folder or hub id of a full checkpoint, an adapter, or a published checkpoint.
+
+    Raises:
+        FileNotFoundError: If it looks like a folder and there is none.
+        ValueError: If it carries no score head.
+    """
+    from roc.checkpoint.folder import ADAPTER_FILE, check_exists, is_adapter, read_config
+    from roc.model.mplug_owl2 import published
+
+    check_exists(checkpoint)
+    if is_adapter(checkpoint):
+        about = published.read_json(checkpoint, ADAPTER_FILE) or {}
+        if "roc" in about:
+            return Declaration.from_dict(about["roc"])
+    else:
+        config = read_config(checkpoint)
+        if declares_head(config):
+            return declaration_of(config)
+    raise ValueError(f"{checkpoint} carries no score head; name a checkpoint or an adapter that roc trained.")
+
+
 def read_head(checkpoint: str | os.PathLike) -> tuple[Declaration, torch.Tensor]:
     """Reads the declaration of a checkpoint and the (N, H) weight of its head, without loading the model.
 

@@ -105,16 +105,18 @@ def _line(finding: Finding) -> str:
 
 def _show_sensitivity(options: DoctorOptions) -> int:
     from roc.checkpoint.folder import load
-    from roc.doctor.sensitivity import find_pictures, sensitivity, shift_table
+    from roc.doctor.sensitivity import find_pictures, sensitivity, shift_table, sight_text
     from roc.model.collator import RocCollator
     from roc.model.device import checked_device
 
     pictures = find_pictures(options.sensitivity)
     model, processor = load(options.model, device=checked_device(options.device), dtype=options.dtype)
-    shifts = sensitivity(model, RocCollator(processor, model.declaration), pictures)
+    collator = RocCollator(processor, model.declaration)
+    shifts = sensitivity(model, collator, pictures)
     low, high = model.score_space.range
     kind = "pictures" if options.sensitivity else "drawn scenes"
     print(f"{options.model}: {model.declaration.attributes[0]} on {low:g}..{high:g}, {len(pictures)} {kind}\n")
     print(shift_table(shifts))
     print("\nChange of the score: mean and largest; spread: the standard deviation of the unchanged scores.")
+    print(sight_text(model, collator, pictures))
     return DONE

@@ -15,6 +15,7 @@ those of a file of predictions. Prints a table; writes metrics.json, predictions
 EXAMPLES = (
     "roc evaluate --predictions predictions.csv --min_score 1 --max_score 10 --out evaluation",
     "roc evaluate --checkpoint checkpoints/demo --data_path checkpoints/demo/scenes/data.json --out evaluation",
+    "roc evaluate --checkpoint mine --data_path stars.csv --min_score 1 --max_score 5 --map_range --out stars",
 )
 
 

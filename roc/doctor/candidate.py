@@ -20,7 +20,7 @@ from transformers.utils import is_torchvision_available
 from roc.checkpoint.folder import check_exists, is_adapter, load, read_config
 from roc.data.records import Record
 from roc.demo.scenes import render_scene
-from roc.model.adapters import merged
+from roc.model.adapters import lora_state, merged
 from roc.model.attachment import attach, check_can_carry, model_class
 from roc.model.collator import RocCollator
 from roc.model.declaration import declaration_of, declares_head
@@ -78,6 +78,8 @@ class Candidate:
         model: The model, in evaluation mode.
         processor: Its processor.
         full: Whether the weights may be written to disk and read again.
+        trained: Whether the model came with a head that had been trained; an untrained one is filled at random.
+        lora: What `lora_state` says of the adapter that it came with; None if it came with none.
         findings: Findings so far.
         notes: What to set, `{name: text}`.
     """
@@ -86,6 +88,8 @@ class Candidate:
     model: PreTrainedModel
     processor: ProcessorMixin
     full: bool = True
+    trained: bool = False
+    lora: str | None = None
     findings: list[Finding] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -159,8 +163,10 @@ def admit(
     source = os.fspath(source)
     check_exists(source)
     device = checked_device(device)
+    lora = None
     if is_adapter(source):
         tuned, processor = load(source, dtype=dtype, quantized=False)
+        lora = lora_state(tuned)
         model = merged(tuned).requires_grad_(True).to(device).eval()
         source, planned, parameters = None, None, model.num_parameters()
     else:
@@ -172,7 +178,8 @@ def admit(
         else:
             model = model_class(planned.config).from_pretrained(source, dtype=dtype).to(device).eval()
     full = 4 * parameters <= LARGE if full is None else full
-    candidate = Candidate(source, model, processor, full)
+    trained = declares_head(model.config) and bool(model.score_head.weight.any())
+    candidate = Candidate(source, model, processor, full, trained, lora)
     backend = "torchvision" if is_torchvision_available() else "no torchvision"
     number_format = str(model.dtype).removeprefix("torch.")
     figure = f"{type(model).__name__}, {count_text(parameters)} parameters, {number_format}, {backend}"

@@ -20,6 +20,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 from roc.checkpoint.folder import load, save
 from roc.doctor.advice import what_to_set
 from roc.doctor.candidate import EXACT, MOVED, Candidate, Finding, count_text, first_line
+from roc.doctor.dependence import picture_findings
 from roc.model.adapters import add_lora, merged
 from roc.model.collator import RocCollator
 from roc.model.head import read_levels
@@ -75,6 +76,7 @@ def check_sight(candidate: Candidate) -> Iterable[Finding]:
     passed = apart > MOVED * candidate.model.score_space.width
     advice = "" if passed else "The picture hardly reaches the score; look at the image tokens of the prompt."
     yield Finding("sees the picture", passed, f"two pictures {apart:.1e} apart", advice)
+    yield from picture_findings(candidate)
 
 
 def check_three_ways(candidate: Candidate) -> Iterable[Finding]:

@@ -17,12 +17,11 @@ from transformers import PreTrainedModel
 from roc.data.augment import pad_to_square
 from roc.data.images import ImageError
 from roc.demo.scenes import render_scene
+from roc.doctor.dependence import first_scores
+from roc.evaluation.image_effect import SAMPLE, effect_text, image_effect
 from roc.evaluation.metrics import srcc
 from roc.model.collator import RocCollator
-from roc.scoring.one_forward import one_forward
 from roc.scoring.sources import find_sources
-
-_BATCH_SIZE = 4
 
 DRAWN = 24
 """Scenes that are drawn where no pictures are given."""
@@ -146,9 +145,7 @@ def sensitivity(model: PreTrainedModel, collator: RocCollator, pictures: Sequenc
         )
 
     def scores(changed: Iterable[Image.Image]) -> np.ndarray:
-        changed = list(changed)
-        parts = [changed[start : start + _BATCH_SIZE] for start in range(0, len(changed), _BATCH_SIZE)]
-        return np.concatenate([one_forward(model, collator.scoring_batch(part, 1)).scores[:, 0] for part in parts])
+        return first_scores(model, collator, list(changed))
 
     before = scores(pictures)
     spread = float(before.std())
@@ -161,6 +158,14 @@ def sensitivity(model: PreTrainedModel, collator: RocCollator, pictures: Sequenc
         rank = srcc(after, before) if len(before) >= 3 else None
         shifts.append(Shift(name, mean, float(apart.max()), mean / model.score_space.width, of_spread, rank))
     return shifts
+
+
+def sight_text(model: PreTrainedModel, collator: RocCollator, pictures: Sequence[Image.Image]) -> str:
+    """Says how far the first score moves when something else is shown; a blind model is robust to every change."""
+    effect = image_effect(lambda images: first_scores(model, collator, images), pictures[:SAMPLE])
+    width = model.score_space.width
+    verdict = "\nThe scores do not depend on the picture, so no change of it can move them." * effect.is_blind(width)
+    return f"For comparison, {effect_text(effect.to_metrics(), width)}.{verdict}"
 
 
 def shift_table(shifts: Sequence[Shift]) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from roc.data.rows import Faults, iter_rows
 from roc.evaluation.benchmarks import TEST_SETS
+from roc.evaluation.caveats import find_caveats
 from roc.evaluation.evaluated_rows import EvaluatedRow, evaluable, scored_rows
 from roc.evaluation.folder import Evaluation, write_evaluation
 from roc.evaluation.keys import range_text
@@ -115,17 +116,21 @@ def _of_predictions(options: EvaluateOptions) -> tuple[list[EvaluatedRow], dict[
 def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[EvaluatedRow], dict[str, Any]]:
     split = options.split or ("test" if _marks_test_rows(Path(options.data_path)) else "all")
 
-    from roc.data.reading import read_records
-    from roc.evaluation.scored_records import load_assessment, score_records
+    from roc.checkpoint.head_file import read_declaration
+    from roc.evaluation.rating_scale import check_same_scale, mapped, rating_space, read_rated
+    from roc.evaluation.scored_records import image_metrics, load_assessment, score_records
 
-    assessment = load_assessment(options.checkpoint, options.device)
-    space = assessment.model.score_space
-    records = read_records(
+    # The data file is checked before any weight is read.
+    declaration = read_declaration(options.checkpoint)
+    space = declaration.space
+    given = None if options.min_score is None else (options.min_score, options.max_score)
+    ratings = rating_space(space, given, map_range=options.map_range, checkpoint=options.checkpoint)
+    records = read_rated(
         options.data_path,
         options.image_folder,
+        ratings=ratings,
         space=space,
-        attributes=assessment.attributes,
-        check_images=False,  # scoring finds those that cannot be read
+        attributes=declaration.attributes,
         split=None if split == "all" else split,
     )
     chosen = evaluable(records)
@@ -134,6 +139,11 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
         logger.warning("%d rows without a score or with several images are not evaluated", left_out)
     if not chosen:
         raise ValueError(f"{options.data_path} has no row with one image and a score to evaluate")
+    if given is None:
+        check_same_scale(chosen, space, options.checkpoint)
+    else:
+        chosen = mapped(chosen, ratings, space)
+    assessment = load_assessment(options.checkpoint, options.device)
     rows = score_records(
         assessment,
         options.checkpoint,
@@ -153,11 +163,14 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     metrics = evaluate_predictions(
         rows,
         space=space,
-        attributes=assessment.attributes,
-        calibrated=assessment.model.declaration.distribution_supervised,
+        attributes=declaration.attributes,
+        calibrated=declaration.distribution_supervised,
         **_estimate_options(options),
     )
-    return rows, metrics | {"split": split}
+    metrics |= {"split": split, **image_metrics(assessment, [record.images[0] for record in chosen])}
+    if ratings.range != space.range:
+        metrics["mapped_from"] = list(ratings.range)
+    return rows, metrics | {"caveats": find_caveats(metrics)}
 
 
 def _estimate_options(options: EvaluateOptions) -> dict[str, Any]:

@@ -48,8 +48,13 @@ class SubjectOptions(Settings):
     split: Literal["train", "val", "validation", "test", "all"] | None = option(
         None, "rows of --data_path", unset="test, where the file marks any; otherwise all"
     )
-    min_score: float | None = option(None, "lowest score of the scale of --predictions")
-    max_score: float | None = option(None, "highest score of that scale")
+    min_score: float | None = option(None, "lowest score of the scale that people rated on")
+    max_score: float | None = option(
+        None, "highest score of that scale", unset="with --checkpoint, both ends of its range"
+    )
+    map_range: bool = option(
+        False, "map the ratings from --min_score .. --max_score linearly onto the range of --checkpoint"
+    )
     test_set: str | None = option(
         None,
         "public test set that the rows are, for its published numbers and, without --min_score, its scale: "
@@ -81,10 +86,14 @@ class EvaluateOptions(SubjectOptions, EstimateOptions):
         if (self.min_score is None) != (self.max_score is None):
             found.append(("", "--min_score and --max_score go together; give both ends of the scale"))
         if self.predictions is not None:
-            foreign, why = ("split", "device", "batch_size", "workers"), "has no meaning for a file of predictions"
-        else:
-            foreign, why = ("min_score", "max_score"), "is taken from the checkpoint; leave it out"
-        found += [("", f"--{name} {why}") for name in foreign if getattr(self, name) is not None]
+            foreign = ("split", "device", "batch_size", "workers", "map_range")
+            found += [
+                ("", f"--{name} has no meaning for a file of predictions")
+                for name in foreign
+                if getattr(self, name) not in (None, False)
+            ]
+        elif self.map_range and self.min_score is None:
+            found.append(("", "--map_range needs the scale of the ratings; give its ends, --min_score and --max_score"))
         if self.test_set is not None and self.test_set not in TEST_SETS:
             near = difflib.get_close_matches(self.test_set, TEST_SETS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(sorted(TEST_SETS))}"

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from PIL import Image
 
 from roc.data.records import Record
 from roc.data.rows import DataError, Faults
 from roc.evaluation.evaluated_rows import EvaluatedRow, evaluated_rows
+from roc.evaluation.image_effect import image_effect, sample_pictures
+from roc.model.adapters import lora_state
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import OutOfMemory, Scorer, Wanted
 from roc.scoring.local import score_images
@@ -41,6 +44,33 @@ def load_assessment(pretrained: str, device: str | None = None) -> Assessment:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return Assessment(pretrained, device=device)
+
+
+def image_metrics(assessment: Assessment, paths: Sequence[str]) -> dict[str, Any]:
+    """Measures whether the first score depends on the image, and finds what makes the numbers of a checkpoint void.
+
+    Args:
+        assessment: The model.
+        paths: Images that it scored; a sample of them is scored again.
+
+    Returns:
+        Keys of an evaluation: those of `ImageEffect.to_metrics` where an image can be read; `untrained`,
+        `idle_adapter` and `stand_in` (with `trained_on`) where they are true.
+    """
+    model, first = assessment.model, assessment.attributes[0]
+    found: dict[str, Any] = {}
+    if model.declaration.stand_in:
+        found |= {"stand_in": True, "trained_on": model.declaration.dataset}
+    if not any(bool(parameter.any()) for parameter in model.score_head.parameters()):
+        found["untrained"] = True
+    if lora_state(model) in ("initial", "zero"):
+        found["idle_adapter"] = True
+
+    def score(pictures: Sequence[Image.Image]) -> list[float]:
+        return [one.scores[first].value for one in assessment.score(pictures, [first])]
+
+    pictures = sample_pictures(paths)
+    return found | (image_effect(score, pictures).to_metrics() if pictures else {})
 
 
 def score_records(

@@ -7,6 +7,7 @@ the base. Only that row is trained (`trainable_token_indices`), so an adapter ho
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import nn
@@ -168,18 +169,27 @@ def merged(model) -> PreTrainedModel:
     return model.merge_and_unload()
 
 
-def is_idle(model: nn.Module) -> bool:
-    """True if a model has low-rank matrices and each of their products is zero, so that it equals its base.
+def lora_state(model: nn.Module) -> Literal["trained", "initial", "zero"] | None:
+    """Tells whether the low-rank matrices of a model change anything.
 
     Args:
         model: What PEFT wraps; any other model has no such matrices.
+
+    Returns:
+        "trained" if a product of two matrices is not zero; otherwise the model equals its base: "initial" if the first
+        matrices are filled and the second are zero, as before the first step, "zero" if all are zero. None if there are
+        no such matrices.
     """
-    factors: dict[str, list[bool]] = {}
+    filled: dict[str, dict[str, bool]] = {}
     for name, parameter in model.named_parameters():
-        for factor in (".lora_A.", ".lora_B."):
-            if factor in name:
-                factors.setdefault(name.replace(factor, "."), []).append(bool(parameter.any()))
-    return bool(factors) and not any(all(nonzero) for nonzero in factors.values())
+        for factor in ("lora_A", "lora_B"):
+            if f".{factor}." in name:
+                filled.setdefault(name.replace(factor, ""), {})[factor] = bool(parameter.any())
+    if not filled:
+        return None
+    if any(all(both.values()) for both in filled.values()):
+        return "trained"
+    return "initial" if any(any(both.values()) for both in filled.values()) else "zero"
 
 
 def _peft():

@@ -112,6 +112,8 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
 def _metrics(
     config: RunConfig, data: RunData, rows: list[dict], assessment: Assessment, answers: dict[str, float]
 ) -> dict[str, Any]:
+    from roc.evaluation.caveats import find_caveats
+    from roc.evaluation.scored_records import image_metrics
     from roc.evaluation.summary import evaluate_predictions
 
     votes = [record.histograms["overall"] for record in data.train if "overall" in record.histograms]
@@ -128,7 +130,8 @@ def _metrics(
         metrics["dataset"] = config.dataset
     metrics |= {f"answers/{key}": value for key, value in answers.items()}
     metrics |= {f"ceiling/{name}": found["srcc_quality"] for name, found in (data.rater_ceiling or {}).items()}
-    return metrics
+    metrics |= image_metrics(assessment, [row.image for row in rows])
+    return metrics | {"caveats": find_caveats(metrics)}
 
 
 def check_answers(

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from huggingface_hub import ModelCard
 
-from roc.checkpoint.card import base_licence, card_kept, is_edited, write_card
+from roc.checkpoint.card import _FEW_ROWS, base_licence, card_kept, is_edited, write_card
+from roc.evaluation.keys import FEW_ROWS
 from roc.model.declaration import Declaration
 from roc.score_space import ScoreSpace
 
@@ -87,6 +88,26 @@ def test_metrics_stand_there_with_the_command_that_made_them(tmp_path):
     assert f"```bash\n{METRICS['command']}\n```" in text_of(tmp_path)
     write_card(tmp_path, HEAD, adapter=False, metrics=METRICS, command="another command")
     assert "another command" in text_of(tmp_path)
+
+
+def test_few_rows_are_rounded_and_hubs_get_none_of_their_numbers(tmp_path):
+    write_card(tmp_path, HEAD, adapter=False, metrics=METRICS | {"n": 4, "caveats": ["few rows (4)"]})
+    text = text_of(tmp_path)
+    assert (
+        "| overall | ~0.9 [0.9, 0.9] | ~0.5 |" in text
+        and "0.887" not in text
+        and "- **Caution**: few rows (4)." in text
+    )
+    assert ModelCard.load(tmp_path / "README.md").data.eval_results is None
+    assert _FEW_ROWS == FEW_ROWS
+
+
+def test_it_says_whether_the_scores_depend_on_the_image(tmp_path):
+    effect = {"image_n": 32, "image_spread": 1.0, "image_swapped": 1.0, "image_black": 0.5}
+    write_card(tmp_path, HEAD, adapter=False, metrics=METRICS | effect)
+    assert "Scores move by 25.0% of the range when another picture is shown, by 12.5% " in text_of(tmp_path)
+    write_card(tmp_path, HEAD, adapter=False, metrics=METRICS | effect | {"image_swapped": None})
+    assert "Scores move by 12.5% of the range when a black picture is shown (mean over 32" in text_of(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,12 @@ def test_an_older_report_is_not_taken_for_the_new_one(tmp_path, predictions, cap
             "--split has no meaning for a file of predictions",
         ),
         (
-            ["--checkpoint", "c", "--data_path", "d", "--max_score", "1", "--min_score", "0", "--out", "x"],
-            "--min_score is taken from the checkpoint; leave it out\n--max_score is taken",
+            ["--checkpoint", "c", "--data_path", "d", "--map_range", "--out", "x"],
+            "--map_range needs the scale of the ratings; give its ends, --min_score and --max_score",
+        ),
+        (
+            ["--predictions", "p.csv", "--map_range", "--min_score", "1", "--max_score", "5", "--out", "x"],
+            "--map_range has no meaning for a file of predictions",
         ),
         (
             ["--predictions", "p.csv", "--n_resamples", "-5", "--out", "x"],
@@ -159,3 +163,78 @@ def test_the_command_evaluates_a_checkpoint_on_its_test_rows(checkpoint, tmp_pat
     assert json.loads((tmp_path / "all" / "metrics.json").read_text())["n"] == 6
     assert main([*words, "--split", "val", "--out", str(tmp_path / "val")]) == 2
     assert "no record belongs to the split 'val'" in capsys.readouterr().err
+
+
+def stars(checkpoint, tmp_path):
+    """Ratings of 12 pictures with 2 to 5 stars, as the words that name them."""
+    lines = ["image,score"]
+    for n in range(12):
+        (tmp_path / f"{n}.png").write_bytes((checkpoint / f"{n % 6}.png").read_bytes())
+        lines.append(f"{n}.png,{2 + n % 4}")
+    (tmp_path / "stars.csv").write_text("\n".join(lines) + "\n")
+    return ["--data_path", str(tmp_path / "stars.csv"), "--device", "cpu", "--no_report", "--n_resamples", "0"]
+
+
+def test_stars_against_another_range_are_refused_before_weights_are_read_or_mapped(
+    checkpoint, tmp_path, monkeypatch, capsys
+):
+    words = ["--checkpoint", str(checkpoint / "model"), *stars(checkpoint, tmp_path), "--out", str(tmp_path / "out")]
+    with monkeypatch.context() as patched:
+        patched.setattr("roc.evaluation.scored_records.Assessment", lambda *_, **__: pytest.fail("read the weights"))
+        assert main(words) == 2
+        error = capsys.readouterr().err
+        assert "the ratings lie on 2..5" in error and "scores on 1..10" in error and "--map_range" in error
+        assert main([*words, "--min_score", "1", "--max_score", "5"]) == 2
+        error = capsys.readouterr().err
+        assert "the ratings are on 1..5" in error and "scores on 1..10" in error and "Add --map_range" in error
+    assert not (tmp_path / "out").exists()
+
+    assert main([*words, "--min_score", "1", "--max_score", "5", "--map_range"]) == 0
+    assert "human scores were mapped from 1..5 onto 1..10" in " ".join(capsys.readouterr().out.split())
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (found["mapped_from"], found["min_score"], found["max_score"]) == ([1, 5], 1, 10)
+    assert found["score_range"] == [1 + 9 / 4, 10]
+    # A user who says that the ratings are on the checkpoint's own range is believed.
+    assert main([*words, "--min_score", "1", "--max_score", "10"]) == 0
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["score_range"] == [2, 5]
+
+
+def test_a_faulty_data_file_is_refused_before_weights_are_read(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("roc.evaluation.scored_records.Assessment", lambda *_, **__: pytest.fail("read the weights"))
+    (tmp_path / "bad.csv").write_text("image,score\nnowhere.png,5\n")
+    words = ["--checkpoint", str(checkpoint / "model"), "--data_path", str(tmp_path / "bad.csv")]
+    assert main([*words, "--out", str(tmp_path / "out"), "--no_report"]) == 2
+    assert "bad.csv:2" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_does_not_look_or_is_a_stand_in_is_said_to_be(checkpoint, tmp_path, capsys):
+    from dataclasses import replace
+
+    import torch
+    from heads import build
+
+    from roc.checkpoint.folder import save
+    from roc.model.declaration import declare
+
+    model, processor, _ = build("llava")
+    declare(model, replace(model.declaration, dataset="drawn scenes, a stand-in"))
+    with torch.no_grad():
+        for parameter in model.model.multi_modal_projector.parameters():
+            parameter.zero_()
+    save(model, processor, tmp_path / "model")
+    words = ["--checkpoint", str(tmp_path / "model"), "--data_path", str(checkpoint / "ratings.csv"), "--no_report"]
+    assert main([*words, "--out", str(tmp_path / "out"), "--device", "cpu", "--n_resamples", "0"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "caution: the scores do not depend on the image: they move by 0.00% of the range" in printed
+    assert "caution: the checkpoint is a stand-in to try the software with, trained on drawn scenes" in printed
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (found["image_n"], found["stand_in"]) == (4, True) and found["image_black"] < 1e-4
+    assert any("do not depend" in caveat for caveat in found["caveats"])
+
+
+def test_a_checkpoint_that_looks_gets_a_figure(checkpoint, tmp_path, capsys):
+    words = ["--checkpoint", str(checkpoint / "model"), "--data_path", str(checkpoint / "ratings.csv"), "--no_report"]
+    assert main([*words, "--out", str(tmp_path / "out"), "--device", "cpu", "--n_resamples", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert "does it look at the picture: scores move by " in printed and "do not depend" not in printed
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["image_swapped"] > 0.01
