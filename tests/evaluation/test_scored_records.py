@@ -1,10 +1,10 @@
-"""Records scored with a checkpoint: each image is scored from one reading, and all that cannot be read are reported together."""
+"""Records scored with a checkpoint: each image is scored once, and all that cannot be read are reported together."""
 
 import os
+from pathlib import Path
 
 import pytest
 from heads import build, picture
-from PIL import Image
 
 from roc.checkpoint.folder import save
 from roc.data.reading import read_records
@@ -43,14 +43,15 @@ def opened(tmp_path, monkeypatch):
     """Counts how often each image is opened, in worker processes too."""
     log = tmp_path / "opened.txt"
     log.touch()
-    original = Image.open
+    original = Path.open
 
-    def counting(file, *args, **options):
-        with open(log, "a") as lines:  # one short write, so that processes do not mix their lines
-            lines.write(f"{os.path.basename(file.name)} {os.getpid()}\n")
-        return original(file, *args, **options)
+    def counting(path, *args, **options):
+        if path.suffix == ".png":
+            with open(log, "a") as lines:  # one short write, so that processes do not mix their lines
+                lines.write(f"{path.name} {os.getpid()}\n")
+        return original(path, *args, **options)
 
-    monkeypatch.setattr(Image, "open", counting)
+    monkeypatch.setattr(Path, "open", counting)
     return lambda: [line.split() for line in log.read_text().splitlines()]
 
 
