@@ -78,6 +78,20 @@ def test_every_file_opens_with_prose(part):
     assert text and len(text.split()) >= 5, f"roc/{part}.py needs a docstring that says what it is for"
 
 
+def test_docstrings_start_with_what_they_name():
+    """A docstring that starts with `Of`, `Those` or `That` cannot be understood without the name above it."""
+    paths = [path for folder in ("roc", "scripts", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
+    found = []
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                text = ast.get_docstring(node) or ""
+                if text.partition(" ")[0] in ("Of", "Those", "That"):
+                    found.append(f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 1)}: {text.splitlines()[0]}")
+    assert len(paths) > 200
+    assert found == []
+
+
 def test_only_commands_print_and_exit():
     found = []
     for name, path in FILES.items():
