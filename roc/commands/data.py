@@ -13,6 +13,7 @@ from roc.commands.line import BAD_INPUT, DONE, FAILED, Parser, refuse, run
 from roc.data.datasets.convert import DATASETS
 from roc.settings import REQUIRED, Fault, Settings, option
 
+_TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx")
 _SHOWN = 50
 """Findings of a kind that are printed; a report file has all of them."""
 
@@ -45,7 +46,7 @@ class ConvertOptions(Settings):
 
     name: str = option(REQUIRED, "name of the data set; capitals, '-' and '_' do not matter", positional=True)
     root: str | None = option(None, "folder of the data set; image paths in the file start here", metavar="DIR")
-    out: str | None = option(None, "file to write: .csv, .tsv, .jsonl, .json or .parquet", metavar="FILE")
+    out: str | None = option(None, f"file to write: {', '.join(_TABLES)}", metavar="FILE")
     layout: bool = option(False, "print what is known of the data set, and end")
     split: tuple[Literal["train", "val", "test"], ...] = option((), "write the records of these splits only")
     images: str | None = option(None, "folder of the images below --root, if it has another name", metavar="DIR")
@@ -67,20 +68,30 @@ class ConvertOptions(Settings):
 class CheckOptions(SurveyOptions):
     """Which file is checked, and for what."""
 
-    file: str = option(REQUIRED, "the data file", positional=True)
+    file: str = option(
+        REQUIRED, "the data file; also a folder of the `datasets` library or hf://datasets/NAME", positional=True
+    )
     min_score: float | None = option(None, "lowest score of the native scale; needs --max_score")
     max_score: float | None = option(None, "highest score of the native scale; needs --min_score")
     num_tokens: int | None = option(None, "length that every histogram has to have", low=1)
+    attributes: tuple[str, ...] = option((), "columns that have to hold scores", unset="those that do")
     images: bool = option(True, "only check that the images exist, open none")
+    write_good: str | None = option(
+        None, "write the rows without a fault, and list the others beside them in OUT.left_out.txt", metavar="OUT"
+    )
+    drop: tuple[str, ...] = option((), "columns to read as if they were not there: conversations, ...")
     report: str | None = option(
         None, f"write all findings; the first {_SHOWN} of each kind are printed", metavar="FILE"
     )
 
     def faults(self) -> list[Fault]:
         """What no single option shows."""
-        if (self.min_score is None) == (self.max_score is None):
-            return []
-        return [("", "--min_score and --max_score belong together; give both or neither")]
+        found = []
+        if (self.min_score is None) != (self.max_score is None):
+            found.append(("", "--min_score and --max_score belong together; give both or neither"))
+        if self.write_good is not None and Path(self.write_good).suffix.lower() not in _TABLES:
+            found.append(("write_good", f"{self.write_good}: expected a file that ends in {', '.join(_TABLES)}"))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +103,14 @@ class LeaksOptions(SurveyOptions):
     test_image_folder: str | None = option(None, "the same for TEST", metavar="DIR", unset="that of TRAIN")
     images: bool = option(True, "open no images: compare ids, paths and sources only")
     report: str | None = option(
-        None, f"write all leaks as a table, .csv or .jsonl; the first {_SHOWN} are printed", metavar="FILE"
+        None, f"write all leaks as a table, .csv, .xlsx or .jsonl; the first {_SHOWN} are printed", metavar="FILE"
     )
 
     def faults(self) -> list[Fault]:
         """What no single option shows."""
-        if self.report is None or Path(self.report).suffix.lower() in (".csv", ".tsv", ".jsonl", ".parquet"):
+        if self.report is None or Path(self.report).suffix.lower() in _TABLES:
             return []
-        return [("report", f"{self.report}: expected a .csv, .tsv, .jsonl or .parquet file")]
+        return [("report", f"{self.report}: expected a file that ends in {', '.join(_TABLES)}")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +118,11 @@ class SplitOptions(SurveyOptions):
     """Which file is divided, and how."""
 
     file: str = option(REQUIRED, "the data file", positional=True)
-    out: str = option(REQUIRED, "folder for train, val and test, in the file's format", metavar="DIR")
+    out: str = option(
+        REQUIRED,
+        "folder for train, val, test and all of them in one file, in FILE's format; or OUT.csv for that one alone",
+        metavar="DIR",
+    )
     val: float = option(0.1, "share of the sources", low=0, below=1)
     test: float = option(0.1, "share of the sources; none where FILE has a test set", low=0, below=1)
     seed: int = option(0, "another seed gives another division")
@@ -158,6 +173,7 @@ def _convert(options: ConvertOptions) -> int:
 
 def _check(options: CheckOptions) -> int:
     from roc.data.check import check_data
+    from roc.data.good_rows import write_good
     from roc.files import write_text
     from roc.score_space import ScoreSpace
 
@@ -170,6 +186,8 @@ def _check(options: CheckOptions) -> int:
         options.image_folder,
         space=space,
         num_levels=options.num_tokens,
+        attributes=tuple(dict.fromkeys(("overall", *options.attributes))) if options.attributes else None,
+        drop=options.drop,
         open_images=options.images,
         memory=_memory(options, options.report or options.file) if options.images else None,
         workers=options.workers,
@@ -184,6 +202,10 @@ def _check(options: CheckOptions) -> int:
         write_text(options.report, "\n".join(text) + "\n", errors="backslashreplace")
         print(f"\n{options.report}: all findings")
     print("" if report.faults else "\nno faults")
+    if options.write_good is not None:
+        good = write_good(options.file, options.write_good, report, options.image_folder, drop=options.drop)
+        print(good.summary())
+        print(f"their images: --image_folder {_image_folder(options)}")
     return FAILED if report.faults else DONE
 
 
@@ -228,7 +250,7 @@ def _split(options: SplitOptions) -> int:
         workers=options.workers,
     )
     print(report.summary())
-    print(f"their images: --image_folder {options.image_folder or os.path.dirname(options.file) or '.'}")
+    print(f"train on it: {report.training_command(_image_folder(options))}")
     _print_unreadable(report.unreadable)
     return FAILED if report.unreadable else DONE
 
@@ -244,6 +266,10 @@ def _show(options: ShowOptions) -> int:
     print(options.out)
     _print_unreadable(sheet.unreadable)
     return FAILED if sheet.unreadable else DONE
+
+
+def _image_folder(options: CheckOptions | SplitOptions) -> str:
+    return options.image_folder or os.path.dirname(options.file) or "."
 
 
 def _prepare_report(report: str | None, *data_files: str) -> None:
@@ -311,7 +337,8 @@ _SUBCOMMANDS = {
         """Finds everything that is wrong with a data file, each fault with its line, and prints what the file holds:
 counts, the range of the scores, a histogram, a guess of the native range. A CSV needs the columns image and score (or
 mos, gt_score, mean); it can have id, std, n_votes, comment, split, dataset, group, the votes h_1 .. h_N, and any other
-column of numbers as an attribute. .tsv, .json, .jsonl and .parquet are read too.""",
+column of numbers as an attribute. .tsv, .xlsx, .json, .jsonl and .parquet are read too, pictures inside a Parquet file
+included.""",
         "roc data check ratings.csv --image_folder photos --report faults.txt",
         CheckOptions,
         _check,
@@ -328,7 +355,7 @@ column of numbers as an attribute. .tsv, .json, .jsonl and .parquet are read too
         "divide a data file into train, val and test without leaks",
         """Divides a data file into train, val and test by source: a group, all edits of one photo, the same image under
 two ids stay together. A test set that the file marks is kept as it is. A hash of the source decides, so the division
-is the same in every run and when records are added.""",
+is the same in every run and when records are added. Prints the command that trains on it.""",
         "roc data split ratings.csv --out splits --val 0.1 --test 0.1",
         SplitOptions,
         _split,

@@ -4,5 +4,6 @@
 `headed` (CSV), `spreadsheet` (.xlsx), `parquet` and `hub` (data sets of `datasets`); `cells` says what a cell means,
 `pictures` keeps those inside a table, `faults` collects what is wrong. `reading` turns `columns` and `conversations`
 into `records`; `nearby` finds what a wrong path meant; `augment` changes training images. `survey` opens many images,
-for `check`, `leaks` (by names, and by `lookalikes`), `split` and `sheet`; `datasets/` converts public data sets.
+for `check` (and `good_rows`), `leaks` (by names, and by `lookalikes`), `split` and `sheet`; `datasets/` converts public
+data sets.
 """

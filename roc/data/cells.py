@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 _NO_VALUE = frozenset(("", "na", "n/a", "#n/a", "<na>", "nan", "null", "none"))
+_FIRST_OF_NO_VALUE = frozenset(("", "n", "N", "#", "<"))
 _WORD_COLUMNS = frozenset(("image", "id", "text", "comment", "group", "dataset", "subset", "reason", "error"))
 _FORMULA = r"[\t\r\n]|\s*[=+\-@\uFF1D\uFF0B\uFF0D\uFF20]"
 _RUNS_AS_FORMULA = re.compile(f"'*(?:{_FORMULA})")
@@ -24,13 +25,25 @@ _PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?P<mark>[,.'\u2019 \u00a0\u202f])\d{3}((?P=mark)\d{3})*([.,]\d+)?")
 
 
-def is_empty(column: str, value: Any) -> bool:
-    """Tells whether a cell of a column holds no value."""
-    if value is None:
-        return True
-    if isinstance(value, str):
-        return len(value) <= 5 and value.lower() in _NO_VALUE and (not value or column.lower() not in _WORD_COLUMNS)
-    return isinstance(value, float) and math.isnan(value)
+def empty_cells(row: dict[str, Any]) -> bool:
+    """Replaces cells that hold no value by None, in place; returns whether any value is left."""
+    filled = False
+    for name, value in row.items():
+        if value is None:
+            continue
+        if isinstance(value, str):
+            # The first letter decides nearly always, and a table has many cells.
+            if value[:1] not in _FIRST_OF_NO_VALUE or value.lower() not in _NO_VALUE:
+                filled = True
+            elif value and name.lower() in _WORD_COLUMNS:
+                filled = True
+            else:
+                row[name] = None
+        elif isinstance(value, float) and math.isnan(value):
+            row[name] = None
+        else:
+            filled = True
+    return filled
 
 
 def as_number(value: Any, *, from_text: bool = True) -> float | None:
@@ -68,6 +81,20 @@ def as_id(value: Any) -> str | None:
     """Returns the id that a cell stands for, as `as_text`; "7.0", as data frames write a 7, is "7" too."""
     text = as_text(value)
     return re.sub(r"\.0+", "", text) if text is not None and re.fullmatch(r"\d+\.0+", text) else text
+
+
+def with_numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Turns the texts of a row of CSV that are numbers into such, for formats that tell them apart; words stay."""
+    return {
+        name: _typed(value) if isinstance(value, str) and name.lower() not in _WORD_COLUMNS else value
+        for name, value in row.items()
+    }
+
+
+def _typed(text: str) -> str | int | float:
+    if not _PLAIN_NUMBER.fullmatch(text):
+        return text
+    return float(text) if any(mark in text for mark in ".eE") else int(text)
 
 
 def number_hint(value: Any) -> str:

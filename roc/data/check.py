@@ -17,7 +17,7 @@ import math
 import os
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +25,7 @@ import numpy as np
 
 from roc.data.limits import DEFAULT_MAX_PIXELS
 from roc.data.reading import scan_records
-from roc.data.records import Record, Repeats, plain_id
+from roc.data.records import Record, Repeats, few_rated, plain_id
 from roc.data.rows import Faults
 from roc.data.survey import check_image_files
 from roc.score_space import ScoreSpace
@@ -67,6 +67,7 @@ class DataReport:
         path: the data file.
         faults: what training refuses or would be spoiled by, "FILE:LINE: fault; remedy", by line.
         warnings: what a person should look at, in the same form.
+        bad_rows: rows that have faults, from 1; 0 where the file as a whole has one.
         records: number of records that could be read.
         images: number of different image files in them.
         opened: number of images that were opened; None where only their existence was checked.
@@ -82,6 +83,7 @@ class DataReport:
     path: str
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    bad_rows: set[int] = field(default_factory=set)
     records: int = 0
     images: int = 0
     opened: int | None = None
@@ -144,6 +146,7 @@ def check_data(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     memory: str | os.PathLike[str] | None = None,
     workers: int | None = None,
+    drop: Collection[str] = (),
 ) -> DataReport:
     """Reads a data file and finds everything that is wrong with it.
 
@@ -157,6 +160,7 @@ def check_data(
         max_pixels: an image with more pixels is a fault.
         memory: file that remembers good images, so that a stopped run goes on where it was; see `roc/data/survey.py`.
         workers: threads that open images; None = one for each processor.
+        drop: columns to read as if they were not there.
 
     Returns:
         The report; a file that can be used has no faults.
@@ -168,7 +172,10 @@ def check_data(
     faults, warnings = Faults(Path(path)), Faults(Path(path))
     report = DataReport(os.fspath(path), range=space.range if space is not None else None)
     tally = _Tally(report, faults, warnings)
-    for record in scan_records(path, image_folder, faults, space=space, num_levels=num_levels, attributes=attributes):
+    records = scan_records(
+        path, image_folder, faults, space=space, num_levels=num_levels, attributes=attributes, drop=drop
+    )
+    for record in records:
         tally.see(record)
     tally.close()
     _check_links(tally.images, Path(path).parent if image_folder is None else Path(image_folder), warnings)
@@ -181,7 +188,7 @@ def check_data(
         memory=memory,
         workers=workers,
     )
-    report.faults, report.warnings = faults.texts(), warnings.texts()
+    report.faults, report.warnings, report.bad_rows = faults.texts(), warnings.texts(), faults.rows()
     return report
 
 
@@ -263,6 +270,8 @@ class _Tally:
         report.scores = scores = np.array(self._scores)
         if not len(scores):
             return
+        if (few := few_rated(len(scores))) is not None:
+            self._warnings.add(None, few)
         lengths = [levels for levels in report.histograms if levels]
         num_levels = lengths[0] if len(lengths) == 1 else None
         report.guess = guess_range(scores.min(), scores.max(), num_levels)

@@ -145,7 +145,7 @@ class _AttributeCandidates:
                 if number is None:
                     self._texts[name] += 1
                     self._first_text.setdefault(name, (line, row[name]))
-                elif not self._fits(number):
+                elif self._wanted is not None and not self._fits(number):
                     self._outside[name] += 1
 
     def chosen(self, faults: Faults) -> list[str]:

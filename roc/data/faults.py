@@ -26,6 +26,19 @@ class DataError(ValueError):
         super().__init__("\n".join(lines))
 
 
+class Line(int):
+    """A line number that knows which row of its file it is, from 1: a JSON file may have all its rows in one line."""
+
+    row: int
+
+    @classmethod
+    def of(cls, line: int, row: int) -> Line:
+        """Makes the line number of a row."""
+        made = cls(line)
+        made.row = row
+        return made
+
+
 class Faults:
     """The faults of one file, collected to be reported together in the order of its lines; true if there is any."""
 
@@ -55,9 +68,10 @@ class Faults:
     def __bool__(self) -> bool:
         return bool(self._found)
 
-    def lines(self) -> set[int]:
-        """Returns the lines that have faults; 0 stands for the whole file."""
-        return {line for *_, lines in self._found for line in lines}
+    def rows(self) -> set[int]:
+        """Returns the rows that have faults, from 1; 0 stands for the whole file. A line that is no row has none."""
+        places = [place for *_, lines in self._found for place in lines]
+        return {place.row if isinstance(place, Line) else 0 for place in places if isinstance(place, Line) or not place}
 
     def texts(self) -> list[str]:
         """Returns one "FILE:LINE: fault; remedy" each; faults of the whole file come first, without a line."""

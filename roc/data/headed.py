@@ -72,11 +72,13 @@ def read_csv(path: Path, faults: Faults) -> Iterator[Row]:
         # A name in quotation marks may contain any of them.
         delimiter = named[1] if named else max(_DELIMITERS, key=re.sub(r'"[^"]*"', "", first).count)
         before = 1 if named else 0
-        rows = ((line + before, cells) for line, cells in iter_cells(file, delimiter))
+        rows = (
+            (line + before, [unguarded(cell) if cell[:1] == "'" else cell or None for cell in cells])
+            for line, cells in iter_cells(file, delimiter)
+        )
         advice = f"put cells that contain {delimiter!r} in quotation marks"
         try:
-            for line, row in _headed(rows, faults, advice):
-                yield line, {name: unguarded(cell) if cell else None for name, cell in row.items()}
+            yield from _headed(rows, faults, advice)
         except BrokenTable as error:
             what = f"cannot be read from here on: {error}"
             faults.add(error.line + before, f"{what}; look for a quotation mark that is not closed")
@@ -101,19 +103,18 @@ def _headed(rows: Iterator[tuple[int, list[Any]]], faults: Faults, advice: str) 
     Spreadsheets write empty cells beside and below a table; such columns have no name, such rows no value.
     """
     line, header = next(rows, (1, []))
-    header = [unguarded(name) if isinstance(name, str) else str(name) if name is not None else "" for name in header]
+    header = ["" if name is None else str(name) for name in header]
     while header and not header[-1]:
         header.pop()
     check_header(header, faults, line)
     if faults:
         return
     for line, cells in rows:
-        if len(cells) < len(header) and not any(cells):
-            continue
-        kept, surplus = cells[: len(header)], cells[len(header) :]
-        if len(kept) == len(header) and not any(cell not in (None, "") for cell in surplus):
-            yield line, dict(zip(header, kept, strict=True))
-        else:
+        if len(cells) == len(header):
+            yield line, dict(zip(header, cells, strict=True))
+        elif len(cells) > len(header) and all(cell is None for cell in cells[len(header) :]):
+            yield line, dict(zip(header, cells, strict=False))
+        elif any(cell is not None for cell in cells):
             faults.add(line, f"{len(cells)} cells where the header has {len(header)}; {advice}")
 
 

@@ -218,15 +218,16 @@ class _RowReader:
     def _fault(self, what: str, cause: Any = None) -> None:
         self._faults.add(self._line, what, cause)
 
+    def _turns_fault(self, what: str) -> None:
+        self._fault(what, ("turns", what))  # what is wrong with one conversation is most often wrong with all
+
     def _fits(self, score: float) -> bool:
         low, high = self._space.range if self._space is not None else (-math.inf, math.inf)
         return low - TOLERANCE <= score <= high + TOLERANCE
 
     def _record(self, row: Mapping[str, Any], written: list[str | Picture], attributes: list[str]) -> Record:
         scores = self._scores(row, attributes)
-        # What is wrong with one conversation is most often wrong with all.
-        turns_fault = functools.cache(lambda what: self._fault(what, ("turns", what)))
-        conversations = read_turns(row.get("conversations"), len(written), len(scores), turns_fault)
+        conversations = read_turns(row.get("conversations"), len(written), len(scores), self._turns_fault)
         if not scores and conversations is None:
             self._fault("there is no score; give one, or remove the sample")
         n_votes = self._n_votes(row)

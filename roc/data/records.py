@@ -7,6 +7,7 @@ how records are divided into train, val and test.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import unicodedata
 from collections.abc import Iterable
@@ -110,6 +111,27 @@ class Repeats:
                 self._faults.add(
                     record.line, f"the image {image} is in {here} here and in {there} in line {line}; keep one"
                 )
+
+
+FEW_RATED = 100
+"""Rated photos below which a model learns little and its figures mean little."""
+
+
+def few_rated(count: int) -> str | None:
+    """Says what to expect of a file with few rated photos; None where there are enough, or none at all.
+
+    The uncertainty is that of a rank correlation near 0 at 95% confidence, by Fisher's transformation.
+    """
+    if not 0 < count < FEW_RATED:
+        return None
+    held_out = max(1, round(count / 10))
+    spread = 1.96 * 1.03 / math.sqrt(held_out - 3) if held_out > 6 else 1.0
+    what = "photo" if count == 1 else "photos"
+    return (
+        f"only {count} rated {what}: below {FEW_RATED} expect a rough order at best, and figures that prove nothing (a "
+        f"tenth to validate on is {held_out}, whose SRCC is uncertain by up to {spread:.1f}); rate some hundred more, "
+        "or go on from a checkpoint that was trained on many ratings"
+    )
 
 
 def hash_fraction(name: str, salt: str) -> float:

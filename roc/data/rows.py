@@ -22,8 +22,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from roc.data.cells import is_empty, shown
-from roc.data.faults import DataError, Faults
+from roc.data.cells import empty_cells, shown, with_numbers
+from roc.data.faults import DataError, Faults, Line
 from roc.data.headed import Row, check_header, read_csv, read_spreadsheet, write_csv
 from roc.data.hub import NoDataset, is_dataset, iter_dataset
 from roc.data.parquet import NoParquet, columns_of, iter_parquet, write_parquet
@@ -33,6 +33,8 @@ from roc.files import write_whole
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx")
 """Suffixes of the files that are read and written."""
+
+_TEXT_ONLY = (".csv", ".tsv")
 
 
 def read_rows(path: Path, faults: Faults) -> list[Row]:
@@ -76,16 +78,25 @@ def iter_rows(path: Path, faults: Faults) -> Iterator[Row]:
     elif reader is None:
         raise DataError([f"{path}: the suffix {path.suffix!r} is not known; expected one of {', '.join(readers)}"])
     try:
-        for line, row in reader(path, faults):
-            values = {name: None if is_empty(name, value) else value for name, value in row.items()}
-            if not row or any(value is not None for value in values.values()):
-                yield line, values
+        for number, (line, row) in enumerate(reader(path, faults), start=1):
+            if empty_cells(row) or not row:
+                yield Line.of(line, number), row
     except UnicodeDecodeError as error:
         raise DataError([f"{path}: this is not UTF-8 text ({error}); save it as UTF-8"]) from error
     except (NoParquet, NoSpreadsheet, NoDataset) as error:
         raise DataError([f"{path}: {error}"]) from error
     except OSError as error:
         raise DataError([f"{path}: cannot be read: {error}"]) from error
+
+
+def iter_rows_for(path: Path, target: Path) -> Iterator[Row]:
+    """Reads rows to be written into another file: numbers of a CSV file become numbers where `target` has such.
+
+    Faults of single lines are not collected; whoever copies rows has read the file before.
+    """
+    to_numbers = path.suffix.lower() in _TEXT_ONLY and target.suffix.lower() not in _TEXT_ONLY
+    for line, row in iter_rows(path, Faults(path)):
+        yield line, with_numbers(row) if to_numbers else row
 
 
 def _folder_fault(folder: Path, suffixes: Iterable[str]) -> str:

@@ -11,18 +11,22 @@ sources can then be used for nothing, and are written to a file of their own.
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from roc.data.check import guess_range
 from roc.data.leaks import Entry, entry_of, source_keys, stems
 from roc.data.lookalikes import find_lookalikes, hash_images
 from roc.data.reading import scan_records
 from roc.data.records import Repeats, hash_fraction, plain_id
-from roc.data.rows import DataError, Faults, iter_rows, write_rows
+from roc.data.rows import TABLES, DataError, Faults, iter_rows, iter_rows_for, write_rows
 
 LEFT_OUT = "left_out"
+ALL = "all"
+"""The file of all rows but those that are left out, with their splits in a column."""
 
 Name = tuple[str, ...]
 """One name of a source: (data set, kind, name), or ("image", path)."""
@@ -33,10 +37,12 @@ class SplitReport:
     """What `split_data` wrote.
 
     Attributes:
-        files: "train", "val", "test", "left_out" -> its file; those without records are not written.
+        files: "train", "val", "test", "left_out" -> its file; those without records are not written. "all" -> the file
+            that holds the first three, which training takes as it is.
         records, sources: the same keys -> number of records and of sources.
         kept_test, kept_val: whether the file named a test or validation set, which was kept.
         unreadable: what is wrong with the images whose looks could not be compared.
+        range: native range of the scores, by guess; None where it is not one of the usual ones.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -45,12 +51,17 @@ class SplitReport:
     kept_test: bool = False
     kept_val: bool = False
     unreadable: list[str] = field(default_factory=list)
+    range: tuple[float, float] | None = None
 
     def summary(self) -> str:
         """Lists the files with their sizes."""
         total = sum(self.records.values())
         lines = []
         for name, path in self.files.items():
+            if name == ALL:
+                parts = [f"{part} {self.records[part]}" for part in ("train", "val", "test") if self.records[part]]
+                lines.append(f"{path}: {', '.join(parts)}, told apart by the column split")
+                continue
             share = self.records[name] / total
             kept = (
                 ", as the file has it"
@@ -62,6 +73,15 @@ class SplitReport:
                 + (": of sources of the test set, but not part of it; use them for neither" if name == LEFT_OUT else "")
             )
         return "\n".join(lines)
+
+    def training_command(self, image_folder: str | os.PathLike[str]) -> str:
+        """Returns the command that trains on the division."""
+        low, high = ("LOW", "HIGH") if self.range is None else (f"{end:g}" for end in self.range)
+        words = ["--data_path", os.fspath(self.files[ALL]), "--image_folder", os.fspath(image_folder)]
+        return (
+            f"roc finetune --model_name_or_path MODEL {shlex.join(words)} --min_score {low} --max_score {high} "
+            "--output_dir OUT"
+        )
 
 
 def split_data(
@@ -80,7 +100,8 @@ def split_data(
 
     Args:
         path: the data file.
-        out: folder for the files.
+        out: folder for the files, among them `all`, which holds all rows; or a name with the suffix of a table, for
+            that one alone.
         val, test: shares of the sources, met on average. A split that the file marks is kept, and no records are added
             to it (to val: only those of the same source).
         seed: another seed gives another division.
@@ -98,10 +119,10 @@ def split_data(
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
         raise ValueError(f"val is {val:g} and test {test:g}; expected shares from 0 that leave something to train on")
     path, out = Path(path), Path(out)
-    targets = {name: out / f"{name}{path.suffix.lower()}" for name in ("train", "val", "test", LEFT_OUT)}
-    _check_targets(targets, path)
-    entries, splits = _read(path, image_folder)
-    report = SplitReport(kept_test="test" in splits, kept_val="val" in splits)
+    targets = _targets(path, out)
+    _check_targets(targets, path, alone=out.suffix.lower() in TABLES)
+    entries, splits, scale = _read(path, image_folder)
+    report = SplitReport(range=scale, kept_test="test" in splits, kept_val="val" in splits)
     links = _links(entries)
     if by_looks:
         images = list(dict.fromkeys(image for entry in entries for image in entry.images))
@@ -119,40 +140,55 @@ def split_data(
     report.records.update(splits)
 
     for name, target in targets.items():
-        if report.records[name]:
-            rows = zip(splits, iter_rows(path, Faults(path)), strict=True)
-            write_rows(target, (_marked(row, name) for split, (_, row) in rows if split == name))
+        if name == ALL or report.records[name]:
+            rows = zip(splits, iter_rows_for(path, target), strict=True)
+            kept = ("train", "val", "test") if name == ALL else (name,)
+            write_rows(target, (_marked(row, split) for split, (_, row) in rows if split in kept))
             report.files[name] = target
         else:
             target.unlink(missing_ok=True)  # of an earlier run with other shares
     return report
 
 
-def _read(path: Path, image_folder: str | os.PathLike[str] | None) -> tuple[list[Entry], list[str | None]]:
-    """Reads the entries of a file and the splits it gives them."""
+def _targets(path: Path, out: Path) -> dict[str, Path]:
+    """Chooses the files to write."""
+    suffix = path.suffix.lower() if path.suffix.lower() in TABLES else ".parquet"
+    if out.suffix.lower() in TABLES:
+        return {LEFT_OUT: out.with_name(f"{out.stem}.left_out{out.suffix}"), ALL: out}
+    return {name: out / f"{name}{suffix}" for name in ("train", "val", "test", LEFT_OUT, ALL)}
+
+
+def _read(
+    path: Path, image_folder: str | os.PathLike[str] | None
+) -> tuple[list[Entry], list[str | None], tuple[float, float] | None]:
+    """Reads the entries of a file, the splits it gives them, and the range of its scores, by guess."""
     faults = Faults(path)
     # The same image in two splits is what a division corrects; an id of two images is not.
     repeats = Repeats(faults, across_splits=False)
-    entries, splits = [], []
+    entries, splits, scores = [], [], []
     for record in scan_records(path, image_folder, faults, space=None):
         repeats.see(record)
         entries.append(entry_of(record))
         splits.append(record.split)
+        scores += [record.scores["overall"]] if "overall" in record.scores else []
     if faults:
         raise DataError(faults.texts())
-    return entries, splits
+    return entries, splits, guess_range(min(scores), max(scores)) if scores else None
 
 
-def _check_targets(targets: Mapping[str, Path], path: Path) -> None:
+def _check_targets(targets: Mapping[str, Path], path: Path, *, alone: bool) -> None:
     """Refuses to replace or delete anything but what an earlier split wrote."""
     for name, target in targets.items():
         if not target.exists():
             continue
         if path.exists() and target.samefile(path):
-            raise ValueError(f"{target} is the data file itself; name another folder")
+            raise ValueError(f"{target} is the data file itself; name another {'file' if alone else 'folder'}")
+        if alone:
+            raise ValueError(f"{target} is there already; name another file, or delete it")
         if name != LEFT_OUT:
             _, row = next(iter_rows(target, Faults(target)), (0, {}))
-            if name not in (value for column, value in row.items() if column.lower() == "split"):
+            splits = ("train", "val", "test") if name == ALL else (name,)
+            if not any(column.lower() == "split" and value in splits for column, value in row.items()):
                 raise ValueError(f"{target} is there already, and not from an earlier split; name another folder")
 
 

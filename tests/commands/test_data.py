@@ -88,8 +88,43 @@ def test_split(folder, capsys):
     status, out, _ = run("split good.csv --out parts --val 0.3 --test 0.3 --seed 3", capsys)
     assert status == 0
     files = sorted(path.name for path in (folder / "parts").iterdir())
-    assert set(files) <= {"train.csv", "val.csv", "test.csv"} and all(f"parts/{name}: " in out for name in files)
-    assert "--image_folder ." in out
+    assert set(files) <= {"train.csv", "val.csv", "test.csv", "all.csv"}
+    assert all(f"parts/{name}: " in out for name in files)
+    assert out.endswith(
+        "train on it: roc finetune --model_name_or_path MODEL --data_path parts/all.csv --image_folder . --min_score 0 "
+        "--max_score 10 --output_dir OUT\n"
+        if "0..10" in out
+        else out
+    )
+    status, out, _ = run("split good.csv --out one.csv", capsys)
+    assert status == 0 and "--data_path one.csv --image_folder . " in out and out.startswith("one.csv: train ")
+    status, _, err = run("split good.csv --out one.csv", capsys)
+    assert status == 2 and "one.csv is there already; name another file, or delete it" in err
+
+
+def test_check_writes_the_good_rows(folder, capsys):
+    status, out, _ = run("check bad.csv --write_good ok/good.jsonl", capsys)
+    assert status == 1
+    assert out.endswith(
+        "ok/good.jsonl: 1 good rows, 2 left out, listed in ok/good.jsonl.left_out.txt\ntheir images: --image_folder .\n"
+    )
+    listed = (folder / "ok" / "good.jsonl.left_out.txt").read_text().splitlines()
+    assert [line.partition(": ")[0] for line in listed] == ["bad.csv:3", "bad.csv:4"]
+    assert run("check ok/good.jsonl --image_folder .", capsys)[0] == 0
+    assert run("check bad.csv --write_good out.txt", capsys)[0] == 2
+
+
+def test_check_of_a_folder_says_what_to_give(folder, capsys):
+    status, _, err = run("check .", capsys)
+    assert status == 2 and "this is a folder, and a data file is expected" in err and "roc score . --checkpoint" in err
+
+
+def test_check_of_attributes_that_hold_text(folder, capsys):
+    (folder / "text.csv").write_text("image,score,licence\n0.png,1,CC\n")
+    status, _, err = run("check text.csv", capsys)
+    assert status == 0 and err.startswith("note: text.csv: not read: 'licence' (no numbers)")
+    status, out, _ = run("check text.csv --attributes licence", capsys)
+    assert status == 1 and "text.csv:2: the attribute 'licence' is 'CC'; expected numbers" in out
 
 
 def test_show(folder, capsys):
@@ -111,7 +146,7 @@ def test_show(folder, capsys):
         ("check good.csv --workers 0", "--workers: workers is '0', expected a whole number at least 1"),
         ("check good.csv --image_folder nowhere", "nowhere: no such folder"),
         ("leaks good.csv bad.csv", "bad.csv:3: the score is 'x'"),
-        ("leaks good.csv good.csv --report x.txt", "expected a .csv, .tsv, .jsonl or .parquet file"),
+        ("leaks good.csv good.csv --report x.txt", "expected a file that ends in .csv, .tsv, .jsonl"),
         ("split good.csv --out x --val 1", "--val: val is '1', expected a number at least 0 and below 1"),
         ("split good.csv --out x --val 0.5 --test 0.5", "expected shares from 0 that leave something to train on"),
         ("show good.csv --out s.png --n 2", "--n: n is '2', expected a whole number at least 3"),

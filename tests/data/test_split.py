@@ -8,6 +8,7 @@ import pytest
 from roc.data import split as data_split
 from roc.data.leaks import find_leaks, read_entries
 from roc.data.reading import read_records
+from roc.data.records import resolve_splits
 from roc.data.rows import DataError
 from roc.data.split import split_data
 from roc.demo.scenes import render_scene
@@ -170,3 +171,29 @@ def test_many_identical_files_are_one_source_without_all_their_pairs(tmp_path, m
     monkeypatch.setattr(data_split, "find_lookalikes", lambda one, other: compared.append(one) or original(one, other))
     report = split_data(table(tmp_path, [f"{i}.png,1," for i in range(20)]), tmp_path / "out", by_looks=True)
     assert sum(report.sources.values()) == 1 and [len(prints) for prints in compared] == [1]
+
+
+def test_one_file_holds_all_splits_and_training_takes_it(edits, tmp_path):
+    for i in range(300):
+        for edit in ("", "_blur", "_crop2"):
+            (tmp_path / f"{i}{edit}.jpg").touch()
+    report = split_data(edits, tmp_path / "out")
+    again = split_data(edits, tmp_path / "out")
+    assert again.files == report.files and again.files["all"] == tmp_path / "out" / "all.csv"
+    alone = split_data(edits, tmp_path / "alone.jsonl")
+    assert list(alone.files) == ["all"] and alone.records == report.records
+    for path in (report.files["all"], alone.files["all"]):
+        splits = resolve_splits(read_records(path, tmp_path, space=None, check_images=False))
+        assert {name: len(records) for name, records in splits.items()} == dict(report.records)
+    command = report.training_command("photos")
+    assert command.startswith(f"roc finetune --model_name_or_path MODEL --data_path {tmp_path}/out/all.csv")
+    assert "--image_folder photos --min_score 0 --max_score 10 --output_dir OUT" in command
+
+
+def test_a_file_alone_replaces_nothing(edits, tmp_path):
+    for name in ("all.csv", "all.left_out.csv"):
+        (tmp_path / name).write_text("image,score,split\nmine.jpg,1,train\n")
+        with pytest.raises(ValueError, match=f"{name} is there already; name another file"):
+            split_data(edits, tmp_path / "all.csv")
+        assert "mine" in (tmp_path / name).read_text()
+        (tmp_path / name).unlink()
