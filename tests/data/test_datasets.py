@@ -6,6 +6,7 @@ All of `roc/data/datasets/` is tested here, through the command `roc data conver
 import io
 import json
 import shlex
+import shutil
 from dataclasses import dataclass, field
 from importlib import import_module
 from math import sqrt
@@ -508,6 +509,16 @@ def test_missing_images_are_refused_and_left_out_on_request(name, run):
     report = result.path.with_name("out.csv.left_out.txt").read_text()
     assert listed in report and report.count("\n") == 1
     assert "1 rows or images were left out, all listed in " in result.err
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b.jpg"])
+def test_a_missing_training_image_of_aadb_is_reported_in_the_training_folder(name, run):
+    result = run("AADB", change=lambda root: (root / "datasetImages_originalSize" / name).unlink())
+    assert f"are not there, first datasetImages_originalSize/{name};" in result.err
+    result = run("AADB", change=lambda root: shutil.rmtree(root / "datasetImages_originalSize"))
+    assert "first datasetImages_originalSize/b.jpg, datasetImages_originalSize/a.jpg;" in result.err
+    result = run("AADB", change=lambda root: (root / "AADB_newtest_originalSize" / "0.750_c.jpg").unlink())
+    assert "first AADB_newtest_originalSize/c.jpg;" in result.err or "0.750_c.jpg" in result.err
 
 
 @every

@@ -24,7 +24,7 @@ Read in: aimerykong/deepImageAestheticsAnalysis (README.md, AADBstatistics.m); i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from roc.data.datasets.cells import Unusable, image_and_score
 from roc.data.datasets.dataset_folder import DatasetFolder
@@ -85,13 +85,22 @@ def read(dataset: DatasetFolder) -> None:
                 if missing:
                     raise Unusable(f"{image} has no score for {', '.join(missing)}")
                 dataset.add(
-                    folders,
+                    _ordered(folders, split),
                     image,
                     score=score,
                     attributes={name: (scores[image] + 1) / 2 for name, scores in attributes.items()},
                     split=split,
                     other_names=_test_names(image, score) if split == "test" else (),
                 )
+
+
+def _ordered(folders: Sequence[str], split: str) -> list[str]:
+    """Puts the folder that a split's images belong in first: the one in which a missing image is reported."""
+    test = [folder for folder in folders if folder.startswith("AADB_newtest")]
+    others = [folder for folder in folders if folder not in test]
+    if split == "test":
+        return [*test, *others]
+    return [*(others or ["datasetImages_originalSize"]), *test]
 
 
 def _scores(dataset: DatasetFolder, name: str) -> Iterator[tuple[str, float]]:
