@@ -20,8 +20,13 @@ column of paths, a .tar file (of a WebDataset), or a URL that fsspec knows (s3:/
 Without --out the scores are only printed.
 
 Beside scores.csv lie scores.run.json (what was run), scores.errors.csv (images that could not be scored, and why),
-scores.selected.csv (with --top or --at_least) and, until the run is finished, its journal scores.csv.part.jsonl:
-killed at any moment, the same command goes on where it stopped."""
+scores.selected.csv (with --top or --at_least) and the journal, scores.csv.part.jsonl until the run is finished and
+scores.csv.journal.jsonl then. Killed at any moment, the same command goes on where it stopped; pictures that were
+replaced since are scored again, and a finished file that was cut or changed is written again from the journal. It goes
+on only with the same model: weights, config, declaration, processor.
+
+A picture that ends the process reading it, or takes it longer than --image_seconds, is one line of the errors. With
+--workers 0 there is no process to end: the limit then takes effect between two steps of the decoder."""
 
 EXAMPLE = "roc score photos --checkpoint checkpoints/mine --out scores.csv --top 20 --copy_to best"
 
@@ -86,9 +91,13 @@ def _write_scores(options: ScoreOptions) -> int:
         print("std and distributions are uncalibrated: the model was trained on mean scores alone")
     if outcome.chosen is not None:
         copied = "" if options.copy_to is None else f", copied to {options.copy_to}"
+        copied = copied if options.move_to is None else f", moved to {options.move_to}"
         print(f"{files.selected}: the {outcome.chosen} chosen, best first{copied}")
     if options.gallery is not None:
         print(f"{options.gallery}: the gallery")
     if facts["failed"]:
         print(f"{files.errors}: {facts['failed']} images could not be scored", file=sys.stderr)
-    return FAILED if facts["failed"] else DONE
+    if outcome.uncopied:
+        done = "copied" if options.move_to is None else "moved"
+        print(f"{files.errors}: {outcome.uncopied} of the chosen could not be {done}", file=sys.stderr)
+    return FAILED if facts["failed"] or outcome.uncopied else DONE

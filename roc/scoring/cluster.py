@@ -25,13 +25,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import roc
-from roc.checkpoint.fingerprint import weights_fingerprint
 from roc.model.device import usable_cores
 from roc.model.float32_tower import picture_dtype
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import LARGEST_BATCH, OutOfMemory, Scorer, Wanted, by_shape
-from roc.scoring.prepare import CHUNK, Preparation, Prepared
+from roc.scoring.identity import short_identity
+from roc.scoring.prepare import Preparation, Prepared
+from roc.scoring.readers import CHUNK, set_alarm
 from roc.scoring.sources import Source
+from roc.scoring.stamps import STAMP
 from roc.scoring.urls import is_url
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class Cluster:
         self._workers = workers
         self._device = device
         self._compiled = compiled
+        self._image_seconds: float | None = None
         self._folder: str | None = None
         self._started = False
 
@@ -155,6 +158,7 @@ class Cluster:
         pretrained: str | os.PathLike[str],
         *,
         batch_size: int | None = None,
+        image_seconds: float | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Scores images on the cluster.
 
@@ -164,6 +168,7 @@ class Cluster:
             sources: The images.
             pretrained: The checkpoint that the scorer's model comes from.
             batch_size: Images per forward pass; None lets each actor find a good size.
+            image_seconds: Longest time to read and resize one image; the actor that takes longer is ended.
 
         Yields:
             One row per image as it is done, as `roc.scoring.local.score_images` gives it.
@@ -175,9 +180,12 @@ class Cluster:
         """
         model, wanted = scorer.assessment.model, scorer.wanted
         pretrained = os.path.abspath(pretrained) if os.path.isdir(pretrained) else os.fspath(pretrained)
-        preparation = Preparation([], pretrained, scorer.assessment.collator, picture_dtype(model), scorer.places)
-        dtype = scorer.assessment.dtype
-        settings = (pretrained, self._device, dtype, wanted, batch_size, weights_fingerprint(model), self._compiled)
+        preparation = Preparation(
+            [], pretrained, scorer.assessment.collator, picture_dtype(model), scorer.places, stamped=True
+        )
+        self._image_seconds = image_seconds
+        same, dtype = short_identity(scorer.assessment), scorer.assessment.dtype
+        settings = (pretrained, self._device, dtype, wanted, batch_size, same, self._compiled)
         model.to("meta")
         waiting = dict.fromkeys(range(len(sources)))
         # Of few images, each actor gets several blocks.
@@ -224,7 +232,7 @@ class Cluster:
             warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
             prepared = from_arrow(tables).map_batches(
                 PreparingActor,
-                fn_constructor_args=(preparation,),
+                fn_constructor_args=(preparation, self._image_seconds),
                 batch_size=CHUNK,
                 batch_format="pyarrow",
                 compute=ActorPoolStrategy(min_size=1, max_size=self._workers),
@@ -250,8 +258,9 @@ class Cluster:
         """Finds the images that end a process that does nothing but prepare them."""
         ray = _ray()
         read = ray.remote(num_cpus=1, max_retries=0)(_prepare)
+        seconds = self._image_seconds
         shared = ray.put(preparation)
-        readings = {index: read.remote(shared, _absolute(source)) for index, source in sources}
+        readings = {index: read.remote(shared, _absolute(source), seconds) for index, source in sources}
         for index, reading in readings.items():
             try:
                 ray.get(reading)
@@ -276,16 +285,24 @@ class ActorError(Exception):
 class PreparingActor:
     """Turns sources into prepared images, both pickled."""
 
-    def __init__(self, preparation: Preparation) -> None:
+    def __init__(self, preparation: Preparation, image_seconds: float | None = None) -> None:
         self.preparation = preparation
+        self.image_seconds = image_seconds
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
         indices, sources = zip(*_unpickled(table), strict=True)
         self.preparation.sources = sources
         try:
-            return _pickled(self.preparation[i]._replace(index=index) for i, index in enumerate(indices))
+            return _pickled(self._prepared(i)._replace(index=index) for i, index in enumerate(indices))
         except Exception as error:
             return _pickled([_actor_error(error)])
+
+    def _prepared(self, i: int) -> Prepared:
+        set_alarm(self.image_seconds)
+        try:
+            return self.preparation[i]
+        finally:
+            set_alarm(None)
 
 
 class ScoringActor:
@@ -298,7 +315,7 @@ class ScoringActor:
         dtype: str,
         wanted: Wanted,
         batch_size: int | None,
-        weights: str,
+        identity: str,
         compiled: bool = False,
     ) -> None:
         self.pretrained = pretrained
@@ -306,7 +323,7 @@ class ScoringActor:
         self.dtype = dtype
         self.wanted = wanted
         self.batch_size = batch_size
-        self.weights = weights
+        self.identity = identity
         self.compiled = compiled
         self.scorer: Scorer | None = None
 
@@ -321,22 +338,25 @@ class ScoringActor:
 
     def _load(self) -> Scorer:
         assessment = Assessment(self.pretrained, device=self.device, dtype=self.dtype, compile=self.compiled)
-        if weights_fingerprint(assessment.model) != self.weights:
+        if short_identity(assessment) != self.identity:
             raise ValueError(
-                f"{self.pretrained} holds other weights on {platform.node()} than on the machine of the command"
+                f"{self.pretrained} holds other weights, another declaration or another processor on {platform.node()} "
+                "than on the machine of the command"
             )
         return Scorer(assessment, self.wanted, self.batch_size)
 
     def _score(self, images: Iterable[Prepared | ActorError]) -> Iterator[tuple[int, dict[str, Any]]]:
-        good = []
+        good, stamps = [], {}
         for image in images:
             if isinstance(image, ActorError):
                 raise image
+            stamps[image.index] = {} if image.stamp is None else {STAMP: image.stamp}
             if image.inputs is None:
-                yield image.index, {"error": image.fault}
+                yield image.index, {"error": image.fault} | stamps[image.index]
             else:
                 good.append(image)
-        yield from self.scorer.score(by_shape(good, lambda: self.scorer.batch.size))
+        for index, row in self.scorer.score(by_shape(good, lambda: self.scorer.batch.size)):
+            yield index, row | stamps[index]
 
 
 def _actor_error(error: Exception) -> ActorError:
@@ -360,9 +380,11 @@ def _absolute(source: Source) -> Source:
     return source if is_url(source.path) else source._replace(path=os.path.abspath(source.path))
 
 
-def _prepare(preparation: Preparation, source: Source) -> None:
+def _prepare(preparation: Preparation, source: Source, image_seconds: float | None) -> None:
     preparation.sources = [source]
+    set_alarm(image_seconds)
     preparation[0]
+    set_alarm(None)
 
 
 def _version() -> str:

@@ -27,8 +27,10 @@ class Journal:
         settings: What decides the numbers, JSON values by name. A journal with others is refused.
         about: Further facts for whoever reads the file; a journal that is there already keeps its own.
         overwrite: Start anew, whatever is there.
+        earlier: The settings as an earlier version of roc noted them; a journal with these is accepted too.
 
     Attributes:
+        settings: Those in the file.
         about: The facts in the file.
         lost: Bytes at the end that were cut off because they are no whole lines.
 
@@ -43,8 +45,10 @@ class Journal:
         about: Mapping[str, Any] | None = None,
         *,
         overwrite: bool = False,
+        earlier: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
+        self.settings = json.loads(json.dumps(dict(settings)))
         self.about = dict(about or {})
         self.lost = 0
         self._places: dict[str, int] = {}
@@ -54,7 +58,7 @@ class Journal:
             self._lock()
             if overwrite:
                 self._file.truncate(0)
-            self._read(json.loads(json.dumps(dict(settings))))
+            self._read(earlier)
         except BaseException:
             self._file.close()
             raise
@@ -98,9 +102,10 @@ class Journal:
             at = place + len(line)
             yield json.loads(line)
 
-    def remove(self) -> None:
-        """Deletes the file, once the outputs hold all of it."""
-        self.path.unlink()
+    def rename(self, path: str | os.PathLike[str]) -> None:
+        """Gives the file another name; it stays open and locked."""
+        os.replace(self.path, path)
+        self.path = Path(path)
 
     def _lock(self) -> None:
         try:
@@ -115,7 +120,8 @@ class Journal:
         except OSError:
             return  # a file system without locks
 
-    def _read(self, settings: dict[str, Any]) -> None:
+    def _read(self, earlier: Mapping[str, Any] | None) -> None:
+        settings = self.settings
         header = self._file.readline()
         found = _parsed(header)
         if found is None or _SETTINGS not in found:
@@ -127,14 +133,13 @@ class Journal:
             self._file.write(_header(settings, self.about))
             self._file.flush()
             return
-        if found[_SETTINGS] != settings:
-            then = found[_SETTINGS]
-            names = [name for name in {**then, **settings} if then.get(name) != settings.get(name)]
+        then = found[_SETTINGS]
+        if then not in (settings, earlier):
             raise ValueError(
-                f"{self.path}: this run was begun with other settings: "
-                + "; ".join(f"{name} was {then.get(name)!r}, is {settings.get(name)!r}" for name in names)
-                + ". Give those again, name another --out, or start anew with --overwrite."
+                f"{self.path}: this run was begun with other settings: {differences(then, settings)}. Give those "
+                "again, name another --out, or start anew with --overwrite."
             )
+        self.settings = then
         self.about = found["about"]
         end = len(header)
         for line in self._file:
@@ -145,6 +150,12 @@ class Journal:
             end += len(line)
         self.lost = self._file.seek(0, os.SEEK_END) - end
         self._file.truncate(end)
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Says in which settings two runs differ."""
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    return "; ".join(f"{name} was {then.get(name)!r}, is {now.get(name)!r}" for name in names)
 
 
 def _header(settings: Mapping[str, Any], about: Mapping[str, Any]) -> bytes:

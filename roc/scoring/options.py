@@ -39,10 +39,17 @@ class ScoreOptions(Settings):
     at_least: float | None = option(None, "choose the images that score S or more", metavar="S")
     top: int | None = option(None, "choose the K best", low=1, metavar="K")
     copy_to: str | None = option(None, "copy the chosen images, names beginning with their rank", metavar="DIR")
+    move_to: str | None = option(None, "move them there instead; none is ever lost or replaced", metavar="DIR")
     gallery: str | None = option(None, "write a page of thumbnails, of the chosen images or of all", metavar="HTML")
     batch_size: int | None = option(None, "images per forward pass", low=1, unset="found while scoring", metavar="N")
     workers: int | None = option(
         None, "processes that read and resize", low=0, unset="as many as fit the machine", metavar="N"
+    )
+    image_seconds: float = option(
+        60.0,
+        "longest time to read and resize one picture; what takes longer is an error",
+        above=0,
+        metavar="S",
     )
     device: str | None = option(None, "cuda, mps or cpu", unset="the first there is")
     dtype: Literal["float32", "bfloat16", "float16", "float8"] | None = option(
@@ -68,10 +75,13 @@ class ScoreOptions(Settings):
 
     def _output_faults(self) -> list[Fault]:
         found: list[Fault] = []
-        if self.copy_to is not None and not self.chooses:
-            found.append(("copy_to", "copy_to says where, but not what; add --top K or --at_least S"))
+        for name in ("copy_to", "move_to"):
+            if getattr(self, name) is not None and not self.chooses:
+                found.append((name, f"{name} says where, but not what; add --top K or --at_least S"))
+        if self.copy_to is not None and self.move_to is not None:
+            found.append(("move_to", "copy_to and move_to exclude each other; give one"))
         if self.out is None:
-            for name in ("gallery", "copy_to", "overwrite", "top", "at_least"):
+            for name in ("gallery", "copy_to", "move_to", "overwrite", "top", "at_least"):
                 if getattr(self, name) not in (None, False):
                     found.append((name, f"{name} needs --out"))
         elif Path(self.out).suffix.lower() not in SUFFIXES:

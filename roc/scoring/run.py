@@ -15,15 +15,18 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import roc
+from roc.files import write_json
+from roc.scoring.copies import CHOSEN, carry_out
 from roc.scoring.journal import Journal
 from roc.scoring.options import NEW_RAY, ScoreOptions
 from roc.scoring.outputs import Facts, Outputs, check_outputs, make_folders
-from roc.scoring.selection import select
+from roc.scoring.selection import Rows, select
 from roc.scoring.sources import Source, find_sources
+from roc.scoring.stamps import STAMP, is_changed
 
 if TYPE_CHECKING:
     from roc.scoring.batches import Scorer
@@ -32,6 +35,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+_KEPT = ("settings", "failed", "moved", "uncopied", "versions", "outs", "outputs")
+"""Facts of a finished run that stand as they were."""
+
+_PASSES = 2
+"""How often images are gone through: pictures that are replaced while they are scored get one more pass."""
 Watch = Callable[[Iterator[Row], int, int], Iterable[Row]]
 """Takes rows as they are done, the number of all images and how many were done before; gives the rows on. It may draw a
 progress bar."""
@@ -58,12 +66,14 @@ class Outcome:
         scored: Images scored by this command; None where the run was finished before.
         seconds: How long that took, without loading the model.
         chosen: How many images were chosen; None where that was not asked for.
+        uncopied: How many of them could not be copied or moved; the errors file says why.
     """
 
     facts: Facts
     scored: int | None
     seconds: float
     chosen: int | None
+    uncopied: int = 0
 
 
 def score_paths(options: ScoreOptions) -> Scores:
@@ -77,11 +87,15 @@ def score_paths(options: ScoreOptions) -> Scores:
     """
     sources = _found(options)
     scorer = _scorer(options)
-    return Scores(scorer.assessment.attributes[0], _scored(options, scorer, sources))
+    rows = _scored(options, scorer, sources)
+    return Scores(scorer.assessment.attributes[0], ({k: v for k, v in row.items() if k != STAMP} for row in rows))
 
 
 def score_to_file(options: ScoreOptions, watch: Watch = lambda rows, total, done: rows) -> Outcome:
     """Scores images into a file, or goes on with doing so; what was scored before is not scored again.
+
+    Pictures that were replaced since are scored again, and files that are not what a finished run wrote are written
+    again from its journal.
 
     Args:
         options: What to score, with which model, and where the scores go.
@@ -96,39 +110,214 @@ def score_to_file(options: ScoreOptions, watch: Watch = lambda rows, total, done
     check_outputs(options)
     files = Outputs(options.out)
     with ExitStack() as stack:
+        moved = _moved_before(options, files)
         cluster = _cluster(options, stack)
         sources = [
             source if (fault := files.name_fault(source.name)) is None else source._replace(fault=fault)
-            for source in _found(options)
+            for source in _with_moved(_found(options), moved)
         ]
         scorer = _scorer(options, cluster)
         about, settings = _about(options, scorer), _settings(options, scorer)
-        facts = {**about, "settings": settings, **_names(sources)}
-        facts["outs"] = files.sharing(facts)
-        finished = files.out.exists() and not files.journal.exists() and not options.overwrite
-        if finished:
-            files.check_same(facts)
-            facts["failed"] = files.read_facts()["failed"]
-            if not (options.retry_failed and facts["failed"]):
-                return Outcome(facts, None, 0.0, select(options, facts, sources, files.read_rows))
+        earlier = _earlier(scorer, settings)
+        facts = {**about, "settings": settings, **_names(sources), "moved": moved}
+        files.check_sharing(facts, earlier)
+        before = None if options.overwrite else files.finished(facts, earlier)
         make_folders(options)
-        journal = stack.enter_context(Journal(files.journal, settings, about, overwrite=options.overwrite))
-        if finished:
-            journal.write(files.read_rows())
+        run = _Run(options, files, scorer, sources, facts)
+        if before is not None and (rows := run.finished_rows(stack, before, earlier)) is not None:
+            return run.chosen(Outcome(facts, None, 0.0, None), rows, again=bool(before.get("uncopied")))
+        journal = run.journal or stack.enter_context(
+            Journal(files.journal, settings, about, overwrite=options.overwrite, earlier=earlier)
+        )
+        files.clean(options.gallery, options.copy_to, options.move_to)
+        facts["settings"] = journal.settings
         _check_images(options, journal, sources)
-        todo = _to_score(options, journal, sources)
-        start = time.perf_counter()
-        rows = _scored(options, scorer, todo, cluster)
+        _tell_versions(journal)
+        scored, seconds = _score_all(options, run, journal, watch, cluster)
+        names = [source.name for source in sources]
+        run.write(lambda: journal.rows(names))
+        journal.rename(files.kept)
+        return run.chosen(Outcome(facts, scored, seconds, None), lambda: journal.rows(names))
+
+
+def _score_all(
+    options: ScoreOptions, run: _Run, journal: Journal, watch: Watch, cluster: Cluster | None
+) -> tuple[int, float]:
+    """Scores what is left, then what was replaced meanwhile; gives the number of images and the time."""
+    sources = run.sources
+    todo, scored, start = _to_score(options, journal, sources), 0, time.perf_counter()
+    for _ in range(_PASSES):
+        rows = _scored(options, run.scorer, todo, cluster)
         for row in watch(rows, len(sources), len(sources) - len(todo)):
             journal.write([row])
-        seconds = time.perf_counter() - start
-        names = [source.name for source in sources]
-        facts["failed"] = files.write_errors(journal.rows(names))
-        files.write_rows(journal.rows(names))
-        chosen = select(options, facts, sources, lambda: journal.rows(names))
-        files.write_facts(facts)
-        journal.remove()
-    return Outcome(facts, len(todo), seconds, chosen)
+            scored += 1
+        todo = changed(journal, sources) if todo else []
+        if not todo:
+            break
+        logger.warning("%d pictures were replaced meanwhile and are scored again (%s)", len(todo), _some(todo))
+    return scored, time.perf_counter() - start
+
+
+def changed(journal: Journal, sources: Sequence[Source]) -> list[Source]:
+    """Lists the images whose files are no longer those that were scored."""
+    done = [source for source in sources if source.name in journal]
+    rows = journal.rows(source.name for source in done)
+    return [source for source, row in zip(done, rows, strict=True) if _was_bound(row, source)]
+
+
+def _was_bound(row: Row, source: Source) -> bool:
+    """Tells whether a row was scored from another picture; one of an earlier version says nothing about that."""
+    return STAMP in row and is_changed(source, row[STAMP])
+
+
+class _Run:
+    """A run with what all its steps need."""
+
+    def __init__(
+        self, options: ScoreOptions, files: Outputs, scorer: Scorer, sources: Sequence[Source], facts: Facts
+    ) -> None:
+        self.options = options
+        self.files = files
+        self.scorer = scorer
+        self.sources = sources
+        self.facts = facts
+        self.journal: Journal | None = None
+
+    def finished_rows(self, stack: ExitStack, before: Facts, earlier: dict[str, Any]) -> Rows | None:
+        """Checks a finished run against what it wrote, and gives its rows.
+
+        Args:
+            stack: Closes the journal.
+            before: Facts of then.
+            earlier: Settings as an earlier version noted them.
+
+        Returns:
+            The rows; None where images are to be scored (again), into `self.journal`.
+
+        Raises:
+            ValueError: The output is wrong and cannot be written again.
+        """
+        options, files, facts = self.options, self.files, self.facts
+        facts |= {name: before[name] for name in _KEPT if name in before}
+        wrong = files.wrong(before)
+        if not files.has_sound_journal(before):
+            if wrong:
+                raise ValueError(
+                    f"{'; '.join(wrong)}, and there is no sound journal of the run to write it again from; score anew "
+                    "with --overwrite, or name another --out"
+                )
+            return self._rows_of_output(stack, before, earlier)
+        journal = stack.enter_context(Journal(files.kept, facts["settings"], earlier=earlier))
+        files.clean(options.gallery, options.copy_to, options.move_to)
+        names = [source.name for source in self.sources]
+        missing = [name for name in names if name not in journal]
+        again = changed(journal, self.sources)
+        if missing or again or (options.retry_failed and facts["failed"]):
+            journal.rename(files.journal)
+            self.journal = journal
+            return None
+        if wrong:
+            logger.warning("%s; written again from %s", "; ".join(wrong), files.kept)
+            self.write(lambda: journal.rows(names))
+        return lambda: journal.rows(names)
+
+    def _rows_of_output(self, stack: ExitStack, before: Facts, earlier: dict[str, Any]) -> Rows | None:
+        """Does so where the journal of the finished run is gone or damaged and its output is all there is."""
+        files, facts = self.files, self.facts
+        if "outputs" in before:
+            logger.warning("%s is gone or damaged; whether pictures were replaced since cannot be seen", files.kept)
+        else:
+            logger.warning(
+                "%s was finished by an earlier version of roc: its number of rows is right, but it noted nothing else "
+                "to check it by, nor whether all of the model is the same; --overwrite scores anew",
+                files.out,
+            )
+        if not (self.options.retry_failed and facts["failed"]):
+            return files.read_rows
+        self.journal = stack.enter_context(Journal(files.journal, facts["settings"], facts, earlier=earlier))
+        failed = [row for row in files.read_errors() if not row["error"].startswith(CHOSEN)]
+        self.journal.write([*files.read_rows(), *failed])
+        return None
+
+    def write(self, rows: Rows) -> None:
+        """Writes all outputs, the facts last."""
+        files, facts = self.files, self.facts
+        facts["failed"] = files.write_errors(rows())
+        count = files.write_rows(rows())
+        files.write_facts(facts, count)
+
+    def chosen(self, outcome: Outcome, rows: Rows, again: bool = False) -> Outcome:
+        """Writes what is chosen by the scores, and notes what could not be copied.
+
+        Args:
+            outcome: So far.
+            rows: All of the run.
+            again: Whether an earlier choice has left errors that are to be removed.
+        """
+        options, files, facts = self.options, self.files, self.facts
+        selection = select(options, facts, self.sources, rows)
+        if selection.moved or selection.faults or again:
+            facts["moved"] = {**facts.get("moved", {}), **selection.moved}
+            facts["uncopied"] = len(selection.faults)
+            failed = [row for row in files.read_errors() if not row["error"].startswith(CHOSEN)]
+            files.write_errors([*failed, *selection.faults])
+            count = sum("error" not in row for row in rows())
+            files.write_facts(facts, count)
+        files.moves.unlink(missing_ok=True)
+        return replace(outcome, chosen=selection.count, uncopied=len(selection.faults))
+
+
+def _moved_before(options: ScoreOptions, files: Outputs) -> dict[str, Any]:
+    """Gives what an earlier command has moved; moves that were interrupted are finished first."""
+    facts = files.read_facts()
+    moved = dict(facts.get("moved", {}))
+    if files.moves.exists():
+        logger.warning("going on with moving pictures, as %s says", files.moves)
+        now, faults = carry_out(files.moves)
+        for fault in faults:
+            logger.warning("%s: %s", fault["image"], fault["error"])
+        moved |= now
+        if facts:
+            write_json(files.facts, facts | {"moved": moved})
+        files.moves.unlink()
+    return {} if options.overwrite else moved
+
+
+def _with_moved(sources: list[Source], moved: dict[str, Any]) -> list[Source]:
+    """Puts pictures that an earlier command has moved away back into the list, in their places."""
+    if not moved:
+        return sources
+    found = [
+        source._replace(path=moved[source.name]["to"])
+        if source.name in moved and not os.path.exists(source.path)
+        else source
+        for source in sources
+    ]
+    there = {source.name for source in sources}
+    for name, move in sorted(moved.items(), key=lambda item: item[1]["place"]):
+        if name not in there:
+            found.insert(move["place"], Source(name, move["to"]))
+    return found
+
+
+def _some(sources: Sequence[Source]) -> str:
+    return ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
+
+
+def _tell_versions(journal: Journal) -> None:
+    """Says where a run goes on with other packages, which may move scores by a rounding."""
+    then, now = journal.about.get("versions", {}), _versions()
+    unlike = [f"{name} {then[name]}, now {now[name]}" for name in now if name in then and then[name] != now[name]]
+    if unlike and len(journal):
+        logger.warning(
+            "%s: this run was begun with %s; scores may differ by a rounding", journal.path, "; ".join(unlike)
+        )
+    if len(journal) and not then:
+        logger.warning(
+            "%s was begun by an earlier version of roc, which noted only a part of the weights and nothing of the "
+            "pictures; whether all of that is still the same cannot be seen; --overwrite scores anew",
+            journal.path,
+        )
 
 
 def _found(options: ScoreOptions) -> list[Source]:
@@ -136,8 +325,11 @@ def _found(options: ScoreOptions) -> list[Source]:
         options.paths,
         image_folder=options.image_folder,
         column=options.column,
-        leave_out=[] if options.copy_to is None else [options.copy_to],
+        leave_out=[folder for folder in (options.copy_to, options.move_to) if folder is not None],
     )
+    if listing.left_out:
+        kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in listing.left_out.most_common())
+        logger.info("left out as no pictures by their names: %s", kinds)
     if listing.repeated:
         logger.warning("%d images were named more than once; each is scored once", listing.repeated)
     return listing.sources
@@ -193,9 +385,13 @@ def _scored(
 
     try:
         if cluster is not None:
-            yield from cluster.score_images(scorer, sources, options.checkpoint, batch_size=options.batch_size)
+            yield from cluster.score_images(
+                scorer, sources, options.checkpoint, batch_size=options.batch_size, image_seconds=options.image_seconds
+            )
         else:
-            yield from score_images(scorer, sources, options.checkpoint, workers=options.workers)
+            yield from score_images(
+                scorer, sources, options.checkpoint, workers=options.workers, image_seconds=options.image_seconds
+            )
     except OutOfMemory as error:
         again = "" if options.out is None else ", and the same command goes on from here"
         raise ValueError(f"{error}; free some{again}") from error
@@ -227,7 +423,11 @@ def _to_score(options: ScoreOptions, journal: Journal, sources: Sequence[Source]
     done = set(journal.images)
     if options.retry_failed:
         done -= {row["image"] for row in journal.rows(list(done)) if "error" in row}
+    again = changed(journal, sources)
+    done -= {source.name for source in again}
     todo = [source for source in sources if source.name not in done]
+    if again:
+        logger.warning("%d pictures were replaced since and are scored again (%s)", len(again), _some(again))
     if len(journal):
         logger.info("going on: %d of %d images are done", len(sources) - len(todo), len(sources))
     return todo
@@ -235,11 +435,11 @@ def _to_score(options: ScoreOptions, journal: Journal, sources: Sequence[Source]
 
 def _settings(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
     """Collects what decides the numbers; a run goes on only under the same. Journals hold it: names and values stay."""
-    from roc.checkpoint.fingerprint import weights_fingerprint
+    from roc.scoring.identity import identity
 
-    model, wanted = scorer.assessment.model, scorer.wanted
+    wanted = scorer.wanted
     return {
-        "weights": weights_fingerprint(model),
+        **identity(scorer.assessment),
         "dtype": scorer.assessment.dtype,
         "attributes": list(wanted.attributes),
         "distribution": wanted.distribution,
@@ -247,6 +447,12 @@ def _settings(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
         **({"max_new_tokens": wanted.max_new_tokens} if wanted.describe else {}),
         **({"compile": True} if options.compile else {}),
     }
+
+
+def _earlier(scorer: Scorer, settings: dict[str, Any]) -> dict[str, Any]:
+    from roc.scoring.identity import earlier_settings
+
+    return earlier_settings(scorer.assessment, settings)
 
 
 def _about(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
@@ -260,7 +466,14 @@ def _about(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
         "min_score": declared.space.min_score,
         "max_score": declared.space.max_score,
         "calibrated": declared.distribution_supervised,
+        "versions": _versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    from roc.scoring.identity import versions
+
+    return versions()
 
 
 def _asked(options: ScoreOptions) -> str:

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import heapq
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from roc.data.rows import write_rows
-from roc.files import write_whole
+from roc.scoring.copies import Fault, carry_out, copy_images, plan_moves
 from roc.scoring.options import ScoreOptions
 from roc.scoring.outputs import Facts, Outputs
 from roc.scoring.sources import Source
-from roc.scoring.urls import is_url
+from roc.scoring.stamps import STAMP
 
 Rows = Callable[[], Iterator[dict[str, Any]]]
 """Reads all rows of a run from the start; it is called twice, so that only the chosen are held."""
+
+
+class Selection(NamedTuple):
+    """What was chosen.
+
+    Attributes:
+        count: How many images; None where nothing was to be chosen.
+        faults: Those that could not be copied or moved.
+        moved: Those that were moved, as `scores.run.json` notes them.
+    """
+
+    count: int | None = None
+    faults: list[Fault] = []
+    moved: dict[str, Any] = {}
 
 
 def choose(rows: Rows, *, top: int | None = None, at_least: float | None = None) -> list[dict[str, Any]]:
@@ -47,8 +60,8 @@ def first_score(row: dict[str, Any]) -> float | None:
     return next((value for name, value in row.items() if name.startswith("prediction")), None)
 
 
-def select(options: ScoreOptions, facts: Facts, sources: Sequence[Source], rows: Rows) -> int | None:
-    """Writes the chosen rows, copies their images and draws the gallery, as far as the options ask for it.
+def select(options: ScoreOptions, facts: Facts, sources: Sequence[Source], rows: Rows) -> Selection:
+    """Writes the chosen rows, copies or moves their images and draws the gallery, as far as the options ask for it.
 
     Args:
         options: Of the run.
@@ -56,21 +69,29 @@ def select(options: ScoreOptions, facts: Facts, sources: Sequence[Source], rows:
         sources: All images.
         rows: All rows.
 
-    Returns:
-        How many were chosen; None where nothing was to be chosen.
-
     Raises:
         ValueError: Another file is in the place of a copy.
     """
     if not options.chooses and options.gallery is None:
-        return None
+        return Selection()
+    files = Outputs(options.out)
     chosen = choose(rows, top=options.top, at_least=options.at_least)
     names = {row["image"] for row in chosen}
-    by_name = {source.name: source for source in sources if source.name in names}
+    places = {source.name: place for place, source in enumerate(sources) if source.name in names}
+    by_name = {name: sources[place] for name, place in places.items()}
+    faults: list[Fault] = []
+    moved: dict[str, Any] = {}
     if options.chooses:
-        write_rows(Outputs(options.out).selected, chosen)
+        write_rows(files.selected, [{k: v for k, v in row.items() if k != STAMP} for row in chosen])
+    best = [by_name[row["image"]] for row in chosen]
     if options.copy_to is not None:
-        copy_images([by_name[row["image"]] for row in chosen], Path(options.copy_to))
+        faults += copy_images(best, Path(options.copy_to))
+    if options.move_to is not None:
+        ranks = [places[source.name] for source in best]
+        faults += plan_moves(best, ranks, Path(options.move_to), files.moves)
+        moved, unmoved = carry_out(files.moves)
+        faults += unmoved
+        by_name |= {name: by_name[name]._replace(path=move["to"]) for name, move in moved.items()}
     if options.gallery is not None:
         from roc.scoring.gallery import Shown, write_gallery
 
@@ -81,23 +102,4 @@ def select(options: ScoreOptions, facts: Facts, sources: Sequence[Source], rows:
             attribute=facts["settings"]["attributes"][0],
             caption=f"scored by {Path(facts['checkpoint']).name}",
         )
-    return len(chosen) if options.chooses else None
-
-
-def copy_images(sources: Sequence[Source], folder: Path) -> None:
-    """Copies images in their order as 01_name.jpg, 02_name.jpg, ...; a copy that is there already stays.
-
-    Raises:
-        ValueError: Another file is there under that name.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for rank, source in enumerate(sources, start=1):
-        name = source.name.replace("\\", "/").rpartition("/")[2]
-        target = folder / f"{rank:0{len(str(len(sources)))}d}_{name}"
-        if target.exists():
-            if target.read_bytes() != source.read():
-                raise ValueError(f"{target} is there already and is another picture; give --copy_to a new folder")
-        elif source.offset is None and not is_url(source.path):
-            write_whole(target, lambda path, source=source: shutil.copy2(source.path, path))
-        else:
-            write_whole(target, lambda path, source=source: path.write_bytes(source.read()))
+    return Selection(len(chosen) if options.chooses else None, faults, moved)

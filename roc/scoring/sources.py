@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import glob
 import os
-import tarfile
+import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,8 @@ from roc.data.hub import is_dataset
 from roc.data.images import ImageError, open_image
 from roc.data.pictures import Picture
 from roc.data.rows import TABLES, DataError
+from roc.scoring.archives import COMPRESSED, members
+from roc.scoring.folders import NO_FILE, Found, matching, walk
 from roc.scoring.urls import files_below, is_url, open_url
 
 # Suffixes that a folder or tar file is searched for; an image given by name may end in anything.
@@ -28,7 +31,6 @@ _PICTURES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .tif .tiff .bmp .ppm .pgm .pbm .pnm .jp2 .j2k .jpx .avif .heic .heif"
     .split()
 )  # fmt: skip
-_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
 class Source(NamedTuple):
@@ -40,6 +42,7 @@ class Source(NamedTuple):
         offset: Where in the tar file it begins, in bytes; None for a file of its own.
         size: Its size in the tar file, in bytes.
         fault: Why it cannot be read, where that was found while listing.
+        version: Of an image behind a URL, what its storage calls this state of it, where that was told in listing.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Source(NamedTuple):
     offset: int | None = None
     size: int = 0
     fault: str | None = None
+    version: str | None = None
 
     def open(self) -> Image.Image:
         """Opens the image as `open_image` does.
@@ -54,8 +58,7 @@ class Source(NamedTuple):
         Raises:
             ImageError: It cannot be used; the message does not repeat the name.
         """
-        if self.fault is not None:
-            raise ImageError(self.fault)
+        self._check()
         try:
             return open_image(self.read() if self.offset is not None or is_url(self.path) else self.path)
         except ImageError as error:
@@ -67,6 +70,7 @@ class Source(NamedTuple):
         Raises:
             ImageError: They cannot be read.
         """
+        self._check()
         try:
             with open_url(self.path) if is_url(self.path) else open(self.path, "rb") as file:
                 if self.offset is None:
@@ -76,6 +80,31 @@ class Source(NamedTuple):
         except OSError as error:
             raise ImageError(f"cannot be opened: {error}") from error
 
+    def length(self) -> int:
+        """Gives the size of a local file in bytes.
+
+        Raises:
+            ImageError: It is not there, or no file.
+        """
+        self._check()
+        try:
+            return os.stat(self.path).st_size
+        except OSError as error:
+            raise ImageError(f"cannot be opened: {error}") from error
+
+    def _check(self) -> None:
+        """Refuses what would be waited for, or read, without end: a pipe, a device."""
+        if self.fault is not None:
+            raise ImageError(self.fault)
+        if is_url(self.path):
+            return
+        try:
+            mode = os.stat(self.path).st_mode
+        except (OSError, ValueError):
+            return  # opening it says why
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise ImageError(NO_FILE)
+
 
 class Listing(NamedTuple):
     """The images that were found.
@@ -83,10 +112,12 @@ class Listing(NamedTuple):
     Attributes:
         sources: In the order of the paths; within folders and patterns by name.
         repeated: How many were named more than once; they are listed once.
+        left_out: Suffix -> how many files of folders and patterns were left out as no pictures.
     """
 
     sources: list[Source]
     repeated: int
+    left_out: Counter[str]
 
 
 def find_sources(
@@ -100,7 +131,8 @@ def find_sources(
 
     A path is one of these:
 
-    - a folder: the images and `.tar` files in it and in its subfolders, hidden ones left out
+    - a folder: the images and `.tar` files in it and in its subfolders, hidden ones left out; what cannot be searched,
+      and links that would lead in a circle, are sources with a fault
     - a pattern (`photos/**/*.jpg`): the images, `.tar` files and folders it matches, and lists if it ends like one
     - a `.txt` file: the paths in its lines, URLs among them
     - a CSV, TSV, .xlsx, JSON, JSON Lines or Parquet file: the paths in one of its columns, URLs among them, or the
@@ -127,10 +159,10 @@ def find_sources(
         raise ValueError(f"{os.fspath(image_folder)}: no such folder; image_folder has to be the folder of the images")
     closed = {os.path.realpath(folder) for folder in leave_out}
     found: dict[str, Source] = {}
-    repeated = 0
+    repeated, left_out = 0, Counter()
     for path in map(os.fspath, paths):
         before = len(found) + repeated
-        for source in _expand(path, image_folder, column, closed):
+        for source in _expand(path, image_folder, column, closed, left_out):
             earlier = found.setdefault(source.name, source)
             if earlier is not source:
                 repeated += 1
@@ -140,11 +172,24 @@ def find_sources(
                         "runs, or give paths that tell them apart"
                     )
         if len(found) + repeated == before:
-            raise ValueError(f"{path}: there is no image in it")
-    return Listing(list(found.values()), repeated)
+            raise ValueError(f"{path}: there is no image in it{_others(left_out)}")
+    return Listing(list(found.values()), repeated, left_out)
 
 
-def _expand(path: str, image_folder: str | os.PathLike[str] | None, column: str, closed: set[str]) -> Iterator[Source]:
+def _others(left_out: Counter[str]) -> str:
+    if not left_out:
+        return ""
+    kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in left_out.most_common(5))
+    return f"; of other files there are {kinds}"
+
+
+def _expand(
+    path: str,
+    image_folder: str | os.PathLike[str] | None,
+    column: str,
+    closed: set[str],
+    left_out: Counter[str],
+) -> Iterator[Source]:
     if is_dataset(Path(path)):
         yield from _listed(path, image_column(Path(path), column), image_folder)
         return
@@ -152,26 +197,14 @@ def _expand(path: str, image_folder: str | os.PathLike[str] | None, column: str,
         yield from _stored(path)
         return
     if not os.path.lexists(path) and glob.has_magic(path):
-        matches = sorted(glob.glob(path, recursive=True))
-        if not matches:
-            raise ValueError(f"{path}: nothing matches this pattern")
-        wanted = {*_PICTURES, ".tar", os.path.splitext(path)[1].lower()}
-        start = os.path.abspath(os.path.dirname(path.partition("**")[0]))
-        ways = {start: (os.path.realpath(start),)}
-        for match in matches:
-            if "**" in path and _way(os.path.abspath(os.path.dirname(match)), ways) is None:
-                continue
-            # With ** a folder matches beside all that is in it.
-            folder = os.path.isdir(match)
-            if "**" not in path if folder else os.path.splitext(match)[1].lower() in wanted:
-                yield from _expand(match, image_folder, column, closed)
+        yield from _matched(path, image_folder, column, closed, left_out)
         return
     lower = path.lower()
     if os.path.isdir(path):
-        yield from _folder(path, closed, ())
-    elif not os.path.exists(path):
+        yield from _files(walk(path, closed), left_out)
+    elif not os.path.lexists(path):
         raise ValueError(f"{path}: no such file or folder")
-    elif lower.endswith(_COMPRESSED):
+    elif lower.endswith(COMPRESSED):
         raise ValueError(f"{path}: a compressed tar file cannot be read from the middle; unpack it to .tar")
     elif lower.endswith(".tar"):
         yield from _tar(path)
@@ -183,14 +216,35 @@ def _expand(path: str, image_folder: str | os.PathLike[str] | None, column: str,
         yield _source(path, path)
 
 
-def _way(folder: str, known: dict[str, tuple[str, ...] | None]) -> tuple[str, ...] | None:
-    """Gives the real folders down to this one; None where a link leads back to one of them, which ** would follow."""
-    if folder not in known:
-        above = os.path.dirname(folder)
-        way = () if above == folder else _way(above, known)
-        real = os.path.realpath(folder)
-        known[folder] = None if way is None or real in way else (*way, real)
-    return known[folder]
+def _matched(
+    pattern: str,
+    image_folder: str | os.PathLike[str] | None,
+    column: str,
+    closed: set[str],
+    left_out: Counter[str],
+) -> Iterator[Source]:
+    """Lists what a pattern matches; ** is searched like a folder, so that no link leads astray."""
+    recursive = "**" in pattern.split("/")
+    if recursive:
+        before, _, rest = f"/{pattern}".partition("/**")
+        top = before[1:] if not pattern.startswith("/") else before[1:] or "/"
+        tops = [top] if not glob.has_magic(top) else sorted(glob.glob(top))
+        found = sorted(matching("**" + rest, closed, filter(_is_folder, tops)))
+    else:
+        found = [Found(path) for path in sorted(glob.glob(pattern))]
+    if not found:
+        raise ValueError(f"{pattern}: nothing matches this pattern")
+    lists = os.path.splitext(pattern)[1].lower()
+    for one in found:
+        suffix = os.path.splitext(one.path)[1].lower()
+        if one.fault is None and (os.path.isdir(one.path) or (suffix == lists and suffix not in _PICTURES)):
+            yield from _expand(one.path, image_folder, column, closed, left_out)
+        else:
+            yield from _files([one], left_out)
+
+
+def _is_folder(path: str) -> bool:
+    return not path or os.path.isdir(path)
 
 
 def _source(name: str, path: str) -> Source:
@@ -202,69 +256,45 @@ def _source(name: str, path: str) -> Source:
     return Source(name, path)
 
 
-def _folder(folder: str, closed: set[str], above: tuple[str, ...]) -> Iterator[Source]:
-    """Searches files and subfolders by name; `above` are the folders around it, so that no link leads in a circle."""
-    real = os.path.realpath(folder)
-    if real in closed or real in above:
-        return
-    try:
-        with os.scandir(folder) as entries:
-            here = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        yield Source(folder, folder, fault=f"this folder cannot be read: {error.strerror}")
-        return
-    for entry in here:
-        # macOS leaves "._a.jpg" beside "a.jpg" on foreign disks; thumbnails lie in hidden folders too.
-        if entry.name.startswith("."):
-            continue
-        suffix = os.path.splitext(entry.name)[1].lower()
-        if entry.is_dir():
-            yield from _folder(entry.path, closed, (*above, real))
+def _files(found: Iterable[Found], left_out: Counter[str]) -> Iterator[Source]:
+    """Gives the images among files, those in tar files too, and counts the others."""
+    for path, fault in found:
+        suffix = os.path.splitext(path)[1].lower()
+        if fault is not None:
+            # A pipe called notes.txt is left out like a file of that name.
+            if fault != NO_FILE or suffix in _PICTURES or suffix == ".tar":
+                source = _source(path, path)
+                yield source._replace(fault=source.fault or fault)
+            else:
+                left_out[suffix] += 1
         elif suffix == ".tar":
-            yield from _tar(entry.path)
+            yield from _tar(path)
         elif suffix in _PICTURES:
-            source = _source(entry.path, entry.path)
-            # Opening a named pipe would wait until somebody writes into it.
-            pipe = not entry.is_file() and os.path.exists(entry.path)
-            yield source._replace(fault=source.fault or "this is no file but a pipe or a device") if pipe else source
+            yield _source(path, path)
+        else:
+            left_out[suffix] += 1
 
 
 def _stored(url: str) -> Iterator[Source]:
-    for name in files_below(url):
+    for name, version in files_below(url):
         suffix = os.path.splitext(name)[1].lower()
         hidden = any(part.startswith(".") for part in name.removeprefix(url).split("/"))
         if suffix == ".tar":
             yield Source(name, name, fault="tar files behind a URL are not read; copy it to a disk")
         elif not hidden and (suffix in _PICTURES or name == url):
-            yield _source(name, name)
+            yield _source(name, name)._replace(version=version)
 
 
 def _tar(path: str) -> Iterator[Source]:
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                hidden = os.path.basename(member.name).startswith(".")
-                if member.isreg() and not hidden and os.path.splitext(member.name)[1].lower() in _PICTURES:
-                    yield _source(f"{path}/{member.name}", path)._replace(offset=member.offset_data, size=member.size)
-                tar.members = []  # tarfile would keep them all
-        if _more(path, tar.offset):
-            raise tarfile.ReadError("its last member is followed by something that is neither a member nor its end")
-    except (tarfile.TarError, OSError) as error:
-        yield Source(path, path, fault=f"this tar file is damaged or cut short, what follows is lost: {error}")
-
-
-def _more(path: str, offset: int) -> bool:
-    """Tells whether anything but zeros follows.
-
-    tarfile takes a damaged header for the end, and so the end of the first of two concatenated tar files.
-    """
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return any(block.strip(b"\0") for block in iter(lambda: file.read(1 << 20), b""))
+    for member in members(path, _PICTURES):
+        source = _source(member.name, path)
+        yield source._replace(offset=member.offset, size=member.size, fault=source.fault or member.fault)
 
 
 def _lines(path: Path) -> list[str]:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise OSError(NO_FILE)
         # splitlines would also split at characters that a name may hold
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:

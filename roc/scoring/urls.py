@@ -29,20 +29,35 @@ def open_url(url: str) -> BinaryIO:
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
-def files_below(url: str) -> Iterator[str]:
-    """Lists the URLs of all files in a folder and its subfolders, by name; for a file, its own.
+def files_below(url: str) -> Iterator[tuple[str, str | None]]:
+    """Lists all files in a folder and its subfolders, by name; for a file, itself.
+
+    Yields:
+        (URL, what the storage calls this state of it, where it says so)
 
     Raises:
         ValueError: Nothing is there, or the storage cannot be reached.
     """
     system, path = _system(url)
     try:
-        found = sorted(system.find(path))
+        found = sorted(system.find(path, detail=True).items())
     except Exception as error:
         raise ValueError(f"{url}: cannot be listed: {type(error).__name__}: {error}") from error
     if not found:
         raise ValueError(f"{url}: no such file or folder, or there is nothing in it")
-    return (system.unstrip_protocol(name) for name in found)
+    return ((system.unstrip_protocol(name), _version(about)) for name, about in found)
+
+
+def _version(about: Any) -> str | None:
+    """Gives the mark by which a storage tells states of a file apart: its ETag or the like, or size and time."""
+    if not isinstance(about, dict):
+        return None
+    for name in ("ETag", "etag", "md5", "content_md5", "checksum", "sha256", "oid", "crc32c", "generation"):
+        if isinstance(about.get(name), str | int):
+            return f"{about[name]}"
+    times = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
+    time = next((about[name] for name in times if about.get(name) is not None), "")
+    return f"{about['size']} {time}".strip() if about.get("size") is not None else None
 
 
 def _system(url: str) -> tuple[Any, str]:

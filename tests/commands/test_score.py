@@ -83,7 +83,8 @@ def test_a_folder(run, photos, expected, suffix, tmp_path):
     assert [row["image"] for row in rows] == sorted(expected)
     assert predictions(out) == pytest.approx(expected, abs=1e-4)
     assert {"std", "p_1", "p_10", "prediction.light", "min_score", "max_score", "calibrated"} < set(rows[0])
-    assert sorted(path.name for path in out.parent.iterdir()) == sorted(["scores.run.json", out.name])
+    beside = ["scores.run.json", out.name, f"{out.name}.journal.jsonl"]
+    assert sorted(path.name for path in out.parent.iterdir()) == sorted(beside)
     facts = json.loads(Path("new/scores.run.json").read_text())
     assert (facts["images"], facts["failed"], facts["min_score"], facts["max_score"]) == (COUNT, 0, 1, 10)
 
@@ -120,9 +121,10 @@ def test_what_fails_is_named_and_stops_nothing(run, photos, tmp_path, expected):
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_what_failed_is_tried_again_when_asked(run, photos, tmp_path, expected, suffix):
     names = sorted(path.name for path in photos.iterdir())[:3]
-    for name in names:
-        (tmp_path / name).write_bytes((photos / name).read_bytes()[: 900 if name == names[1] else None])
-    words = ["[0-9]*.jpg", "--out", f"scores.{suffix}", "--distribution"]
+    for name in (names[0], names[2]):
+        (tmp_path / name).write_bytes((photos / name).read_bytes())
+    Path("list.txt").write_text("\n".join(names))
+    words = ["list.txt", "--out", f"scores.{suffix}", "--distribution"]
     assert run(*words)[0] == 1
     before = rows_of(f"scores.{suffix}")
     (tmp_path / names[1]).write_bytes((photos / names[1]).read_bytes())
@@ -368,7 +370,9 @@ def check_nothing_lost(out, expected):
     rows = rows_of(out)
     assert [row["image"] for row in rows] == sorted(expected)
     assert predictions(out) == pytest.approx(expected, abs=1e-4)
-    assert sorted(path.name for path in out.parent.iterdir()) == ["scores.csv", "scores.run.json"]
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        *("scores.csv", "scores.csv.journal.jsonl", "scores.run.json")
+    ]
 
 
 def test_killed_at_random_moments_nothing_is_lost_or_twice(photos, checkpoint, expected, tmp_path):

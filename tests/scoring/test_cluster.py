@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from heads import build, picture
 
-from roc.checkpoint.fingerprint import weights_fingerprint
 from roc.checkpoint.folder import save
 from roc.commands import score
 from roc.data.rows import Faults, read_rows
@@ -22,6 +21,7 @@ from roc.scoring import cluster
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import Scorer, Wanted
 from roc.scoring.cluster import ActorError, Cluster, PreparingActor, ScoringActor
+from roc.scoring.identity import short_identity
 from roc.scoring.local import score_images
 from roc.scoring.prepare import Preparation
 from roc.scoring.sources import Source, find_sources
@@ -61,14 +61,14 @@ def expected(assessment, checkpoint, photos):
 # --- the actors, without Ray -----------------------------------------------------------------------------------------
 
 
-def actors(assessment, checkpoint, weights=None):
+def actors(assessment, checkpoint, identity=None):
     wanted = Wanted(assessment.attributes)
     places = assessment.places(wanted.attributes)
-    preparing = PreparingActor(Preparation([], checkpoint, assessment.collator, assessment.model.dtype, places))
-    preparing = pickle.loads(pickle.dumps(preparing))  # as on another machine
-    return preparing, ScoringActor(
-        checkpoint, "cpu", "float32", wanted, 4, weights or weights_fingerprint(assessment.model)
+    preparing = PreparingActor(
+        Preparation([], checkpoint, assessment.collator, assessment.model.dtype, places, stamped=True)
     )
+    preparing = pickle.loads(pickle.dumps(preparing))  # as on another machine
+    return preparing, ScoringActor(checkpoint, "cpu", "float32", wanted, 4, identity or short_identity(assessment))
 
 
 def test_the_actors_give_the_rows_of_the_local_engine(assessment, checkpoint, photos, expected, tmp_path):
@@ -85,7 +85,7 @@ def test_the_actors_give_the_rows_of_the_local_engine(assessment, checkpoint, ph
 
 
 def test_an_actor_that_cannot_work_says_why(assessment, checkpoint, photos, tmp_path):
-    preparing, scoring = actors(assessment, checkpoint, weights="others")
+    preparing, scoring = actors(assessment, checkpoint, identity="others")
     prepared = preparing(cluster._pickled([(0, find_sources([photos]).sources[0])]))
     (stop,) = (pickle.loads(data) for data in scoring(prepared)["data"].to_pylist())
     assert isinstance(stop, ActorError) and "other weights" in stop.reason and not stop.memory

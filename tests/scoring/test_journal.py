@@ -32,8 +32,8 @@ def test_rows_come_back_in_any_order(path):
         assert list(journal.rows(["4.jpg", "0.jpg", "1.jpg"])) == [ROWS[4], ROWS[0], ROWS[1]]
         journal.write([{"image": "5.jpg", "error": "gone"}])
         assert list(journal.rows(journal.images))[-1] == {"image": "5.jpg", "error": "gone"}
-        journal.remove()
-    assert not path.exists()
+        journal.rename(path.with_name("kept.jsonl"))
+    assert not path.exists() and path.with_name("kept.jsonl").exists()
 
 
 def test_cut_anywhere_it_keeps_every_whole_row(path):

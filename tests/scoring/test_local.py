@@ -3,18 +3,18 @@
 import pytest
 import torch
 
-from roc.scoring import prepare
+from roc.scoring import readers
 from roc.scoring.sources import Source
 
 
 @pytest.mark.parametrize("through_pipe", [False, True])
 def test_rows_are_in_order_and_equal_the_assessment(rows_of, photos, expected, through_pipe, monkeypatch):
-    monkeypatch.setattr(prepare, "_through_pipe", lambda: through_pipe)
+    monkeypatch.setattr(readers, "IN_MEMORY", readers.IN_MEMORY and not through_pipe)
     rows, scorer = rows_of(photos, workers=2, distribution=True)
     assert [row["image"] for row in rows] == [source.name for source in photos]
     assert list(rows[0]) == [
         *("image", "prediction", "std", *(f"p_{n}" for n in range(1, 11)), "prediction.light"),
-        *("min_score", "max_score", "calibrated"),
+        *("min_score", "max_score", "calibrated", "file"),
     ]
     for row, known in zip(rows, expected, strict=True):
         overall = known.scores["overall"]
@@ -35,7 +35,7 @@ def test_a_score_does_not_depend_on_its_neighbours(rows_of, photos, expected):
 
 def test_attributes_and_words(rows_of, assessment, photos):
     rows, _ = rows_of(photos[:2], attributes=("light",))
-    assert list(rows[0]) == ["image", "prediction.light", "min_score", "max_score", "calibrated"]
+    assert list(rows[0]) == ["image", "prediction.light", "min_score", "max_score", "calibrated", "file"]
     rows, _ = rows_of(photos[:5], describe=True, max_new_tokens=6)
     told = assessment.describe([source.path for source in photos[:5]], max_new_tokens=6)
     assert [row["text"] for row in rows] == [one.text for one in told]
@@ -46,6 +46,6 @@ def test_what_cannot_be_read_is_a_row_with_the_reason(rows_of, photos, expected,
     sources = [Source("gone.png", "gone.png"), *photos[:3], Source("cut.png", str(tmp_path / "cut.png")), photos[3]]
     rows, _ = rows_of(sources, workers=1)
     assert rows[0] == {"image": "gone.png", "error": "no such file"}
-    assert rows[4].keys() == {"image", "error"} and "cut short" in rows[4]["error"]
+    assert rows[4].keys() == {"image", "error", "file"} and "cut short" in rows[4]["error"]
     assert rows[5]["prediction"] == pytest.approx(expected[3].scores["overall"].value, abs=1e-4)
     assert len(rows) == 6

@@ -39,8 +39,11 @@ def test_facts_that_cannot_be_read_are_none(tmp_path, content):
     if content is not None:
         files.facts.write_text(content)
     assert files.read_facts() == {}
-    files.write_facts({"outs": ["scores.csv"]})
-    assert files.read_facts() == {"outs": ["scores.csv"]}
+    files.out.write_text("image\n")
+    files.kept.write_text("")
+    files.write_facts({"failed": 0}, 0)
+    facts = files.read_facts()
+    assert facts["outs"] == ["scores.csv"] and list(facts["outputs"]["scores.csv"]["files"]) == ["scores.csv"]
 
 
 def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
