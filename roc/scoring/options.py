@@ -8,7 +8,7 @@ from typing import Literal
 
 from roc.settings import REQUIRED, Fault, Settings, option
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
 """Kinds of output."""
 
 NEW_RAY = "local"

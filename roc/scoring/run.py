@@ -15,18 +15,17 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import roc
 from roc.files import write_json
-from roc.scoring.copies import CHOSEN, carry_out
+from roc.scoring.copies import carry_out
+from roc.scoring.finished import Outcome, Run, changed, some
 from roc.scoring.journal import Journal
 from roc.scoring.options import NEW_RAY, ScoreOptions
-from roc.scoring.outputs import Facts, Outputs, check_outputs, make_folders
-from roc.scoring.selection import Rows, select
+from roc.scoring.outputs import Outputs, check_outputs, make_folders
 from roc.scoring.sources import Source, find_sources
-from roc.scoring.stamps import STAMP, is_changed
+from roc.scoring.stamps import STAMP
 
 if TYPE_CHECKING:
     from roc.scoring.batches import Scorer
@@ -35,9 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-_KEPT = ("settings", "failed", "moved", "uncopied", "versions", "outs", "outputs")
-"""Facts of a finished run that stand as they were."""
-
 _PASSES = 2
 """How often images are gone through: pictures that are replaced while they are scored get one more pass."""
 Watch = Callable[[Iterator[Row], int, int], Iterable[Row]]
@@ -55,25 +51,6 @@ class Scores(NamedTuple):
 
     overall: str
     rows: Iterator[Row]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run has done.
-
-    Attributes:
-        facts: What stands in `scores.run.json`.
-        scored: Images scored by this command; None where the run was finished before.
-        seconds: How long that took, without loading the model.
-        chosen: How many images were chosen; None where that was not asked for.
-        uncopied: How many of them could not be copied or moved; the errors file says why.
-    """
-
-    facts: Facts
-    scored: int | None
-    seconds: float
-    chosen: int | None
-    uncopied: int = 0
 
 
 def score_paths(options: ScoreOptions) -> Scores:
@@ -123,7 +100,7 @@ def score_to_file(options: ScoreOptions, watch: Watch = lambda rows, total, done
         files.check_sharing(facts, earlier)
         before = None if options.overwrite else files.finished(facts, earlier)
         make_folders(options)
-        run = _Run(options, files, scorer, sources, facts)
+        run = Run(options, files, sources, facts)
         if before is not None and (rows := run.finished_rows(stack, before, earlier)) is not None:
             return run.chosen(Outcome(facts, None, 0.0, None), rows, again=bool(before.get("uncopied")))
         journal = run.journal or stack.enter_context(
@@ -133,7 +110,7 @@ def score_to_file(options: ScoreOptions, watch: Watch = lambda rows, total, done
         facts["settings"] = journal.settings
         _check_images(options, journal, sources)
         _tell_versions(journal)
-        scored, seconds = _score_all(options, run, journal, watch, cluster)
+        scored, seconds = _score_all(options, scorer, sources, journal, watch, cluster)
         names = [source.name for source in sources]
         run.write(lambda: journal.rows(names))
         journal.rename(files.kept)
@@ -141,130 +118,25 @@ def score_to_file(options: ScoreOptions, watch: Watch = lambda rows, total, done
 
 
 def _score_all(
-    options: ScoreOptions, run: _Run, journal: Journal, watch: Watch, cluster: Cluster | None
+    options: ScoreOptions,
+    scorer: Scorer,
+    sources: Sequence[Source],
+    journal: Journal,
+    watch: Watch,
+    cluster: Cluster | None,
 ) -> tuple[int, float]:
     """Scores what is left, then what was replaced meanwhile; gives the number of images and the time."""
-    sources = run.sources
     todo, scored, start = _to_score(options, journal, sources), 0, time.perf_counter()
     for _ in range(_PASSES):
-        rows = _scored(options, run.scorer, todo, cluster)
+        rows = _scored(options, scorer, todo, cluster)
         for row in watch(rows, len(sources), len(sources) - len(todo)):
             journal.write([row])
             scored += 1
         todo = changed(journal, sources) if todo else []
         if not todo:
             break
-        logger.warning("%d pictures were replaced meanwhile and are scored again (%s)", len(todo), _some(todo))
+        logger.warning("%d pictures were replaced meanwhile and are scored again (%s)", len(todo), some(todo))
     return scored, time.perf_counter() - start
-
-
-def changed(journal: Journal, sources: Sequence[Source]) -> list[Source]:
-    """Lists the images whose files are no longer those that were scored."""
-    done = [source for source in sources if source.name in journal]
-    rows = journal.rows(source.name for source in done)
-    return [source for source, row in zip(done, rows, strict=True) if _was_bound(row, source)]
-
-
-def _was_bound(row: Row, source: Source) -> bool:
-    """Tells whether a row was scored from another picture; one of an earlier version says nothing about that."""
-    return STAMP in row and is_changed(source, row[STAMP])
-
-
-class _Run:
-    """A run with what all its steps need."""
-
-    def __init__(
-        self, options: ScoreOptions, files: Outputs, scorer: Scorer, sources: Sequence[Source], facts: Facts
-    ) -> None:
-        self.options = options
-        self.files = files
-        self.scorer = scorer
-        self.sources = sources
-        self.facts = facts
-        self.journal: Journal | None = None
-
-    def finished_rows(self, stack: ExitStack, before: Facts, earlier: dict[str, Any]) -> Rows | None:
-        """Checks a finished run against what it wrote, and gives its rows.
-
-        Args:
-            stack: Closes the journal.
-            before: Facts of then.
-            earlier: Settings as an earlier version noted them.
-
-        Returns:
-            The rows; None where images are to be scored (again), into `self.journal`.
-
-        Raises:
-            ValueError: The output is wrong and cannot be written again.
-        """
-        options, files, facts = self.options, self.files, self.facts
-        facts |= {name: before[name] for name in _KEPT if name in before}
-        wrong = files.wrong(before)
-        if not files.has_sound_journal(before):
-            if wrong:
-                raise ValueError(
-                    f"{'; '.join(wrong)}, and there is no sound journal of the run to write it again from; score anew "
-                    "with --overwrite, or name another --out"
-                )
-            return self._rows_of_output(stack, before, earlier)
-        journal = stack.enter_context(Journal(files.kept, facts["settings"], earlier=earlier))
-        files.clean(options.gallery, options.copy_to, options.move_to)
-        names = [source.name for source in self.sources]
-        missing = [name for name in names if name not in journal]
-        again = changed(journal, self.sources)
-        if missing or again or (options.retry_failed and facts["failed"]):
-            journal.rename(files.journal)
-            self.journal = journal
-            return None
-        if wrong:
-            logger.warning("%s; written again from %s", "; ".join(wrong), files.kept)
-            self.write(lambda: journal.rows(names))
-        return lambda: journal.rows(names)
-
-    def _rows_of_output(self, stack: ExitStack, before: Facts, earlier: dict[str, Any]) -> Rows | None:
-        """Does so where the journal of the finished run is gone or damaged and its output is all there is."""
-        files, facts = self.files, self.facts
-        if "outputs" in before:
-            logger.warning("%s is gone or damaged; whether pictures were replaced since cannot be seen", files.kept)
-        else:
-            logger.warning(
-                "%s was finished by an earlier version of roc: its number of rows is right, but it noted nothing else "
-                "to check it by, nor whether all of the model is the same; --overwrite scores anew",
-                files.out,
-            )
-        if not (self.options.retry_failed and facts["failed"]):
-            return files.read_rows
-        self.journal = stack.enter_context(Journal(files.journal, facts["settings"], facts, earlier=earlier))
-        failed = [row for row in files.read_errors() if not row["error"].startswith(CHOSEN)]
-        self.journal.write([*files.read_rows(), *failed])
-        return None
-
-    def write(self, rows: Rows) -> None:
-        """Writes all outputs, the facts last."""
-        files, facts = self.files, self.facts
-        facts["failed"] = files.write_errors(rows())
-        count = files.write_rows(rows())
-        files.write_facts(facts, count)
-
-    def chosen(self, outcome: Outcome, rows: Rows, again: bool = False) -> Outcome:
-        """Writes what is chosen by the scores, and notes what could not be copied.
-
-        Args:
-            outcome: So far.
-            rows: All of the run.
-            again: Whether an earlier choice has left errors that are to be removed.
-        """
-        options, files, facts = self.options, self.files, self.facts
-        selection = select(options, facts, self.sources, rows)
-        if selection.moved or selection.faults or again:
-            facts["moved"] = {**facts.get("moved", {}), **selection.moved}
-            facts["uncopied"] = len(selection.faults)
-            failed = [row for row in files.read_errors() if not row["error"].startswith(CHOSEN)]
-            files.write_errors([*failed, *selection.faults])
-            count = sum("error" not in row for row in rows())
-            files.write_facts(facts, count)
-        files.moves.unlink(missing_ok=True)
-        return replace(outcome, chosen=selection.count, uncopied=len(selection.faults))
 
 
 def _moved_before(options: ScoreOptions, files: Outputs) -> dict[str, Any]:
@@ -298,10 +170,6 @@ def _with_moved(sources: list[Source], moved: dict[str, Any]) -> list[Source]:
         if name not in there:
             found.insert(move["place"], Source(name, move["to"]))
     return found
-
-
-def _some(sources: Sequence[Source]) -> str:
-    return ", ".join(source.name for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
 
 
 def _tell_versions(journal: Journal) -> None:
@@ -427,7 +295,7 @@ def _to_score(options: ScoreOptions, journal: Journal, sources: Sequence[Source]
     done -= {source.name for source in again}
     todo = [source for source in sources if source.name not in done]
     if again:
-        logger.warning("%d pictures were replaced since and are scored again (%s)", len(again), _some(again))
+        logger.warning("%d pictures were replaced since and are scored again (%s)", len(again), some(again))
     if len(journal):
         logger.info("going on: %d of %d images are done", len(sources) - len(todo), len(sources))
     return todo

@@ -73,7 +73,7 @@ def predictions(path):
     return {row["image"]: float(row["prediction"]) for row in rows_of(path)}
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "xlsx"])
 def test_a_folder(run, photos, expected, suffix, tmp_path):
     out = Path(f"new/scores.{suffix}")
     status, told, _ = run(photos, "--out", out, "--distribution")
@@ -271,7 +271,7 @@ def test_images_taken_away_meanwhile_are_left_out(run, photos, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["photos", "--out", "scores.xlsx"], "ends in .csv, .tsv, .jsonl, .parquet"),
+        (["photos", "--out", "scores.ods"], "ends in .csv, .tsv, .jsonl, .parquet, .xlsx"),
         (["gone", "--out", "scores.csv"], "no such file or folder"),
         (["a.jpg", "--out", "scores.csv", "--attributes", "beauty"], "scores overall, light; asked for beauty"),
         (["a.jpg", "--out", "scores.csv", "--attributes", "light", "--distribution"], "levels of overall"),
