@@ -7,9 +7,9 @@
 #   bash scripts/finetune.sh --launcher fsdp2 configs/finetune.yaml ...     all GPUs of this machine
 #
 # --launcher ddp | fsdp2 | zero2 | zero3: one process per GPU (without any: one, or --num_processes N), started by
-#   `accelerate launch` with configs/distributed/<launcher>.yaml, which says what each is good for. On many machines the
-#   same command on each, with --num_machines M --machine_rank R --main_process_ip A --main_process_port P, and data and
-#   output_dir where all of them see the same files. --max_restarts, --num_cpu_threads_per_process and what begins with
+#   `accelerate launch` with configs/distributed/<launcher>.yaml, which says what each is good for. On several machines,
+#   give the same command on each, with --num_machines M --machine_rank R --main_process_ip A --main_process_port P, and
+#   data and output_dir that all of them can reach. --max_restarts, --num_cpu_threads_per_process and what begins with
 #   --rdzv_, --fsdp_ or --offload_ go to accelerate too. CUDA_VISIBLE_DEVICES chooses GPUs.
 #
 # The variables, the flags of the published training script and every setting of `--help` are accepted. The same command
@@ -60,7 +60,7 @@ while (($#)); do
     esac
 done
 
-# Without a file the demo is meant, unless a model or data of one's own is named.
+# Without a configuration file the demo is trained, unless a model or a data file is named.
 config="$ROC_ROOT/configs/demo.yaml"
 for word in ${arguments[@]+"${arguments[@]}"}; do
     case "${word//-/_}" in
@@ -71,8 +71,8 @@ done
 [[ -n "$config" ]] && arguments=("${config#"$PWD/"}" ${arguments[@]+"${arguments[@]}"})
 
 if [[ -z "$launcher" ]]; then
-    ((${#launch[@]} == 0)) || fail "${launch[0]} says how many processes are started; say with what:" \
-        "--launcher, one of $LAUNCHERS"
+    ((${#launch[@]} == 0)) || fail "${launch[0]} sets the number of processes and needs a --launcher," \
+        "one of $LAUNCHERS"
     exec "$ROC_PYTHON" -m roc.cli finetune "${arguments[@]}"
 fi
 

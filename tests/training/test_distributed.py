@@ -239,7 +239,7 @@ def test_the_script_starts_one_process_per_gpu_of_every_machine(echo):
     [
         (["--launcher", "horovod"], "'horovod', expected one of ddp fsdp2 zero2 zero3"),
         (["--launcher"], "--launcher has no value"),
-        (["--num_processes", "2"], "--num_processes says how many processes .* --launcher"),
+        (["--num_processes", "2"], "--num_processes sets the number of processes .* --launcher"),
         (["--launcher", "ddp", "--num_processes", "two"], "'two' is no number of processes"),
         (["--launcher", "ddp", "--num_machines", "2", "--machine_rank", "0"], "--main_process_ip is needed as well"),
     ],
