@@ -56,4 +56,4 @@ def main(argv: Sequence[str] | None = None) -> int:
         if table is not None:
             print(table)
 
-    return guarded("roc finetune", work, errors=(DataError, RunError))
+    return guarded("roc finetune", work, lambda: "the same command resumes it", errors=(DataError, RunError))

@@ -55,9 +55,7 @@ def finetune(config: RunConfig) -> str | None:
 
     process = join_processes(config)
     first = process.is_main_process
-    try:
-        if first and not config.overwrite:
-            run.claim(config)
+    with run.preparing(config, process):
         arguments = training_arguments(config)
         base_config(config)
         with process.main_process_first():
@@ -68,15 +66,7 @@ def finetune(config: RunConfig) -> str | None:
                 check_images(config)
         model, processor = build_model(config, data)
         trainer = build_trainer(config, data, arguments, model, processor)
-        with process.main_process_first():
-            # An earlier run is given up only now, when nothing can be wrong with the settings any more.
-            if first and config.overwrite:
-                run.claim(config)
-            state = run.state_to_resume(config, trainer, clean=first)
-    except Exception:
-        if first:
-            run.release(config)
-        raise
+        state = run.start(config, trainer, process)
     run.train(trainer, state)
     history = trainer.state.log_history
     publish(trainer, processor, Path(config.output_dir))

@@ -6,6 +6,7 @@ run of the same settings on the same data carries on; any other is refused.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -13,6 +14,7 @@ import os
 import shlex
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ from roc.files import write_json
 from roc.settings import settings_of
 
 if TYPE_CHECKING:
+    from accelerate import PartialState
+
     from roc.training.config import RunConfig
     from roc.training.trainer import RocTrainer
 
@@ -87,6 +91,41 @@ def release(config: RunConfig) -> None:
         run.unlink()
         if not any(out.iterdir()):
             out.rmdir()
+
+
+@contextlib.contextmanager
+def preparing(config: RunConfig, process: PartialState) -> Iterator[None]:
+    """Claims `output_dir` while a run is prepared, and takes the claim back where preparing it fails.
+
+    With `overwrite` nothing is claimed yet: `start` does so when nothing can be wrong with the settings any more.
+
+    Raises:
+        RunError: If the folder cannot be written.
+    """
+    if process.is_main_process and not config.overwrite:
+        claim(config)
+    try:
+        yield
+    except Exception:
+        if process.is_main_process:
+            release(config)
+        raise
+
+
+def start(config: RunConfig, trainer: RocTrainer, process: PartialState) -> Path | None:
+    """Ends the preparation: gives up an earlier run with `overwrite`, else finds the state to resume from.
+
+    Returns:
+        The state for `train`; None starts at step 0.
+
+    Raises:
+        RunError: If the folder cannot be written, or these processes cannot read the state.
+    """
+    first = process.is_main_process
+    with process.main_process_first():
+        if first and config.overwrite:
+            claim(config)
+        return state_to_resume(config, trainer, clean=first)
 
 
 def folder_faults(config: RunConfig) -> list[str]:

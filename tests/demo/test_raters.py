@@ -1,4 +1,4 @@
-"""Votes look like people's, follow the scenes, and cannot be guessed from statistics of the whole picture."""
+"""Votes have the form of people's, follow the scenes, and cannot be guessed from statistics of whole pictures."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_too_few_votes_are_refused():
 
 
 def statistics(image):
-    """Colour statistics and sharpness of a whole picture: what must not be enough."""
+    """Computes colour statistics and sharpness of a whole picture, which must not be enough to rate it."""
     rgb = np.asarray(image, dtype=np.float64) / 255
     hsv = np.asarray(image.convert("HSV"), dtype=np.float64) / 255
     luma = rgb @ [0.299, 0.587, 0.114]

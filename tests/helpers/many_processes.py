@@ -36,13 +36,13 @@ SETTINGS = {
 
 
 def settings(model, ratings, folder, processes, **more):
-    """A run on tiny `model` and `ratings` whose steps hold the same rows whatever the number of processes."""
+    """Makes the settings of a run whose steps hold the same rows whatever the number of processes."""
     own = {"model_name_or_path": model, "data_path": ratings, "output_dir": folder}
     return load_config(None, {**SETTINGS, **own, "per_device_train_batch_size": 2 // processes, **more})
 
 
 def build(config):
-    """`(trainer, processor)` as the command builds them."""
+    """Builds trainer and processor as the command does."""
     arguments = training_arguments(config)
     data = read_data(config)
     limit_validation(arguments, data)
@@ -55,7 +55,7 @@ def build(config):
 
 
 class FirstGradient(TrainerCallback):
-    """The head's gradient as the optimiser was given it at its first step, gathered and clipped: 10 x Adam's mean."""
+    """Keeps the head's gradient of the first step, gathered and clipped: 10 times the first moment of Adam."""
 
     found = None
 
@@ -69,7 +69,7 @@ class FirstGradient(TrainerCallback):
         if self.trainer.is_deepspeed_enabled:
             from deepspeed.utils import safe_get_full_optimizer_state
 
-            if self.trainer.launcher == "zero2":  # it has looked for Adam's means once, when there were none
+            if self.trainer.launcher == "zero2":  # it looked for Adam's moments once, before there were any
                 zero = self.trainer.model_wrapped.optimizer
                 zero._hp_optimizer_states_linked = False
                 zero._lazy_init_hp_params_optimizer_state()
@@ -84,13 +84,13 @@ def trains(module):
 
 
 def weights(trainer):
-    """All weights, from wherever they are; of use on process 0."""
+    """Gathers all weights in float32; only process 0 can use the result."""
     whole = trainer.whole_weights() or trainer.model.state_dict()
     return {name: tensor.detach().float().clone() for name, tensor in whole.items()}
 
 
 def train(config):
-    """One run from start to end, and the same run again from its first saved state, on to the end."""
+    """Trains one run from start to end, then again from its first saved state to the end."""
     trainer, processor = build(config)
     gradient = FirstGradient(trainer)
     trainer.add_callback(gradient)
@@ -112,7 +112,7 @@ def train_lora(config):
 
 
 def train_in_bfloat16(config):
-    """In what format the head computes, what it is taught with, and the head that is saved."""
+    """Trains and notes the number formats of the head, of its targets and of what is saved."""
     seen = {}
     forward = ScoreHead.forward
 
@@ -145,7 +145,7 @@ def main(model, ratings, folder):
         # Its shared-memory operations would first be compiled, for minutes; gloo does the same.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     process = join_processes(load_config(None, {"threads": 1}))
-    # With gradient checkpointing, DDP has to look by itself for what has no gradient.
+    # With gradient checkpointing, DDP has to find parameters without gradient by itself.
     checkpointing = launched_engine() is None
     found = train(settings(model, ratings, f"{folder}/full", 2, gradient_checkpointing=checkpointing))
     more = {"num_train_epochs": 1, "save_strategy": "no"}
@@ -153,7 +153,7 @@ def main(model, ratings, folder):
         train_lora(settings(model, ratings, f"{folder}/lora", 2, tuning="lora", lora_dropout=0, lora_rank=4, **more))
     else:
         if found["launcher"] != "fsdp2":
-            # On a CPU DeepSpeed computes bfloat16 as on a GPU; only transformers does not let it.
+            # On a CPU DeepSpeed computes bfloat16 as on a GPU, but transformers does not allow it.
             transformers.training_args.is_torch_bf16_gpu_available = lambda: True
             training_settings.computes_in_bfloat16 = lambda config: config.bf16
         found["bfloat16"] = train_in_bfloat16(settings(model, ratings, f"{folder}/bf16", 2, bf16=True, **more))

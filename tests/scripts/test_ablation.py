@@ -127,7 +127,7 @@ def test_baselines_teach_the_same_sentence_with_their_score(name, said):
 
 
 class Spy:
-    """A collator that notes what it collates."""
+    """A collator that records what it collates."""
 
     def __init__(self, collator):
         self.collator, self.processor, self.seen = collator, collator.processor, []
@@ -139,7 +139,7 @@ class Spy:
 
 
 def test_arms_start_alike_and_see_the_same_batches(data):
-    """Also: with comments or without, and whatever was done with random numbers before."""
+    """Neither comments nor random numbers drawn before make a difference."""
     weights, seen = [], []
     for name, comments in (("digits", False), ("coupled", True), ("l1_ce", False)):
         arm = ARMS[name]
@@ -221,7 +221,7 @@ def test_every_arm_trains_and_scores(data, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARMS)
 def test_every_arm_learns_to_answer(data, name):
-    """Longer, on the same eight scenes: each then says where its score stands."""
+    """Trained for longer on the same eight scenes, every arm writes an answer with a score."""
     result = execute(Run(name, name in ("words", "l1"), 0, 3e-3), data, Budget(steps=200, batch_size=8))
     assert result["test"]["unscored"] == 0 and 0 <= result["test"]["mae"] < 4
 
@@ -273,7 +273,7 @@ def test_unscored_pictures_leave_the_metrics_and_are_counted(data):
 
 
 class Inline:
-    """A pool that works at once in this process, and stops where a real one would."""
+    """A pool that works in this process, at once, and stops where a real one would."""
 
     def __init__(self, jobs, mp_context, initializer, initargs):
         initializer(*initargs)
@@ -295,7 +295,7 @@ class Inline:
 
 @pytest.fixture
 def executed(monkeypatch):
-    """The runs that the command executes, with made-up results; `.fails` maps a count to what then happens."""
+    """Collects the runs that the command executes, with made-up results; `.fails` maps a count to an exception."""
 
     class Executed(list):
         fails = {}
@@ -355,7 +355,7 @@ def test_other_settings_are_refused(tmp_path, executed, capsys):
 
 
 def test_the_learning_rate_is_chosen_by_one_rule():
-    """0.6 of 70% scored is worth 0.42; of two alike the lower rate wins."""
+    """An SRCC of 0.6 with 70% scored counts as 0.42; of two equal rates the lower one wins."""
     found = [(1e-3, 0.6, 0.3), (2e-3, 0.5, 0.0), (5e-4, 0.5, 0.0), (4e-3, None, 1.0)]
     trials = [{"rate": rate, "validation": {"srcc": srcc, "unscored": share}} for rate, srcc, share in found]
     assert command.best_rate(trials, (5e-4,)) == 5e-4
@@ -410,7 +410,7 @@ def test_bad_input_is_named(tmp_path, photos, executed, capsys, words, said):
 
 
 def test_a_corrected_file_may_use_the_folder(tmp_path, photos, executed):
-    """Faults are found before anything is claimed; and pictures of another file are not taken for its own."""
+    """Faults are found before the folder is claimed, and pictures of another file are not mistaken for its own."""
     words = ["--data_path", str(photos), "--min_score", "1", "--output_dir", str(tmp_path / "out"), "--quick"]
     assert command.main([*words, "--max_score", "2"]) == 2
     assert command.main([*words, "--max_score", "5"]) == 0
@@ -484,7 +484,7 @@ def report(runs):
 
 
 def left(session):
-    """Processes of a session that still run; those that only wait to be buried do not."""
+    """Lists the running processes of a session, zombies left out."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
@@ -495,7 +495,7 @@ def left(session):
 
 @pytest.mark.slow
 def test_the_script_itself_killed_and_resumed(tmp_path):
-    """What has run is kept, no process is left behind, and the same command goes on. Every arm answers in the end."""
+    """Finished runs are kept, no process is left behind, and the same command goes on. Every arm answers in the end."""
     words = ["bash", str(ROOT / "scripts" / "reproduce_ablation.sh"), "--quick", "--output_dir", str(tmp_path / "out")]
     environment = {**os.environ, "ROC_PYTHON": sys.executable}
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)

@@ -1,4 +1,4 @@
-"""Settings become the Trainer's own; what cannot be trained with is refused."""
+"""Settings become the Trainer's own, and notes say what was decided for the user."""
 
 import pytest
 from heads import build

@@ -34,7 +34,7 @@ def test_training_goes_on_from_a_checkpoint(finished, tmp_path):
 
 @pytest.fixture(scope="module")
 def lora_run(finished, tmp_path_factory):
-    """Two epochs of LoRA on the finished demo model; `(words of the command, folder)`."""
+    """Trains LoRA on the finished demo model for two epochs; returns the words of the command and the folder."""
     out = tmp_path_factory.mktemp("lora") / "adapter"
     words = ["--model_name_or_path", str(finished), "--tuning", "lora", "--lora_rank", "4", "--learning_rate", "1e-2"]
     assert demo(out, *words, "--ema_decay", "0") == 0
@@ -91,7 +91,7 @@ def test_lora_targets_that_match_nothing_are_refused(finished, tmp_path, capsys)
 
 
 def tied_base(folder, family="qwen2_5_vl"):
-    """A saved tiny base without a head that predicts with the rows it embeds with."""
+    """Saves a tiny base without a head whose input and output embeddings are tied; returns its path."""
     model, processor = BUILDERS[family](hidden_size=64, tied=True)
     model.save_pretrained(folder)
     save_processor(processor, folder)

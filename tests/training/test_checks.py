@@ -1,4 +1,4 @@
-"""Mistakes that cost nothing to find are told at once: before PyTorch is loaded, an image decoded or a scene drawn."""
+"""Mistakes that cost nothing to find are reported before PyTorch is loaded, an image decoded or a scene drawn."""
 
 import json
 import resource

@@ -1,4 +1,4 @@
-"""The embedded default as a whole is what it says it is; minutes of training, so it is left out unless asked for:
+"""The demo, trained in full, reaches what it promises. It takes minutes of training, so it runs only on request:
 
 bash scripts/test.sh -m slow
 """
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """The demo's folder: the finished one of this checkout, or one that is trained now."""
+    """Returns the demo's folder: the finished one of this checkout, or one that is trained now."""
     finished = ROOT / "checkpoints" / "demo"
     out = finished if (finished / "metrics.json").exists() else tmp_path_factory.mktemp("run") / "demo"
     assert main([str(ROOT / "configs" / "demo.yaml"), "--output_dir", str(out)]) == 0
@@ -37,7 +37,7 @@ def test_the_demo_learns_what_it_promises(demo):
 
 @pytest.mark.slow
 def test_swapped_pictures_are_worth_nothing(demo):
-    """The scores of one picture against the ratings of another, over many permutations."""
+    """Correlates the scores of one picture with the ratings of another, over many permutations."""
     with (demo / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     predicted, human = (np.array([float(row[key]) for row in rows]) for key in ("prediction", "score"))

@@ -1,7 +1,7 @@
-"""Two processes of every engine train as one does, save, resume, and leave a checkpoint that loads plainly.
+"""With every engine, two processes train like a single one, save, resume, and leave a checkpoint that loads plainly.
 
-Each engine runs once, through `accelerate launch` with its file in configs/distributed/; all claims are about that one
-run. tests/helpers/many_processes.py is what runs.
+Each engine runs tests/helpers/many_processes.py once, through `accelerate launch` with its file in
+configs/distributed/; all tests look at that one run.
 """
 
 import importlib.util
@@ -25,7 +25,7 @@ from roc.model.processing import save_processor
 
 ROOT = Path(__file__).parents[2]
 
-# The model that is tied goes where tying is hardest, the one whose vocabulary has to grow where growing is.
+# The model with tied embeddings goes where tying is hardest, the one whose vocabulary has to grow where growing is.
 MODELS = {"ddp": "llava", "fsdp2": "qwen2_5_vl", "zero3": "llava", "zero2": "qwen2_5_vl"}
 needs_deepspeed = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed (pip install -e .[deepspeed])"
@@ -40,7 +40,7 @@ each = pytest.mark.parametrize("launcher", ["ddp", *SPREADING])
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory):
-    """Folder with a tiny model per family, and `ratings.csv`."""
+    """Saves a tiny model per family and `ratings.csv`; returns their folder."""
     folder = tmp_path_factory.mktemp("bases")
     for family in sorted(set(MODELS.values())):
         model, processor = BUILDERS[family]()
@@ -56,7 +56,7 @@ def bases(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(bases, tmp_path_factory):
-    """What a single process finds, by family."""
+    """Returns a function: family -> results of a single process."""
     found = {}
 
     def run(family):
@@ -72,7 +72,7 @@ def alone(bases, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def together(bases, alone, tmp_path_factory):
-    """Function: launcher -> `(what two processes found, what one did, their folder)`; every launcher runs once."""
+    """Returns a function: launcher -> results of two processes, of one, and their folder; every launcher runs once."""
     runs = {}
 
     def run(launcher):
@@ -116,7 +116,7 @@ def test_losses_and_gradient_are_those_of_one_process(together, launcher):
 
 @each
 def test_every_part_goes_where_it_goes_in_one_process(together, launcher):
-    """Each with its own learning rate and decay, from a state saved half-way and read again; none stays behind."""
+    """Each part has its own learning rate and decay and is resumed from a state saved half-way."""
     found, expected, _ = together(launcher)
     assert set(found["resumed"]) == set(expected["resumed"])
     start, end = expected["best"], expected["resumed"]
@@ -125,7 +125,7 @@ def test_every_part_goes_where_it_goes_in_one_process(together, launcher):
     parts = {part: [name for name in of if of[name] == part] for part in set(of.values())}
     assert set(parts) == {"vision", "projector", "language", "embeddings", "head"}
     for part, names in parts.items():
-        # Layers of a tower that are not read have no gradient: a single process leaves them be, DeepSpeed decays them.
+        # Tower layers that are not read have no gradient: a single process leaves them alone, DeepSpeed decays them.
         names = [name for name in names if not torch.equal(start[name], end[name])]
         assert names, part
         way, other = (
@@ -165,14 +165,14 @@ def test_lora_with_ddp_is_lora_of_one_process(together, bases, tmp_path):
 
 @pytest.mark.parametrize("launcher", SPREADING)
 def test_the_head_in_bfloat16(together, launcher):
-    """FSDP2 leaves it float32. DeepSpeed rounds what it computes with, not what it trains and saves."""
+    """FSDP2 leaves the head in float32. DeepSpeed computes with a rounded copy, and trains and saves float32."""
     found, expected, _ = together(launcher)
     one = found["bfloat16"]
     assert one["weight"] == (torch.float32 if launcher == "fsdp2" else torch.bfloat16)
     assert one["labels"] == one["saved"].dtype == torch.float32
     assert not torch.equal(one["saved"], one["saved"].bfloat16().float())
     assert one["log"][0]["loss"] == pytest.approx(expected["log"][0]["loss"], rel=2e-2)
-    # DeepSpeed saves what it computes with, FSDP2 what it trains.
+    # DeepSpeed saves the weights it computes with, FSDP2 those it trains.
     assert one["others"] == {torch.float32 if launcher == "fsdp2" else torch.bfloat16}
 
 
@@ -192,7 +192,7 @@ def script(*words, python=sys.executable, **variables):
 
 @pytest.fixture
 def echo(tmp_path):
-    """A Python that runs nothing but says what it was asked to run; only its `-c` is the real one's."""
+    """Makes a stand-in for Python that prints its arguments instead of running them; only `-c` runs."""
     path = tmp_path / "python"
     path.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} "$@"\nprintf "%s\\n" "$@"\n')
     path.chmod(0o755)

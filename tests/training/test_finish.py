@@ -1,4 +1,4 @@
-"""What a finished run leaves: the best state as its checkpoint, the card, the curves, the evaluation."""
+"""A finished run leaves the best state as its checkpoint, the card, the curves and the evaluation."""
 
 import csv
 import json
@@ -43,7 +43,7 @@ def test_the_checkpoint_scores_what_the_report_says(finished):
 
 
 def test_the_best_state_was_kept(finished):
-    """The weights of the state that validation chose, not those of the last step and not those of the start."""
+    """The checkpoint holds the weights of the state that validation chose."""
     states = sorted((finished / "training").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     state = json.loads((states[-1] / "trainer_state.json").read_text())
     best = load_file(finished / "training" / f"checkpoint-{state['best_global_step']}" / "model.safetensors")

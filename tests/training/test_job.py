@@ -41,7 +41,7 @@ def test_the_same_command_prints_the_table_again(finished, capsys):
 
 
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
-    """Saved inside the second epoch, with everything on that has a state: augmentation, averaged weights, dropout."""
+    """The state is saved inside the second epoch, with augmentation, averaged weights and dropout on."""
     settings = ["--save_strategy", "steps", "--save_steps", "2", "--eval_strategy", "steps", "--ema_decay", "0.8",
                 "--augment_flip", "0.5", "--augment_shift", "0.2", "--num_train_epochs", "3",
                 "--save_total_limit", "9"]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Joining processes and telling how they share a model, read from what the launcher leaves in the environment."""
+"""How processes share a model, read from the environment that the launcher leaves."""
 
 import json
 

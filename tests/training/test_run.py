@@ -1,4 +1,4 @@
-"""The folder of a run: claimed, released, refused to others, and what a stopped run resumes from."""
+"""The folder of a run is claimed, released, and refused to other runs; a stopped run resumes from its states."""
 
 import shutil
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path, capsys):
 
 
 def without_weights(finished, folder):
-    """A copy of the checkpoint that can only be refused when its weights are loaded."""
+    """Copies the checkpoint without its weights, which is noticed only when they are loaded; returns its path."""
     shutil.copytree(finished, folder, ignore=shutil.ignore_patterns("*.safetensors", "training", "scenes", "plots"))
     return str(folder)
 

@@ -1,4 +1,4 @@
-"""A draw depends on seed, epoch and record alone; pictures are opened as they are."""
+"""Samples depend on seed, epoch and record alone."""
 
 import numpy as np
 import pytest

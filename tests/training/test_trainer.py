@@ -1,4 +1,4 @@
-"""The trainer counts, logs, validates, saves and resumes as it says."""
+"""The trainer counts, logs, validates, saves and resumes as documented."""
 
 import json
 import os
@@ -22,7 +22,7 @@ LOSSES = {"ce_weight": 0.5, "emd_weight": 0.5}
 
 
 class Rows(torch.utils.data.Dataset):
-    """Eight rows that differ in everything: scores, histograms, words, length."""
+    """Eight rows that differ in scores, histograms, words and length."""
 
     kinds = (
         {},
@@ -118,7 +118,7 @@ def _worker(rank, folder, port):
 
 
 def leave():
-    """Together, and at once: threads of the process group may abort while the interpreter shuts down."""
+    """Ends all processes together and at once: threads of the group may abort while the interpreter shuts down."""
     torch.distributed.barrier()
     os._exit(0)
 

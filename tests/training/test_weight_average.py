@@ -1,4 +1,4 @@
-"""The mean is the mean, and the model gets its own weights back."""
+"""The running mean is computed as documented, and the model gets its own weights back."""
 
 import pytest
 import torch
