@@ -15,10 +15,10 @@ from roc.training.run import RunError
 if TYPE_CHECKING:
     from accelerate import PartialState
 
+    from roc.model.memory import Sharding
     from roc.training.config import RunConfig
 
 Engine = Literal["deepspeed", "fsdp"]
-Sharding = Literal["ddp", "fsdp2", "zero2", "zero3"]
 
 
 def is_first_process() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 import zlib
 from collections.abc import Sequence
 
@@ -63,10 +62,7 @@ class Samples(Dataset):
     def _open(self, path: str) -> Image.Image:
         if self._opened is not None and path in self._opened:
             return self._opened[path]
-        with warnings.catch_warnings():
-            # Pillow warns of damaged metadata and large images; either the image is good, or opening it fails.
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            image = open_image(path, **self.limits)
+        image = open_image(path, **self.limits)
         if self._opened is not None:
             self._opened[path] = image
         return image
