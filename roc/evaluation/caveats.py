@@ -12,6 +12,9 @@ from typing import Any
 from roc.evaluation.image_effect import BLIND
 from roc.evaluation.keys import FEW_ROWS, attribute_prefix, range_text, scale_of, subset_prefix
 
+MIN_ROWS = 3
+"""Fewer predictions have no spread to speak of."""
+
 HARDLY_VARY = 0.02
 """Share of the range: predictions with a smaller standard deviation, and less than half of people's, hardly vary."""
 
@@ -63,7 +66,7 @@ def _about_the_rows(metrics: Mapping[str, Any]) -> Iterator[str]:
         )
     few = {name: metrics[f"{prefix}n"] for name, prefix in _parts(metrics) if metrics[f"{prefix}n"] < FEW_ROWS}
     if few:
-        counts = ", ".join(f"{n} rows" if not name else f"{n} of {name}" for name, n in few.items())
+        counts = ", ".join(f"{n} row{'s' * (n != 1)}" if not name else f"{n} of {name}" for name, n in few.items())
         yield (
             f"few rows ({counts}; below {FEW_ROWS}): numbers are rounded to one digit and marked ~, and other photos "
             "may give quite different ones"
@@ -78,18 +81,18 @@ def _about_the_rows(metrics: Mapping[str, Any]) -> Iterator[str]:
 def _about_the_predictions(metrics: Mapping[str, Any]) -> Iterator[str]:
     scale = scale_of(metrics)
     for name, prefix in _parts(metrics):
-        if name.startswith("subset ") or metrics[f"{prefix}n"] == 0:
+        if name.startswith("subset ") or metrics[f"{prefix}n"] < MIN_ROWS:
             continue
         label = f"predictions of {name}" if name else "predictions"
         model, people = metrics[f"{prefix}prediction_std"], metrics[f"{prefix}score_std"]
         narrow = scale is not None and model < HARDLY_VARY * (scale[1] - scale[0]) and model < people / 2
-        if metrics[f"{prefix}n"] > 1 and (narrow or model < FAR_BELOW * people):
+        human, predicted = metrics[f"{prefix}score_range"], metrics[f"{prefix}prediction_range"]
+        if narrow or model < FAR_BELOW * people:
             yield (
                 f"{label} hardly vary: their standard deviation is {model:.2g}, that of people's scores {people:.2g}; "
                 "whatever the correlation, every photo gets about the same score"
             )
-        human, predicted = metrics[f"{prefix}score_range"], metrics[f"{prefix}prediction_range"]
-        if predicted[0] > human[1] or predicted[1] < human[0]:
+        elif predicted[0] > human[1] or predicted[1] < human[0]:
             yield (
                 f"{label} lie on {range_text(predicted)} and human scores on {range_text(human)}: MAE and RMSE compare "
                 "two scales"

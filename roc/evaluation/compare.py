@@ -94,7 +94,7 @@ def compare_evaluations(
 
     Returns:
         `a, b` (the folders), `n` (rows that both scored), `unscored_a, unscored_b, threshold, n_resamples` (as many as
-        were drawn), `seed`, `verdict` (sentences), `metrics`: key -> `Difference`, further attributes as
+        were drawn), `seed`, `verdict` and `caveats` (sentences), `metrics`: key -> `Difference`, further attributes as
         `<attribute>/<key>`; and `notes`: key -> why it is 0 or null.
 
     Raises:
@@ -127,9 +127,20 @@ def compare_evaluations(
         "n_resamples": resamples_for(n, n_resamples),
         "seed": seed,
         "verdict": verdict(found, n),
+        "caveats": _caveats(a, b),
         "metrics": found,
         "notes": notes,
     }
+
+
+def _caveats(a: Evaluation, b: Evaluation) -> list[str]:
+    """What must be known about either evaluation; that rows are few is part of the verdict."""
+    models: dict[str, list[str]] = {}
+    for model, one in (("A", a), ("B", b)):
+        for caveat in one.metrics.get("caveats", ()):
+            if not caveat.startswith("few rows"):
+                models.setdefault(caveat, []).append(model)
+    return [f"{' and '.join(names)}: {caveat}" for caveat, names in models.items()]
 
 
 def _common_attributes(a: Evaluation, b: Evaluation) -> list[str]:
@@ -242,7 +253,8 @@ def format_comparison(found: dict[str, Any], *, full: bool = False) -> str:
     """
     metrics = found["metrics"]
     keys = list(metrics) if full else main_metrics(metrics)
-    lines = [*found["verdict"], "", f"A: {found['a']}", f"B: {found['b']}", _rows_text(found), ""]
+    lines = [*found["verdict"], "", f"A: {found['a']}", f"B: {found['b']}", _rows_text(found)]
+    lines += [*(f"caution: {caveat}" for caveat in found["caveats"]), ""]
     names = {key: metric_name(key) for key in keys}
     width = max(map(len, names.values()), default=0)
     lines.append(f"  {'':<{width}}{'A':>9}{'B':>9}{'A - B':>9}   {'95% interval':<19}A better in")
@@ -309,6 +321,7 @@ def _as_html(found: dict[str, Any]) -> str:
         f'<p class="quiet">{escape(_rows_text(found))}. Paired bootstrap, {found["n_resamples"]:,} resamples, seed '
         f"{found['seed']}: both models are resampled with the same draws. A better in: share of the resamples, a tie "
         "counting half. A coverage is better the nearer it is to its nominal value.</p>\n"
+        + "".join(f'<p class="no">Caution: {escape(caveat)}.</p>\n' for caveat in found["caveats"])
         + table(header, rows, numbers=(1, 2, 3, 4, 6))
         + (
             f"<ul>{notes}</ul>"

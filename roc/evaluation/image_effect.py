@@ -104,7 +104,7 @@ def effect_text(effect: Mapping[str, Any], width: float | None = None) -> str:
     """
 
     def moved(value: float) -> str:
-        return f"{value:.3g}" + ("" if width is None else f" ({value / width:.1%} of the range)")
+        return f"{value:.3g}" + ("" if width is None else f" ({value / width:.2%} of the range)")
 
     swapped = effect["image_swapped"]
     ways = [f"{moved(swapped)} when pictures are swapped"] if swapped is not None else []

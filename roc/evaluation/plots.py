@@ -25,7 +25,7 @@ from scipy import stats
 
 from roc.evaluation.curves import training_figure
 from roc.evaluation.evaluated_rows import EvaluatedRow, distributions, is_number, scored_rows
-from roc.evaluation.keys import METRICS, range_text, scale_of
+from roc.evaluation.keys import METRICS, metric_text, range_text, scale_of
 from roc.evaluation.metrics import coverage, votes_coverage
 from roc.evaluation.theme import LIGHT, Theme, check_matplotlib, quieten
 from roc.files import write_whole
@@ -165,7 +165,7 @@ def _scatter(human: np.ndarray, predicted: np.ndarray, metrics: Mapping[str, Any
     axes.set_xlabel(f"human score{_range_text(metrics)}")
     axes.set_ylabel(f"prediction{_range_text(metrics)}")
     correlations = [
-        f"{METRICS[key].name} {metrics[key]:.3f}" for key in ("srcc", "plcc") if metrics.get(key) is not None
+        f"{METRICS[key].name} {metric_text(metrics, key)}" for key in ("srcc", "plcc") if metrics.get(key) is not None
     ]
     title = f"Predictions and human scores of {len(human):,} rows" + (", density" if len(human) > _MANY_POINTS else "")
     axes.set_title(f"{title}\n{'   '.join(correlations)}" if correlations else title, loc="left")

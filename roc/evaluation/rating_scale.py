@@ -80,8 +80,12 @@ def read_rated(
             found = []
         if not found or all(ratings.min_score <= score <= ratings.max_score for score in found):
             raise
+        outside = sum(not ratings.min_score <= score <= ratings.max_score for score in found)
+        faults = str(error)
+        if 2 * outside >= len(found):  # the scale is wrong, not the rows
+            faults = f"{path}: {outside} of {len(found)} ratings lie outside the range {range_text(ratings.range)}."
         raise ValueError(
-            f"{error}\nThe ratings lie on {range_text((min(found), max(found)))}, the checkpoint scores on "
+            f"{faults}\nThe ratings lie on {range_text((min(found), max(found)))}, the checkpoint scores on "
             f"{range_text(space.range)}. If they were given on another scale, name its ends and have it mapped: "
             "--min_score LOWEST --max_score HIGHEST --map_range"
         ) from error

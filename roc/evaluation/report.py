@@ -229,9 +229,10 @@ def _parts(title: str, prefixes: Mapping[str, str], metrics: Mapping[str, Any]) 
 def _published(metrics: Mapping[str, Any], test_set: TestSet) -> str:
     scale = scale_of(metrics)
     native = scale == (test_set.min_score, test_set.max_score)
+    ours = "".join(f'<td class="number">{metric_text(metrics, key)}</td>' for key in ("srcc", "plcc"))
     rows = [
-        f'<tr class="ours"><td class="name">this evaluation</td>{_numbers(metrics["srcc"], metrics["plcc"])}'
-        f'<td class="number">{value_text(metrics["mae"])}{"" if native else "<small>other scale</small>"}</td>'
+        f'<tr class="ours"><td class="name">this evaluation</td>{ours}'
+        f'<td class="number">{metric_text(metrics, "mae")}{"" if native else "<small>other scale</small>"}</td>'
         "<td></td><td></td><td></td></tr>"
     ]
     for one in test_set.published:

@@ -50,7 +50,7 @@ def test_a_trained_model_that_does_not_look_fails(spoil, tmp_path, capsys):
     save(model, processor, tmp_path)
     assert main([str(tmp_path)]) == 1
     printed = capsys.readouterr().out
-    assert "FAILED  score depends on the picture" in printed and "0.0% of the range" in printed
+    assert "FAILED  score depends on the picture" in printed and "0.00% of the range" in printed
 
 
 def test_an_untrained_head_is_no_fault_and_that_is_said(candidate):

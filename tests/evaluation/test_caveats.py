@@ -32,7 +32,7 @@ def test_a_sound_evaluation_has_none():
     assert metrics["caveats"] == []
     table = format_table(metrics)
     assert "caution" not in table and "  human scores 2 to 9, predictions 2.5 to 9.5" in table
-    assert "does it look at the picture: scores move by 1.1 (12.2% of the range) when pictures are" in table
+    assert "does it look at the picture: scores move by 1.1 (12.22% of the range) when pictures are" in table
 
 
 @pytest.mark.parametrize(

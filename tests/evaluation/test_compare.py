@@ -75,6 +75,16 @@ def test_a_model_against_itself_is_a_tie(tmp_path):
     assert "not clear" not in (tmp_path / "c.html").read_text()
 
 
+def test_caveats_of_either_model_are_repeated(tmp_path):
+    rows = make_rows(40)
+    a = make_folder(tmp_path, "a", rows, caveats=["few rows (24 of day)", "these are validation rows", "it is blind"])
+    b = make_folder(tmp_path, "b", rows, caveats=["these are validation rows"])
+    found = compared(a, b, tmp_path / "c.html", n_resamples=0)
+    assert found["caveats"] == ["A and B: these are validation rows", "A: it is blind"]
+    assert "\ncaution: A: it is blind\n" in format_comparison(found)
+    assert "Caution: A: it is blind." in (tmp_path / "c.html").read_text()
+
+
 def test_folders_of_other_rows_are_refused_and_the_rows_named(tmp_path):
     rows = make_rows()
     moved = [

@@ -27,8 +27,8 @@ def test_the_figures_by_hand():
     assert (effect.n, effect.spread, effect.swapped, effect.black) == pytest.approx((2, 0.5, 1.0, 0.5))
     assert not effect.is_blind(1) and effect.is_blind(2000)
     assert effect_text(effect.to_metrics(), 10) == (
-        "scores move by 1 (10.0% of the range) when pictures are swapped, by 0.5 (5.0% of the range) when all is black "
-        "(2 pictures, standard deviation of their scores 0.5)"
+        "scores move by 1 (10.00% of the range) when pictures are swapped, by 0.5 (5.00% of the range) when all is "
+        "black (2 pictures, standard deviation of their scores 0.5)"
     )
 
 

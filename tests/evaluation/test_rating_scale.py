@@ -48,8 +48,15 @@ def test_ratings_outside_the_range_are_named_by_line_and_both_ranges_with_them(t
     (tmp_path / "r.csv").write_text("image,score\na.png,0.3\nb.png,0.9\n")
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"r.csv:2: .*\n(.*\n)*The ratings lie on 0.3..0.9, the checkpoint.* 1..10"):
+    said = r"r.csv: 2 of 2 ratings lie outside the range 1..10.\nThe ratings lie on 0.3..0.9, the checkpoint.* 1..10"
+    with pytest.raises(ValueError, match=said):
         read(tmp_path / "r.csv")
+    lines = (f"{n}.png,{n}" for n in range(1, 6))
+    (tmp_path / "typing.csv").write_text("\n".join(["image,score", "a.png,55", *lines]) + "\n")
+    for n in range(1, 6):
+        (tmp_path / f"{n}.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"typing.csv:2: the score is 55.*\nThe ratings lie on 1..55"):
+        read(tmp_path / "typing.csv")
     assert len(read(tmp_path / "r.csv", ScoreSpace(0, 1, 10))) == 2
 
 
