@@ -1,12 +1,16 @@
 """Writing files as a whole or not at all.
 
-A full disk or a killed process leaves the old file in its place, or none, but never half of a new one.
+A full disk or a killed process leaves the old file in its place, or none, but never half of a new one. What a killed
+process leaves beside it is removed when the file is written again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import platform
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,13 +31,43 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> P
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    start = _start(path)
+    temporary = path.with_name(f"{start}{os.getpid()}-{threading.get_ident()}.tmp")
+    _remove_leftovers(path.parent, start)
     try:
         write(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def _start(path: Path) -> str:
+    """How the names of temporary files for a path begin on this machine, as other machines may write there too."""
+    name = path.name if len(os.fsencode(path.name)) < 150 else hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    return f".{name}.{machine}."
+
+
+def _remove_leftovers(folder: Path, start: str) -> None:
+    """Deletes temporary files of processes of this machine that no longer live."""
+    for name in os.listdir(folder):
+        if name.startswith(start) and name.endswith(".tmp"):
+            process = name[len(start) : -len(".tmp")].partition("-")[0]
+            if process.isdigit() and not _lives(int(process)):
+                (folder / name).unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    if os.name != "posix":
+        return True  # elsewhere signal 0 would end it
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_text(path: str | os.PathLike[str], text: str, errors: str = "strict") -> Path:

@@ -1,6 +1,9 @@
 """Files are written as a whole or not at all."""
 
 import errno
+import subprocess
+import sys
+import threading
 
 import pytest
 
@@ -25,3 +28,34 @@ def test_letters_that_utf_8_cannot_hold_are_written_as_asked(tmp_path):
         write_text(tmp_path / "a.txt", "\ud800")
     assert list(tmp_path.iterdir()) == []
     assert write_text(tmp_path / "a.txt", "\ud800", errors="backslashreplace").read_text() == "\\ud800"
+
+
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path):
+    code = (
+        "import os, signal, sys; from roc.files import write_whole\n"
+        "write_whole(sys.argv[1], lambda temporary: (temporary.touch(), os.kill(os.getpid(), signal.SIGKILL)))"
+    )
+    for name in ("a.csv", "b.csv"):
+        assert subprocess.run([sys.executable, "-c", code, tmp_path / name], check=False).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 2
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(temporary):
+        temporary.write_text("slow")
+        inside.set()
+        assert go_on.wait(60)
+
+    other = threading.Thread(target=write_whole, args=(tmp_path / "a.csv", slow))
+    other.start()
+    assert inside.wait(60)
+    write_text(tmp_path / "a.csv", "fast")
+    assert sorted(file.name.split(".")[1] for file in tmp_path.iterdir() if file.suffix == ".tmp") == ["a", "b"]
+    go_on.set()
+    other.join()
+    assert (tmp_path / "a.csv").read_text() == "slow"
+    assert [file.name[:6] for file in sorted(tmp_path.iterdir())] == [".b.csv", "a.csv"]
+
+
+def test_a_name_as_long_as_names_can_be(tmp_path):
+    name = "x" * 251 + ".txt"
+    assert write_text(tmp_path / name, "whole").read_text() == "whole"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from roc.data.cells import as_text, shown
-from roc.data.pictures import Picture
+from roc.data.pictures import Picture, without_bytes
 from roc.data.rows import DataError, Faults, Row, read_rows
 
 logger = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ def image_column(path: Path, column: str = "image") -> list[str | Picture]:
     if rows and chosen is None:
         faults.add(None, f"there is no column {column!r}; choose by --column one of {', '.join(names)}")
     for line, row in rows if chosen is not None else ():
-        cell = row.get(chosen)
+        cell = without_bytes(row.get(chosen))
         image = cell if isinstance(cell, Picture) else as_text(cell)
         if not image:
             faults.add(line, f"{chosen!r} has to be the path of one image, got {shown(cell)}")

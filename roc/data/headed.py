@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import itertools
 import re
@@ -64,7 +65,9 @@ def iter_cells(file: Iterable[str], delimiter: str, *, lenient: bool = False) ->
 
 def read_csv(path: Path, faults: Faults) -> Iterator[Row]:
     """Reads a CSV or TSV file, as `iter_rows` describes."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open("rb") as file:
+        wide = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # Excel's "Unicode text"
+    with path.open(encoding="utf-16" if wide else "utf-8-sig", newline="") as file:
         first = file.readline()
         named = _SEPARATOR_LINE.fullmatch(first)
         if named is None:
@@ -102,7 +105,7 @@ def _headed(rows: Iterator[tuple[int, list[Any]]], faults: Faults, advice: str) 
 
     Spreadsheets write empty cells beside and below a table; such columns have no name, such rows no value.
     """
-    line, header = next(rows, (1, []))
+    line, header = next(((line, cells) for line, cells in rows if any(cell is not None for cell in cells)), (1, []))
     header = ["" if name is None else str(name) for name in header]
     while header and not header[-1]:
         header.pop()
@@ -122,7 +125,8 @@ def check_header(header: Sequence[str], faults: Faults, line: int = 1) -> None:
     """Adds a fault for each column without a name, or with that of an earlier one."""
     for number, name in enumerate(header, start=1):
         if not name:
-            faults.add(line, f"column {number} has no name; name it or drop it")
+            pandas = " (in pandas: to_csv(..., index=False))" if number == 1 else ""
+            faults.add(line, f"column {number} has no name; name it or drop it{pandas}")
         elif name in header[: number - 1]:
             faults.add(line, f"the column {name!r} occurs twice; rename or drop one")
 

@@ -63,6 +63,13 @@ def cache_folder() -> Path:
     return Path(around).expanduser().absolute() / "roc"
 
 
+def without_bytes(cell: Any) -> Any:
+    """Returns the path of {"bytes": null, "path": ...}, as `datasets` names a file; other cells as they are."""
+    if isinstance(cell, Mapping) and set(cell) <= {"bytes", "path"} and cell.get("bytes") is None:
+        return cell.get("path")
+    return cell
+
+
 class PictureCells:
     """Turns the cells of one table that hold pictures into `Picture`s.
 
@@ -87,7 +94,7 @@ class PictureCells:
             content, path = value.get("bytes"), value.get("path")
             if isinstance(content, bytes):
                 return self._picture(path, content, row)
-            return path if content is None else value
+            return without_bytes(value)
         if isinstance(value, list) and any(isinstance(part, bytes | Mapping) for part in value):
             return [self.read(part, row) for part in value]
         return value

@@ -36,7 +36,7 @@ from roc.data.columns import SCORE_COLUMNS, Columns
 from roc.data.conversations import read_turns
 from roc.data.limits import DEFAULT_MAX_PIXELS
 from roc.data.nearby import Nearby, is_url
-from roc.data.pictures import Picture
+from roc.data.pictures import Picture, without_bytes
 from roc.data.records import SPLITS, Record, Repeats
 from roc.data.rows import DataError, Faults, Row, iter_rows
 from roc.data.survey import check_image_files
@@ -252,7 +252,7 @@ class _RowReader:
         )
 
     def _images(self, value: Any) -> list[str | Picture]:
-        given = value if isinstance(value, list) else [value]
+        given = map(without_bytes, value if isinstance(value, list) else [value])
         images = [one if isinstance(one, Picture) else as_text(one) for one in given]
         if not images or not all(images) or any("\0" in str(image) for image in images):
             self._fault(f"the image is {shown(value)}; expected a path or a list of paths")

@@ -186,6 +186,12 @@ def test_ids_and_images_may_be_numbers(folder):
     assert [record.id for record in read(path)] == ["7", "8", "9"]
 
 
+def test_a_path_as_datasets_writes_it_into_json(folder):
+    cells = ({"path": "a.jpg", "bytes": None}, [{"path": "b.jpg"}, "c.jpg"])
+    first, second = read(jsonl(folder, *(sample(image=cell) for cell in cells)))
+    assert (first.id, second.id) == ("a.jpg", "b.jpg|c.jpg")
+
+
 def test_names_of_columns_are_known_in_any_letters(folder):
     path = write(
         folder, "data.csv", "IMAGE,Mos,H_1,H_2,Score.Light,H_Light_1,h_Light_2,SPLIT\na.jpg,5,1,3,4,1,1,Test\n"

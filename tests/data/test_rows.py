@@ -286,3 +286,16 @@ def test_a_folder_is_no_data_file(tmp_path):
     (tmp_path / "ratings.csv").touch()
     with pytest.raises(DataError, match=f"such as {tmp_path}/ratings.csv"):
         read_rows(tmp_path, Faults(tmp_path))
+
+
+def test_empty_rows_above_the_header_and_excels_unicode_text(tmp_path):
+    rows, faults = rows_of(tmp_path, "t.csv", "sep=;\n\n;\na;b\n1;2\n")
+    assert (rows, faults) == ([(5, {"a": "1", "b": "2"})], [])
+    for encoding in ("utf-16", "utf-8-sig"):
+        (tmp_path / "t.csv").write_text("image\tscore\n\u00e9.jpg\t5\n", encoding=encoding)
+        assert read_rows(tmp_path / "t.csv", Faults(tmp_path)) == [(2, {"image": "\u00e9.jpg", "score": "5"})]
+
+
+def test_row_numbers_of_pandas_have_no_name(tmp_path):
+    _, faults = rows_of(tmp_path, "t.csv", ",image,score\n0,a.jpg,5\n")
+    assert faults == ["1: column 1 has no name; name it or drop it (in pandas: to_csv(..., index=False))"]
