@@ -185,8 +185,8 @@ def train(trainer: RocTrainer, state: Path | None) -> None:
 
     try:
         with warnings.catch_warnings():
-            # `training_arguments` notes in one line where loader processes are many; a fork is safe, as they only decode
-            # and collate.
+            # `training_arguments` notes in one line where loader processes are many. Forking is safe, since they only
+            # decode and collate.
             warnings.filterwarnings("ignore", "This DataLoader will create .* worker processes", UserWarning)
             warnings.filterwarnings("ignore", "This process .* is multi-threaded, use of fork", DeprecationWarning)
             # The logits that the model returns are a view, and nothing writes into them.
