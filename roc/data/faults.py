@@ -27,15 +27,22 @@ class DataError(ValueError):
 
 
 class Line(int):
-    """A line number that knows which row of its file it is, from 1: a JSON file may have all its rows in one line."""
+    """A line number that knows which row of its file it is, from 1: a JSON file may have all its rows in one line.
+
+    Attributes:
+        row: number of the row.
+        shared: whether other rows begin on the same line.
+    """
 
     row: int
+    shared: bool
 
     @classmethod
-    def of(cls, line: int, row: int) -> Line:
+    def of(cls, line: int, row: int, *, shared: bool = False) -> Line:
         """Makes the line number of a row."""
         made = cls(line)
         made.row = row
+        made.shared = shared
         return made
 
 
@@ -75,15 +82,22 @@ class Faults:
 
     def texts(self) -> list[str]:
         """Returns one "FILE:LINE: fault; remedy" each; faults of the whole file come first, without a line."""
-        found = sorted(self._found, key=lambda fault: fault[0])
-        return [
-            f"{self.path}{f':{line}' if line else ''}: {what}{_more_lines(line, lines)}" for line, what, lines in found
-        ]
+        found = sorted(self._found, key=lambda fault: (fault[0], getattr(fault[0], "row", 0)))
+        return [f"{self.path}{_place(line)}: {what}{_more_lines(line, lines)}" for line, what, lines in found]
+
+
+def _place(line: int) -> str:
+    if not line:
+        return ""
+    return f":{line}: sample {line.row}" if isinstance(line, Line) and line.shared else f":{line}"
 
 
 def _more_lines(first: int, lines: Sequence[int]) -> str:
-    others = [line for line in dict.fromkeys(lines) if line != first]
+    shared = any(isinstance(line, Line) and line.shared for line in lines)
+    numbers = [line.row if shared and isinstance(line, Line) else int(line) for line in lines]
+    others = list(dict.fromkeys(numbers))[1:]
     if not others:
         return ""
     listed = ", ".join(map(str, others[:10])) + (", ..." if len(others) > 10 else "")
-    return f" (the same in {len(others)} more {'line' if len(others) == 1 else 'lines'}: {listed})"
+    what = "sample" if shared else "line"
+    return f" (the same in {len(others)} more {what}{'' if len(others) == 1 else 's'}: {listed})"

@@ -80,7 +80,7 @@ def iter_rows(path: Path, faults: Faults) -> Iterator[Row]:
     try:
         for number, (line, row) in enumerate(reader(path, faults), start=1):
             if empty_cells(row) or not row:
-                yield Line.of(line, number), row
+                yield (line if isinstance(line, Line) else Line.of(line, number)), row
     except UnicodeDecodeError as error:
         raise DataError([f"{path}: this is not UTF-8 text ({error}); save it as UTF-8"]) from error
     except (NoParquet, NoSpreadsheet, NoDataset) as error:
@@ -125,7 +125,7 @@ def _read_json(path: Path, faults: Faults) -> Iterator[Row]:
             "a .json file has to be one list of samples, [{...}, ...]; name it .jsonl if it has one sample per line",
         )
         return
-    separator = "["
+    separator, count, before = "[", 0, False
     while text[position : position + 1] == separator:
         sample_at = skip(text, position + 1).end()
         line += text.count("\n", position, sample_at)
@@ -140,10 +140,14 @@ def _read_json(path: Path, faults: Faults) -> Iterator[Row]:
         except (ValueError, RecursionError) as error:
             faults.add(line, f"cannot be read as JSON from here on: {error}")
             return
-        yield from _json_row(line, sample, faults)
         position = skip(text, end).end()
+        begins = line
         line += text.count("\n", sample_at, position)
-        separator = ","
+        after = skip(text, position + 1).end()
+        more = text[position : position + 1] == "," and line == begins and "\n" not in text[position:after]
+        count += 1
+        yield from _json_row(Line.of(begins, count, shared=before or more), sample, faults)
+        separator, before = ",", more
     if text[position : position + 1] != "]":
         faults.add(line, "this is not JSON: ',' or ']' expected after a sample; the file may be cut short")
     elif text[skip(text, position + 1).end() :]:

@@ -446,7 +446,7 @@ def test_numbers_in_quotation_marks_are_no_numbers_in_json(folder):
 def test_two_samples_in_one_line_can_share_an_id(folder):
     """In a `.json` list the line alone does not tell samples apart."""
     path = write(folder, "data.json", json.dumps([sample(), sample()]))
-    assert faults(path)[0].startswith("1: the id 'a.jpg' was used before, in line 1")
+    assert faults(path)[0].startswith("1: sample 2: the id 'a.jpg' was used before, in line 1")
 
 
 def test_one_text_among_numbers_is_a_fault_of_its_cell(folder):
@@ -583,6 +583,18 @@ def test_lines_of_a_json_list(folder):
         "8: a sample has to be an object {...}, got 3",
         "9: the score is 99, outside the range 1..10",
     ]
+
+
+def test_samples_of_one_line_are_told_by_their_number(folder):
+    samples = [sample(), sample(image="b.jpg", gt_score="x"), sample(image="c.jpeg"), sample(image="d.jpeg"), 3]
+    assert faults(write(folder, "data.json", json.dumps(samples))) == [
+        "1: sample 2: the score is 'x'; expected a number",
+        f"1: sample 3: there is no image {folder}/c.jpeg, but 'c.jpg' is there: its name ends in '.jpg' "
+        "(the same in 1 more sample: 4)",
+        "1: sample 5: a sample has to be an object {...}, got 3",
+    ]
+    text = json.dumps(samples[:1])[:-1] + ",\n" + json.dumps(samples[1:3])[1:]
+    assert [fault[:12] for fault in faults(write(folder, "data.json", text))] == ["2: sample 2:", "2: sample 3:"]
 
 
 @pytest.mark.parametrize(
