@@ -64,7 +64,13 @@ def _about_the_rows(metrics: Mapping[str, Any]) -> Iterator[str]:
             f"human scores were mapped from {range_text(metrics['mapped_from'])} onto {range_text(scale)}; all errors "
             "are on the latter"
         )
-    few = {name: metrics[f"{prefix}n"] for name, prefix in _parts(metrics) if metrics[f"{prefix}n"] < FEW_ROWS}
+    human = metrics["score_range"]
+    if scale is not None and human is not None and human[1] <= sum(scale) / 2 and "mapped_from" not in metrics:
+        yield (
+            f"all human scores ({range_text(human)}) lie in the lower half of {range_text(scale)}; if they were given "
+            "on another scale, the errors compare two scales"
+        )
+    few = {name: metrics[f"{prefix}n"] for name, prefix in _parts(metrics) if 0 < metrics[f"{prefix}n"] < FEW_ROWS}
     if few:
         counts = ", ".join(f"{n} row{'s' * (n != 1)}" if not name else f"{n} of {name}" for name, n in few.items())
         yield (

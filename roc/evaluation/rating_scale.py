@@ -20,6 +20,9 @@ SUSPECT_ROWS = 10
 """From this many rows on, ratings that all lie in the lower half of the checkpoint's range look like another scale. Of
 ten photos rated on the full range, as a rule at least one is above the middle."""
 
+SUSPECT_STARS = 5
+"""The same for ratings that are all whole or half numbers, as stars are. Below this, `find_caveats` mentions it."""
+
 
 def rating_space(
     space: ScoreSpace, given: tuple[float, float] | None, *, map_range: bool, checkpoint: str | os.PathLike[str]
@@ -95,10 +98,12 @@ def check_same_scale(records: Sequence[Record], space: ScoreSpace, checkpoint: s
     """Refuses ratings that look as if they were given on a shorter scale than the checkpoint's range.
 
     Raises:
-        ValueError: If there are at least `SUSPECT_ROWS` rows and no rating is above the middle of the range.
+        ValueError: If no rating of at least `SUSPECT_ROWS` rows, or of `SUSPECT_STARS` rows with stars, is above the
+            middle of the range.
     """
     found = [score for record in records for score in record.scores.values()]
-    if len(records) < SUSPECT_ROWS or max(found) > space.midpoint:
+    are_stars = all((2 * score).is_integer() for score in found)
+    if len(records) < (SUSPECT_STARS if are_stars else SUSPECT_ROWS) or max(found) > space.midpoint:
         return
     low, high = (f"{value:g}" for value in space.range)
     raise ValueError(

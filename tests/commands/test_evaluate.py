@@ -232,6 +232,17 @@ def test_a_checkpoint_that_does_not_look_or_is_a_stand_in_is_said_to_be(checkpoi
     assert any("do not depend" in caveat for caveat in found["caveats"])
 
 
+def test_an_adapter_that_changes_nothing_is_said(checkpoint, tmp_path, capsys):
+    from roc.checkpoint.folder import load, save
+    from roc.model.adapters import add_lora
+
+    model, processor = load(checkpoint / "model")
+    save(add_lora(model, rank=4), processor, tmp_path / "adapter")
+    words = ["--checkpoint", str(tmp_path / "adapter"), "--data_path", str(checkpoint / "ratings.csv"), "--no_report"]
+    assert main([*words, "--out", str(tmp_path / "out"), "--device", "cpu", "--n_resamples", "0"]) == 0
+    assert "caution: the adapter changes nothing" in capsys.readouterr().out
+
+
 def test_a_checkpoint_that_looks_gets_a_figure(checkpoint, tmp_path, capsys):
     words = ["--checkpoint", str(checkpoint / "model"), "--data_path", str(checkpoint / "ratings.csv"), "--no_report"]
     assert main([*words, "--out", str(tmp_path / "out"), "--device", "cpu", "--n_resamples", "0"]) == 0

@@ -55,6 +55,12 @@ def test_what_is_known_of_rows_and_checkpoint_is_said_in_table_and_report(known,
     assert said in report_html([], metrics, {}, {})
 
 
+def test_human_scores_in_the_lower_half_are_said():
+    (caveat,) = metrics_of(SCORES / 2, SCORES / 2)["caveats"]
+    assert caveat.startswith("all human scores (1..4.5) lie in the lower half of 1..10; if they were given on another")
+    assert metrics_of(SCORES / 2, SCORES / 2, None)["caveats"] == []
+
+
 def test_few_rows_are_said_and_get_no_decimals():
     metrics = metrics_of([3, 4.2, 4, 8], [2, 3, 5, 9])
     assert "few rows (4 rows; below 30)" in metrics["caveats"][0]
@@ -84,7 +90,7 @@ def test_predictions_that_hardly_vary(space):
         "correlation, every photo gets about the same score"
     ]
     # People hardly differ either: nothing to reproach the model with.
-    assert metrics_of(5 + 0.01 * SCORES, 5 + 0.01 * SCORES, space)["caveats"] == []
+    assert metrics_of(6 + 0.01 * SCORES, 6 + 0.01 * SCORES, space)["caveats"] == []
 
 
 def test_predictions_on_another_scale():

@@ -28,7 +28,10 @@ def test_ratings_in_the_lower_half_look_like_another_scale():
         ValueError, match=r"the ratings lie on 2..5 and c scores on 1..10.*--min_score 1 --max_score 10"
     ):
         check_same_scale(records([2, 3, 4, 5] * 3), SPACE, "c")
+    with pytest.raises(ValueError, match="none of 6 rows is above"):
+        check_same_scale(records([2, 3, 4.5, 5, 2, 2]), SPACE, "c")
     check_same_scale(records([2, 3, 4, 5]), SPACE, "c")  # four rows may well be bad photos
+    check_same_scale(records([2.3, 3, 4.1, 5, 4, 2]), SPACE, "c")
     check_same_scale(records([2, 3, 4, 5, 6] * 3), SPACE, "c")
 
 
