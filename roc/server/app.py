@@ -31,6 +31,7 @@ from roc.server.answers import (
 from roc.server.bodies import Counted, drain
 from roc.server.counters import CONTENT_TYPE
 from roc.server.errors import STATUS_CODES, Refusal, error_body
+from roc.server.hosts import Hosts, network_of
 from roc.server.keys import Keys
 from roc.server.middleware import HEADERS, Around, Cors
 from roc.server.options import Limits
@@ -47,6 +48,7 @@ def create_app(
     *,
     keys: Keys | None = None,
     cors_origins: Sequence[str] = (),
+    hosts: Hosts | None = None,
     on_failure: Callable[[str], None] = lambda reason: None,
 ) -> FastAPI:
     """Builds the application around a service, which starts and ends with it.
@@ -55,6 +57,7 @@ def create_app(
         service: Answers the requests; it must not have been started.
         keys: Keys that open /v1; None = open to everybody.
         cors_origins: Other sites whose pages may ask from a browser.
+        hosts: Names under which it may be asked; None = any, if there are keys, else those of this machine.
         on_failure: Called with the reason if the model cannot be loaded.
     """
 
@@ -86,7 +89,7 @@ def create_app(
             allow_headers=["Authorization", "Content-Type"],
             expose_headers=["Retry-After"],
         )
-    app.add_middleware(Around, counters=service.counters)
+    app.add_middleware(Around, counters=service.counters, hosts=hosts or Hosts(("*",) if keys else ()))
     app.openapi = lambda: openapi.description(app, service, bool(keys))  # type: ignore[method-assign]
     return app
 
@@ -133,20 +136,27 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
                 401, "unauthorized", "no API key, or a wrong one; send the header `Authorization: Bearer KEY`"
             )
 
+    def client_of(request: Request) -> str:
+        """Tells clients apart by their keys or, where everybody may ask, by their addresses."""
+        if keys:
+            return keys.owner(request.headers.get("authorization"))
+        return network_of(request.client.host if request.client else "")
+
     async def answer(
         request: Request, read: Read, mode: str, put: Callable[[dict[str, Any], Order, Found], Answered]
     ) -> JSONResponse:
         """Checks the key, reads the body, scores, answers. Of a refused request the rest of the body is read first."""
         chunks = request.stream()
+        client = client_of(request)
         try:
             check_key(request)
             facts = service.check_ready()
-            with Counted(service.bodies) as counted:
+            with Counted(service.bodies, client) as counted:
                 length = request.headers.get("content-length")
                 order = await read(request.headers, service.bodies.read(chunks, length, counted), service.limits)
                 check_attributes(order, facts)
-                with service.admit(len(order.images)):
-                    found = await service.assess(order.images, mode)
+                with service.admit(len(order.images), client):
+                    found = await service.assess(order.images, mode, client)
             return JSONResponse(put(facts, order, found))
         except ClientDisconnect:
             return JSONResponse(error_body("client_closed_request", "the connection ended before the body did"), 400)

@@ -1,8 +1,11 @@
 """The queue in front of the model: prepared images of many requests become batches for the model's process.
 
 A batch is sent as soon as it is full, or when its oldest image has waited a few milliseconds. While the model works on
-one batch, a second one is sent only if it is full; whatever arrives meanwhile makes the next batch larger. A model
-process that ends is started again.
+one batch, a second one is sent only if it is full; whatever arrives meanwhile makes the next batch larger. Clients, and
+the requests of each, take turns.
+
+A model process that ends is started again, and so are the images it had. One that was there each time gets the process
+for itself, and is blamed if it ends even that one, twice, and nothing killed it from outside.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import asyncio
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +22,7 @@ from typing import Any
 from roc.server.children import Child, Starter
 from roc.server.counters import Counters
 from roc.server.errors import Refusal, unavailable
+from roc.server.turns import NOBODY, Whose, in_turn
 from roc.server.worker import MODES, run
 
 logger = logging.getLogger(__name__)
@@ -26,11 +30,23 @@ logger = logging.getLogger(__name__)
 FIRST_SIZE = 4
 """Batch size until the worker has found a better one."""
 
+REMEMBERED = 1024
+"""Clients and requests of which it is remembered when they had their turn."""
+
 AHEAD = 2
 """Batches that the worker holds at once: one being computed, one ready to be next."""
 
 LONGER = 1.5
 """Largest ratio of the lengths, in tokens, of two prompts in one batch."""
+
+LOSSES = 5
+"""An image whose process has ended this many times is given up: its request gets a 503."""
+
+BLAMED = 2
+"""An image that has ended this many processes in which nothing else was being scored is blamed for it."""
+
+STARTS = 3
+"""How often a worker that is killed while it loads the model for the first time is started."""
 
 LONGEST_PAUSE = 30.0
 """Longest pause, in seconds, before a worker that ends again and again is started once more."""
@@ -44,6 +60,10 @@ class _Job:
     inputs: bytes
     future: asyncio.Future[dict[str, Any]]
     arrived: float
+    whose: Whose = NOBODY
+    losses: int = 0
+    alone: bool = False
+    crashes_alone: int = 0
 
 
 class Batching:
@@ -85,7 +105,8 @@ class Batching:
         self._numbers = itertools.count()
         self._sender = ThreadPoolExecutor(1, thread_name_prefix="to-worker")
         self._child: Child | None = None
-        self._failures = 0
+        self._failures = self._kills = self._starts = 0
+        self._last_led: dict[Hashable, int] = {}
         self._was_ready = self._closing = False
         self.ready = False
         self._sending = self._loop.create_task(self._send_batches())
@@ -99,23 +120,24 @@ class Batching:
     @property
     def failing(self) -> bool:
         """Whether the worker ends again and again."""
-        return self._failures > 1
+        return self._failures > 1 or self._kills > STARTS
 
-    async def score(self, mode: str, length: int, inputs: bytes) -> dict[str, Any]:
+    async def score(self, mode: str, length: int, inputs: bytes, whose: Whose = NOBODY) -> dict[str, Any]:
         """Scores a prepared image.
 
         Args:
             mode: "score" or "describe".
             length: Tokens of its prompt.
             inputs: Inputs of the model as safetensors.
+            whose: Who asks.
 
         Returns:
             `{"scores": ..., "text": ...}` or `{"error": message}`.
 
         Raises:
-            Refusal: 503 if the worker ended meanwhile.
+            Refusal: 503 if one worker after the other ended meanwhile.
         """
-        job = _Job(next(self._numbers), mode, length, inputs, self._loop.create_future(), self._loop.time())
+        job = _Job(next(self._numbers), mode, length, inputs, self._loop.create_future(), self._loop.time(), whose)
         self._waiting.append(job)
         self._changed.set()
         try:
@@ -149,10 +171,12 @@ class Batching:
             child = Child(run, (self._settings,), self._starter)
         except Exception as error:
             # Not only OSError: the fork server may be gone (EOFError), or no thread be left (RuntimeError).
-            self._call(self._ended, f"it could not be started: {error!r}")
+            self._call(
+                self._ended, f"it could not be started: {error!r}", isinstance(error, EOFError | ConnectionError)
+            )
             return
         self._child = child
-        reason = "it ended"
+        reason, killed = "it ended", False
         try:
             while True:
                 header, _ = child.receive()
@@ -160,12 +184,15 @@ class Batching:
                     reason = header["fault"]
                 self._call(self._heard, header)
         except EOFError:
+            killed = child.was_killed()
+            if killed:
+                reason = "it was killed, which the system does if memory runs out"
             child.close(5.0)
         except Exception as error:
             reason = f"it sent an invalid message: {error!r}"
             child.kill()
             child.close()
-        self._call(self._ended, reason)
+        self._call(self._ended, reason, killed)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         try:
@@ -176,7 +203,7 @@ class Batching:
     def _heard(self, header: dict[str, Any]) -> None:
         if "facts" in header:
             self.ready = self._was_ready = True
-            self._failures = 0
+            self._failures = self._kills = 0
             self._on_ready(header["facts"])
             self._changed.set()
         if "rows" not in header or header["batch"] not in self._in_flight:
@@ -190,28 +217,44 @@ class Batching:
                 job.future.set_result(rows[job.index])
         self._changed.set()
 
-    def _ended(self, reason: str) -> None:
-        """Handles the end of the worker: its batches are lost, waiting images go to the next worker."""
+    def _ended(self, reason: str, killed: bool) -> None:
+        """Handles the end of the worker: the next one gets what it had, and what was waiting."""
         self.ready = False
         self._child = None
         self._counters.ready.set(0)
-        lost = [job for jobs, _ in self._in_flight.values() for job in jobs]
+        lost = [job for jobs, _ in self._in_flight.values() for job in jobs if not job.future.done()]
         for _, watch in self._in_flight.values():
             watch.cancel()
         self._in_flight.clear()
-        for job in lost:
-            if not job.future.done():
-                job.future.set_exception(_lost())
         if self._closing:
+            for job in lost:
+                job.future.set_exception(_lost())
             return
-        if not self._was_ready:
+        self._starts += 1
+        if not self._was_ready and not (killed and self._starts < STARTS):
             self._on_failure(reason)
             return
-        pause = 0.0 if self._failures == 0 else min(LONGEST_PAUSE, 2.0 ** (self._failures - 1))
-        self._failures += 1
-        logger.error("The model's process ended: %s; %d images lost; starting a new one.", reason, len(lost))
+        again = [job for job in lost if self._deserves_another_try(job, killed)]
+        self._waiting[:0] = again
+        bad = self._failures + max(0, self._kills - STARTS)
+        pause = 0.0 if bad == 0 else min(LONGEST_PAUSE, 2.0 ** (bad - 1))
+        self._kills += killed
+        self._failures += not killed
+        logger.error("The model's process ended: %s; %d images go to a new one.", reason, len(again))
         self._counters.restarts.labels("worker").inc()
         self._loop.call_later(pause, self._start)
+
+    def _deserves_another_try(self, job: _Job, killed: bool) -> bool:
+        """Counts a loss against an image, and settles it if that was one too many."""
+        job.losses += 1
+        job.crashes_alone += job.alone and not killed
+        # After a crash every image of its batches is suspected; after kills that follow each other as well.
+        job.alone = job.alone or not killed or job.losses > 1
+        if job.crashes_alone >= BLAMED:
+            job.future.set_result({"error": "it ended the model's process, twice, with no other image in it"})
+        elif job.losses >= LOSSES:
+            job.future.set_exception(_lost())
+        return not job.future.done()
 
     async def _send_batches(self) -> None:
         """Sends each batch when it is due."""
@@ -231,19 +274,42 @@ class Batching:
         """Returns the seconds until the next batch is due; None if something else has to happen first."""
         if not self.ready or not self._waiting or len(self._in_flight) >= AHEAD:
             return None
-        oldest = self._waiting[0]
-        if sum(job.mode == oldest.mode for job in self._waiting) >= self._sizes[oldest.mode]:
+        first = self._first()
+        if first.alone or any(jobs[0].alone for jobs, _ in self._in_flight.values()):
+            return None if self._in_flight else 0.0
+        if sum(job.mode == first.mode and not job.alone for job in self._waiting) >= self._sizes[first.mode]:
             return 0.0
         if self._in_flight:
             return None
-        return max(0.0, oldest.arrived + self._wait - self._loop.time())
+        oldest = min(job.arrived for job in self._waiting)
+        return max(0.0, oldest + self._wait - self._loop.time())
+
+    def _first(self) -> _Job:
+        """Returns the image that the next batch is for: the oldest of the client whose turn it is."""
+        suspect = next((job for job in self._waiting if job.alone), None)
+        if suspect is not None:
+            return suspect
+        led = self._last_led
+        return min(self._waiting, key=lambda job: (led.get(job.whose.client, -1), led.get(job.whose, -1), job.index))
 
     def _choose(self) -> list[_Job]:
-        """Takes the oldest image and the ones nearest to it in length, which need the least padding."""
-        oldest = self._waiting[0]
-        size = self._sizes[oldest.mode]
-        alike = [job for job in self._waiting if job.mode == oldest.mode and _near(job.length, oldest.length)]
-        chosen = sorted(alike, key=lambda job: (job is not oldest, abs(job.length - oldest.length), job.index))[:size]
+        """Takes the first image and others for its batch.
+
+        Clients and requests take turns; of equals those come along that are nearest in length, which need the least
+        padding.
+        """
+        first = self._first()
+        size = 1 if first.alone else self._sizes[first.mode]
+        alike = [
+            job
+            for job in self._waiting
+            if job.mode == first.mode and not job.alone and _near(job.length, first.length) and job is not first
+        ]
+        alike.sort(key=lambda job: (abs(job.length - first.length), job.index))
+        chosen = [first, *in_turn(alike, lambda job: job.whose)][:size]
+        if len(self._last_led) > REMEMBERED:
+            self._last_led.clear()
+        self._last_led[first.whose.client] = self._last_led[first.whose] = next(self._numbers)
         taken = set(map(id, chosen))
         self._waiting = [job for job in self._waiting if id(job) not in taken]
         return chosen
@@ -274,4 +340,6 @@ def _near(length: int, other: int) -> bool:
 
 
 def _lost() -> Refusal:
-    return unavailable("the model's process ended while it worked on this request", code="worker_lost", retry_after=2)
+    return unavailable(
+        "one model's process after the other ended while it had this image", code="worker_lost", retry_after=2
+    )

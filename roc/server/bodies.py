@@ -1,15 +1,17 @@
 """Request bodies, counted and timed while they arrive, whatever their headers say.
 
-The bytes of all requests together are counted too, which bounds the memory of this process.
+The bytes of all requests together are counted too, which bounds the memory of this process, and by client, so that one
+client does not take it all.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 
 from roc.server.errors import Refusal, unavailable
 from roc.server.options import Limits
+from roc.server.turns import Shares
 
 DRAIN_SECONDS = 2.0
 """How long the rest of a refused body is read and thrown away, so that its sender gets to see the answer."""
@@ -22,12 +24,17 @@ class Bodies:
         limits: Limits of the server.
 
     Attributes:
-        bytes: Bytes they hold now.
+        shares: Bytes they hold now, by client.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.bytes = 0
+        self.shares = Shares(limits.bytes_in_house)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes they hold now."""
+        return self.shares.total
 
     async def read(
         self, chunks: AsyncIterator[bytes], content_length: str | None, counted: Counted
@@ -40,14 +47,14 @@ class Bodies:
             counted: Holds the bytes of this request until it is answered.
 
         Raises:
-            Refusal: 413 too large, 408 too slow, 503 too many bytes of other requests.
+            Refusal: 413 too large, 408 too slow, 503 too many bytes of other requests or of this client.
         """
         limits, now = self.limits, asyncio.get_running_loop().time
         digits = content_length or ""
         size = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 20 else 0
         if size > limits.bytes_per_request:
             raise self._too_large(f"a body of {size} bytes")
-        if self.bytes + size > limits.bytes_in_house:
+        if not self.shares.fits(counted.client, size):
             raise self._full()
         deadline = now() + limits.body_seconds
         came = 0
@@ -65,11 +72,11 @@ class Bodies:
                     f"and the whole within {limits.body_seconds:g} s; send smaller images, or fewer at a time",
                 ) from None
             came += len(chunk)
-            counted.add(len(chunk))
             if came > limits.bytes_per_request:
                 raise self._too_large(f"more than {limits.bytes_per_request} bytes")
-            if self.bytes > limits.bytes_in_house:
+            if not self.shares.fits(counted.client, len(chunk)):
                 raise self._full()
+            counted.add(len(chunk))
             yield chunk
 
     def _too_large(self, what: str) -> Refusal:
@@ -80,7 +87,7 @@ class Bodies:
         )
 
     def _full(self) -> Refusal:
-        return unavailable("the server is holding as many bytes of other requests as it may", code="busy")
+        return unavailable("the server is holding as many bytes of requests, or of this client, as it may", code="busy")
 
 
 class Counted:
@@ -88,22 +95,24 @@ class Counted:
 
     Args:
         bodies: The total.
+        client: Who sends them.
     """
 
-    def __init__(self, bodies: Bodies) -> None:
+    def __init__(self, bodies: Bodies, client: Hashable = None) -> None:
         self.bodies = bodies
+        self.client = client
         self.bytes = 0
 
     def add(self, count: int) -> None:
         """Counts bytes that arrived."""
         self.bytes += count
-        self.bodies.bytes += count
+        self.bodies.shares.add(self.client, count)
 
     def __enter__(self) -> Counted:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.bodies.bytes -= self.bytes
+        self.bodies.shares.add(self.client, -self.bytes)
         self.bytes = 0
 
 

@@ -23,11 +23,15 @@ class Running(Protocol):
     """A started process, or what takes its place in a test."""
 
     pid: int | None
+    exitcode: int | None
 
     def is_alive(self) -> bool: ...
     def kill(self) -> None: ...
     def join(self, timeout: float | None = None) -> None: ...
 
+
+KILLED = (-9, 255)
+"""Exit status after SIGKILL; and the one that multiprocessing makes up if the fork server was killed, which knew it."""
 
 Starter = Callable[[Target, Sequence[Any]], Running]
 
@@ -87,8 +91,14 @@ class Child:
 
     @property
     def alive(self) -> bool:
-        """Whether it is running."""
-        return self._running.is_alive()
+        """Whether it waits for a message: its end of the pipe is open and it has sent nothing.
+
+        Its status would not do: with the fork server, multiprocessing takes all its children for dead.
+        """
+        try:
+            return not self._connection.poll()
+        except OSError:
+            return False
 
     def send(self, header: dict[str, Any], parts: Sequence[bytes] = ()) -> None:
         """Sends a message.
@@ -110,6 +120,11 @@ class Child:
             Exception: Of many kinds, if what came is no valid message.
         """
         return receive(self._connection, seconds)
+
+    def was_killed(self) -> bool:
+        """Tells, once `receive` or `send` has failed, whether something outside ended the child, not its own doing."""
+        self._running.join(5)
+        return self._running.exitcode in KILLED
 
     def kill(self) -> None:
         """Kills the child; whoever waits in `receive` gets an EOFError."""

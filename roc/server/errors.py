@@ -13,6 +13,7 @@ STATUS_CODES = {
     408: "too_slow",
     413: "too_large",
     415: "unsupported_media_type",
+    421: "unknown_host",
     422: "invalid_request",
     500: "internal_error",
     503: "unavailable",

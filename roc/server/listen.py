@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from roc.server.app import create_app
 from roc.server.errors import error_body, unavailable
+from roc.server.hosts import Hosts
 from roc.server.keys import Keys
 from roc.server.middleware import HEADERS
 from roc.server.options import Limits, ServeOptions
@@ -26,6 +27,12 @@ logger = logging.getLogger(__name__)
 
 REFUSED_SECONDS = 1.0
 """How long a connection beyond the limit stays open, so that its sender gets to see why it was refused."""
+
+M_MMAP_THRESHOLD = -3
+"""Number of that option of the C library's allocator."""
+
+LARGE_BLOCK = 256 * 1024
+"""Bytes above which a block of memory is one of its own, which goes back to the system when it is freed."""
 
 SPARE_HANDLES = 256
 """Files and pipes that the server opens beside its connections."""
@@ -65,11 +72,13 @@ def serve(options: ServeOptions, listener: socket.socket, keys: Keys | None = No
     """
     service = Service(options)
     _allow_handles(options.max_connections)
+    _give_memory_back()
 
     def stop(reason: str) -> None:
         server.should_exit = True
 
-    app = create_app(service, keys=keys, cors_origins=options.cors_origin, on_failure=stop)
+    hosts = Hosts((options.host, *options.allowed_host)) if options.allowed_host or not keys else None
+    app = create_app(service, keys=keys, cors_origins=options.cors_origin, hosts=hosts, on_failure=stop)
     server = make_server(app, options, log_requests=options.log_requests)
     host, port = listener.getsockname()[:2]
     logger.info("Listening at http://%s:%d; the model is being loaded.", f"[{host}]" if ":" in host else host, port)
@@ -173,3 +182,11 @@ def _allow_handles(count: int) -> None:
         if soft != resource.RLIM_INFINITY and soft < wanted:
             allowed = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
             resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+def _give_memory_back() -> None:
+    """Has the C library give the memory of large bodies back to the system; by itself it learns to keep some of it."""
+    with contextlib.suppress(OSError, AttributeError):  # there is no such function outside of glibc
+        import ctypes
+
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)

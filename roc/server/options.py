@@ -65,6 +65,12 @@ class NetworkOptions(Settings):
     cors_origin: tuple[str, ...] = option(
         (), "sites whose pages may ask too, such as https://photos.example; * for all", metavar="URL"
     )
+    allowed_host: tuple[str, ...] = option(
+        (),
+        "further names under which the server may be asked, such as scores.example; * for all",
+        metavar="NAME",
+        unset="localhost, the addresses of this machine and --host; with API keys, all",
+    )
     log_requests: bool = option(False, "log a line for each request")
 
     def faults(self) -> list[Fault]:

@@ -22,7 +22,8 @@ class ImageData(_Request):
 
     name: Name | None = Field(default=None, description="its name in the answer", examples=["a.jpg"])
     data: str = Field(
-        description="the bytes of the file in base64, without a `data:` prefix",
+        description="the bytes of the file in base64, without a `data:` prefix; line breaks, no padding and the "
+        "letters of URLs are fine",
         examples=[PIXEL],
         json_schema_extra={"contentEncoding": "base64"},
     )

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,17 @@ from roc.server.batching import Batching
 from roc.server.bodies import Bodies
 from roc.server.children import Starter, in_process
 from roc.server.counters import Counters
-from roc.server.decoding import BYTES_PER_PIXEL, SPARE_MEMORY, Decoded, Decoders
+from roc.server.decoders import Decoded, Decoders
+from roc.server.decoding import BYTES_PER_PIXEL, SPARE_MEMORY
 from roc.server.errors import Refusal, unavailable
 from roc.server.options import Limits, ServeOptions
-from roc.server.turns import Turns
+from roc.server.turns import PART, Shares, Whose
 from roc.server.uploads import Upload
 
 logger = logging.getLogger(__name__)
 
 PREPARED = 128
 """Images that may be decoded and waiting for the model at once: tensors are larger than files."""
-
-AHEAD = 1
-"""Images handed out beyond one per decoding process, so that none idles. More would hold up the next request."""
 
 STUCK = 5.0
 """A model that has not answered for this many request timeouts is taken for dead."""
@@ -65,7 +63,7 @@ class Service:
         self._starter = starter
         self._batching: Batching | None = None
         self._decoders: Decoders | None = None
-        self._images = 0
+        self._images = Shares(options.queue)
         self._pace = 0.0
         self._over = asyncio.Event()
 
@@ -83,7 +81,6 @@ class Service:
     async def start(self) -> None:
         """Starts to load the model."""
         options = self.options
-        self._prepared = asyncio.Semaphore(PREPARED)
         names = ("device", "dtype", "batch_size", "max_new_tokens", "threads")
         self._batching = Batching(
             {"checkpoint": self.checkpoint} | {name: getattr(options, name) for name in names},
@@ -120,8 +117,8 @@ class Service:
             self.options.readers or default_readers(facts["device"]),
             self.limits.image_seconds,
             self.counters.restarts.labels("reader").inc,
+            PREPARED,
         )
-        self._turns = Turns(self._decoders.count + AHEAD)
 
     def _failed(self, reason: str) -> None:
         self.failure = reason
@@ -138,45 +135,49 @@ class Service:
         return self.facts
 
     @contextlib.contextmanager
-    def admit(self, count: int) -> Iterator[None]:
+    def admit(self, count: int, client: Hashable = None) -> Iterator[None]:
         """Counts images as being processed while the block runs.
 
         Raises:
-            Refusal: 503 if the queue would be too long.
+            Refusal: 503 if the queue would be too long, or one client would have nearly all of it.
         """
-        if self._images + count > self.limits.queue:
-            seconds = min(60, max(1, math.ceil(self._images * self._pace)))
+        images = self._images
+        if not images.fits(client, count):
+            seconds = min(60, max(1, math.ceil(images.total * self._pace)))
             raise unavailable(
-                f"{self._images} images are being processed or waiting, and the limit is {self.limits.queue}",
+                f"{images.total} images are being processed or waiting; the limit is {images.most}, and one client may "
+                f"have {PART} times what is left",
                 code="busy",
                 retry_after=seconds,
             )
-        self._images += count
-        self.counters.queue.set(self._images)
+        images.add(client, count)
+        self.counters.queue.set(images.total)
         try:
             yield
         finally:
-            self._images -= count
-            self.counters.queue.set(self._images)
+            images.add(client, -count)
+            self.counters.queue.set(images.total)
 
-    async def assess(self, images: Sequence[Upload], mode: str) -> list[dict[str, Any]]:
+    async def assess(self, images: Sequence[Upload], mode: str, client: Hashable = None) -> list[dict[str, Any]]:
         """Scores the images of one request.
 
         Args:
             images: In the order of the request.
             mode: "score" or "describe".
+            client: Who asks; clients take turns.
 
         Returns:
             For each image `{"scores": ..., "text": ...}` or `{"error": {"code", "message"}}`.
 
         Raises:
-            Refusal: 413 if the images have too many pixels together, 503 if the model's process ended or no process
-                that decodes images can be started, 504 after the timeout.
+            Refusal: 413 if the images have too many pixels together, 503 if processes end again and again or cannot
+                be started, 504 after the timeout.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
         request = _Request()
-        tasks = [asyncio.create_task(self._one(image, mode, request)) for image in images]
+        whose = Whose(client, request)
+        tasks = [asyncio.create_task(self._one(image, mode, whose)) for image in images]
         try:
             async with asyncio.timeout(self.limits.timeout):
                 found = await asyncio.gather(*tasks)
@@ -192,21 +193,18 @@ class Service:
         finally:
             for task in tasks:
                 task.cancel()
-        self._pace += 0.05 * ((loop.time() - began) / max(1, self._images) - self._pace)
+        self._pace += 0.05 * ((loop.time() - began) / max(1, self._images.total) - self._pace)
         return found
 
-    async def _one(self, image: Upload, mode: str, request: _Request) -> dict[str, Any]:
+    async def _one(self, image: Upload, mode: str, whose: Whose) -> dict[str, Any]:
         if image.data is None:
             return self._refused(*(image.fault or ("unreadable_image", "the file is empty")))
         assert self._decoders is not None and self._batching is not None
-        async with contextlib.AsyncExitStack() as stack:
-            async with self._turns.turn(request):
-                await stack.enter_async_context(self._prepared)
-                decoded = await self._decoders.decode(mode, image.data)
-            self._count_pixels(request, decoded)
+        async with self._decoders.decode(mode, image.data, whose) as decoded:
+            self._count_pixels(whose.request, decoded)
             if decoded.inputs is None:
                 return self._refused("unreadable_image", decoded.fault or "it cannot be read")
-            row = await self._batching.score(mode, decoded.length, decoded.inputs)
+            row = await self._batching.score(mode, decoded.length, decoded.inputs, whose)
         if "error" in row:
             self.counters.images.labels("unscored").inc()
             return {"error": {"code": "unscored", "message": row["error"]}}

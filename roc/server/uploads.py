@@ -1,16 +1,13 @@
 """Reads the body of a request: the images in it and what is asked about them.
 
-Starlette's parser (python-multipart) splits multipart bodies, pydantic reads JSON. Both see the body only through
-`Bodies.read`, which counts and times it, and nothing is written to disk.
+Starlette's parser (python-multipart) splits multipart bodies; `embedded` takes the images out of JSON, and pydantic
+reads the rest. Both see the body only through `Bodies.read`, which counts and times it, and nothing is written to disk.
 """
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import unquote
@@ -21,15 +18,13 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from roc.server.embedded import LONG, Image, Scanner, decoded, too_many_bytes, too_many_images
 from roc.server.errors import Refusal
 from roc.server.options import Limits
 from roc.server.schemas import ImageData, RankRequest, RewardRequest, ScoreRequest
 
 FIELD_BYTES = 64 * 1024
 LONGEST_NAME = 1024
-IN_A_THREAD = 2**20
-"""Bytes of JSON above which reading takes more than a few milliseconds and is done in a thread."""
-
 CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
 FILE_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s\"]+)", re.IGNORECASE)
 """A file name in the form of RFC 5987, which RFC 7578 forbids here and some clients send all the same."""
@@ -76,8 +71,8 @@ async def read_score(headers: Headers, chunks: AsyncIterator[bytes], limits: Lim
         Refusal: 400, 413, 415 or 422.
     """
     if _kind(headers) == "application/json":
-        asked = await _json(ScoreRequest, chunks, limits)
-        return Order(await _named(asked.images, limits), asked.attributes, asked.distribution)
+        asked, long = await _json(ScoreRequest, chunks, limits)
+        return Order(_named(asked.images, long, limits), asked.attributes, asked.distribution)
     images, fields = await _multipart(headers, chunks, limits, ("attributes", "distribution"))
     distribution = fields.get("distribution", "") or "false"
     if distribution not in ("true", "false"):
@@ -93,8 +88,8 @@ async def read_rank(headers: Headers, chunks: AsyncIterator[bytes], limits: Limi
         Refusal: 400, 413, 415 or 422.
     """
     if _kind(headers) == "application/json":
-        asked = await _json(RankRequest, chunks, limits)
-        images, attribute = await _named(asked.images, limits), asked.attribute
+        asked, long = await _json(RankRequest, chunks, limits)
+        images, attribute = _named(asked.images, long, limits), asked.attribute
     else:
         images, fields = await _multipart(headers, chunks, limits, ("attribute",))
         attribute = fields.get("attribute") or None
@@ -111,8 +106,8 @@ async def read_reward(headers: Headers, chunks: AsyncIterator[bytes], limits: Li
     """
     if _kind(headers) != "application/json":
         raise _unsupported(headers, "application/json")
-    asked = await _json(RewardRequest, chunks, limits)
-    images = await _decoded([(f"image {i}", data) for i, data in enumerate(asked.images)], limits)
+    asked, long = await _json(RewardRequest, chunks, limits)
+    images = _images([(f"image {i}", data) for i, data in enumerate(asked.images)], long, limits)
     return Order(images, None if asked.attribute is None else [asked.attribute], scale=asked.scale)
 
 
@@ -156,7 +151,7 @@ async def _multipart(
         raise _no_multipart(str(error)) from error
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
-            raise _too_many(f"more than {limits.images}", limits) from error
+            raise too_many_images(f"more than {limits.images}", limits) from error
         if error.message.startswith("Too many fields"):
             message = f"too many parts without a file name; expected {', '.join(known)}, each once"
             raise _invalid("body", message) from error
@@ -191,21 +186,18 @@ def _no_multipart(reason: str) -> Refusal:
 async def _part(file: UploadFile, index: int, limits: Limits) -> Upload:
     name = _clean(file.filename or "") or f"image {index}"
     if file.size is not None and file.size > limits.bytes_per_image:
-        return Upload(name, None, _too_many_bytes(file.size, limits))
-    return Upload(name, await file.read())
+        return Upload(name, None, too_many_bytes(file.size, limits))
+    content = await file.read()
+    await file.close()  # which is the other copy
+    return Upload(name, content)
 
 
-async def _json(model: type[Form], chunks: AsyncIterator[bytes], limits: Limits) -> Form:
-    body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-    # Base64 holds no commas, so many commas mean many values, each of which takes many times its bytes once parsed.
-    if body.count(b",") > 16 * limits.images + 1024:
-        raise _too_many("a list of very many values", limits)
+async def _json(model: type[Form], chunks: AsyncIterator[bytes], limits: Limits) -> tuple[Form, dict[str, Image]]:
+    """Reads a JSON body; returns it with placeholders for its long strings, and what became of those."""
+    body = Scanner(limits)
+    await body.read(chunks)
     try:
-        if len(body) < IN_A_THREAD:
-            return model.model_validate_json(bytes(body))
-        return await asyncio.to_thread(model.model_validate_json, bytes(body))
+        return model.model_validate_json(bytes(body.skeleton)), body.images
     except ValidationError as error:
         faults = [
             {"where": _clean(".".join(map(str, fault["loc"]))) or "body", "message": _clean(fault["msg"])}
@@ -217,44 +209,17 @@ async def _json(model: type[Form], chunks: AsyncIterator[bytes], limits: Limits)
         ) from error
 
 
-async def _named(images: Sequence[ImageData], limits: Limits) -> list[Upload]:
-    return await _decoded([(_clean(one.name or "") or f"image {i}", one.data) for i, one in enumerate(images)], limits)
+def _named(images: Sequence[ImageData], long: Mapping[str, Image], limits: Limits) -> list[Upload]:
+    return _images([(_clean(one.name or "") or f"image {i}", one.data) for i, one in enumerate(images)], long, limits)
 
 
-async def _decoded(images: Sequence[tuple[str, str]], limits: Limits) -> list[Upload]:
-    """Decodes base64; large amounts in a thread, so that other requests get their turn meanwhile."""
-    _check_count(len(images), limits)
-
-    def decode() -> list[Upload]:
-        return [_image(name, data, limits) for name, data in images]
-
-    return await asyncio.to_thread(decode) if sum(len(data) for _, data in images) >= IN_A_THREAD else decode()
-
-
-def _image(name: str, data: str, limits: Limits) -> Upload:
-    try:
-        content = base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        reason = "it begins with `data:`; send only what follows the comma" if data[:5] == "data:" else error
-        return Upload(name, None, ("invalid_base64", f"the data is no base64: {reason}"))
-    if len(content) > limits.bytes_per_image:
-        return Upload(name, None, _too_many_bytes(len(content), limits))
-    return Upload(name, content)
-
-
-def _check_count(count: int, limits: Limits) -> None:
-    if count > limits.images:
-        raise _too_many(f"{count}", limits)
-
-
-def _too_many(came: str, limits: Limits) -> Refusal:
-    return Refusal(
-        413, "too_many_images", f"{came} came; expected at most {limits.images} images; send several requests"
-    )
-
-
-def _too_many_bytes(count: int, limits: Limits) -> tuple[str, str]:
-    return "too_large", f"the file has {count} bytes; expected at most {limits.bytes_per_image}; make it smaller"
+def _images(images: Sequence[tuple[str, str]], long: Mapping[str, Image], limits: Limits) -> list[Upload]:
+    if len(images) > limits.images:
+        raise too_many_images(f"{len(images)}", limits)
+    if set(long) - {data for _, data in images}:
+        raise _invalid("body", f"a text of more than {LONG} bytes came where no image is expected")
+    found = [long.get(data) or decoded(data.encode("utf-8", "replace"), limits) for _, data in images]
+    return [Upload(name, *image) for (name, _), image in zip(images, found, strict=True)]
 
 
 def _invalid(where: str, message: str) -> Refusal:

@@ -32,6 +32,7 @@ class InThread(threading.Thread):
     """A thread in place of a process."""
 
     pid = None
+    exitcode = None
 
     def kill(self):
         pass

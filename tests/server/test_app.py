@@ -45,7 +45,7 @@ def good(server, assessment):
     assert answer.status_code == 200
     expected = assessment.score(picture(0))[0].scores["overall"].value
     assert answer.json()["results"][0]["scores"]["overall"]["value"] == pytest.approx(expected, abs=1e-5)
-    wait_for(lambda: server.service.bodies.bytes == 0 and server.service._images == 0, 5)
+    wait_for(lambda: server.service.bodies.bytes == 0 and server.service._images.total == 0, 5)
 
 
 def refused(response, status, code=None):
@@ -253,6 +253,32 @@ def test_cors_is_off_and_can_be_allowed(server, checkpoint):
         assert "security" not in told["paths"]["/healthz"]["get"]
 
 
+def test_names_of_other_machines(server, checkpoint):
+    """A page elsewhere whose name was made to point here: its browser still sends that name."""
+    for path in ("/", "/metrics", "/v1/models", "/nix"):
+        error = refused(server.http.get(path, headers={"Host": "evil.example"}), 421, "unknown_host")
+        assert "--allowed_host" in error["message"] and "'evil.example'" in error["message"]
+    refused(server.http.post("/v1/score", files=files(photo(0)), headers={"Host": "evil.example:80"}), 421)
+    for name in ("localhost:8000", "[::1]:80", "127.0.0.1"):
+        assert server.http.get("/", headers={"Host": name}).status_code == 200
+    with running(checkpoint, keys=(KEY,)) as other:
+        assert other.http.get("/healthz", headers={"Host": "scores.example"}).status_code == 200
+
+
+def test_base64_as_people_send_it(http):
+    content = photo(1, (300, 200))
+    text = encoded(content)[0]
+    lines = "\n".join(text[i : i + 76] for i in range(0, len(text), 76)) + "\n"
+    safe = text.replace("+", "-").replace("/", "_").rstrip("=")
+    answer = http.post("/v1/reward", json={"images": [text, lines, text.rstrip("="), safe]}).json()
+    assert answer["errors"] == [None] * 4 and len(set(answer["rewards"])) == 1
+    body = ('{"images": [{"data": "' + lines + '"}]}').encode()
+    scored = http.post("/v1/score", content=body, headers={"Content-Type": "application/json"})
+    assert scored.status_code == 200, scored.text
+    error = refused(http.post("/v1/score", json={"images": [{"data": text[:-3]}]}), 422, "invalid_base64")
+    assert "it may have been cut" in error["message"]
+
+
 # --- busy, late, broken -----------------------------------------------------------------------------------------------
 
 
@@ -296,14 +322,14 @@ def test_before_the_model_is_there_and_when_it_takes_too_long(server, good, monk
 
 
 def test_without_a_process_that_decodes_images(server, good, monkeypatch):
-    monkeypatch.setattr("roc.server.decoding.PAUSE", 0.02)
+    monkeypatch.setattr("roc.server.decoders.PAUSE", 0.02)
 
     def none(*arguments):
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(server.service._decoders, "_starter", none)
     # As if its only decoding process had been killed.
-    monkeypatch.setattr("roc.server.decoding.Child.alive", False)
+    monkeypatch.setattr("roc.server.decoders.Child.alive", False)
     asked = {"score": {"files": files(photo(0))}, "reward": {"json": {"images": encoded(photo(0))}}}
     for path, body in asked.items():
         response = server.http.post(f"/v1/{path}", **body)
@@ -325,18 +351,18 @@ def test_pixels_of_a_request_together(checkpoint):
             error = refused(server.http.post("/v1/score", files=files(*many)), 413, "too_many_pixels")
             assert "more than 4000 pixels together" in error["message"]
         refused(server.http.post("/v1/reward", json={"images": encoded(*[photo(0)] * 4)}), 413, "too_many_pixels")
-        wait_for(lambda: server.service._images == 0 and server.service._turns._free == 2, 5)
+        wait_for(lambda: server.service._images.total == 0 and server.service._decoders.turns.held == 0, 5)
 
 
 def test_a_large_request_does_not_hold_up_a_small_one(server, good, monkeypatch):
-    decode, order = server.service._decoders.decode, []
+    ask, order = server.service._decoders._ask, []
 
-    async def slow(mode, data):
-        order.append(len(data))
-        await asyncio.sleep(0.1)
-        return await decode(mode, data)
+    def slow(child, job):
+        order.append(len(job.data))
+        time.sleep(0.1)
+        return ask(child, job)
 
-    monkeypatch.setattr(server.service._decoders, "decode", slow)
+    monkeypatch.setattr(server.service._decoders, "_ask", slow)
     small = photo(0)
     with ThreadPoolExecutor(1) as pool:
         large = pool.submit(httpx.post, f"{server.url}/v1/score", files=files(*[photo(0, (90, 80))] * 8))
@@ -456,7 +482,7 @@ def talk(server, *pieces, pause=0.0, seconds=10):
 
 
 def head(path="/v1/score", kind="application/json", **headers):
-    lines = [f"POST {path} HTTP/1.1", "Host: x", f"Content-Type: {kind}", "Connection: close"]
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", "Connection: close"]
     return "\r\n".join(
         lines + [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()] + ["", ""]
     ).encode()
@@ -505,14 +531,14 @@ def test_a_slow_sender(server, good):
 
 def test_headers_that_never_end(server, good):
     start = time.monotonic()
-    assert talk(server, b"POST /v1/score HTTP/1.1\r\nHost: x\r\n") == b""
+    assert talk(server, b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\n") == b""
     assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0], ids=["at_once", "later"])
 def test_later_headers_that_never_end(server, good, seconds):
     """The second and the third request of a connection send a byte of their headers now and then."""
-    whole = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     host, port = server.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         for _ in range(2):
@@ -535,20 +561,21 @@ def test_connections_beyond_the_limit(checkpoint):
     with running(checkpoint, limits=Limits(max_connections=5)) as server, contextlib.ExitStack() as stack:
         host, port = server.url.removeprefix("http://").split(":")
         server.http.close()
-        wait_for(lambda: talk(server, b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")[9:12] == b"200")
+        alone = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        wait_for(lambda: talk(server, alone)[9:12] == b"200")
 
         def connect():
             return stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
 
         held = [connect() for _ in range(5)]
-        held[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        held[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert held[0].recv(65536).startswith(b"HTTP/1.1 200")
         with httpx.Client(base_url=server.url) as other:
             response = other.post("/v1/score", files=files(photo(0)))
             refused(response, 503, "busy")
             assert response.headers["retry-after"] and response.headers["x-content-type-options"] == "nosniff"
         held[1].close()
-        held[2].sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        held[2].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert held[2].recv(65536).startswith(b"HTTP/1.1 200")
         with httpx.Client(base_url=server.url) as other:
             assert other.get("/healthz").status_code == 200

@@ -55,7 +55,7 @@ def test_a_length_that_is_too_much_is_believed_before_a_byte_is_read():
 
 def test_all_bodies_together():
     bodies = Bodies(LIMITS)
-    bodies.bytes = 12
+    bodies.shares.add("other", 12)
     with pytest.raises(Refusal) as error:
         read(pieces(b"12345"), LIMITS, None, bodies)
     assert (error.value.status, error.value.code, error.value.headers) == (503, "busy", {"Retry-After": "1"})

@@ -9,7 +9,7 @@ import pytest
 from serving import Limits, photo
 from starlette.datastructures import Headers
 
-from roc.server import uploads
+from roc.server import embedded
 from roc.server.errors import Refusal
 from roc.server.uploads import read_rank, read_reward, read_score
 
@@ -203,16 +203,16 @@ def test_a_real_photo_in_pieces():
 
 
 def test_large_bodies_are_decoded_apart_from_the_loop(monkeypatch):
-    monkeypatch.setattr(uploads, "IN_A_THREAD", 1000)
-    in_the_loop, decode = [], uploads._image
+    monkeypatch.setattr(embedded, "IN_A_THREAD", 30_000)
+    in_the_loop, decode = [], embedded.decoded
 
     def watched(*arguments):
         in_the_loop.append(threading.current_thread() is threading.main_thread())
         return decode(*arguments)
 
-    monkeypatch.setattr(uploads, "_image", watched)
-    for data, expected in ((bytes(10), True), (bytes(900), False)):
-        order = read(read_reward, {"images": [encoded(data), "?"]})
-        assert [image.data for image in order.images] == [data, None]
-        assert in_the_loop == [expected] * 2
+    monkeypatch.setattr(embedded, "decoded", watched)
+    for data, expected in ((bytes(20_000), True), (bytes(30_000), False)):
+        order = read(read_reward, {"images": [encoded(data)]}, limits=Limits())
+        assert [image.data for image in order.images] == [data]
+        assert in_the_loop == [expected]
         in_the_loop.clear()
