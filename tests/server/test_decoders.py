@@ -236,7 +236,7 @@ def deadly(connection, path):
                 with open(path, "a") as file:
                     file.write("x")
                 if os.path.getsize(path) <= int(times):
-                    os.kill(os.getpid(), signal.SIGKILL if what == "kill" else signal.SIGSEGV)
+                    os.kill(os.getpid(), signal.SIGKILL) if what == "kill" else os._exit(3)
             if what == "slow":
                 time.sleep(float(times))
             send(connection, {"length": 1}, [data.upper()])
