@@ -7,8 +7,8 @@ about the base; `load` finds the base by the name in it.
 
 from __future__ import annotations
 
-import json
 import os
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,9 +26,10 @@ from transformers.utils import cached_file, find_adapter_config_file
 
 from roc.checkpoint.card import card_kept, write_card
 from roc.checkpoint.fingerprint import base_fingerprint, differing_blocks
+from roc.checkpoint.weights import check_complete, load_weights, one_line
 from roc.files import write_json
-from roc.model.adapters import four_bit, keep_four_bit_exact
-from roc.model.attachment import carry_head, gathered, model_class
+from roc.model.adapters import four_bit, keep_four_bit_exact, no_deprecations_of_peft
+from roc.model.attachment import carry_head, gathered, model_class, num_rows
 from roc.model.declaration import Declaration, declaration_of, declare, declares_head
 from roc.model.float32_tower import join_towers, keeping_towers
 from roc.model.modeling import roc_class
@@ -36,6 +37,7 @@ from roc.model.mplug_owl2 import published
 from roc.model.processing import load_processor, save_processor
 
 ADAPTER_FILE = "roc_config.json"
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 # What the heads of an adapter and of its base must agree in.
 _SAME_HEAD = ("token_id", "num_levels", "min_score", "max_score", "attributes")
@@ -73,8 +75,9 @@ def load(
 
     Raises:
         FileNotFoundError: If `path` looks like a folder and there is none.
-        ValueError: If the checkpoint carries no head, adapter and base do not fit, or the files of a published
-            checkpoint contradict each other.
+        ValueError: If the checkpoint carries no head, a file is broken, tensors are missing, surplus or of another
+            shape than config.json says, adapter and base do not fit, or the files of a published checkpoint contradict
+            each other.
     """
     check_exists(path, "`bash scripts/finetune.sh` makes checkpoints/demo")
     where = {key: kwargs[key] for key in ("revision", "token", "cache_dir") if key in kwargs}
@@ -92,7 +95,7 @@ def load(
     model = _load_full(path, where, opened, dtype, scoring, kwargs)
     if device is not None:
         model = model.to(device)
-    return model.eval(), load_processor(path, config=opened.config, **where)
+    return model.eval(), _processor_of(model, path, config=opened.config, **where)
 
 
 def read_config(path: str | os.PathLike, **where: Any) -> PreTrainedConfig:
@@ -132,9 +135,31 @@ def _open_config(path: str | os.PathLike, where: dict[str, Any]) -> _OpenedConfi
     if published.is_published(content):
         return _OpenedConfig(published.config_from(content, path, **where), content)
     if content.get("model_type") not in CONFIG_MAPPING or "auto_map" in content or "configuration_files" in content:
-        return _OpenedConfig(AutoConfig.from_pretrained(path, **where), None)  # its rules, or its error
-    config = CONFIG_MAPPING[content["model_type"]].from_dict(content, name_or_path=os.fspath(path))
+        return _OpenedConfig(_auto_config(path, content, where), None)  # its rules, or its error
+    try:
+        config = CONFIG_MAPPING[content["model_type"]].from_dict(content, name_or_path=os.fspath(path))
+    except Exception as error:  # transformers and huggingface_hub raise errors of many kinds
+        raise ValueError(f"{path}: config.json cannot be used: {one_line(error)}") from error
+    if declares_head(config):
+        try:
+            declaration_of(config)
+        except ValueError as error:
+            raise ValueError(f"{path}: config.json declares a score head that cannot be: {error}") from error
     return _OpenedConfig(config, None)
+
+
+def _auto_config(path: str | os.PathLike, content: dict[str, Any], where: dict[str, Any]) -> PreTrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=False, **where)
+    except (OSError, ImportError):
+        raise
+    except Exception as error:
+        if "auto_map" in content:
+            raise ValueError(
+                f"{path} is a {content.get('model_type')!r} model that comes with code of its own; roc runs no code "
+                "out of a checkpoint. Take a model that this transformers version has a class for."
+            ) from error
+        raise ValueError(f"{path}: config.json cannot be used: {one_line(error)}") from error
 
 
 def _load_full(
@@ -150,7 +175,8 @@ def _load_full(
     if opened.published is None:
         return _from_pretrained(cls, path, scoring, config=opened.config, **arguments)
     converted = published.read(path, opened.published, **where)
-    model = _from_pretrained(cls, None, scoring, config=converted.config, state_dict=converted.weights, **arguments)
+    arguments |= {"config": converted.config, "state_dict": converted.weights, "name": path}
+    model = _from_pretrained(cls, None, scoring, **arguments)
     model.name_or_path = model.config.name_or_path = os.fspath(path)
     if cached_file(path, "generation_config.json", _raise_exceptions_for_missing_entries=False, **where):
         model.generation_config = GenerationConfig.from_pretrained(path, **where)
@@ -160,10 +186,10 @@ def _load_full(
 def _from_pretrained(
     cls: type[PreTrainedModel], path: str | os.PathLike | None, scoring: bool, **kwargs: Any
 ) -> PreTrainedModel:
-    """Calls `from_pretrained`, with vision towers kept in float32 where the model is only used to score."""
+    """Loads weights, with vision towers kept in float32 where the model is only used to score."""
     if not scoring or "quantization_config" in kwargs:
-        return cls.from_pretrained(path, **kwargs)
-    return join_towers(keeping_towers(cls).from_pretrained(path, **kwargs), cls)
+        return load_weights(cls, path, **kwargs)
+    return join_towers(load_weights(keeping_towers(cls), path, **kwargs), cls)
 
 
 def save(
@@ -236,7 +262,20 @@ def _load_adapter(
     model = _put_adapter_on(model, path, name, where)
     if device is not None and "quantization_config" not in kwargs:
         model = model.to(device)
-    return model.eval(), load_processor(path, **where)
+    return model.eval(), _processor_of(model, path, **where)
+
+
+def _processor_of(model: PreTrainedModel, path: str | os.PathLike, **arguments: Any) -> ProcessorMixin:
+    """Loads the processor, and makes sure that it knows the declared token by the declared id."""
+    processor, declaration = load_processor(path, **arguments), model.declaration
+    known, rows = processor.tokenizer.get_vocab().get(declaration.token), num_rows(model.get_input_embeddings().weight)
+    if known != declaration.token_id or declaration.token_id >= rows:
+        raise ValueError(
+            f"{path}: {declaration.token} is declared as token {declaration.token_id}, but the tokenizer knows it as "
+            f"{'no token' if known is None else known} and the model has {rows} rows; the files are not of one "
+            "checkpoint. Copy them again from where they were written."
+        )
+    return processor
 
 
 def _read_about(path: str | os.PathLike, where: dict[str, Any]) -> dict[str, Any]:
@@ -244,7 +283,18 @@ def _read_about(path: str | os.PathLike, where: dict[str, Any]) -> dict[str, Any
     file = cached_file(path, ADAPTER_FILE, _raise_exceptions_for_missing_entries=False, **where)
     if file is None:
         raise ValueError(f"{path} is an adapter that roc did not write: it has no {ADAPTER_FILE}, so no score head.")
-    return json.loads(Path(file).read_text(encoding="utf-8"))
+    about = published.read_json(path, ADAPTER_FILE, **where)
+    try:
+        Declaration.from_dict(about.get("roc"))
+        base, tuning = about["base"], about["tuning"]
+        known = isinstance(base["fingerprint"], dict | list) and tuning in ("lora", "qlora")
+        if not known or not all(isinstance(base[key], str | None) for key in ("name_or_path", "model_type", "dtype")):
+            raise ValueError("'base' and 'tuning' are not what roc writes")
+    except (KeyError, TypeError, ValueError) as error:
+        missing = isinstance(error, KeyError)
+        reason = f"it has no {error.args[0]!r}" if missing else one_line(error)
+        raise ValueError(f"{path}: {ADAPTER_FILE} cannot be used: {reason}. Copy it again.") from error
+    return about
 
 
 def _load_base(
@@ -288,16 +338,32 @@ def _put_adapter_on(model: PreTrainedModel, path: str | os.PathLike, name: str, 
     from peft import PeftModel, get_peft_model_state_dict
 
     keep_four_bit_exact(model)
-    model = PeftModel.from_pretrained(model, path, **where)
+    stored = cached_file(path, _ADAPTER_WEIGHTS, _raise_exceptions_for_missing_entries=False, **where)
+    if stored is None:
+        raise ValueError(f"Adapter {path} has no {_ADAPTER_WEIGHTS}; roc reads no other file of weights of an adapter.")
+    try:
+        with safe_open(stored, "pt") as tensors:
+            found = {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}
+    except Exception as error:  # SafetensorError is not public, and an empty file is another error
+        raise ValueError(f"{stored} is no whole safetensors file: {one_line(error)}. Copy it again.") from error
+    try:
+        with no_deprecations_of_peft():  # what is missing is refused below
+            warnings.filterwarnings("ignore", "Found missing adapter keys|Some weights of", UserWarning)
+            model = PeftModel.from_pretrained(model, path, ignore_mismatched_sizes=True, **where)
+    except (OSError, ImportError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # PEFT raises errors of many kinds
+        raise ValueError(f"Adapter {path} cannot be put on {name}: {one_line(error)}") from error
     model.peft_config["default"].base_model_name_or_path = name
-    stored = cached_file(path, "adapter_model.safetensors", **where)
-    with safe_open(stored, "pt") as tensors:
-        apart = set(tensors.keys()) ^ set(get_peft_model_state_dict(model, save_embedding_layers=False))
-    if apart:
-        raise ValueError(
-            f"Adapter {path} does not fit {name}: {len(apart)} tensors are in only one of them, {sorted(apart)[:3]} "
-            "among them; it was written for another model or with another version of PEFT."
-        )
+    kept = get_peft_model_state_dict(model, save_embedding_layers=False)
+    expected = {key: tuple(tensor.shape) for key, tensor in kept.items()}
+    both = set(found) & set(expected)
+    check_complete(
+        f"adapter {path}, on {name},",
+        set(expected) - set(found),
+        set(found) - set(expected),
+        {key: (found[key], expected[key]) for key in both if found[key] != expected[key]},
+    )
     return model
 
 

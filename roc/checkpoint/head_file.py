@@ -61,9 +61,7 @@ def read_head(checkpoint: str | os.PathLike) -> tuple[Declaration, torch.Tensor]
     Raises:
         ValueError: If it carries no head.
     """
-    from transformers import AutoConfig
-
-    from roc.checkpoint.folder import ADAPTER_FILE, is_adapter
+    from roc.checkpoint.folder import ADAPTER_FILE, is_adapter, read_config
     from roc.model.mplug_owl2 import published
 
     content = published.published_config(checkpoint)
@@ -75,21 +73,31 @@ def read_head(checkpoint: str | os.PathLike) -> tuple[Declaration, torch.Tensor]
         declaration = Declaration.from_dict(about["roc"]) if "roc" in about else None
         file = published.find(checkpoint, "adapter_model.safetensors")
     else:
-        config = AutoConfig.from_pretrained(checkpoint)
+        config = read_config(checkpoint)
         declaration = declaration_of(config) if declares_head(config) else None
         index = published.read_json(checkpoint, "model.safetensors.index.json") or {}
         file = published.find(checkpoint, index.get("weight_map", {}).get(HEAD_KEY, "model.safetensors"))
     weight = None if file is None or declaration is None else _weight_in(file)
     if weight is None:
         raise ValueError(f"{checkpoint} carries no score head; name a checkpoint or an adapter that roc trained.")
+    if weight.ndim != 2 or len(weight) != declaration.num_levels:
+        raise ValueError(
+            f"{file}: {HEAD_KEY} is {tuple(weight.shape)}, but num_levels is declared as {declaration.num_levels}; "
+            "restore what roc wrote."
+        )
     return declaration, weight
 
 
 def _weight_in(file: str) -> torch.Tensor | None:
     from safetensors import safe_open
 
-    with safe_open(file, "pt") as tensors:
-        return next((tensors.get_tensor(key) for key in tensors.keys() if key.endswith(HEAD_KEY)), None)
+    from roc.checkpoint.weights import one_line
+
+    try:
+        with safe_open(file, "pt") as tensors:
+            return next((tensors.get_tensor(key) for key in tensors.keys() if key.endswith(HEAD_KEY)), None)
+    except Exception as error:  # SafetensorError is not public, and an empty file is another error
+        raise ValueError(f"{file} is no whole safetensors file: {one_line(error)}. Copy it again.") from error
 
 
 def write_head(folder: str | os.PathLike, declaration: Declaration, weight: torch.Tensor) -> None:

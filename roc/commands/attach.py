@@ -47,14 +47,13 @@ def _attach(options: AttachOptions) -> None:
     out = Path(options.out)
     check_new(out)
 
-    from transformers import AutoConfig
-
-    from roc.checkpoint.folder import save
+    from roc.checkpoint.folder import check_exists, read_config, save
+    from roc.checkpoint.weights import load_weights
     from roc.model.attachment import attach, model_class
     from roc.model.processing import load_processor
 
-    config = AutoConfig.from_pretrained(options.model)
-    model = model_class(config).from_pretrained(options.model, dtype=options.dtype)
+    check_exists(options.model)
+    model = load_weights(model_class(read_config(options.model)), options.model, dtype=options.dtype)
     processor = load_processor(options.model)
     scale = ("min_score", "max_score", "num_tokens")
     carried = [name for name in settings_of(ScoreConfig) if name not in scale] + ["image_aspect_ratio"]

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils import is_torchvision_available
 
 from roc.checkpoint.folder import check_exists, is_adapter, load, read_config
+from roc.checkpoint.weights import load_weights
 from roc.data.records import Record
 from roc.demo.scenes import render_scene
 from roc.model.adapters import lora_state, merged
@@ -176,7 +177,7 @@ def admit(
         if declares_head(planned.config):
             model, processor = load(source, device=device, dtype=dtype)
         else:
-            model = model_class(planned.config).from_pretrained(source, dtype=dtype).to(device).eval()
+            model = load_weights(model_class(planned.config), source, dtype=dtype).to(device).eval()
     full = 4 * parameters <= LARGE if full is None else full
     trained = declares_head(model.config) and bool(model.score_head.weight.any())
     candidate = Candidate(source, model, processor, full, trained, lora)

@@ -6,7 +6,9 @@ the base. Only that row is trained (`trainable_token_indices`), so an adapter ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -115,7 +117,16 @@ def add_lora(
         # If the embeddings are tied, PEFT ties the trained row as well.
         trainable_token_indices={names[id(module)]: [token_id] for module in (embeddings[:1] if tied else embeddings)},
     )
-    return peft.get_peft_model(model, settings)
+    with no_deprecations_of_peft():
+        return peft.get_peft_model(model, settings)
+
+
+@contextlib.contextmanager
+def no_deprecations_of_peft() -> Iterator[None]:
+    """Keeps back a warning that users can do nothing about: PEFT asks transformers 5 for a property by its old name."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 def four_bit(config: PretrainedConfig, dtype: torch.dtype = torch.bfloat16) -> BitsAndBytesConfig:

@@ -85,6 +85,8 @@ class Declaration:
     def __post_init__(self) -> None:
         if isinstance(self.attributes, str):
             raise ValueError(f"attributes is the text {self.attributes!r}; expected a list of names")
+        if not isinstance(self.attributes, list | tuple) or not all(isinstance(n, str) for n in self.attributes):
+            raise ValueError(f"attributes is {self.attributes!r}; expected a list of names")
         object.__setattr__(self, "attributes", tuple(self.attributes))
         if not self.attributes or len(set(self.attributes)) != len(self.attributes):
             raise ValueError(f"attributes must be distinct names, at least one; got {list(self.attributes)}.")
@@ -93,6 +95,8 @@ class Declaration:
         if self.answer is None:
             object.__setattr__(self, "answer", house_answer(self.attributes))
         self._check_values()
+        if not self.token:
+            raise ValueError("token is empty; expected the word that stands where a score is")
         if self.answer.count(self.token) != len(self.attributes):
             raise ValueError(
                 f"The answer holds {self.answer.count(self.token)} {self.token} for {len(self.attributes)} attributes "
@@ -183,9 +187,14 @@ def declaration_of(config: PreTrainedConfig) -> Declaration:
         raise ValueError(f"this {config.model_type} model carries no score head: its config.json has no 'roc' section")
     # A model's declaration is read several times in every forward pass; a section that did not change is parsed once.
     section = config.roc
-    if not isinstance(section, Mapping) or any(isinstance(value, dict) for value in section.values()):
+    if not isinstance(section, Mapping):
         return Declaration.from_dict(section)
-    return _parsed(tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in section.items()))
+    items = tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in section.items())
+    try:
+        hash(items)
+    except TypeError:  # nested
+        return Declaration.from_dict(section)
+    return _parsed(items)
 
 
 @functools.lru_cache(maxsize=64)

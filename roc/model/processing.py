@@ -116,6 +116,7 @@ def load_processor(path: str | os.PathLike, *, config: PreTrainedConfig | None =
     import roc.model.mplug_owl2  # noqa: F401  the Auto classes know it from here on
 
     name = _class_name(path, config, **kwargs)
+    kwargs["trust_remote_code"] = False  # asked otherwise, transformers waits for an answer on a terminal
     # Pixtral's passes whatever it is given on to its tokenizer, which would save it.
     kwargs = kwargs if config is None or name == "PixtralProcessor" else {**kwargs, "config": config}
     try:
@@ -131,6 +132,14 @@ def load_processor(path: str | os.PathLike, *, config: PreTrainedConfig | None =
         hint = "torchvision must come from the index that torch came from. " if "orchvision" in str(error) else ""
         raise ValueError(
             f"The processor of {path} ({name}) needs a package that is not installed here. {hint}{str(error).strip()}"
+        ) from error
+    except OSError:
+        raise
+    except Exception as error:  # transformers, tokenizers and huggingface_hub raise errors of many kinds
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(
+            f"The processor of {path} cannot be used: {reason.rstrip('.')}. roc runs no code out of a checkpoint; copy "
+            "the processor's and the tokenizer's files again from where they were written."
         ) from error
     if isinstance(processor, PreTrainedTokenizerBase) or getattr(processor, "tokenizer", None) is None:
         raise ValueError(
@@ -157,5 +166,5 @@ def _class_name(path: str | os.PathLike, config: PreTrainedConfig | None, **kwar
     name = get_tokenizer_config(path, **kwargs).get("processor_class")
     if name:
         return name
-    config = AutoConfig.from_pretrained(path, **kwargs) if config is None else config
+    config = AutoConfig.from_pretrained(path, trust_remote_code=False, **kwargs) if config is None else config
     return PROCESSOR_MAPPING_NAMES.get(config.model_type)

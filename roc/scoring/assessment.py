@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -63,15 +62,12 @@ class Assessment:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1, or None to let roc choose")
         if device.type != "cuda":
             logging.getLogger("transformers.integrations.hub_kernels").addFilter(_no_word_of_gpu_kernels)
-        with warnings.catch_warnings():
-            # PEFT asks transformers 5 for a property by its old name.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")
-            if self.dtype == "float8":
-                self.model, self.processor = load(pretrained, device="cpu", dtype="bfloat16", scoring=True)
-                use_float8(self.model, device)
-                self.model.to(device)
-            else:
-                self.model, self.processor = load(pretrained, device=device, dtype=self.dtype, scoring=True)
+        if self.dtype == "float8":
+            self.model, self.processor = load(pretrained, device="cpu", dtype="bfloat16", scoring=True)
+            use_float8(self.model, device)
+            self.model.to(device)
+        else:
+            self.model, self.processor = load(pretrained, device=device, dtype=self.dtype, scoring=True)
         self.collator = RocCollator(self.processor, self.model.declaration)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
         self.compiled = compile_layers(self.model) if compile else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -92,6 +91,7 @@ def _build_stand_in(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, 
 
 def _load(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
     from roc.checkpoint.folder import load
+    from roc.checkpoint.weights import load_weights
     from roc.model.attachment import model_class
     from roc.model.declaration import declares_head
     from roc.model.processing import load_processor
@@ -105,7 +105,7 @@ def _load(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
             arguments |= _in_four_bits(config, base)
         if declares_head(base):
             return load(source, **arguments)
-        return model_class(base).from_pretrained(source, **arguments), load_processor(source)
+        return load_weights(model_class(base), source, **arguments), load_processor(source)
     except (OSError, ValueError, ImportError) as error:
         raise _not_loaded(source, error) from error
 
@@ -155,17 +155,14 @@ def _tuned(config: RunConfig, model: PreTrainedModel) -> PreTrainedModel:
         freeze(model, list(config.freeze))
         return model
     try:
-        with warnings.catch_warnings():
-            # PEFT asks transformers 5 for a property by its old name.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-            return add_lora(
-                model,
-                rank=config.lora_rank,
-                alpha=config.lora_alpha,
-                dropout=config.lora_dropout,
-                targets=config.lora_targets,
-                parts=config.lora_parts,
-            )
+        return add_lora(
+            model,
+            rank=config.lora_rank,
+            alpha=config.lora_alpha,
+            dropout=config.lora_dropout,
+            targets=config.lora_targets,
+            parts=config.lora_parts,
+        )
     except (ValueError, ImportError) as error:
         raise RunError(f"tuning {config.tuning}: {error}") from error
 
