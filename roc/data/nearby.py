@@ -120,8 +120,9 @@ class Nearby:
             if (found := self._walk(self._folder, parts[skip:])) is not None:
                 return self._meant(written, *found, parts[:skip], "", backslash, foreign)
         for folder in self._folders_below() if parts else ():
-            if (found := self._walk(os.path.join(self._folder, folder), parts[-1:])) is not None:
-                return self._meant(written, *found, parts[:-1], folder, backslash, foreign)
+            there = os.path.join(self._folder, folder, parts[-1])
+            if os.path.isfile(there):
+                return self._meant(written, there, [], parts[:-1], folder, backslash, foreign)
         return self.find(unquote(written)) if unquote(written) != written else None
 
     def _walk(self, folder: str, parts: list[str]) -> tuple[str, list[str]] | None:

@@ -34,9 +34,9 @@ from typing import Any
 from roc.data.cells import as_id, as_number, as_text, number_hint, shown
 from roc.data.columns import SCORE_COLUMNS, Columns
 from roc.data.conversations import read_turns
+from roc.data.image_paths import ImagePaths
 from roc.data.limits import DEFAULT_MAX_PIXELS
-from roc.data.nearby import Nearby, is_url
-from roc.data.pictures import Picture, without_bytes
+from roc.data.pictures import Picture
 from roc.data.records import SPLITS, Record, Repeats
 from roc.data.rows import DataError, Faults, Row, iter_rows
 from roc.data.survey import check_image_files
@@ -186,8 +186,6 @@ class _RowReader:
         attributes: Sequence[str] | None,
     ) -> None:
         self._faults = faults
-        self._folder = os.path.abspath(folder)
-        self._anywhere = anywhere
         self._numbers_as_text = numbers_as_text
         self._space = space
         self._num_levels = num_levels
@@ -195,7 +193,7 @@ class _RowReader:
         self._line = 0
         self._parsed = functools.partial(as_number, from_text=numbers_as_text)
         self._columns = Columns(faults, self._parsed, attributes, self._fits)
-        self._nearby = Nearby(self._folder)
+        self._paths = ImagePaths(folder, self._fault, anywhere=anywhere)
 
     def read(self, rows: Callable[[Faults], Iterator[Row]]) -> Iterator[Record]:
         """Turns the rows that `rows` yields into records. It is called twice; its faults count the second time."""
@@ -209,7 +207,7 @@ class _RowReader:
             row = self._columns.named(line, written)
             # A conversation can be about no image at all.
             imageless = row.get("image") is None and row.get("conversations") is not None
-            images = [] if imageless else self._images(row.get("image"))
+            images = [] if imageless else self._paths.named(row.get("image"))
             if images or imageless:
                 yield self._record(row, images, attributes)
         if empty and not self._faults:
@@ -237,7 +235,7 @@ class _RowReader:
             self._fault(f"the split is {split!r}; expected one of {', '.join(SPLITS)}")
         return Record(
             id=identity if identity is not None else "|".join(map(str, written)) or f"line {self._line}",
-            images=tuple(path for image in written if (path := self._resolve(image)) is not None),
+            images=tuple(path for image in written if (path := self._paths.resolve(image)) is not None),
             scores={name: score for name, score in scores.items() if score is not None},
             histograms=self._histograms(row, list(scores), n_votes),
             std=self._std(row),
@@ -250,43 +248,6 @@ class _RowReader:
             dataset=self._text(row, "dataset"),
             line=self._line,
         )
-
-    def _images(self, value: Any) -> list[str | Picture]:
-        given = map(without_bytes, value if isinstance(value, list) else [value])
-        images = [one if isinstance(one, Picture) else as_text(one) for one in given]
-        if not images or not all(images) or any("\0" in str(image) for image in images):
-            self._fault(f"the image is {shown(value)}; expected a path or a list of paths")
-            return []
-        return images
-
-    def _resolve(self, image: str | Picture) -> str | None:
-        """Returns the path to open; None, and a fault, for a path out of the folder.
-
-        Otherwise a data file could pull in any file of the machine. Symbolic links may lead anywhere: whoever keeps
-        the folder made them, as in a hub's cache.
-        """
-        if isinstance(image, Picture):
-            return image.file()
-        path = os.path.normpath(os.path.join(self._folder, image))
-        allowed = self._anywhere and os.path.isabs(image)
-        if not allowed and not path.startswith(os.path.join(self._folder, "")):
-            meant = self._nearby.find(image)
-            if meant is not None:
-                what = f"the image {image!r} lies outside of {self._folder}, but {meant.text}"
-                self._fault(what, ("outside", meant.cause))
-            else:
-                what = f"the image {image!r} lies outside of {self._folder}; set image_folder to a folder around it"
-                self._fault(what)
-            return None
-        if is_url(image):
-            meant = self._nearby.find(image)
-            what = f"the image {image!r} is a URL, and images are read from files; "
-            if meant is not None:
-                self._fault(f"{what}{meant.text}", ("URL", meant.cause))
-            else:
-                self._fault(f"{what}download it and write its path", "URL")
-            return None
-        return path
 
     def _scores(self, row: Mapping[str, Any], attributes: list[str]) -> dict[str, float | None]:
         """Reads attribute -> score, in the order of the `[SCORE]`s; None for a score that cannot be used."""

@@ -3,17 +3,12 @@
 A limit on pixels is none on time: half a megabyte of JPEG can order the same 60 million pixels to be gone over two
 thousand times, and a PNG can consist of a million chunks of nothing. What is counted here costs milliseconds. The
 bounds lie far above what cameras and programs write, so that only such files are refused. What no count shows is left
-to a limit on seconds, which only a process of its own can keep (`time_limit`).
+to a limit on seconds, which processes that can be ended keep, as those of scoring and of the server (`image_seconds`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
-import threading
-from collections.abc import Callable, Iterator
 
 from roc.data.limits import MAX_SCANS
 
@@ -84,37 +79,3 @@ def _png_fault(content: bytes) -> str | None:
         if chunks > _MAX_HEADER_PARTS and position < 256 * chunks:
             return f"it has more than {_MAX_HEADER_PARTS} chunks of a few bytes each; save it anew"
     return None
-
-
-@contextlib.contextmanager
-def time_limit(seconds: float, late: Callable[[], None] | None = None) -> Iterator[None]:
-    """Ends this process if the body takes longer: a decoder cannot be stopped in any other way.
-
-    Meant for worker processes. Their parent sees that one ended by SIGALRM (exit code -14), blames the picture that it
-    had, and starts another. Where there is no such signal, or outside of the main thread, a timer thread ends the
-    process with exit code 1 as soon as the decoder lets Python run.
-
-    Args:
-        seconds: wall-clock time, above 0.
-        late: called from a thread instead of ending the process.
-    """
-    if late is None and hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before if before is not None else signal.SIG_DFL)
-        return
-    timer = threading.Timer(seconds, late or _end_process)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _end_process() -> None:
-    os._exit(1)
