@@ -8,8 +8,8 @@ MAX_ASPECT = 200
 
 MAX_SCANS = 100
 """Times that a progressive JPEG may go over its pixels. Encoders write about 10, those that search for the smallest
-file up to some 20. An empty scan of 60 million pixels takes 0.04 s, so a hundred of them stay within seconds. libtiff, which reads JPEG
-inside TIFF, has the same bound."""
+file up to some 20. An empty scan of 60 million pixels takes 0.04 s, so a hundred of them stay within seconds. libtiff
+has the same bound for JPEG inside TIFF."""
 
 PICTURE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .tif .tiff .bmp .ppm .pgm .pbm .pnm .jp2 .j2k .jpx .avif .heic .heif"
