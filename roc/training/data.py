@@ -10,12 +10,10 @@ from roc.data.reading import read_records
 from roc.data.records import Record, resolve_splits
 from roc.data.rows import DataError
 from roc.model.device import usable_cores
+from roc.training.run import SCENES
 
 if TYPE_CHECKING:
     from roc.training.config import RunConfig
-
-SCENES = "scenes"
-"""Folder in `output_dir` that the demo's scenes are drawn into."""
 
 
 @dataclass(frozen=True)

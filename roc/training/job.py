@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from roc.training import run
 from roc.training.checks import check_settings
-from roc.training.processes import is_first_process, join_processes, leave_processes
+from roc.training.processes import join_processes, leave_processes
 
 if TYPE_CHECKING:
     from roc.training.config import RunConfig
@@ -46,8 +46,12 @@ def finetune(config: RunConfig) -> str | None:
     # What costs nothing comes first: PyTorch is not loaded yet.
     check_settings(config)
     if run.is_finished(config):
-        return _finished_table(config) if is_first_process() else None
+        return _finished_table(config) if run.is_first_process() else None
+    with run.occupying(config):
+        return _train(config)
 
+
+def _train(config: RunConfig) -> str | None:
     from roc.training.arguments import build_trainer, limit_validation, training_arguments
     from roc.training.build import base_config, build_model
     from roc.training.data import check_images, read_data

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 Engine = Literal["deepspeed", "fsdp"]
 
 
-def is_first_process() -> bool:
-    """Tells whether this is the only process or the first of several, before they are joined."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def join_processes(config: RunConfig) -> PartialState:
     """Joins this process with those that the launcher started, if one did (`accelerate launch`, `torchrun`).
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roc.files import write_json
+from roc.files import write_json, write_whole
 from roc.settings import settings_of
 
 if TYPE_CHECKING:
@@ -32,10 +32,17 @@ logger = logging.getLogger(__name__)
 RUN_FILE = "run.json"
 STATES = "training"
 """Folder in `output_dir` with the saved states and the logs."""
+SCENES = "scenes"
+"""Folder in `output_dir` that the demo's scenes are drawn into."""
 
 
 class RunError(ValueError):
     """A run that cannot start or go on; the message says what to do."""
+
+
+def is_first_process() -> bool:
+    """Tells whether this is the only process or the first of several, before they are joined."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def is_finished(config: RunConfig) -> bool:
@@ -83,33 +90,115 @@ def mark_finished(config: RunConfig) -> None:
     _describe(config, finished=True)
 
 
-def release(config: RunConfig) -> None:
-    """Takes the claim back where nothing was trained yet, so that corrected settings may use the folder."""
+@contextlib.contextmanager
+def occupying(config: RunConfig) -> Iterator[None]:
+    """Keeps `output_dir` for this run alone; of several processes the first one does so for all.
+
+    The lock is the operating system's, on the folder itself: it ends with the process, however that ends, and leaves
+    no file. Where there are no such locks (Windows, some network drives), nothing is locked.
+
+    Raises:
+        RunError: If another living process trains there, or the folder cannot be created.
+    """
+    if not is_first_process():
+        yield
+        return
     out = Path(config.output_dir)
-    run = out / RUN_FILE
-    if run.exists() and not (out / STATES).exists() and not json.loads(run.read_text(encoding="utf-8"))["finished"]:
-        run.unlink()
-        if not any(out.iterdir()):
-            out.rmdir()
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(_unwritable(config, error)) from error
+    try:
+        with _locked(out):
+            yield
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # it holds something by now
+                folder.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    _HELD.add(handle)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"output_dir {folder} is in use: another process trains there right now. Wait until it has ended, or "
+                "choose another --output_dir."
+            ) from None
+        except OSError as error:
+            logger.warning("output_dir %s cannot be locked (%s); start no second run there", folder, error)
+        yield
+    finally:
+        _HELD.discard(handle)
+        os.close(handle)
+
+
+_HELD: set[int] = set()
+"""Open folders that this process has locked. Processes forked from it would keep the lock after its death."""
+
+
+def _let_go() -> None:
+    for handle in _HELD:
+        os.close(handle)
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
 
 
 @contextlib.contextmanager
 def preparing(config: RunConfig, process: PartialState) -> Iterator[None]:
-    """Claims `output_dir` while a run is prepared, and takes the claim back where preparing it fails.
+    """Claims `output_dir` while a run is prepared; where preparing it fails, the folder is left as it was.
 
     With `overwrite` nothing is claimed yet: `start` does so when nothing can be wrong with the settings any more.
 
     Raises:
         RunError: If the folder cannot be written.
     """
-    if process.is_main_process and not config.overwrite:
+    if not process.is_main_process:
+        yield
+        return
+    out = Path(config.output_dir)
+    run, scenes, aside = out / RUN_FILE, out / SCENES, out / f".{SCENES}.before"
+    before = run.read_bytes() if run.is_file() else None
+    shutil.rmtree(aside, ignore_errors=True)
+    if config.overwrite and scenes.is_dir():
+        shutil.copytree(scenes, aside, copy_function=_link)
+    drawn = not scenes.exists()
+    if not config.overwrite:
         claim(config)
     try:
         yield
     except Exception:
-        if process.is_main_process:
-            release(config)
+        if drawn or aside.is_dir():
+            shutil.rmtree(scenes, ignore_errors=True)
+        if aside.is_dir():
+            aside.rename(scenes)
+        if before is None:
+            run.unlink(missing_ok=True)
+        elif run.read_bytes() != before:
+            write_whole(run, lambda temporary: temporary.write_bytes(before))
         raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # no links on this file system
+        shutil.copy2(source, target)
 
 
 def start(config: RunConfig, trainer: RocTrainer, process: PartialState) -> Path | None:

@@ -1,10 +1,15 @@
 """The folder of a run is claimed, released, and refused to other runs; a stopped run resumes from its states."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
-from training_runs import QUICK, demo, ratings
+from training_runs import QUICK, ROOT, TINY, demo, ratings
 
 from roc.commands.finetune import main
 from roc.training import run
@@ -33,7 +38,74 @@ def test_a_mistake_leaves_the_folder_free_for_the_corrected_command(finished, tm
     broken = without_weights(finished, tmp_path / "broken")
     assert demo(tmp_path / "out", "--model_name_or_path", broken) == 2
     assert f"model_name_or_path '{broken}' cannot be loaded" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "run.json").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_whatever_is_refused_leaves_the_run_of_another_as_it_was(finished, tmp_path, capsys):
+    """Also where the settings are the same run's or nothing of that run was saved yet."""
+    out = tmp_path / "out"
+    broken = without_weights(finished, tmp_path / "broken")
+    words = ["--model_name_or_path", broken]
+    out.mkdir()
+    config = load_config(str(ROOT / "configs" / "demo.yaml"), [*TINY, "--output_dir", str(out), *words])
+    run.claim(config)
+    before = (out / "run.json").read_bytes()
+    refused = (
+        words,  # its own command, which fails while it is prepared
+        [*words, "--overwrite"],
+        [*words, "--overwrite", "--seed", "3"],
+        [*words, "--seed", "3"],
+        [*words, "--attn_implementation", "eager", "--threads", "2"],  # settings that do not make another run
+    )
+    for other in refused:
+        assert demo(out, *other) == 2
+        assert [path.name for path in out.iterdir()] == ["run.json"], capsys.readouterr().err
+        assert (out / "run.json").read_bytes() == before
+
+
+def test_overwrite_with_a_mistake_keeps_the_scenes_of_the_earlier_run(finished, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out, ignore=shutil.ignore_patterns("training", "plots"))
+    broken = without_weights(finished, tmp_path / "broken")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert demo(out, "--overwrite", "--seed", "7", "--model_name_or_path", broken) == 2
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+HOLD = """
+import sys, time
+from roc.training import run
+from roc.training.config import load_config
+
+with run.occupying(load_config(None, {"output_dir": sys.argv[1]})):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_belongs_to_the_living_process_that_trains_there(tmp_path, capsys):
+    out = tmp_path / "deep" / "out"
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        for words in ([], ["--overwrite"]):
+            assert demo(out, *words) == 2
+            assert f"output_dir {out} is in use: another process trains there" in capsys.readouterr().err
+    finally:
+        other.kill()
+        other.communicate()
+    config = load_config(None, {"output_dir": str(out)})
+    with run.occupying(config):
+        child = os.fork()  # like a loader process, which outlives a killed parent for a while
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with run.occupying(config):
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_edited_data_is_another_run(tmp_path, capsys):
