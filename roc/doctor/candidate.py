@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import math
 import os
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 from PIL import Image
+from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils import is_torchvision_available
 
@@ -34,10 +36,19 @@ SPACE = ScoreSpace(1, 10, 10)
 ATTRIBUTES = ("overall", "light")
 """What an untrained head is attached with: two attributes, so that a second score in one answer is checked as well."""
 
-# Largest difference of two scores that should be equal, as a share of the range: 1e-5 on the paper's 1..10 in float32.
-# Half precision rounds hidden states to 1 part in 256 (bfloat16), and a head turns that into hundredths of the range.
-EXACT = {torch.float32: 1e-5 / 9, torch.float64: 1e-5 / 9}
-HALF_PRECISION = 0.02
+FULL_PRECISION = (torch.float32, torch.float64)
+
+ROUNDING = {True: 6.0, False: 1.0}
+"""Steps of the number format by which one layer may move a score, as a share of the range; by full precision or not.
+
+Two ways to compute one score (other batch, one token at a time) add up the same numbers in another order. In full
+precision the sums themselves are rounded to the format, in half precision only their results are. The errors of the
+layers are independent, so they grow with the square root of their number. For a model of 30 layers with a vision tower
+of 24 that is 5e-6 of the range in float32, where 1e-6 has been seen; a wrong position or a wrong mask moves scores by
+1e-3 and more."""
+
+HALF_PRECISION = (0.02, 0.05)
+"""Bounds of the same in half precision, where a head turns what is rounded into hundredths of the range."""
 
 MOVED = 1e-4
 """Share of the range above which two scores differ indeed; the same computation done twice never differs so much."""
@@ -117,8 +128,15 @@ class Candidate:
 
     @property
     def tolerance(self) -> float:
-        """Largest difference, on the native scale, of two scores that should be equal."""
-        return EXACT.get(self.model.dtype, HALF_PRECISION) * self.model.score_space.width
+        """Largest difference, on the native scale, of two scores that should be equal; see `ROUNDING`."""
+        dtype = self.model.dtype
+        full = dtype in FULL_PRECISION
+        # The head computes in float32 whatever the format of the model.
+        step = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+        share = ROUNDING[full] * step * math.sqrt(depth(self.model))
+        if not full:
+            share = min(max(share, HALF_PRECISION[0]), HALF_PRECISION[1])
+        return share * self.model.score_space.width
 
     def scores(self, model: PreTrainedModel | None = None) -> torch.Tensor:
         """Scores the images in one forward pass.
@@ -276,6 +294,13 @@ def _fill_head(candidate: Candidate) -> None:
     weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)))
     batch = to_model(model, candidate.collator.scoring_batch(candidate.pictures))
     weight.mul_(2 / model(**batch, use_cache=False).score_logits.std(dim=-1).mean())
+
+
+def depth(model: PreTrainedModel) -> int:
+    """Counts the layers of a model, those of the vision tower included."""
+    lists = {name: len(module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    outer = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
+    return max(1, sum(lists[name] for name in outer))
 
 
 def count_text(number: int) -> str:

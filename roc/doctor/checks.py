@@ -19,7 +19,7 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel
 
 from roc.checkpoint.folder import load, save
 from roc.doctor.advice import what_to_set
-from roc.doctor.candidate import EXACT, MOVED, Candidate, Finding, count_text, first_line
+from roc.doctor.candidate import FULL_PRECISION, MOVED, Candidate, Finding, count_text, first_line
 from roc.doctor.dependence import picture_findings
 from roc.model.adapters import add_lora, merged
 from roc.model.collator import RocCollator
@@ -88,7 +88,9 @@ def check_three_ways(candidate: Candidate) -> Iterable[Finding]:
         generated = _generated(candidate)
     apart = torch.stack([(fast[:2] - forced).abs(), (fast[:2] - generated).abs()]).flatten(1).max(dim=1).values
     passed = bool((apart <= candidate.tolerance).all())
-    figure = f"teacher-forced {apart[0]:.1e}, generated {apart[1]:.1e} apart"
+    figure = (
+        f"teacher-forced {apart[0]:.1e}, generated {apart[1]:.1e} apart (limit {candidate.tolerance:.0e})"
+    )
     advice = "" if passed else "roc score and roc finetune would disagree on this model. Please report it."
     yield Finding("scoring = training = generation", passed, figure, advice, float(apart.max()))
 
@@ -207,7 +209,7 @@ def check_checkpointing(candidate: Candidate) -> Iterable[Finding]:
     scale = max(float(sketch.abs().max()) for sketch in gradients.values())
     apart = max(float((gradients[key] - gradients_again[key]).abs().max()) for key in gradients) / scale
     off = abs(loss - loss_again)
-    exact = model.dtype in EXACT
+    exact = model.dtype in FULL_PRECISION
     passed = bool(recomputed) and off <= (1e-5 if exact else 0.05) and apart <= (1e-5 if exact else 0.05)
     figure = f"loss {off:.0e}, gradients {apart:.0e} apart; {recomputed} linear layers recomputed"
     yield Finding(name, passed, figure, "" if passed else ADVICE[name], max(off, apart))

@@ -49,6 +49,34 @@ def test_training_that_scores_otherwise(candidate):
     assert failed(candidate, checks.check_three_ways) == ["scoring = training = generation"]
 
 
+def deepened(candidate, count=54):
+    """Makes the candidate as deep as a pretrained model for the tolerance; the further layers are never run."""
+    candidate.model.never_run = torch.nn.ModuleList(torch.nn.Identity() for _ in range(count))
+    return candidate
+
+
+def test_a_wrong_position_is_found_in_a_deep_model_too(candidate, monkeypatch):
+    """The score is read one token before its place."""
+    model = deepened(candidate).model
+    read = type(model).generate_with_scores
+    collator = candidate.collator
+    words = collator.answer_ids
+
+    def wrong(self, **inputs):
+        inputs["input_ids"] = inputs["input_ids"].roll(1, dims=1)
+        inputs["prefix_allowed_tokens_fn"] = lambda row, so_far: [words[len(so_far) - inputs["input_ids"].shape[1]]]
+        return read(self, **inputs)
+
+    assert failed(candidate, checks.check_three_ways) == []
+    monkeypatch.setattr(type(model), "generate_with_scores", wrong)
+    assert failed(candidate, checks.check_three_ways) == ["scoring = training = generation"]
+
+
+def test_small_faults_are_found_in_a_deep_model_too(candidate):
+    on_output(decoder_layer(deepened(candidate)), lambda hidden: hidden * (1 + 1e-3 * hidden.shape[1]))
+    assert failed(candidate, checks.check_padding) == ["padding on the right", "padding on the left"]
+
+
 def test_scores_that_depend_on_the_batch(candidate):
     on_output(decoder_layer(candidate), lambda hidden: hidden * (1 + 1e-3 * hidden.shape[0]))
     assert failed(candidate, checks.check_batch) == ["batch = one by one"]
