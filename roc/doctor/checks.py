@@ -88,9 +88,7 @@ def check_three_ways(candidate: Candidate) -> Iterable[Finding]:
         generated = _generated(candidate)
     apart = torch.stack([(fast[:2] - forced).abs(), (fast[:2] - generated).abs()]).flatten(1).max(dim=1).values
     passed = bool((apart <= candidate.tolerance).all())
-    figure = (
-        f"teacher-forced {apart[0]:.1e}, generated {apart[1]:.1e} apart (limit {candidate.tolerance:.0e})"
-    )
+    figure = f"teacher-forced {apart[0]:.1e}, generated {apart[1]:.1e} apart (limit {candidate.tolerance:.0e})"
     advice = "" if passed else "roc score and roc finetune would disagree on this model. Please report it."
     yield Finding("scoring = training = generation", passed, figure, advice, float(apart.max()))
 
