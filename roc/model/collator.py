@@ -27,6 +27,9 @@ from roc.prompts import IMAGE_PLACEHOLDER
 
 logger = logging.getLogger(__name__)
 
+THIN = 20
+"""Longer side over shorter side above which an image is to blame if a processor fails on it."""
+
 # A piece of a row after its prompt: token ids, and whether they are supervised.
 _Piece = tuple[list[int], bool]
 
@@ -271,13 +274,17 @@ class RocCollator:
     ) -> dict[str, torch.Tensor]:
         """Calls the processor once for all prompts, which expands image tokens, then appends answers and pads rows."""
         bos = self.tokenizer.bos_token
-        encoded = self.processor(
-            text=list(prompts),
-            images=images if any(images) else None,
-            padding=True,
-            return_tensors="pt",
-            add_special_tokens=not (bos and prompts[0].startswith(bos)),
-        )
+        try:
+            encoded = self.processor(
+                text=list(prompts),
+                images=images if any(images) else None,
+                padding=True,
+                return_tensors="pt",
+                add_special_tokens=not (bos and prompts[0].startswith(bos)),
+            )
+        except Exception as error:
+            _blame_thin(images, names, error)
+            raise
         encoded.pop("labels", None)  # some processors make their own
         # All other tensors with one entry per token (token_type_ids, mm_token_type_ids, ...) are cut and padded alike.
         shape = encoded["input_ids"].shape
@@ -321,6 +328,23 @@ class RocCollator:
             )
         logger.warning("%s: the end of its answer is cut to fit model_max_length %d.", name, self.max_length)
         return [([token], flag) for token, flag in flat[: int(room)]]
+
+
+def _blame_thin(images: list[list[Image.Image]], names: list[str] | None, error: Exception) -> None:
+    """Raises what is behind an opaque error of a processor: an image whose shorter side vanishes when it is resized.
+
+    Raises:
+        ValueError: If there is such an image; it names the first one and its size.
+    """
+    for row, some in enumerate(images):
+        for image in some:
+            if max(image.size) > THIN * min(image.size):
+                name = f"{names[row]}: " if names else ""
+                width, height = image.size
+                raise ValueError(
+                    f"{name}this model's processor cannot take an image of {width} x {height}, which is too thin for "
+                    f"it; crop the image, or set image_aspect_ratio to pad"
+                ) from error
 
 
 def _added(whole: str, beginning: str, where: str = "") -> str:

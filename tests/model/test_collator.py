@@ -177,3 +177,17 @@ def test_a_processor_without_chat_template_is_refused():
     processor.chat_template = None
     with pytest.raises(ValueError, match="has no chat template"):
         RocCollator(processor, collator.declaration)
+
+
+@pytest.mark.parametrize("name", FAMILY_BUILDERS)
+def test_very_thin_images_are_taken_or_named(name):
+    """A processor fails opaquely where the shorter side vanishes when it is resized, as mistral3's does."""
+    collator = build(name)[2]
+    for size in ((2000, 10), (10, 2000), (3, 500)):
+        try:
+            assert collator.scoring_batch([picture(0, size)])["input_ids"].shape[0] == 1
+        except ValueError as error:
+            assert f"cannot take an image of {size[0]} x {size[1]}" in str(error)
+            with pytest.raises(ValueError, match=r"^thin: this model's processor .* image_aspect_ratio to pad$"):
+                collator([sample(0), (record("thin"), [picture(0, size)])])
+            assert name == "mistral3"
