@@ -8,6 +8,7 @@ with torchvision.
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import importlib
 import importlib.util
@@ -56,7 +57,9 @@ def _with_pillow_helpers(placeholder: type) -> type[ProcessorMixin]:
         module = importlib.import_module(f"{package}.processing_{family}")
     finally:
         del sys.modules[torchvision_file]
-    return image_only(getattr(module, placeholder.__name__))
+    cls = getattr(module, placeholder.__name__)
+    copyreg.pickle(cls, _reduce)  # another process cannot import its file either
+    return image_only(cls)
 
 
 @functools.cache
@@ -95,7 +98,19 @@ def image_only(cls: type[ProcessorMixin]) -> type[ProcessorMixin]:
         # Some processors read these settings of the video processor even for images, without using them.
         _VIDEO: types.SimpleNamespace(num_frames=1, fps=1, merge_size=1, model_input_names=[]),
     }
-    return type(cls.__name__, (cls,), members)
+    made = type(cls.__name__, (cls,), members)
+    copyreg.pickle(made, _reduce)
+    return made
+
+
+def _reduce(processor: ProcessorMixin) -> tuple:
+    """Pickles a processor whose class another process has to make first, as spawned loader workers do."""
+    return _empty, (type(processor).__name__,), processor.__dict__
+
+
+def _empty(name: str) -> ProcessorMixin:
+    cls = image_only(processor_class(name))
+    return cls.__new__(cls)
 
 
 def load_processor(path: str | os.PathLike, *, config: PreTrainedConfig | None = None, **kwargs) -> ProcessorMixin:

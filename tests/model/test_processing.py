@@ -2,15 +2,22 @@
 
 import json
 import os
+import pickle
 
 import pytest
+import torch
 from PIL import Image
 from tiny_models import FAMILY_BUILDERS, tiny_llava, tiny_qwen2_5_vl
+from torch.utils.data import DataLoader
 from transformers import LlavaProcessor, Qwen2_5_VLProcessor
 from transformers.models.smolvlm import processing_smolvlm
 from transformers.utils import is_torchvision_available
 
+from roc.data.records import Record
+from roc.model.attachment import attach
+from roc.model.collator import RocCollator
 from roc.model.processing import image_only, load_processor, processor_class, save_processor
+from roc.score_space import ScoreSpace
 
 without_torchvision = pytest.mark.skipif(is_torchvision_available(), reason="is about a machine without torchvision")
 VIDEO = {"video_processor_type": "Qwen2VLVideoProcessor", "fps": 2}
@@ -123,3 +130,22 @@ def test_a_tokenizer_alone_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     with pytest.raises((ValueError, OSError)):
         load_processor(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(FAMILY_BUILDERS))
+def test_a_processor_is_pickled_with_all_it_does(name):
+    _, processor = FAMILY_BUILDERS[name]()
+    again = pickle.loads(pickle.dumps(processor))
+    assert type(again) is type(processor) and again.to_dict() == processor.to_dict()
+    assert again.chat_template == processor.chat_template
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", pytest.param("mistral3", marks=pytest.mark.slow)])
+def test_a_spawned_loader_worker_makes_the_same_batch(name):
+    model, processor = FAMILY_BUILDERS[name]()
+    declaration = attach(model, processor, ScoreSpace(1, 10)).declaration
+    collator = RocCollator(processor, declaration)
+    rows = [(Record(id="a", images=("a",), scores={"overall": 5.0}), [Image.new("RGB", (40, 30), "teal")])]
+    (batch,) = DataLoader(rows, 1, collate_fn=collator, num_workers=1, multiprocessing_context="spawn")
+    for key, value in collator(rows).items():
+        assert torch.equal(batch[key], value), key
