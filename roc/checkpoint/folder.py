@@ -26,6 +26,7 @@ from transformers.utils import cached_file, find_adapter_config_file
 
 from roc.checkpoint.card import card_kept, write_card
 from roc.checkpoint.fingerprint import base_fingerprint, differing_blocks
+from roc.checkpoint.names import check_exists
 from roc.checkpoint.weights import check_complete, load_weights, one_line
 from roc.files import write_json
 from roc.model.adapters import four_bit, keep_four_bit_exact, no_deprecations_of_peft
@@ -79,8 +80,9 @@ def load(
             shape than config.json says, adapter and base do not fit, or the files of a published checkpoint contradict
             each other.
     """
-    check_exists(path, "`bash scripts/finetune.sh` makes checkpoints/demo")
     where = {key: kwargs[key] for key in ("revision", "token", "cache_dir") if key in kwargs}
+    asked = {key: value for key, value in where.items() if key != "token"}
+    check_exists(path, "`bash scripts/finetune.sh` makes checkpoints/demo", **asked)
     if is_adapter(path, **where):
         kwargs.pop("revision", None)
         return _load_adapter(path, where, device, dtype, base, quantized, scoring, kwargs)
@@ -390,32 +392,12 @@ def _moved_with(path: str | os.PathLike, name: str) -> str:
 
 def _open_base_config(path: str | os.PathLike, name: str) -> _OpenedConfig:
     """Reads the config.json of an adapter's base."""
-    reason = "there is no such folder"
-    if not _is_missing_folder(name):
-        try:
-            return _open_config(name, {})
-        except OSError as error:
-            reason = str(error).splitlines()[0].rstrip(".")
+    try:
+        check_exists(name)
+        return _open_config(name, {})
+    except OSError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
     raise FileNotFoundError(f"The base {name} of adapter {path} is not there: {reason}. Say where it is: {_BASE_IS}.")
-
-
-def check_exists(path: str | os.PathLike, advice: str = "look where you are, and at the spelling") -> None:
-    """Makes sure that a name which can only be a folder is one; a hub id is left to the hub's own errors.
-
-    Args:
-        path: Folder or hub id.
-        advice: Where such a folder comes from, for the message.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-    """
-    if _is_missing_folder(os.fspath(path)):
-        raise FileNotFoundError(f"There is no folder {path}: {advice}; a model of a hub is named organisation/model.")
-
-
-def _is_missing_folder(name: str) -> bool:
-    local = os.path.isabs(name) or name.startswith(".") or name.count("/") > 1 or os.path.isdir(os.path.dirname(name))
-    return local and not os.path.isdir(name)
 
 
 def _parts_apart(model: PreTrainedModel, expected: dict[str, Any] | list[float]) -> list[str]:

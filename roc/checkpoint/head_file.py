@@ -37,7 +37,8 @@ def read_declaration(checkpoint: str | os.PathLike) -> Declaration:
         FileNotFoundError: If it looks like a folder and there is none.
         ValueError: If it carries no score head.
     """
-    from roc.checkpoint.folder import ADAPTER_FILE, check_exists, is_adapter, read_config
+    from roc.checkpoint.folder import ADAPTER_FILE, is_adapter, read_config
+    from roc.checkpoint.names import check_exists
     from roc.model.mplug_owl2 import published
 
     check_exists(checkpoint)

@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _doctor(options: DoctorOptions) -> int:
     import transformers
 
-    from roc.checkpoint.folder import check_exists
+    from roc.checkpoint.names import check_exists
     from roc.doctor.candidate import Unsupported
 
     check_exists(options.model)

@@ -19,7 +19,8 @@ from torch import nn
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.utils import is_torchvision_available
 
-from roc.checkpoint.folder import check_exists, is_adapter, load, read_config
+from roc.checkpoint.folder import is_adapter, load, read_config
+from roc.checkpoint.names import check_exists
 from roc.checkpoint.weights import load_weights
 from roc.data.records import Record
 from roc.demo.scenes import render_scene

@@ -36,7 +36,7 @@ CHUNK, CHUNKS_AHEAD = 8, 4
 IN_MEMORY = hasattr(os, "memfd_create")
 """Whether tensors travel in anonymous memory."""
 
-TRIES = 3
+TRIES = 5
 """How often a picture is tried alone, where its process is ended from outside (SIGKILL, SIGTERM) each time."""
 
 STARTS = 10

@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import roc
+from roc.checkpoint.names import check_exists
 from roc.files import write_json
 from roc.scoring.copies import carry_out
 from roc.scoring.finished import Outcome, Run, changed, some
@@ -63,6 +64,7 @@ def score_paths(options: ScoreOptions) -> Scores:
         ValueError: The images or the checkpoint cannot be used, or a single image does not fit into memory.
     """
     sources = _found(options)
+    check_exists(options.checkpoint)
     scorer = _scorer(options)
     rows = _scored(options, scorer, sources)
     return Scores(scorer.assessment.attributes[0], ({k: v for k, v in row.items() if k != STAMP} for row in rows))
@@ -88,11 +90,12 @@ def score_to_file(options: ScoreOptions, watch: Watch = lambda rows, total, done
     files = Outputs(options.out)
     with ExitStack() as stack:
         moved = _moved_before(options, files)
-        cluster = _cluster(options, stack)
         sources = [
             source if (fault := files.name_fault(source.name)) is None else source._replace(fault=fault)
             for source in _with_moved(_found(options), moved)
         ]
+        check_exists(options.checkpoint)
+        cluster = _cluster(options, stack)
         scorer = _scorer(options, cluster)
         about, settings = _about(options, scorer), _settings(options, scorer)
         earlier = _earlier(scorer, settings)
