@@ -82,7 +82,7 @@ def load_model_only(path, processor):
 
 @pytest.mark.parametrize(("family", "times"), [("llava", 3), ("qwen2_5_vl", 3), ("mplug_owl2", 4)])
 def test_config_json_is_read_once(family, times, tmp_path, monkeypatch):
-    """One more time by the check of the name; every other time by the processor: transformers looks for timm, the published one for its own settings."""
+    """The check of its name reads it too, and the processor: transformers looks for timm, and more."""
     if family == "mplug_owl2":
         shutil.copytree(FOLDER / "checkpoint", tmp_path, dirs_exist_ok=True)
     else:
