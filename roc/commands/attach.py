@@ -47,7 +47,8 @@ def _attach(options: AttachOptions) -> None:
     out = Path(options.out)
     check_new(out)
 
-    from roc.checkpoint.folder import check_exists, read_config, save
+    from roc.checkpoint.folder import read_config, save
+    from roc.checkpoint.names import check_exists
     from roc.checkpoint.weights import load_weights
     from roc.model.attachment import attach, model_class
     from roc.model.processing import load_processor
