@@ -12,7 +12,7 @@ import functools
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -225,17 +225,22 @@ def image_column(path: Path, column: str = "image") -> list[str | Picture]:
     return images
 
 
-def as_known(row: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
-    """Renames the columns of a row that differ from a known name in capital letters only, if none has that name.
+def as_known(row: Mapping[str, Any], known: frozenset[str]) -> dict[str, Any]:
+    """Renames the columns of a row that differ from a known name in capital letters only, where just one does.
 
     Args:
         row: column -> cell.
         known: names in small letters.
     """
-    return {
-        lower if (lower := name.lower()) != name and lower in known and lower not in row else name: cell
-        for name, cell in row.items()
-    }
+    return dict(zip(_as_known(tuple(row), known), row.values(), strict=True))
+
+
+@functools.lru_cache(maxsize=1000)
+def _as_known(names: tuple[str, ...], known: frozenset[str]) -> tuple[str, ...]:
+    lower = [name.lower() for name in names]
+    return tuple(
+        small if small in known and lower.count(small) == 1 else name for name, small in zip(names, lower, strict=True)
+    )
 
 
 @functools.cache

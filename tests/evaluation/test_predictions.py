@@ -155,3 +155,9 @@ def test_tables_as_spreadsheets_and_data_frames_write_them(tmp_path):
     (tmp_path / "p.csv").write_text('id,score,prediction\n1,"1,234.5",4\n')
     with pytest.raises(DataError, match="expected a number, without marks between the thousands: 1234.5"):
         read_predictions(tmp_path / "p.csv")
+
+
+def test_two_names_that_differ_in_capital_letters_only_are_two_columns(tmp_path):
+    (tmp_path / "p.csv").write_text("id,ID,score,prediction\n1,x,3,4\n")
+    found = read_predictions(tmp_path / "p.csv")
+    assert found.rows[0].id == "1" and "ignored: ID" in found.notes
