@@ -69,7 +69,9 @@ class CheckOptions(SurveyOptions):
     """Which file is checked, and for what."""
 
     file: str = option(
-        REQUIRED, "the data file; also a folder of the `datasets` library or hf://datasets/NAME", positional=True
+        REQUIRED,
+        "the data file; also a folder of the `datasets` library or hf://datasets/ORGANISATION/NAME",
+        positional=True,
     )
     min_score: float | None = option(None, "lowest score of the native scale; needs --max_score")
     max_score: float | None = option(None, "highest score of the native scale; needs --min_score")
