@@ -120,7 +120,7 @@ def _request(processor: ProcessorMixin, declaration: Declaration) -> dict[str, A
     ends = [i for i, token in enumerate(answer) if token == declaration.token_id]
     prefix = answer[: ends[-1]]
     begun = declaration.answer[: declaration.answer.rindex(declaration.token)]
-    ids = tokenizer(asked, add_special_tokens=not (bos and asked.startswith(bos)))["input_ids"] + prefix
+    ids = collator.prompt_ids() + prefix
 
     def gives_them(text: str) -> bool:
         encoded = processor(text=[text], images=[[picture]], add_special_tokens=False, return_tensors="pt")

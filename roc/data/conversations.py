@@ -9,6 +9,9 @@ from roc.data.cells import shown
 from roc.data.records import Turn
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 
+# How the files of LLaVA write an image.
+_LLAVA_IMAGE = "<image>"
+
 _ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant"}
 
 
@@ -17,7 +20,8 @@ def read_turns(value: Any, n_images: int, n_scores: int, fault: Callable[[str], 
 
     Args:
         value: what stands under `conversations`, a list of `{"from": "human" or "gpt", "value": "..."}`.
-        n_images: number of images of the sample; each has one `<|image|>` in the first question, or none has.
+        n_images: number of images of the sample; each has one `<|image|>` in the first question, or none has;
+            without any, `<image>` in a question means the same.
         n_scores: number of its scores; each has one `[SCORE]` in the answers.
         fault: is called with everything that is wrong.
 
@@ -55,6 +59,9 @@ def read_turns(value: Any, n_images: int, n_scores: int, fault: Callable[[str], 
 
 
 def _with_images(turns: list[Turn], n_images: int, fault: Callable[[str], None]) -> tuple[Turn, ...]:
+    if IMAGE_PLACEHOLDER not in turns[0][1]:
+        asked = {"user": _LLAVA_IMAGE}  # in an answer it is text
+        turns = [(role, text.replace(asked.get(role, IMAGE_PLACEHOLDER), IMAGE_PLACEHOLDER)) for role, text in turns]
     first = turns[0][1].count(IMAGE_PLACEHOLDER)
     later = sum(text.count(IMAGE_PLACEHOLDER) for _, text in turns[1:])
     if later:

@@ -22,6 +22,7 @@ from roc.data.augment import pad_to_square
 from roc.data.records import Record, Turn
 from roc.model.declaration import Declaration
 from roc.model.losses import IGNORE_INDEX
+from roc.model.marks import CUT, Marks
 from roc.model.positions import score_positions
 from roc.prompts import IMAGE_PLACEHOLDER
 
@@ -83,6 +84,7 @@ class RocCollator:
         if not isinstance(declaration, Declaration):
             declaration = Declaration.from_dict(declaration)
         self.declaration = declaration
+        self._marks = Marks(processor, declaration.token)
         self.max_length = max_length
         self.with_comments = with_comments
         self._answer_ids: dict[str, list[int]] = {}
@@ -131,9 +133,9 @@ class RocCollator:
         ids = self.answer_ids
         ends = [i for i, token in enumerate(ids) if token == self.declaration.token_id]
         prefix = ids[: ends[(num_scores or len(ends)) - 1]]
-        prompt, count = self.prompt(self.declaration.question), len(images)
+        (prompt, rest), count = self._question, len(images)
         pictures = [[self._prepare(image)] for image in images]
-        batch = self._assemble([prompt] * count, pictures, [[(prefix, True)]] * count, "right")
+        batch = self._assemble([prompt] * count, pictures, [[*rest, (prefix, True)]] * count, "right")
         labels = batch.pop("labels")
         # Inside the prefix the tokens show where [SCORE] stands; after it comes [SCORE] by construction.
         mask = score_positions(labels, self.declaration.token_id)
@@ -145,13 +147,66 @@ class RocCollator:
         """Makes a batch of the question alone, padded on the left, for `generate_with_scores`."""
         count = len(images)
         pictures = [[self._prepare(image)] for image in images]
-        batch = self._assemble([self.prompt(self.declaration.question)] * count, pictures, [[]] * count, "left")
+        prompt, rest = self._question
+        batch = self._assemble([prompt] * count, pictures, [rest] * count, "left")
         del batch["labels"]
         return batch
 
     def prompt(self, text: str) -> str:
         """Renders one question about one image with the chat template, up to where the answer begins."""
-        return self._render([_message(("user", IMAGE_PLACEHOLDER + text))], True)
+        return self._asked(text).replace(CUT, "")
+
+    def prompt_ids(self) -> list[int]:
+        """Tokenises the declared question as a prompt, its image mark once and not expanded."""
+        head, rest = self._question
+        bos = self.tokenizer.bos_token
+        ids = self.tokenizer(head, add_special_tokens=not (bos and head.startswith(bos)))["input_ids"]
+        return [*ids, *(token for piece, _ in rest for token in piece)]
+
+    def unreadable(self, records: Sequence[Record]) -> list[str]:
+        """Names the records with marks of the model in a place where they cannot be read as text.
+
+        Rows without such marks are not looked at, so that this takes next to no time.
+        """
+        faults = []
+        for record in records:
+            texts = [text for _, text in record.conversations or ()] or [record.comment or ""]
+            if any(CUT in text or self._marks.cut(text) != text for text in texts):
+                try:
+                    self._layout(record)
+                except ValueError as error:
+                    faults.append(str(error))
+        return faults
+
+    def _asked(self, text: str) -> str:
+        return self._render([self._message(("user", IMAGE_PLACEHOLDER + text))], True)
+
+    @property
+    def _question(self) -> tuple[str, list[_Piece]]:
+        """The declared question, as `_split` gives it."""
+        return self._split(self._asked(self.declaration.question))
+
+    def _split(self, prompt: str) -> tuple[str, list[_Piece]]:
+        """Divides a prompt that is cut inside marks: the text for the processor, and the token ids that follow it."""
+        head, *rest = prompt.split(CUT)
+        return head, [([token for part in rest for token in self._tokenize(part)], False)] if rest else []
+
+    def _message(self, turn: Turn) -> dict:
+        """Turns a turn into the form that chat templates take: image and text parts in the order of the text."""
+        role, words = turn
+        content: list[dict] = []
+        for i, part in enumerate(words.split(IMAGE_PLACEHOLDER)):
+            if i:
+                if any(CUT in before.get("text", "") for before in content):
+                    raise ValueError(
+                        f"the text {words[:80]!r} holds a mark of the model before an image, where it cannot be read "
+                        "as text; put the image first, or remove the mark"
+                    )
+                content.append({"type": "image"})
+            text = self._marks.cut(part if self._verbatim else part.strip())
+            if text:
+                content.append({"type": "text", "text": text})
+        return {"role": role, "content": content}
 
     def _layout(self, record: Record) -> tuple[str, list[_Piece]]:
         """Lays out a record: the text of its prompt, up to the first answer, and the token pieces that follow.
@@ -172,15 +227,20 @@ class RocCollator:
                 "it reads all that stands before an answer in both directions, so one row holds one question and one "
                 "answer. Write a record for each question."
             )
-        messages = [_message(turn, self._verbatim) for turn in turns]
+        try:
+            messages = [self._message(turn) for turn in turns]
+            answers = [self.tokenize_answer(text if self._verbatim else text.strip()) for _, text in turns[1::2]]
+        except ValueError as error:
+            line = f" (line {record.line})" if record.line else ""
+            raise ValueError(f"Record {record.id}{line}: {error}.") from error
         gap, ending = self._frame
-        prompt = done = self._render(messages[:1], True)
-        pieces: list[_Piece] = []
+        done = self._render(messages[:1], True)
+        prompt, pieces = self._split(done)
         for i in range(1, len(turns), 2):
             text = turns[i][1] if self._verbatim else turns[i][1].strip()
-            pieces.append((self.tokenize_answer(text), True))
+            pieces.append((answers[i // 2], True))
             pieces.append((self._ending_ids, True))
-            done += gap + text + ending
+            done += gap + self._marks.cut(text) + ending
             if i + 1 < len(turns):
                 until_next = self._render(messages[: i + 2], True)
                 added = _added(until_next, done, f"Record {record.id}: ")
@@ -191,10 +251,10 @@ class RocCollator:
     @functools.cached_property
     def _frame(self) -> tuple[str, str]:
         """Text that the template puts around an answer: white space that the prompt lacks, and the answer's close."""
-        question = [_message(("user", IMAGE_PLACEHOLDER + "?"))]
+        question = [self._message(("user", IMAGE_PLACEHOLDER + "?"))]
         asked = self._render(question, False)
         mark = _added(self._render(question, True), asked)
-        closed = _added(self._render([*question, _message(("assistant", _PROBE))], False), asked)
+        closed = _added(self._render([*question, self._message(("assistant", _PROBE))], False), asked)
         before, found, ending = closed.partition(_PROBE)
         # The mark that asks for an answer may hold more than the one before a given answer, such as an empty thought.
         gap = before.removeprefix(mark) if not mark.startswith(before) else ""
@@ -215,6 +275,9 @@ class RocCollator:
 
     def _tokenize_behind_ending(self, text: str) -> list[int]:
         """Tokenises what follows a closed answer; some tokenizers split a word differently after a special token."""
+        text, *more = text.split(CUT)
+        if more:
+            return [*self._tokenize_behind_ending(text), *(token for part in more for token in self._tokenize(part))]
         ending = self._frame[1]
         close, whole = self._tokenize(ending), self._tokenize(ending + text)
         return whole[len(close) :] if whole[: len(close)] == close else self._tokenize(text)
@@ -255,7 +318,11 @@ class RocCollator:
         if text not in self._answer_ids:
             if len(self._answer_ids) > 4096:
                 self._answer_ids.clear()
-            self._answer_ids[text] = self._tokenize(self._frame[0] + text)
+            first, *more = self._marks.cut(text).split(CUT)
+            ids = self._tokenize(self._frame[0] + first)
+            ids += [token for part in more for token in self._tokenize(part)]
+            self._marks.check(ids, text)
+            self._answer_ids[text] = ids
         return self._answer_ids[text]
 
     def _prepare(self, image: Image.Image) -> Image.Image:
@@ -293,11 +360,18 @@ class RocCollator:
         ones = {"attention_mask"} | ({"token_type_ids"} if self.declaration.prefix_lm else set())
         rows: dict[str, list[torch.Tensor]] = {key: [] for key in [*per_token, "labels"]}
         for row, tail in enumerate(tails):
+            if self.declaration.prefix_lm and tail and not tail[0][1]:
+                tail = self._with_suffix(tail, encoded["input_ids"][row], valid[row])
             tail = self._cut(tail, int(valid[row].sum()), names[row] if names else f"row {row}")
             ids = torch.tensor([token for piece, _ in tail for token in piece], dtype=torch.long)
             supervised = torch.tensor([flag for piece, flag in tail for _ in piece], dtype=torch.bool)
             for key in per_token:
-                added = ids if key == "input_ids" else torch.full_like(ids, int(key in ones))
+                if key == "input_ids":
+                    added = ids
+                elif key == "token_type_ids":  # what follows the prompt unsupervised belongs to a prefix-LM's prefix
+                    added = supervised.long() if key in ones else torch.zeros_like(ids)
+                else:
+                    added = torch.full_like(ids, int(key in ones))
                 rows[key].append(torch.cat([encoded[key][row][valid[row]], added]))
             prompt_labels = torch.full((int(valid[row].sum()),), IGNORE_INDEX)
             rows["labels"].append(torch.cat([prompt_labels, torch.where(supervised, ids, IGNORE_INDEX)]))
@@ -308,6 +382,19 @@ class RocCollator:
                 values, batch_first=True, padding_value=fill.get(key, 0), padding_side=padding_side
             )
         return batch
+
+    def _with_suffix(self, tail: list[_Piece], ids: torch.Tensor, valid: torch.Tensor) -> list[_Piece]:
+        """Moves the line feed that PaliGemma's processor puts behind a prompt to the end of a prompt that was cut.
+
+        Args:
+            tail: Begins with the rest of the prompt.
+            ids, valid: (T,) Row of the processor; `valid` loses the positions of the line feed.
+        """
+        feed, places = self.tokenizer("\n", add_special_tokens=False)["input_ids"], valid.nonzero().flatten()
+        if not feed or ids[places[-len(feed) :]].tolist() != feed:
+            raise ValueError("A question holds a mark of the model that cannot be read as text here; remove it.")
+        valid[places[-len(feed) :]] = False
+        return [([*tail[0][0], *feed], False), *tail[1:]]
 
     def _pad_id(self) -> int:
         pad = self.tokenizer.pad_token_id
@@ -361,16 +448,3 @@ def _added(whole: str, beginning: str, where: str = "") -> str:
             "template that only appends; or write a record for each question."
         )
     return whole[len(beginning) :]
-
-
-def _message(turn: Turn, verbatim: bool = False) -> dict:
-    """Turns a turn into the form that chat templates take: image and text parts in the order of the text."""
-    role, words = turn
-    content: list[dict] = []
-    for i, part in enumerate(words.split(IMAGE_PLACEHOLDER)):
-        if i:
-            content.append({"type": "image"})
-        text = part if verbatim else part.strip()
-        if text:
-            content.append({"type": "text", "text": text})
-    return {"role": role, "content": content}

@@ -146,9 +146,11 @@ def build_trainer(
     """Builds the trainer with its collator and samples, and decides on gradient checkpointing.
 
     Raises:
+        DataError: With every row whose text holds marks of the model where they cannot be read as text.
         RunError: If the settings do not go with the model.
     """
     from roc.data.augment import Augmentation
+    from roc.data.rows import DataError
     from roc.model.collator import RocCollator
     from roc.training.samples import Samples
     from roc.training.trainer import RocTrainer, validation_metrics
@@ -162,6 +164,9 @@ def build_trainer(
     shared = {"cache": config.image_cache, "max_pixels": config.max_pixels}
     augmentation = Augmentation(flip=config.augment_flip, shift=config.augment_shift)
     rows = [*data.train, *data.val]
+    faults = collator.unreadable(rows)
+    if faults:
+        raise DataError(faults)
     try:
         # transformers' older name before 5.23.
         newer = hasattr(arguments, "activation_checkpointing")

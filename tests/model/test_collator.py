@@ -6,7 +6,7 @@ from heads import ATTRIBUTES, SPACE, picture, record, sample, talk
 from tiny_models import BUILDERS, FAMILY_BUILDERS, chat_template
 
 from roc.model.attachment import attach
-from roc.model.collator import RocCollator, _message
+from roc.model.collator import RocCollator
 
 
 def build(name):
@@ -82,7 +82,7 @@ def test_a_conversation_of_several_turns(collator):
 
 def whole(collator, turns):
     """Tokenises the whole text of a conversation at once."""
-    text = collator._render([_message(turn) for turn in turns], False)
+    text = collator._render([collator._message(turn) for turn in turns], False)
     bos = collator.tokenizer.bos_token
     return collator.tokenizer(text, add_special_tokens=not (bos and text.startswith(bos)))["input_ids"]
 
