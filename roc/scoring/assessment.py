@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from PIL import Image
 
 from roc.checkpoint.folder import load
-from roc.data.images import open_image
+from roc.data.images import ImageError, open_image
 from roc.model.collator import RocCollator
 from roc.model.device import checked_device, number_format
 from roc.model.float8 import use_float8
@@ -21,8 +21,10 @@ from roc.model.head import LevelReading, read_levels
 from roc.prompts import SCORE_TOKEN
 from roc.scoring.one_forward import compile_layers, one_forward, to_model
 from roc.scoring.results import Assessed, Score
+from roc.scoring.sources import Source
+from roc.scoring.urls import is_url
 
-ImageLike = str | os.PathLike | Image.Image | np.ndarray
+ImageLike = str | os.PathLike | Image.Image | np.ndarray | bytes | bytearray | BinaryIO
 
 
 class Assessment:
@@ -83,7 +85,8 @@ class Assessment:
         """Generates the answer and reads the first score on the way, as the published call does.
 
         Args:
-            images: One or several: PIL image, path, or uint8 RGB array (H, W, 3).
+            images: One or several: path, URL that fsspec knows, bytes of a file, open binary file, PIL image, or uint8
+                RGB array (H, W, 3).
             precision: Decimals of the scores, in the list and in the texts.
 
         Returns:
@@ -98,7 +101,8 @@ class Assessment:
         """Scores images in one forward pass per batch, teacher-forced: nothing is generated.
 
         Args:
-            images: One or several: PIL image, path, or uint8 RGB array (H, W, 3).
+            images: One or several: path, URL that fsspec knows, bytes of a file, open binary file, PIL image, or uint8
+                RGB array (H, W, 3).
             attributes: Names of the scores to give; None gives all. Fewer may shorten the pass, and change no number.
 
         Returns:
@@ -121,7 +125,8 @@ class Assessment:
         """Generates the answer greedily and reads a score at every `[SCORE]` in it.
 
         Args:
-            images: One or several: PIL image, path, or uint8 RGB array (H, W, 3).
+            images: One or several: path, URL that fsspec knows, bytes of a file, open binary file, PIL image, or uint8
+                RGB array (H, W, 3).
             precision: Decimals of the numbers in the text.
             max_new_tokens: Longest answer.
 
@@ -208,13 +213,47 @@ class Assessment:
 
     def _batches(self, images: Any) -> Iterator[tuple[list[str | None], list[Image.Image]]]:
         """Opens images, `batch_size` at a time: paths (None for images in memory) and pictures."""
-        if isinstance(images, ImageLike):
-            images = [images]
-        images = list(images)
+        images = [images] if _is_one(images) else list(images)
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
-            paths = [os.fspath(image) if isinstance(image, str | os.PathLike) else None for image in part]
-            yield paths, [open_image(image) for image in part]
+            yield [_path(image) for image in part], [_opened(image) for image in part]
+
+
+def _is_one(images: Any) -> bool:
+    """Tells one image from several; an open file is one, although it could be gone through line by line.
+
+    Raises:
+        TypeError: It is neither, or a dict or set, which are in no order.
+    """
+    one = isinstance(images, str | os.PathLike | Image.Image | np.ndarray | bytes | bytearray | memoryview)
+    if (
+        not one
+        and not hasattr(images, "read")
+        and (isinstance(images, dict | set | frozenset) or not isinstance(images, Iterable))
+    ):
+        raise TypeError(
+            "expected an image or a list of them (path, URL, bytes, open file, PIL image, uint8 RGB array), got "
+            f"{type(images).__module__}.{type(images).__name__}"
+        )
+    # An array of one more dimension is a batch of images.
+    return (one and not (isinstance(images, np.ndarray) and images.ndim == 4)) or hasattr(images, "read")
+
+
+def _path(image: ImageLike) -> str | None:
+    """Gives the path or URL of an image; None for one in memory. An open file has one where it was opened by name."""
+    if isinstance(image, str | os.PathLike):
+        return os.fspath(image)
+    name = getattr(image, "name", None) if hasattr(image, "read") else None
+    return name if isinstance(name, str) else None
+
+
+def _opened(image: ImageLike) -> Image.Image:
+    if isinstance(image, str) and is_url(image):
+        try:
+            return Source(image, image).open()
+        except ValueError as error:
+            raise ImageError(f"{image}: {error}") from error
+    return open_image(bytes(image) if isinstance(image, memoryview) else image)
 
 
 def _no_word_of_gpu_kernels(record: logging.LogRecord) -> bool:

@@ -36,8 +36,9 @@ CHUNK, CHUNKS_AHEAD = 8, 4
 IN_MEMORY = hasattr(os, "memfd_create")
 """Whether tensors travel in anonymous memory."""
 
-TRIES = 5
-"""How often a picture is tried alone, where its process is ended from outside (SIGKILL, SIGTERM) each time."""
+TRIES, MOST_TRIES = 3, 20
+"""How often a picture is tried alone where its process is ended from outside (SIGKILL, SIGTERM) each time; up to the
+second number while as many processes are ended that read other pictures, which says that somebody ends them all."""
 
 STARTS = 10
 """How many workers in a row may end before they have prepared anything."""
@@ -57,10 +58,12 @@ class _Task:
     Attributes:
         indices: Their places.
         tries: How many processes have ended at this picture, where it is tried alone; None for others.
+        since: How many processes had ended in all when it was first tried alone.
     """
 
     indices: Sequence[int]
     tries: int | None = None
+    since: int = 0
 
 
 @dataclass
@@ -86,7 +89,7 @@ class Readers:
         self._seconds = image_seconds
         self._context = multiprocessing.get_context()
         self._lost: deque[_Task] = deque()
-        self._useless = 0
+        self._useless = self._ended = 0
         self._blamed: list[Prepared] = []
         self._workers: list[_Worker] = []
         self._count = workers
@@ -181,6 +184,7 @@ class Readers:
         worker.process.join()
         worker.pipe.close()
         self._useless = 0 if worker.useful else self._useless + 1
+        self._ended += 1
         at, status = worker.current.value - 1, worker.process.exitcode
         at_work = worker.tasks.popleft() if worker.tasks else None
         for task in worker.tasks:
@@ -188,24 +192,26 @@ class Readers:
         if at_work is not None:
             if at in at_work.indices:
                 self._useless = 0
-                self._suspect(at, (at_work.tries or 0) + (at_work.tries is not None), status, at_work.tries is not None)
-            # Each alone: the process may have ended between two pictures of too much memory in all.
-            self._lost += [_Task([index], at_work.tries) for index in at_work.indices if index != at]
+                self._suspect(at, at_work, status)
+            self._lost += [_Task([index], at_work.tries, at_work.since) for index in at_work.indices if index != at]
         if self._useless >= STARTS:
             raise RuntimeError(f"{STARTS} reader processes in a row ended at their start (exit status {status})")
         return self._start()
 
-    def _suspect(self, index: int, tries: int, status: int, alone: bool) -> None:
+    def _suspect(self, index: int, task: _Task, status: int) -> None:
         """Tries a picture alone, or blames it for the end of a process that had nothing else to do."""
         from roc.scoring.prepare import Prepared
 
+        alone = task.tries is not None
+        tries, since = (task.tries + 1, task.since) if alone else (0, self._ended)
+        others = self._ended - since - tries
         if hasattr(signal, "SIGALRM") and status == -signal.SIGALRM:
             fault = f"reading it took longer than {self._seconds:g} seconds (image_seconds)"
-        elif alone and (-status in _FAULTS or status >= 0 or tries >= TRIES):
+        elif alone and (-status in _FAULTS or status >= 0 or TRIES <= tries > others or tries >= MOST_TRIES):
             how = f"by {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
             fault = f"reading it ended the process that read it ({how}), and again alone"
         else:
-            self._lost.appendleft(_Task([index], tries))
+            self._lost.appendleft(_Task([index], tries, since))
             return
         self._blamed.append(Prepared(index, None, fault))
 
@@ -242,8 +248,8 @@ def _work(dataset: Preparation, pipe: Connection, current: Any, seconds: float |
                 current.value = 0
                 pipe.send((_portable(error), None))
                 continue
-            current.value = 0
             _send(pipe, chunk)
+            current.value = 0
     except (EOFError, OSError):
         os._exit(0)
 

@@ -47,6 +47,9 @@ class Score:
                 f"and {len(self.levels)} levels"
             )
 
+    def __float__(self) -> float:
+        return self.value
+
     def to_dict(self) -> dict[str, Any]:
         """Gives the fields by name, sequences as lists, ready for JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -68,6 +71,20 @@ class Assessed:
     path: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives the fields by name, scores as dicts (None stays None), ready for JSON."""
-        scores = {name: None if score is None else score.to_dict() for name, score in self.scores.items()}
-        return {"path": self.path, "scores": scores, "text": self.text}
+        """Gives one flat row, as `roc score` writes it: `pandas.DataFrame(r.to_dict() for r in results)`.
+
+        Returns:
+            `image`, then `prediction` and `std` of the first attribute and `prediction.<attribute>` of the others (None
+            where the model gave no score), `text` where there is one, `min_score`, `max_score`, `calibrated`. Levels
+            and distributions are in `scores[name].to_dict()`.
+        """
+        row: dict[str, Any] = {"image": self.path}
+        for place, (name, score) in enumerate(self.scores.items()):
+            row["prediction" if place == 0 else f"prediction.{name}"] = None if score is None else score.value
+            if place == 0:
+                row["std"] = None if score is None else score.std
+        if self.text is not None:
+            row["text"] = self.text
+        given = next((score for score in self.scores.values() if score is not None), None)
+        scale = (None, None, None) if given is None else (*given.range, given.calibrated)
+        return row | dict(zip(("min_score", "max_score", "calibrated"), scale, strict=True))

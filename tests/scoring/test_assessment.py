@@ -1,5 +1,7 @@
 """`Assessment` as a user calls it."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -134,3 +136,41 @@ def test_nothing_is_said_that_a_user_can_do_nothing_about(tmp_path, capfd):
         logging.makeLogRecord({"msg": "`f` is falling back to its reference PyTorch implementation because ..."})
     )
     assert logger.filter(logging.makeLogRecord({"msg": "a kernel was not found"}))
+
+
+def test_images_of_every_kind_one_or_several(assessment, tmp_path):
+    path = tmp_path / "a.png"
+    picture(0).save(path)
+    data = path.read_bytes()
+    (expected,) = assessment.score(path)
+    number = pytest.approx(expected.scores["overall"].value, abs=1e-5)
+    kinds = [
+        *(lambda: str(path), lambda: data, lambda: bytearray(data), lambda: memoryview(data), lambda: io.BytesIO(data)),
+        *(lambda: open(path, "rb"), lambda: f"file://{path}", lambda: np.asarray(picture(0)), lambda: picture(0)),
+    ]
+    for kind in kinds:
+        for images, count in ((kind(), 1), ([kind(), kind()], 2), ((kind() for _ in range(2)), 2)):
+            found = assessment.score(images)
+            assert [float(one.scores["overall"]) for one in found] == [number] * count
+    assert [one.path for one in assessment.score([open(path, "rb"), data, f"file://{path}"])] == [
+        *(str(path), None, f"file://{path}")
+    ]
+    assert len(assessment.score(np.stack([np.asarray(picture(0))] * 3))) == 3
+
+
+@pytest.mark.parametrize(
+    ("images", "says"),
+    [
+        (b"x", "not an image"),
+        ([b""], "the file is empty"),
+        (None, "got builtins.NoneType"),
+        (7, "got builtins.int"),
+        ({"a": "a.jpg"}, "got builtins.dict"),
+        ([7], "got builtins.int"),
+        ("file:///nowhere/a.jpg", "file:///nowhere/a.jpg: cannot be opened"),
+        ("nowhere://a.jpg", "nowhere"),
+    ],
+)
+def test_what_is_no_image_is_named(assessment, images, says):
+    with pytest.raises((ValueError, TypeError), match=says):
+        assessment.score(images)

@@ -31,21 +31,38 @@ def test_to_dict_goes_through_json_unchanged():
     assessed = Assessed(scores={"overall": a_score(), "light": None}, text="fine", path="a.jpg")
     as_dict = assessed.to_dict()
     assert json.loads(json.dumps(as_dict)) == as_dict
+    assert list(as_dict.items()) == [
+        ("image", "a.jpg"),
+        ("prediction", 2.5),
+        ("std", 0.5),
+        ("prediction.light", None),
+        ("text", "fine"),
+        ("min_score", 1.0),
+        ("max_score", 4.0),
+        ("calibrated", True),
+    ]
+    as_dict = assessed.scores["overall"].to_dict()
+    assert json.loads(json.dumps(as_dict)) == as_dict
     assert as_dict == {
-        "path": "a.jpg",
-        "scores": {
-            "overall": {
-                "value": 2.5,
-                "std": 0.5,
-                "distribution": [0.0, 0.5, 0.5, 0.0],
-                "levels": [1.0, 2.0, 3.0, 4.0],
-                "range": [1.0, 4.0],
-                "calibrated": True,
-            },
-            "light": None,
-        },
-        "text": "fine",
+        "value": 2.5,
+        "std": 0.5,
+        "distribution": [0.0, 0.5, 0.5, 0.0],
+        "levels": [1.0, 2.0, 3.0, 4.0],
+        "range": [1.0, 4.0],
+        "calibrated": True,
     }
+
+
+def test_results_are_rows_of_a_data_frame():
+    pandas = pytest.importorskip("pandas")
+    results = [Assessed({"overall": a_score(), "light": None}, path=f"{i}.jpg") for i in range(3)]
+    frame = pandas.DataFrame(result.to_dict() for result in results)
+    assert frame.shape == (3, 7) and frame["prediction"].mean() == 2.5 and list(frame["image"])[2] == "2.jpg"
+    assert Assessed({"overall": None}).to_dict()["min_score"] is None
+
+
+def test_a_score_is_a_number():
+    assert float(a_score()) == 2.5
 
 
 def test_one_probability_per_level():
