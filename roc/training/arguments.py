@@ -124,11 +124,12 @@ def limit_validation(arguments: TrainingArguments, data: RunData) -> None:
     """Switches validation off where too few validation rows are rated; says which state will be kept."""
     if arguments.eval_strategy == "no":
         return
-    rated = sum("overall" in record.scores for record in data.val)
-    if rated < FEWEST_VALIDATED:
-        logger.warning(
-            "%d validation rows are too few for a correlation; there is no validation, the last state is kept", rated
-        )
+    rated = [record.scores["overall"] for record in data.val if "overall" in record.scores]
+    if len(rated) < FEWEST_VALIDATED or len(set(rated)) < 2:
+        reason = f"{len(rated)} validation rows are too few for a correlation"
+        if len(rated) >= FEWEST_VALIDATED:
+            reason = f"all {len(rated)} validation rows are rated {rated[0]:g}, so there is nothing to rank"
+        logger.warning("%s; there is no validation, the last state is kept", reason)
         arguments.eval_strategy = type(arguments.eval_strategy)("no")
         arguments.do_eval = arguments.load_best_model_at_end = False
         arguments.metric_for_best_model = arguments.greater_is_better = None

@@ -29,6 +29,8 @@ class LogLines(TrainerCallback):
             line = f"{place}  loss {logs['loss']:.3f} ({terms})  lr {logs['learning_rate']:.1e}"
         elif "eval_loss" in logs:
             values = [f"{word} {logs[f'eval_{key}']:.3f}" for key, word in _VALIDATED.items() if f"eval_{key}" in logs]
+            if "eval_srcc" not in logs:
+                values.append("(no SRCC: the predictions are all equal)")
             line = f"{place}  validation {' '.join(values)}"
         else:
             return

@@ -228,23 +228,24 @@ def folder_faults(config: RunConfig) -> list[str]:
 
 
 def state_to_resume(config: RunConfig, trainer: RocTrainer, *, clean: bool) -> Path | None:
-    """Finds the newest complete saved state.
+    """Finds the newest saved state that is whole; says which newer ones are not.
 
     Args:
         config: With `overwrite`, nothing is resumed and the old states are removed.
         trainer: What will read the state.
-        clean: Whether this process removes old and broken states; one process should.
+        clean: Whether this process checks the content of the states and removes broken ones; the first one should.
 
     Raises:
         RunError: If these processes cannot read it.
     """
-    from roc.training.states import launcher_of, newest_checkpoint
+    from roc.training.states import best_state, fault_of, launcher_of, newest_whole
 
     states = Path(config.output_dir) / STATES
     if config.overwrite and clean:
         shutil.rmtree(states, ignore_errors=True)
-    newest = newest_checkpoint(states, clean=clean)
+    newest, broken = newest_whole(states, thorough=clean)
     if newest is None:
+        _remove_broken(broken if clean else {}, "Training starts anew.")
         return None
     launcher, processes = launcher_of(newest)
     if launcher != trainer.launcher or processes not in (None, trainer.args.world_size):
@@ -254,8 +255,20 @@ def state_to_resume(config: RunConfig, trainer: RocTrainer, *, clean: bool) -> P
             f"The saved state {newest} was written with {wanted}; these are {trainer.args.world_size} processes of "
             f"{trainer.launcher}. Give the same again, or --overwrite to train anew."
         )
+    _remove_broken(broken if clean else {}, "An older one is taken.")
+    best = best_state(newest)
+    if clean and best is not None and best != newest:
+        fault = fault_of(best)
+        if fault is not None:
+            _remove_broken({best: fault}, "It was the best so far; the best of the following ones is kept.")
     logger.info("Resuming from %s.", newest)
     return newest
+
+
+def _remove_broken(states: dict[Path, str], then: str) -> None:
+    for state, fault in states.items():
+        logger.warning("the saved state %s is damaged: %s. %s", state, fault, then)
+        shutil.rmtree(state, ignore_errors=True)
 
 
 def train(trainer: RocTrainer, state: Path | None) -> None:
@@ -266,11 +279,11 @@ def train(trainer: RocTrainer, state: Path | None) -> None:
         state: Saved state to resume from; None starts at step 0.
 
     Raises:
-        RunError: If a state cannot be saved, or a row cannot be read or is too long.
+        RunError: If a state cannot be saved, training diverges, or a row cannot be read or is too long.
     """
     from roc.data.images import ImageError
     from roc.model.collator import RowTooLong
-    from roc.training.trainer import SavingError
+    from roc.training.trainer import DivergedError, SavingError
 
     try:
         with warnings.catch_warnings():
@@ -281,7 +294,7 @@ def train(trainer: RocTrainer, state: Path | None) -> None:
             # The logits that the model returns are a view, and nothing writes into them.
             warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
             trainer.train(resume_from_checkpoint=None if state is None else str(state))
-    except (SavingError, ImageError, RowTooLong) as error:
+    except (SavingError, DivergedError, ImageError, RowTooLong) as error:
         raise RunError(str(error)) from error
 
 

@@ -11,7 +11,7 @@ latter where it is installed.
   test_accumulation_gives_the_gradient_and_losses_of_one_big_batch
 - `_prepare_inputs` casts inputs, with DeepSpeed and FSDP2 the targets too
   test_the_head_in_bfloat16
-- `_save_checkpoint`, the name of its folder, and `trainer_state.json` written last
+- `_save_checkpoint` and the name of its folder; it removes no older ones where `save_total_limit` is None
   test_a_full_disk_loses_nothing_already_saved
 - `_save` and `save_model` write the weights of saved states
   test_the_best_state_was_kept
@@ -21,6 +21,8 @@ latter where it is installed.
   test_the_best_model_is_left_in_training_mode
 - `_issue_warnings_after_load` sees what does not fit; `all_tied_weights_keys` of the model
   test_a_saved_state_that_does_not_fit_is_an_error
+- `_determine_best_metric` compares validations, and `on_train_begin` comes after the saved state was read
+  test_predictions_that_are_all_equal_are_not_the_best, test_the_best_state_is_forgotten_where_it_is_damaged
 - `create_optimizer` keeps an optimiser that is there
   test_learning_rates_by_part_cover_every_parameter
 - `ProgressCallback` and `PrinterCallback` are the ones that print
@@ -71,7 +73,7 @@ from roc.evaluation.metrics import mae, plcc, srcc
 from roc.model.head import ScoreHead
 from roc.model.parts import parameter_parts
 from roc.training.progress import LOSSES, Bar, LogLines
-from roc.training.states import newest_checkpoint
+from roc.training.states import begin, newest_whole, rotate, seal
 from roc.training.weight_average import WeightAverage
 
 # With a mean of the weights, model.safetensors is the mean; these are the weights that training goes on from.
@@ -80,6 +82,10 @@ _OWN_WEIGHTS_FILE = "training_weights.safetensors"
 
 class SavingError(RuntimeError):
     """A state that could not be saved; the message names the last complete one and what to do."""
+
+
+class DivergedError(RuntimeError):
+    """Loss, weights or scores that are no longer numbers; the message says at which step and what to try."""
 
 
 class RocTrainer(Trainer):
@@ -109,6 +115,7 @@ class RocTrainer(Trainer):
         for stock in (ProgressCallback, PrinterCallback):
             self.remove_callback(stock)
         self.add_callback(LogLines)
+        self.add_callback(_FindBest)
         if not self.args.disable_tqdm:
             self.add_callback(Bar)
         self.learning_rates = {part: rate for part, rate in (learning_rates or {}).items() if rate is not None}
@@ -128,6 +135,7 @@ class RocTrainer(Trainer):
         self._counts: dict[str, torch.Tensor] = {}
         self._loss_sums: dict[str, torch.Tensor] = {}
         self._steps_summed = 0
+        self._first_bad_step: torch.Tensor | None = None
 
     @property
     def launcher(self) -> str:
@@ -193,6 +201,10 @@ class RocTrainer(Trainer):
         """Computes the model's loss, normalised by the counts of the whole step, and sums up its terms for the log."""
         inputs = {**inputs, **self._counts}
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
+        # Kept on the device and looked at with the log, so that no step waits for it.
+        bad = torch.where(loss.detach().isfinite(), 0, self.state.global_step + 1)
+        seen = bad if self._first_bad_step is None else self._first_bad_step
+        self._first_bad_step = torch.where(seen > 0, seen, bad)
         for name in LOSSES:
             term = outputs[name].detach()
             self._loss_sums[name] = self._loss_sums.get(name, torch.zeros_like(term)) + term
@@ -201,6 +213,7 @@ class RocTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds each loss term, per optimiser step, to the Trainer's own training log line."""
         if "loss" in logs and self._loss_sums:
+            self._check_loss()
             for name, total in self._loss_sums.items():
                 # Every process divided by the global count, so the sum over processes is the term.
                 logs[name] = float(self.accelerator.gather(total.reshape(1)).sum()) / self._steps_summed
@@ -296,20 +309,61 @@ class RocTrainer(Trainer):
 
         Raises:
             SavingError: If the disk is full or the folder cannot be written.
+            DivergedError: If the weights are no longer numbers; such a state is not saved.
         """
+        self._check_weights()
         partial = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
             # Without its folder the stock Trainer takes the best state for lost; FSDP2 would make it too late.
-            partial.mkdir(parents=True, exist_ok=True)
+            if self.args.should_save:
+                begin(partial)
             super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                # Older states are removed only when this one is whole.
+                seal(partial)
+                rotate(self.args.output_dir, limit, self.state.best_model_checkpoint)
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
-            last = newest_checkpoint(self.args.output_dir)
+            last, _ = newest_whole(self.args.output_dir)
             raise SavingError(
                 f"The state at step {self.state.global_step} could not be saved to {partial}: {error}. "
                 + (f"The one before it, {last}, is whole. " if last else "There is no earlier one. ")
                 + "Free some space (or choose another --output_dir) and give the same command again."
             ) from error
+        finally:
+            self.args.save_total_limit = limit
+
+    def _check_loss(self) -> None:
+        """Raises `DivergedError`, on every process, if a loss of any of them was no number."""
+        if self._first_bad_step is not None:
+            steps = self.accelerator.gather(self._first_bad_step.reshape(1))
+            if bool((steps > 0).any()):
+                raise self._diverged(int(steps[steps > 0].min()), "the loss is no number any more (NaN or infinite)")
+
+    def _check_weights(self) -> None:
+        """Raises `DivergedError`, on every process, if a loss or a trained weight is no number."""
+        self._check_loss()
+        trained = [p for p in self.model.parameters() if p.requires_grad and p.is_floating_point()]
+        local = [(p.to_local() if hasattr(p, "to_local") else p).detach() for p in trained]
+        bad = any(not bool(weights.isfinite().all()) for weights in local)
+        if int(self.accelerator.gather(torch.tensor([int(bad)], device=self.args.device)).sum()):
+            raise self._diverged(self.state.global_step, "weights are no numbers any more (NaN or infinite)")
+
+    def _diverged(self, step: int, what: str) -> DivergedError:
+        args = self.args
+        tries = [f"a lower learning_rate (it is {args.learning_rate:g})", "a longer warm-up (warmup_ratio)"]
+        if not args.max_grad_norm:
+            tries.append("max_grad_norm 1 (it is 0, so gradients are not clipped)")
+        if args.bf16:
+            tries.append("bf16 false")
+        last = newest_whole(args.output_dir, thorough=False)[0]
+        return DivergedError(
+            f"Training diverged: at step {step} of {self.state.max_steps} {what}. Try {', or '.join(tries)}; with "
+            "other settings, --overwrite or another --output_dir starts anew. "
+            + (f"The last state before it is {last}." if last else "No state was saved before it.")
+        )
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Saves weights under the names that the modules have, not the hub's.
@@ -361,16 +415,36 @@ class RocTrainer(Trainer):
         }
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Trains; with `ema_decay` and no best state to load, the model ends with the mean as its weights."""
+        """Trains; with `ema_decay` and no best state to load, the model ends with the mean as its weights.
+
+        Raises:
+            DivergedError: If loss, weights or scores are no longer numbers.
+        """
+        self._first_bad_step = None
         result = super().train(*args, **kwargs)
+        self._check_weights()
         if self.average is not None and not self.args.load_best_model_at_end:
             self.average.give_to(self.model)
         return result
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Validates; with `ema_decay`, the mean of the weights."""
-        with self._averaged():
-            return super().evaluate(*args, **kwargs)
+        """Validates; with `ema_decay`, the mean of the weights.
+
+        Raises:
+            DivergedError: If weights or scores are no longer numbers.
+        """
+        self._check_weights()
+        try:
+            with self._averaged():
+                return super().evaluate(*args, **kwargs)
+        except FloatingPointError as error:
+            raise self._diverged(self.state.global_step, str(error)) from error
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Compares a validation with the best one; without SRCC, as of equal predictions, it is not the best."""
+        if f"eval_{str(self.args.metric_for_best_model).removeprefix('eval_')}" not in metrics:
+            return False
+        return super()._determine_best_metric(metrics, trial)
 
     def _averaged(self) -> contextlib.AbstractContextManager:
         return contextlib.nullcontext() if self.average is None else self.average.in_place_of(self.model)
@@ -408,6 +482,19 @@ class _UpdateAverage(TrainerCallback):
         self.trainer.average.update(self.trainer.model, state.global_step)
 
 
+class _FindBest(TrainerCallback):
+    """Finds the best state again where the folder was moved; where that state is gone, the best is chosen anew."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if not state.best_global_step:
+            return
+        best = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.best_global_step}"
+        if best.is_dir():
+            state.best_model_checkpoint = str(best)
+        else:
+            state.best_metric = state.best_model_checkpoint = state.best_global_step = None
+
+
 def validation_metrics(attributes: list[str]) -> Callable[[EvalPrediction], dict[str, float]]:
     """Makes the function that computes SRCC, PLCC and MAE (native scale) at every validation.
 
@@ -416,14 +503,17 @@ def validation_metrics(attributes: list[str]) -> Callable[[EvalPrediction], dict
 
     Returns:
         A function for `Trainer(compute_metrics=...)` with the keys `srcc, plcc, mae` of the first attribute and
-        `<attribute>/srcc, ...` of the others; a metric that does not exist is left out.
+        `<attribute>/srcc, ...` of the others; a metric that does not exist is left out. It raises `FloatingPointError`
+        where a rated row has a score that is no number.
     """
 
     def compute(result: EvalPrediction) -> dict[str, float]:
         metrics = {}
         for column, name in enumerate(attributes):
             predictions, scores = result.predictions[:, column], result.label_ids[:, column]
-            rated = ~(np.isnan(predictions) | np.isnan(scores))
+            rated = ~np.isnan(scores)
+            if not np.isfinite(predictions[rated]).all():
+                raise FloatingPointError("validation scores are no numbers any more (NaN or infinite)")
             prefix = "" if column == 0 else f"{name}/"
             for key, metric in (("srcc", srcc), ("plcc", plcc), ("mae", mae)):
                 value = metric(predictions[rated], scores[rated])

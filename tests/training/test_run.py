@@ -1,5 +1,6 @@
 """The folder of a run is claimed, released, and refused to other runs; a stopped run resumes from its states."""
 
+import json
 import os
 import shutil
 import signal
@@ -132,6 +133,37 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert demo(tmp_path / "file" / "out") == 2
     assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_damaged_state_gives_way_to_the_one_before_it(tmp_path, capsys):
+    """The newest state is cut, then the one before it has other bytes of the same length; both are named."""
+    out = tmp_path / "out"
+    states = out / "training"
+    words = ["--save_total_limit", "9"]
+    assert demo(out, *words, "--eval_strategy", "no", "--num_train_epochs", "3") == 0
+    table = (out / "metrics.txt").read_text()
+    facts = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps(facts | {"finished": False}))
+    newest = states / "checkpoint-9" / "optimizer.pt"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    older = states / "checkpoint-6" / "model.safetensors"
+    content = bytearray(older.read_bytes())
+    content[-5] ^= 255
+    older.write_bytes(content)
+    capsys.readouterr()
+    assert demo(out, *words, "--eval_strategy", "no", "--num_train_epochs", "3") == 0
+    said = capsys.readouterr().err
+    assert "checkpoint-9 is damaged: optimizer.pt has" in said
+    assert "checkpoint-6 is damaged: model.safetensors is not what was written. An older one is taken." in said
+    assert f"Resuming from {states / 'checkpoint-3'}" in said
+    assert (out / "metrics.txt").read_text() == table
+
+
+def test_divergence_is_one_line(tmp_path, capsys):
+    assert demo(tmp_path / "out", "--learning_rate", "1e30", "--max_grad_norm", "0") == 2
+    said = capsys.readouterr().err
+    assert "Training diverged: at step" in said and "a lower learning_rate (it is 1e+30)" in said
+    assert "Traceback" not in said
 
 
 def test_a_state_is_read_by_the_processes_that_wrote_it(tmp_path, capsys):

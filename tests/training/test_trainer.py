@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +17,8 @@ from transformers import TrainingArguments
 
 from roc.model.parts import parameter_parts
 from roc.training import trainer as trainer_module
-from roc.training.states import newest_checkpoint
-from roc.training.trainer import RocTrainer, SavingError, validation_metrics
+from roc.training.states import fault_of, newest_whole
+from roc.training.trainer import DivergedError, RocTrainer, SavingError, validation_metrics
 
 LOSSES = {"ce_weight": 0.5, "emd_weight": 0.5}
 
@@ -241,9 +243,75 @@ def test_a_full_disk_loses_nothing_already_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "_save_optimizer_and_scheduler", full)
     with pytest.raises(SavingError, match=r"step 2 .*No space left.*checkpoint-1, is whole.*Free some space"):
         trainer.train()
-    assert newest_checkpoint(tmp_path).name == "checkpoint-1"
+    assert newest_whole(tmp_path)[0].name == "checkpoint-1"
     assert not (tmp_path / "checkpoint-2").exists()
     assert json.loads((tmp_path / "checkpoint-1" / "trainer_state.json").read_text())["global_step"] == 1
+
+
+@pytest.mark.parametrize("when", ["log", "save", "validation", "end"])
+def test_a_training_that_diverges_is_told_with_its_step(tmp_path, when):
+    """It is noticed at the next log, save, validation or at the end, and no state of weights that are NaN is saved."""
+    arguments = {
+        "log": {"max_steps": 4},
+        "save": {"max_steps": 4, "logging_steps": 100, "save_strategy": "steps", "save_steps": 1},
+        "validation": {"max_steps": 4, "logging_steps": 100, "eval_strategy": "steps", "eval_steps": 3},
+        "end": {"max_steps": 3, "logging_steps": 100},
+    }[when]
+    settings = {"eval_dataset": Rows(), "compute_metrics": validation_metrics(list(ATTRIBUTES))}
+    trainer = trainer_for(tmp_path, batch=8, arguments=arguments, **(settings if when == "validation" else {}))
+    step = trainer.training_step
+
+    def poisoned(model, inputs, *more):
+        if trainer.state.global_step == 1:
+            with torch.no_grad():
+                model.score_head.weight.fill_(float("nan"))
+        return step(model, inputs, *more)
+
+    trainer.training_step = poisoned
+    says = r"diverged: at step 2 of \d the loss is no number .*lower learning_rate \(it is 0.001\).*max_grad_norm 1"
+    with pytest.raises(DivergedError, match=says) as error:
+        trainer.train()
+    if when == "save":
+        assert "The last state before it is" in str(error.value)
+        assert [path.name for path in tmp_path.glob("checkpoint-*")] == ["checkpoint-1"]
+
+
+def test_scores_that_are_no_numbers_are_a_divergence(tmp_path):
+    trainer = trainer_for(tmp_path, batch=8, eval_dataset=Rows(), compute_metrics=validation_metrics(list(ATTRIBUTES)))
+    labels = SimpleNamespace(predictions=np.full((3, 1), np.nan), label_ids=np.ones((3, 1)))
+    with pytest.raises(FloatingPointError, match="validation scores are no numbers"):
+        validation_metrics(["overall"])(labels)
+    trainer.compute_metrics = lambda _: validation_metrics(["overall"])(labels)
+    with pytest.raises(DivergedError, match="at step 0 of .* validation scores are no numbers"):
+        trainer.evaluate()
+
+
+def test_predictions_that_are_all_equal_are_not_the_best(tmp_path, caplog):
+    """An SRCC that does not exist ends no training."""
+    each_step = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "max_steps": 2}
+    trainer = trainer_for(
+        tmp_path, batch=8, eval_dataset=Rows(), compute_metrics=lambda _: {"mae": 1.0},
+        arguments={**each_step, "load_best_model_at_end": True, "metric_for_best_model": "srcc"},
+    )  # fmt: skip
+    with caplog.at_level("INFO", "roc"):
+        trainer.train()
+    assert trainer.state.best_model_checkpoint is None and trainer.state.global_step == 2
+    assert "no SRCC: the predictions are all equal" in caplog.text
+
+
+def test_the_best_state_is_forgotten_where_it_is_damaged(tmp_path):
+    each_step = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    best = {**each_step, "load_best_model_at_end": True, "metric_for_best_model": "srcc"}
+    metrics = iter([0.9, 0.1, 0.2])
+    settings = {"batch": 8, "eval_dataset": Rows(), "compute_metrics": lambda _: {"srcc": next(metrics)}}
+    trainer = trainer_for(tmp_path, arguments={**best, "max_steps": 2}, **settings)
+    trainer.train()
+    states = tmp_path / "checkpoint-1", tmp_path / "checkpoint-2"
+    assert trainer.state.best_model_checkpoint == str(states[0]) and [fault_of(state) for state in states] == [None] * 2
+    shutil.rmtree(states[0])
+    again = trainer_for(tmp_path, arguments={**best, "max_steps": 3}, **settings)
+    again.train(resume_from_checkpoint=str(states[1]))
+    assert again.state.best_metric == 0.2 and again.state.best_model_checkpoint == str(tmp_path / "checkpoint-3")
 
 
 def test_the_best_model_is_left_in_training_mode(tmp_path):
