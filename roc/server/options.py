@@ -17,14 +17,16 @@ class Limits(Settings):
     images: int = option(64, "images in one request", low=1)
     bytes_per_image: int = option(20 * MEBIBYTE, "bytes of one image file", low=1)
     bytes_per_request: int = option(64 * MEBIBYTE, "bytes of the body of one request", low=1)
-    bytes_in_house: int = option(512 * MEBIBYTE, "bytes of all request bodies in memory; beyond it: 503", low=1)
+    bytes_in_house: int = option(
+        512 * MEBIBYTE, "bytes of all request bodies in memory, of one client at most 3/4; beyond it: 503", low=1
+    )
     pixels: int = option(60_000_000, "width x height of one image", low=1)
     pixels_per_request: int = option(1_000_000_000, "width x height of all images of one request together", low=1)
-    queue: int = option(512, "images being processed or waiting; beyond it: 503", low=1)
+    queue: int = option(512, "images being processed or waiting, one client's at most 3/4 of it; beyond it: 503", low=1)
     body_seconds: float = option(60.0, "seconds that a request body may take to arrive", above=0)
     idle_seconds: float = option(10.0, "seconds without a single byte of the headers or the body", above=0)
     timeout: float = option(60.0, "seconds from the complete body to the answer; beyond it: 504", above=0)
-    image_seconds: float = option(20.0, "seconds that decoding one image may take", above=0)
+    image_seconds: float = option(20.0, "seconds that decoding one image may take; beyond it: 422", above=0)
     max_connections: int = option(1000, "open connections; beyond it: 503", low=1)
 
     def faults(self) -> list[Fault]:
@@ -49,7 +51,10 @@ class ModelOptions(Settings):
     batch_size: int | None = option(None, "images per forward pass", low=1, unset="found while scoring")
     batch_wait_ms: float = option(5.0, "milliseconds that an image waits for others to share its batch", low=0)
     readers: int | None = option(
-        None, "processes that decode and resize images", low=1, unset="as many as fit the machine"
+        None,
+        "processes that decode and resize images; up to twice as many while some images take long",
+        low=1,
+        unset="as many as fit the machine",
     )
     threads: int | None = option(None, "threads of PyTorch in the model's process", low=1, unset="PyTorch's choice")
     max_new_tokens: int = option(512, "longest answer of /v1/describe, in tokens", low=1)
