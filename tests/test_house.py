@@ -156,7 +156,10 @@ def test_ruff_silences_no_name_error_rule():
 
 
 # Tests of no single file: of the checkout, the scripts, whole jobs and the web page.
-OTHER_TESTS = {"house", "readme", "training.demo_job", "training.distributed", "model.real_models", "server.page"}
+OTHER_TESTS = {
+    *("house", "readme", "dockerfile"),
+    *("training.demo_job", "training.distributed", "model.real_models", "server.page"),
+}
 
 
 def test_tests_mirror_the_package():
