@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import roc
@@ -66,6 +67,7 @@ def score_paths(options: ScoreOptions) -> Scores:
     sources = _found(options)
     check_exists(options.checkpoint)
     scorer = _scorer(options)
+    _tell_stand_in(scorer, sources)
     rows = _scored(options, scorer, sources)
     return Scores(scorer.assessment.attributes[0], ({k: v for k, v in row.items() if k != STAMP} for row in rows))
 
@@ -97,6 +99,7 @@ def score_to_file(options: ScoreOptions, watch: Watch = lambda rows, total, done
         check_exists(options.checkpoint)
         cluster = _cluster(options, stack)
         scorer = _scorer(options, cluster)
+        _tell_stand_in(scorer, sources)
         about, settings = _about(options, scorer), _settings(options, scorer)
         earlier = _earlier(scorer, settings)
         facts = {**about, "settings": settings, **_names(sources), "moved": moved}
@@ -245,6 +248,21 @@ def _scorer(options: ScoreOptions, cluster: Cluster | None = None) -> Scorer:
         )
     wanted = Wanted(names, options.distribution, options.describe, options.max_new_tokens)
     return Scorer(assessment, wanted, options.batch_size)
+
+
+def _tell_stand_in(scorer: Scorer, sources: Sequence[Source]) -> None:
+    """Says where a model that was trained on drawn scenes is about to score anything else."""
+    dataset = scorer.assessment.model.declaration.dataset or ""
+    if "stand-in" in dataset and not all(_is_scene(source) for source in sources[:3]):
+        logger.warning("this checkpoint was trained on %s; its scores of real photos mean nothing", dataset)
+
+
+def _is_scene(source: Source) -> bool:
+    """Tells whether an image lies in a folder that `roc.demo.dataset` wrote."""
+    return any(
+        (folder / "manifest.json").is_file() and (folder / "ratings.csv").is_file()
+        for folder in list(Path(source.path).absolute().parents)[:2]
+    )
 
 
 def _scored(

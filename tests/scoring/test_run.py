@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,22 @@ def test_a_run_finished_by_an_earlier_version_is_recognised(options, weights, ex
     assert rows_of("scores.csv")[2] == rows_of("scores.selected.csv")[0]
     facts = json.loads(Path("scores.run.json").read_text())
     assert set(json.loads(OLD_FACTS)) < set(facts) and facts["failed"] == 0
+
+
+def test_scores_of_the_stand_in_say_so(options, checkpoint, tmp_path, caplog):
+    shutil.copytree(checkpoint, "demo")
+    config = json.loads(Path("demo/config.json").read_text())
+    config["roc"]["dataset"] = "procedural demo scenes, a stand-in that says nothing about human taste"
+    Path("demo/config.json").write_text(json.dumps(config))
+    list(score_paths(options()).rows)
+    assert "stand-in" not in caplog.text
+    list(score_paths(options(checkpoint="demo")).rows)
+    assert "says nothing about human taste; its scores of real photos mean nothing" in caplog.text
+    caplog.clear()
+    for name in ("manifest.json", "ratings.csv"):
+        Path(name).touch()  # its own scenes
+    list(score_paths(options(checkpoint="demo")).rows)
+    assert "stand-in" not in caplog.text
 
 
 def test_the_wrong_path_is_told_before_anything_is_loaded(options):
