@@ -14,8 +14,8 @@ HELP = """usage: roc finetune [CONFIG.yaml ...] [--name value ...]
 
 Trains a multimodal model with the score head on rated images, evaluates it and saves it.
 
-example: roc finetune configs/finetune.yaml --data_path ratings.csv --image_folder photos \\
-             --min_score 1 --max_score 5 --output_dir checkpoints/mine
+example: roc finetune configs/finetune.yaml --model_name_or_path MODEL --data_path ratings.csv \\
+             --image_folder photos --min_score 1 --max_score 5 --output_dir checkpoints/mine
 
 Of several files a later one wins, and flags win over all. - and _ are the same in names; lists take several
 words, or commas.

@@ -86,7 +86,7 @@ def _build_stand_in(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, 
     from roc.demo.tiny_model import PRESETS, build_tiny_llava
 
     with whole_on_every_process():
-        return build_tiny_llava(tokenizer_texts(config, data), PRESETS[config.tiny_model], seed=config.seed)
+        return build_tiny_llava(tokenizer_texts(config, data), PRESETS[config.tiny_model or "demo"], seed=config.seed)
 
 
 def _load(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:

@@ -72,7 +72,13 @@ def _model_faults(config: RunConfig) -> list[str]:
     """Finds out whether the model to start from is there, by its configuration alone."""
     source = config.model_name_or_path
     if source is None:
-        return []
+        if config.data_path is None or config.tiny_model is not None:
+            return []
+        return [
+            f"data_path is {config.data_path} and no model is named; give --model_name_or_path MODEL (a hub name or a "
+            "folder), or, to only try the software, --tiny_model demo: a small untrained stand-in whose scores mean "
+            "nothing"
+        ]
     if os.path.isdir(source):
         if (Path(source) / "adapter_config.json").is_file():
             return [adapter_refused(source)]

@@ -31,10 +31,12 @@ class ModelConfig(Settings):
     TITLE = "model"
 
     model_name_or_path: str | None = option(
-        None, "model to start from: a hub name or a folder; none builds a small model from nothing"
+        None, "model to start from: a hub name or a folder; none builds the small model that tiny_model names"
     )
-    tiny_model: Literal["demo", "photos"] = option(
-        "demo", "which small model is built where model_name_or_path is none"
+    tiny_model: Literal["demo", "photos"] | None = option(
+        None,
+        "small model built from nothing where model_name_or_path is none; with data_path it has to be asked for by "
+        "name, without it none is demo",
     )
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "number format of the trained weights; with bf16, float32 weights still compute in bfloat16"

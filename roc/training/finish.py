@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TABLE_FILE = "metrics.txt"
+_FEW_ANSWERS = 0.9
+"""Share of generated answers with all scores below which `.score()` is shown to users instead."""
 
 
 def publish(trainer: RocTrainer, processor: ProcessorMixin, out: Path) -> None:
@@ -91,6 +93,7 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
     if len(records) < len(held_out):
         skipped = len(held_out) - len(records)
         logger.warning("%d rows without a score or with several images are not evaluated", skipped)
+    answering = False
     if records:
         assessment = Assessment(out, batch_size=config.per_device_eval_batch_size)
         assessed = assessment.score([record.images[0] for record in records])
@@ -100,11 +103,13 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
         model = assessment.model
         write_card(out, model.declaration, adapter=hasattr(model, "peft_config"), metrics=metrics)
         write_report(out, rows, metrics, history)
+        answering = not metrics["answers/n"] or metrics["answers/complete"] >= _FEW_ANSWERS
         lines = [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics)]
     else:
         lines = ["There is no held-out row to evaluate on; give a test split or --val_fraction."]
         write_plots(out / "plots", draw((), {}, history))
-    table = "\n".join([*lines, *_how_to_use(out, (records or data.train)[0].images[0], reported=bool(records))])
+    image = (records or data.train)[0].images[0]
+    table = "\n".join([*lines, *_how_to_use(config, image, reported=bool(records), answering=answering)])
     write_text(out / TABLE_FILE, table + "\n")
     return table
 
@@ -131,6 +136,8 @@ def _metrics(
     metrics |= {f"answers/{key}": value for key, value in answers.items()}
     metrics |= {f"ceiling/{name}": found["srcc_quality"] for name, found in (data.rater_ceiling or {}).items()}
     metrics |= image_metrics(assessment, [row.image for row in rows])
+    if config.model_name_or_path is None and config.data_path is not None and config.tiny_model == "demo":
+        metrics |= {"stand_in": True, "trained_on": config.dataset or Path(config.data_path).name}
     return metrics | {"caveats": find_caveats(metrics)}
 
 
@@ -177,7 +184,13 @@ def _heading(metrics: dict, config: RunConfig) -> str:
 
 def _extra_lines(metrics: dict) -> list[str]:
     lines = [""]
-    if metrics["answers/n"]:
+    if metrics["answers/n"] and metrics["answers/complete"] < _FEW_ANSWERS:
+        lines += [
+            f"  generated answers: only {metrics['answers/complete']:.1%} of {metrics['answers/n']} hold every [SCORE] "
+            "at its place; the model has not",
+            "  learnt the sentence (more steps teach it). Scores are read in one forward pass with .score() instead.",
+        ]
+    elif metrics["answers/n"]:
         share, gap = metrics["answers/complete"], metrics["answers/largest_difference"]
         lines += [
             f"  generated answers: {share:.1%} of {metrics['answers/n']} hold every [SCORE] at its place;",
@@ -190,16 +203,28 @@ def _extra_lines(metrics: dict) -> list[str]:
     return lines
 
 
-def _how_to_use(out: Path, image: str, *, reported: bool) -> list[str]:
+def _how_to_use(config: RunConfig, image: str, *, reported: bool, answering: bool) -> list[str]:
+    """Shows where the results are and how to use the checkpoint; `.score()` where the answers hold no scores."""
     from roc.evaluation.report import REPORT_FILE
 
+    out = Path(config.output_dir)
+    curves = f"    curves: tensorboard --logdir {out / STATES}" if config.report_to == "tensorboard" else ""
     image = min(image, os.path.relpath(image), key=len)
     return [
         "",
         *([f"Report: {out / REPORT_FILE}"] if reported else []),
-        f"Plots: {out / 'plots'}    curves: tensorboard --logdir {out / STATES}",
+        f"Plots: {out / 'plots'}{curves}",
         "Use it:",
         "    from roc import Assessment",
-        f'    texts, scores = Assessment(pretrained="{out}")(["{image}"], precision=4)',
-        "    print(texts[0], scores[0])",
+        *(
+            [
+                f'    texts, scores = Assessment(pretrained="{out}")(["{image}"], precision=4)',
+                "    print(texts[0], scores[0])",
+            ]
+            if answering
+            else [
+                f'    assessed = Assessment(pretrained="{out}").score("{image}")',
+                '    print(assessed[0].scores["overall"].value)',
+            ]
+        ),
     ]

@@ -15,7 +15,18 @@ TINY = ["--demo_train", "24", "--demo_val", "8", "--demo_test", "8", "--demo_siz
         "--per_device_train_batch_size", "8", "--threads", "1", "--check_answers", "2",
         "--logging_steps", "1"]  # fmt: skip
 """Settings of the demo's run that take seconds."""
-QUICK = ["--max_steps", "1", "--per_device_train_batch_size", "2", "--report_to", "none", "--threads", "1"]
+QUICK = [
+    "--max_steps",
+    "1",
+    "--per_device_train_batch_size",
+    "2",
+    "--report_to",
+    "none",
+    "--threads",
+    "1",
+    "--tiny_model",
+    "demo",
+]
 """Settings of one step on data of one's own."""
 
 # The sample of the published training data, as it stands there.

@@ -73,7 +73,8 @@ def test_all_faults_come_together(tmp_path):
     assert [line for line in lines if "no: no such folder; image_folder" in line]
     assert [line for line in lines if "no DeepSpeed configuration that can be read" in line]
     assert [line for line in lines if "cannot be written" in line and "is no folder" in line]
-    assert len(lines) == 5
+    assert [line for line in lines if "no model is named; give --model_name_or_path MODEL" in line]
+    assert len(lines) == 6
 
 
 def test_a_package_that_is_missing(tmp_path, monkeypatch):
@@ -109,17 +110,24 @@ def test_a_small_model_that_there_is_not(capsys):
     assert "tiny_model is 'nonsense', expected one of demo, photos" in capsys.readouterr().err
 
 
+def test_the_small_model_is_not_trained_on_ratings_of_ones_own_unasked(ratings, tmp_path):
+    says = fault(data_path=ratings, output_dir=str(tmp_path / "out"))
+    assert "give --model_name_or_path MODEL" in says and "--tiny_model demo: a small untrained stand-in" in says
+    for words in ({"data_path": ratings, "tiny_model": "demo"}, {"data_path": ratings, "tiny_model": "photos"}, {}):
+        check_settings(load_config(None, {**words, "output_dir": str(tmp_path / "out")}))
+
+
 def test_the_small_models_that_can_be_named_are_those_there_are():
     from roc.demo.tiny_model import PRESETS
 
-    assert get_args(get_type_hints(ModelConfig)["tiny_model"]) == tuple(PRESETS)
+    assert get_args(get_args(get_type_hints(ModelConfig)["tiny_model"])[0]) == tuple(PRESETS)
 
 
 @pytest.mark.parametrize(
     "words",
     [
         ["--model_name_or_path", "./nowhere"],
-        ["--data_path", "nowhere.csv"],
+        ["--data_path", "nowhere.csv", "--tiny_model", "demo"],
         ["--tiny_model", "huge"],
         ["--output_dir", "file/out"],
     ],

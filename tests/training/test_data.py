@@ -16,7 +16,18 @@ from roc.training.data import check_images, read_data
 
 def test_a_wrong_number_of_levels_is_refused_before_any_work(tmp_path, capsys):
     data = ava_file(tmp_path, 3)
-    words = ["--data_path", str(data), "--num_tokens", "8", "--ce_weight", "1", "--output_dir", str(tmp_path / "out")]
+    words = [
+        "--tiny_model",
+        "demo",
+        "--data_path",
+        str(data),
+        "--num_tokens",
+        "8",
+        "--ce_weight",
+        "1",
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
     assert main(words) == 2
     error = capsys.readouterr().err
     assert error.count("expected 8") == 3
@@ -29,7 +40,10 @@ def test_faults_of_the_data_come_together_before_training(tmp_path, capsys):
     whole = (tmp_path / "good.png").read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "r.csv").write_text("image,score\ngood.png,5\nhalf.png,6\nmissing.png,7\ngood2.png,11\n")
-    assert main(["--data_path", str(tmp_path / "r.csv"), "--output_dir", str(tmp_path / "out")]) == 2
+    assert (
+        main(["--tiny_model", "demo", "--data_path", str(tmp_path / "r.csv"), "--output_dir", str(tmp_path / "out")])
+        == 2
+    )
     error = capsys.readouterr().err
     for line, word in ((3, "half.png"), (4, "missing.png"), (5, "11")):
         assert any(f"r.csv:{line}" in row and word in row for row in error.splitlines()), error
@@ -39,7 +53,16 @@ def test_faults_of_the_data_come_together_before_training(tmp_path, capsys):
 def test_votes_asked_for_but_not_there(tmp_path, capsys):
     picture(0).save(tmp_path / "good.png")
     (tmp_path / "r.csv").write_text("image,score\ngood.png,5\n")
-    words = ["--data_path", str(tmp_path / "r.csv"), "--emd_weight", "1", "--output_dir", str(tmp_path / "out")]
+    words = [
+        "--tiny_model",
+        "demo",
+        "--data_path",
+        str(tmp_path / "r.csv"),
+        "--emd_weight",
+        "1",
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
     assert main(words) == 2
     assert "no record has a histogram" in capsys.readouterr().err
 
