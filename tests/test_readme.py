@@ -8,25 +8,20 @@ read as a shell reads it: `roc ...` and `scripts/finetune.sh` must take its word
 
 import ast
 import contextlib
-import csv
 import functools
 import importlib
 import importlib.util
 import io
-import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
-import sys
-import time
 import tomllib
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pages import DOCS, INLINE, PAGES, ROOT, blocks, commands, prose
 from PIL import Image
 from tiny_models import tiny_llava
 
@@ -36,24 +31,9 @@ from roc.cli import COMMANDS
 from roc.cli import main as roc_command
 from roc.commands import line as command_line
 from roc.data.datasets.convert import DATASETS
-from roc.demo.dataset import write_dataset
 from roc.model.families import FAMILIES
 from roc.training.config import load_config
 
-ROOT = Path(__file__).parents[1]
-DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = {
-    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-    for path in (
-        ROOT / "README.md",
-        ROOT / "CONTRIBUTING.md",
-        ROOT / "CHANGELOG.md",
-        ROOT / "checkpoints/README.md",
-        *DOCS,
-    )
-}
-BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 PICTURE = re.compile(r"[\w./-]+\.(?:jpg|jpeg|png)")
 DEMO_ATTRIBUTES = ("overall", "composition", "light", "colour", "focus")
 
@@ -68,16 +48,6 @@ def test_there_are_pages_and_every_block_is_seen():
     assert len(DOCS) >= 12 and "README.md" in PAGES
     assert [page for page, text in PAGES.items() if re.search(r"^ +```", text, re.MULTILINE)] == []
     assert [page for page in PAGES if "```" in prose(page)] == []
-
-
-def blocks(page, language):
-    """`(info, text)` of every block of a page in this language."""
-    return [(info.strip(), text) for info, text in BLOCK.findall(PAGES[page]) if info.split()[:1] == [language]]
-
-
-def prose(page):
-    """A page without its blocks."""
-    return BLOCK.sub("", PAGES[page])
 
 
 # --- the README ------------------------------------------------------------------------------------------------------
@@ -191,23 +161,6 @@ def test_what_runs_elsewhere_is_run_there():
 
 
 # --- commands --------------------------------------------------------------------------------------------------------
-
-
-def shell_lines(text):
-    """The words of each command of a block, without comments, assignments before it and what follows `&` or `|`."""
-    for line in text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
-            words.pop(0)
-        ends = [place for place, word in enumerate(words) if word in ("&", "|", ">", "&&")]
-        words = [word for word in words[: ends[0] if ends else None] if word != "..."]
-        if words:
-            yield words
-
-
-def commands(page):
-    """The words of every command in the ```bash blocks of a page."""
-    return [words for _, text in blocks(page, "bash") for words in shell_lines(text)]
 
 
 def inline_commands(page):
@@ -396,68 +349,3 @@ def test_every_page_is_linked_from_another():
         if not link.startswith("http")
     }
     assert sorted(path.name for path in DOCS if path not in linked) == []
-
-
-# --- the tutorial -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def photographer(tmp_path):
-    """A folder as the tutorial finds it: 60 photos with ratings, and the scripts and configs of the checkout."""
-    table = write_dataset(tmp_path / "drawn", 54, 3, 3, size=96, seed=7)
-    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
-    (tmp_path / "photos").mkdir()
-    lines = ["image,score"]
-    for name, row in zip(
-        ["a.jpg", "b.jpg", *(f"{place:03d}.png" for place in range(len(rows) - 2))], rows, strict=True
-    ):
-        Image.open(tmp_path / "drawn" / row["image"]).save(tmp_path / "photos" / name)
-        lines.append(f"{name},{row['score']}")
-    (tmp_path / "ratings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for name in ("scripts", "configs"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    return tmp_path
-
-
-@pytest.mark.slow
-def test_every_command_of_the_tutorial_works_in_order(photographer):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    tools = photographer / "bin"
-    tools.mkdir()
-    (tools / "roc").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m roc.cli "$@"\n')
-    (tools / "roc").chmod(0o755)
-    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "ROC_PYTHON": sys.executable}
-    done, server = [], None
-    try:
-        for info, text in blocks("docs/tutorial.md", "bash"):
-            if info != "bash" or "source .venv" in text:
-                continue
-            text = text.replace("localhost:8000", f"localhost:{port}")
-            if text.startswith("roc serve"):
-                words = [*shlex.split(text), "--port", str(port)]
-                server = subprocess.Popen(words, cwd=photographer, env=environment)
-                wait_until_ready(f"http://127.0.0.1:{port}/readyz")
-            else:
-                subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=photographer, env=environment, check=True)
-            done += list(shell_lines(text))
-    finally:
-        if server is not None:
-            server.terminate()
-            server.wait(60)
-    assert [words[:2] for words in done][-3:] == [["roc", "score"], ["roc", "serve"], ["curl", "-F"]] and len(done) == 9
-    assert (photographer / "evaluations" / "mine" / "report.html").exists() and (photographer / "best.html").exists()
-
-
-def wait_until_ready(url, seconds=120):
-    """Returns when the server has loaded its model."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5)
-            return
-        except OSError:
-            assert time.monotonic() < deadline, f"{url} does not answer"
-            time.sleep(0.5)
