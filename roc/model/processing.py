@@ -143,14 +143,11 @@ def load_processor(path: str | os.PathLike, *, config: PreTrainedConfig | None =
                 processor.roc_video_settings = video_settings
         else:
             processor = AutoProcessor.from_pretrained(path, **kwargs)
-    except ImportError as error:
-        hint = "torchvision must come from the index that torch came from. " if "orchvision" in str(error) else ""
-        raise ValueError(
-            f"The processor of {path} ({name}) needs a package that is not installed here. {hint}{str(error).strip()}"
-        ) from error
     except OSError:
         raise
     except Exception as error:  # transformers, tokenizers and huggingface_hub raise errors of many kinds
+        if isinstance(error, ImportError) or "orchvision" in str(error):
+            raise ValueError(_missing_package(path, name, error)) from error
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise ValueError(
             f"The processor of {path} cannot be used: {reason.rstrip('.')}. roc runs no code out of a checkpoint; copy "
@@ -167,6 +164,11 @@ def load_processor(path: str | os.PathLike, *, config: PreTrainedConfig | None =
 def save_processor(processor: ProcessorMixin, path: str | os.PathLike) -> None:
     """Saves the processor so that it loads with and without torchvision."""
     processor.save_pretrained(path)
+
+
+def _missing_package(path: object, name: str | None, error: Exception) -> str:
+    hint = "torchvision must come from the index that torch came from. " if "orchvision" in str(error) else ""
+    return f"The processor of {path} ({name}) needs a package that is not installed here. {hint}{str(error).strip()}"
 
 
 def _class_name(path: str | os.PathLike, config: PreTrainedConfig | None, **kwargs) -> str | None:

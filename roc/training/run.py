@@ -140,6 +140,9 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         _HELD.discard(handle)
+        with contextlib.suppress(OSError):
+            # A child that was forked a moment ago may not have closed its copy yet.
+            fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 
 

@@ -4,7 +4,7 @@ All of them answer with the same sentence, "The aesthetic rate of the image is .
 
     digits     6.4       the number, as text; read by parsing what the model writes
     words      good      one of five level words; read as the mean over the five words' probabilities (Q-Align)
-    coupled    [S6]      one of N level tokens, which are words of the vocabulary; the mean over their probabilities is
+    coupled    (S6)      one of N level tokens, which are words of the vocabulary; the mean over their probabilities is
                          also held against the score (regression inside the text loss, without decoupling)
     l1 ...     [SCORE]   ours: a position token, and a head beside the vocabulary
 
@@ -130,7 +130,7 @@ class Coupled(Arm):
     """Levels are words of the vocabulary, and the answer's next word is one of them (Eq. 3 of the paper)."""
 
     def texts(self, space: ScoreSpace) -> list[str]:
-        return [f"[S{level}]" for level in range(1, space.num_levels + 1)]
+        return [f"(S{level})" for level in range(1, space.num_levels + 1)]
 
     def text(self, score: float, space: ScoreSpace) -> str:
         nearest = min(range(space.num_levels), key=lambda n: abs(space.levels[n] - score))

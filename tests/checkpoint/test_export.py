@@ -47,7 +47,7 @@ def adapter(request, tmp_path_factory):
 
 def test_a_merged_adapter_is_a_full_checkpoint_on_the_unquantised_base(adapter, tmp_path):
     folder, expected = adapter
-    (folder / "metrics.json").write_text('{"n": 3, "srcc": 0.5, "command": "roc finetune"}')
+    (folder / "metrics.json").write_text('{"n": 300, "srcc": 0.5, "command": "roc finetune"}')
     merge(folder, tmp_path / "out")
     assert (tmp_path / "out" / "model.safetensors").exists()
     config = json.loads((tmp_path / "out" / "config.json").read_text())

@@ -19,7 +19,7 @@ def test_only_images_and_a_checkpoint_are_needed():
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"out": "scores.xlsx"}, "ends in .csv, .tsv, .jsonl, .parquet"),
+        ({"out": "scores.xls"}, "ends in .csv, .tsv, .jsonl, .parquet, .xlsx"),
         ({"out": "a.csv", "copy_to": "best"}, "add --top K or --at_least S"),
         ({"gallery": "a.html", "overwrite": True}, "gallery needs --out\noverwrite needs --out"),
         ({"actors": 2}, "actors needs --engine ray"),

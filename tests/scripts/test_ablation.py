@@ -111,10 +111,10 @@ def test_level_words_become_a_score_on_paper():
 
 
 def test_level_tokens_are_the_nearest_levels():
-    assert [ARMS["coupled"].text(score, SPACE) for score in (1, 6.4, 6.6, 10)] == ["[S1]", "[S6]", "[S7]", "[S10]"]
+    assert [ARMS["coupled"].text(score, SPACE) for score in (1, 6.4, 6.6, 10)] == ["(S1)", "(S6)", "(S7)", "(S10)"]
 
 
-@pytest.mark.parametrize(("name", "said"), [("digits", "6.4"), ("words", "fair"), ("coupled", "[S6]")])
+@pytest.mark.parametrize(("name", "said"), [("digits", "6.4"), ("words", "fair"), ("coupled", "(S6)")])
 def test_baselines_teach_the_same_sentence_with_their_score(name, said):
     taught = ARMS[name].taught(record(6.4, " Nice. "), SPACE, True)
     assert taught.conversations[1] == ("assistant", SENTENCE.format(said) + " Nice.")
