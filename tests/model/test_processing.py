@@ -140,7 +140,8 @@ def test_a_processor_is_pickled_with_all_it_does(name):
     assert again.chat_template == processor.chat_template
 
 
-@pytest.mark.parametrize("name", ["qwen2_5_vl", pytest.param("mistral3", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "mistral3"])
 def test_a_spawned_loader_worker_makes_the_same_batch(name):
     model, processor = FAMILY_BUILDERS[name]()
     declaration = attach(model, processor, ScoreSpace(1, 10)).declaration

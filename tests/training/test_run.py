@@ -135,6 +135,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, capsys):
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_damaged_state_gives_way_to_the_one_before_it(tmp_path, capsys):
     """The newest state is cut, then the one before it has other bytes of the same length; both are named."""
     out = tmp_path / "out"
