@@ -79,8 +79,13 @@ def write_good(
     if next(good(), None) is None:
         raise ValueError(f"{out} is not written: no row is without a fault")
     rows = 0
-    written = write_rows(out, good())
-    _check_again(out, path.parent if image_folder is None else image_folder)
+    unchecked = out.with_name(f".{out.stem}.{os.getpid()}.unchecked{out.suffix}")
+    try:
+        written = write_rows(unchecked, good())
+        _check_again(unchecked, out, path.parent if image_folder is None else image_folder)
+        os.replace(unchecked, out)
+    finally:
+        unchecked.unlink(missing_ok=True)
     left_out_file = out.with_name(f"{out.name}.left_out.txt")
     if report.faults:
         write_text(left_out_file, "\n".join(report.faults) + "\n", errors="backslashreplace")
@@ -89,13 +94,12 @@ def write_good(
     return GoodRows(out, written, rows - written, left_out_file if report.faults else None)
 
 
-def _check_again(out: Path, image_folder: str | os.PathLike[str]) -> None:
-    """Deletes what was written if it has faults all the same: those of whole columns are told by their first row."""
-    faults = Faults(out)
+def _check_again(unchecked: Path, out: Path, image_folder: str | os.PathLike[str]) -> None:
+    """Refuses rows that have faults all the same: those of whole columns are told by their first row."""
+    faults = Faults(unchecked)
     repeats = Repeats(faults)
-    for record in scan_records(out, image_folder, faults, space=None):
+    for record in scan_records(unchecked, image_folder, faults, space=None):
         repeats.see(record)
     if faults:
-        out.unlink()
-        first = DataError(faults.texts()).faults[0].removeprefix(f"{out}:")
+        first = DataError(faults.texts()).faults[0].removeprefix(f"{unchecked}:")
         raise ValueError(f"{out} is not written: leaving out rows does not mend this: {first}")

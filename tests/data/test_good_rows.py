@@ -80,3 +80,14 @@ def test_the_data_file_is_never_replaced(folder):
     (folder / "data.csv").write_text("image,score\na.jpg,5\n")
     with pytest.raises(ValueError, match="the data file itself"):
         good(folder, folder / "data.csv", "data.csv")
+
+
+@pytest.mark.parametrize("text", ["image,score\ncut.jpg,5\n", "image,score,prediction\na.jpg,5,4\nb.jpg,5,4\n"])
+def test_a_refusal_leaves_an_earlier_file_as_it_was(folder, text):
+    (folder / "data.csv").write_text(text)
+    (folder / "kept.csv").write_text("of another run\n")
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(ValueError, match="is not written"):
+        good(folder, folder / "data.csv", "kept.csv")
+    assert (folder / "kept.csv").read_text() == "of another run\n"
+    assert sorted(path.name for path in folder.iterdir()) == before
