@@ -1,4 +1,4 @@
-"""Writing files as a whole or not at all.
+"""Writing files and folders as a whole or not at all.
 
 A full disk or a killed process leaves the old file in its place, or none, but never half of a new one. What a killed
 process leaves beside it is removed when the file is written again.
@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -42,20 +43,53 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> P
     return path
 
 
+def write_folder(path: str | os.PathLike[str], fill: Callable[[Path], Any]) -> Path:
+    """Has `fill` write into a temporary folder beside `path`, then renames it in one step.
+
+    Args:
+        path: the folder to make; it may be there if it is empty.
+        fill: takes the path of the temporary folder.
+
+    Returns:
+        `path`.
+
+    Raises:
+        OSError: the folder cannot be written, or `path` is there and not empty.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = _start(path)
+    temporary = path.with_name(f"{start}{os.getpid()}-{threading.get_ident()}.tmp")
+    _remove_leftovers(path.parent, start)
+    try:
+        temporary.mkdir()
+        fill(temporary)
+        if path.exists():
+            path.rmdir()
+        os.rename(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return path
+
+
 def _start(path: Path) -> str:
-    """How the names of temporary files for a path begin on this machine, as other machines may write there too."""
+    """How names of temporary files and folders for a path begin on this machine, as others may write there too."""
     name = path.name if len(os.fsencode(path.name)) < 150 else hashlib.sha256(os.fsencode(path.name)).hexdigest()
     machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
     return f".{name}.{machine}."
 
 
 def _remove_leftovers(folder: Path, start: str) -> None:
-    """Deletes temporary files of processes of this machine that no longer live."""
+    """Deletes temporary files and folders of processes of this machine that no longer live."""
     for name in os.listdir(folder):
         if name.startswith(start) and name.endswith(".tmp"):
             process = name[len(start) : -len(".tmp")].partition("-")[0]
             if process.isdigit() and not _lives(int(process)):
-                (folder / name).unlink(missing_ok=True)
+                leftover = folder / name
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
 
 
 def _lives(process: int) -> bool:

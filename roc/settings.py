@@ -181,6 +181,11 @@ class Setting:
     bounds: Mapping[str, float | None]
 
     @property
+    def flag(self) -> str:
+        """Its name on a command line, without dashes: `from_`, as `from` cannot name a field, is `--from`."""
+        return self.name.removesuffix("_")
+
+    @property
     def expected(self) -> str:
         """What a value has to be, in words."""
         if self.choices:
@@ -472,7 +477,7 @@ def build(group: type[S], values: Mapping[str, Any], origins: Mapping[str, str],
         ConfigError: As the class raises it, and for every `REQUIRED` setting that is missing.
     """
     missing = [
-        (name, f"{name} is missing, expected {setting.expected}; give --{name}")
+        (name, f"{name} is missing, expected {setting.expected}; give --{setting.flag}")
         for name, setting in settings_of(group).items()
         if setting.default is REQUIRED and name not in values
     ]

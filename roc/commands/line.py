@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
             # Absent, a flag leaves nothing behind: the class knows its defaults.
             no = "no_" if setting.default else ""
             self.add_argument(
-                f"--{no}{setting.name}",
+                f"--{no}{setting.flag}",
                 dest=setting.name,
                 action="store_false" if setting.default else "store_true",
                 default=argparse.SUPPRESS,
@@ -75,7 +75,8 @@ class Parser(argparse.ArgumentParser):
             self.add_argument(setting.name, nargs=nargs, default=argparse.SUPPRESS, **named)
         else:
             self.add_argument(
-                f"--{setting.name}",
+                f"--{setting.flag}",
+                dest=setting.name,
                 # A list may also be given as several flags: --out a.html --out a.json.
                 action="extend" if setting.many else "store",
                 nargs="*" if setting.many else None,
@@ -99,7 +100,7 @@ class Parser(argparse.ArgumentParser):
         if rest:
             self.error(self._unknown(rest[0]))
         values = {name: value for name, value in vars(given).items() if name in settings_of(group)}
-        return build(group, values, {name: f"--{name}" for name in values})
+        return build(group, values, {name: f"--{settings_of(group)[name].flag}" for name in values})
 
     def _unknown(self, word: str) -> str:
         import difflib

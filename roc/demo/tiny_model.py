@@ -11,8 +11,7 @@ Four choices are not LLaVA's usual ones:
   transformer of this size, trained from scratch on a few thousand images, hardly learns to look at them; this one does.
   LLaVA takes it as it is and drops its class token. Batch normalisation makes a training step depend on the whole
   batch; a score, read in evaluation mode, depends on its own image only.
-- The weights start at a scale that fits narrow layers (variance one over the number of inputs). The usual 0.02 is made
-  for layers a hundred times wider; with it the image hardly reaches the score, and training stays at the mean.
+- The weights start at a scale that fits narrow layers (`roc.model.from_nothing.scale_to_width`).
 - The image is resized to a square of `image_size`, not cropped, so that composition at the borders is seen. Photos
   that are not square are squeezed; pad them before if that matters.
 - The tokenizer is a byte-level BPE trained on the given sentences, so every text can be encoded and no unknown
@@ -25,7 +24,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
     CLIPImageProcessorPil,
@@ -36,28 +34,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-IMAGE_TOKEN = "<image>"
-BOS_TOKEN = "<s>"
-EOS_TOKEN = "</s>"
-PAD_TOKEN = "<pad>"
-ROLE_TOKENS = ("<|system|>", "<|user|>", "<|assistant|>")
+from roc.model.from_nothing import CHAT_TEMPLATE, FEWEST_TOKENS, IMAGE_TOKEN, build_tokenizer, scale_to_width
 
 VISION_HEADS = 4
-
-# An assistant turn ends with the end-of-text token, so that a taught model stops by itself after its answer.
-CHAT_TEMPLATE = (
-    "{{- bos_token -}}"
-    "{%- for message in messages -%}"
-    "{{- '<|' + message['role'] + '|>' -}}"
-    "{%- if message['content'] is string -%}{{- message['content'] -}}"
-    "{%- else -%}{%- for part in message['content'] -%}"
-    "{%- if part['type'] == 'image' -%}{{- '" + IMAGE_TOKEN + "' -}}"
-    "{%- elif part['type'] == 'text' -%}{{- part['text'] -}}{%- endif -%}"
-    "{%- endfor -%}{%- endif -%}"
-    "{%- if message['role'] == 'assistant' -%}{{- eos_token -}}{%- endif -%}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
-)
 
 
 @dataclass(frozen=True)
@@ -115,10 +94,9 @@ class TinyLlavaConfig:
                 f"text_hidden_size is {self.text_hidden_size}; with {self.text_heads} heads it must be a multiple "
                 f"of {2 * self.text_heads}"
             )
-        fewest = 256 + len(ROLE_TOKENS) + 4
-        if self.vocab_size < fewest:
+        if self.vocab_size < FEWEST_TOKENS:
             raise ValueError(
-                f"vocab_size is {self.vocab_size}; the 256 bytes and the special tokens need at least {fewest}"
+                f"vocab_size is {self.vocab_size}; the 256 bytes and the special tokens need at least {FEWEST_TOKENS}"
             )
         if self.max_positions <= self.num_image_tokens:
             raise ValueError(
@@ -144,47 +122,6 @@ PRESETS: dict[str, TinyLlavaConfig] = {
     ),
 }
 """The choices of the setting `tiny_model`."""
-
-
-def build_tokenizer(texts: Iterable[str], vocab_size: int = 512) -> PreTrainedTokenizerFast:
-    """Trains a byte-level BPE tokenizer on sentences.
-
-    Args:
-        texts: Sentences of the kind the model shall read and write, questions and answers alike.
-        vocab_size: Upper bound of the number of tokens, special ones included; few sentences give fewer.
-
-    Returns:
-        A tokenizer with `image_token` and role tokens that encodes any text. The same texts give the same tokenizer.
-
-    Raises:
-        ValueError: If `texts` holds no sentence.
-    """
-    texts = list(texts)
-    if not any(text.strip() for text in texts):
-        raise ValueError("no text to learn a tokenizer from; give the questions and answers the model shall handle")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[PAD_TOKEN, BOS_TOKEN, EOS_TOKEN, IMAGE_TOKEN, *ROLE_TOKENS],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    _, user, assistant = ROLE_TOKENS
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=PAD_TOKEN,
-        bos_token=BOS_TOKEN,
-        eos_token=EOS_TOKEN,
-        extra_special_tokens={
-            "image_token": IMAGE_TOKEN,
-            "system_token": ROLE_TOKENS[0],
-            "user_token": user,
-            "assistant_token": assistant,
-        },
-    )
 
 
 def build_tiny_llava(
@@ -232,7 +169,7 @@ def build_tiny_llava(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlavaForConditionalGeneration(llava_config)
-        _scale_to_width(model)
+        scale_to_width(model)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.bos_token_id = tokenizer.bos_token_id
     model.generation_config.eos_token_id = tokenizer.eos_token_id
@@ -281,13 +218,3 @@ def _text_config(config: TinyLlavaConfig, tokenizer: PreTrainedTokenizerFast) ->
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
-
-
-@torch.no_grad()
-def _scale_to_width(model: torch.nn.Module) -> None:
-    """Redraws matrices and kernels with variance 1 / inputs; embeddings and all else stay as they are."""
-    tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
-    for module in model.modules():
-        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
-            if not (tied and module is model.get_output_embeddings()):
-                torch.nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)

@@ -4,5 +4,6 @@
 what it means; `collator` and `processing` make the inputs, `marks` keeps users' text from being read as tokens of the
 model, `positions` finds `[SCORE]` in them; `families` and `parts` hold facts about models, `device` about the machine;
 `adapters`, `float8` and `float32_tower` are about tuning and number formats; `memory` estimates GPU memory from a
-model's `blocks`, and `memory_table` shows it; `mplug_owl2/` is the published model.
+model's `blocks`, and `memory_table` shows it; `from_nothing` is what a model without pretrained parts needs;
+`mplug_owl2/` is the published model.
 """

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration
 
-from roc.demo.tiny_model import PRESETS, TinyLlavaConfig, build_tiny_llava, build_tokenizer
+from roc.demo.tiny_model import PRESETS, TinyLlavaConfig, build_tiny_llava
 
 TEXTS = [
     "How would you rate the aesthetics of this photo?",
@@ -139,17 +139,6 @@ def test_chat_template_ends_the_assistant_turn_with_eos(tiny):
     assert processor.apply_chat_template([question, answer]) == whole
     plain = [{"role": "user", "content": "<image>Rate it."}, {"role": "assistant", "content": "It is 5."}]
     assert processor.apply_chat_template(plain) == whole
-
-
-def test_tokenizer_gives_back_any_text():
-    tokenizer = build_tokenizer(TEXTS)
-    for text in (TEXTS[0], "Größe 7.5, naïve 日本 🙂", "  two spaces\nand a line"):
-        assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
-
-
-def test_texts_are_needed():
-    with pytest.raises(ValueError, match="no text"):
-        build_tokenizer(["", "  "])
 
 
 @pytest.mark.parametrize(
