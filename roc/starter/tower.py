@@ -11,6 +11,7 @@ differs from layer to layer.
 from __future__ import annotations
 
 import io
+import pickle
 import re
 from dataclasses import dataclass
 
@@ -109,7 +110,10 @@ def load_tower(tower: EfficientNetModel, content: bytes) -> None:
     Raises:
         ValueError: The weights are not those of this architecture.
     """
-    published = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    try:
+        published = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError("the tower's weights are not plain tensors; nothing of them was read") from None
     weights = {_own_name(name): value for name, value in published.items() if not name.startswith("_fc.")}
     for name, value in tower.state_dict().items():
         if ".squeeze_excite." in name:
@@ -117,7 +121,8 @@ def load_tower(tower: EfficientNetModel, content: bytes) -> None:
     try:
         tower.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"the tower's weights are not those of its architecture: {error}") from None
+        reason = " ".join(str(error).split())
+        raise ValueError(f"the tower's weights are not those of its architecture: {reason}") from None
 
 
 def _own_name(name: str) -> str:
