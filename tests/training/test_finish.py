@@ -7,10 +7,9 @@ import shlex
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_runs import QUICK, demo, ratings
+from training_runs import QUICK, demo, finetune, ratings
 
 from roc import Assessment
-from roc.commands.finetune import main
 from roc.training.config import load_config
 
 
@@ -76,7 +75,7 @@ def test_meaningless_results_are_told_as_such(tmp_path, capsys):
     """A stand-in after one step on four ratings: its answers hold no score, and no curves were logged."""
     data = ratings(tmp_path, ["5,4,train", "6,3,train", "7,2,test", "3,3,test", "4,4,test"], "image,score,light,split")
     out = tmp_path / "out"
-    assert main(["--data_path", data, *QUICK, "--eval_strategy", "no", "--output_dir", str(out)]) == 0
+    assert finetune("--data_path", data, *QUICK, "--eval_strategy", "no", "--output_dir", str(out)) == 0
     said = capsys.readouterr().out
     assert "only 0.0% of 3 hold every [SCORE] at its place" in said and "tensorboard" not in said
     assert "the checkpoint is a stand-in to try the software with, trained on r.csv" in said

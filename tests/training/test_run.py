@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from training_runs import QUICK, ROOT, TINY, demo, ratings
+from training_runs import QUICK, ROOT, TINY, demo, finetune, ratings
 
-from roc.commands.finetune import main
 from roc.training import run
 from roc.training.config import load_config
 
@@ -112,9 +111,9 @@ def test_a_folder_belongs_to_the_living_process_that_trains_there(tmp_path, caps
 def test_edited_data_is_another_run(tmp_path, capsys):
     data = ratings(tmp_path, ["5,4", "6,3", "7,2", "3,3"])
     words = ["--data_path", data, *QUICK, "--eval_strategy", "no", "--output_dir", str(tmp_path / "out")]
-    assert main(words) == 0
+    assert finetune(*words) == 0
     Path(data).write_text(Path(data).read_text().replace("0.png,5", "0.png,9"))
-    assert main(words) == 2
+    assert finetune(*words) == 2
     assert "the content of the data file has changed" in capsys.readouterr().err
 
 
