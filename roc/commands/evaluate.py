@@ -14,7 +14,7 @@ DESCRIPTION = """Measures how well predicted scores agree with human ones: those
 those of a file of predictions. Prints a table; writes metrics.json, predictions.csv, plots and report.html to OUT."""
 EXAMPLES = (
     "roc evaluate --predictions predictions.csv --min_score 1 --max_score 10 --out evaluation",
-    "roc evaluate --checkpoint checkpoints/demo --data_path checkpoints/demo/scenes/data.json --out evaluation",
+    "roc evaluate --checkpoint checkpoints/demo --data_path checkpoints/demo/scenes/ratings.csv --out evaluation",
     "roc evaluate --checkpoint mine --data_path stars.csv --min_score 1 --max_score 5 --map_range --out stars",
 )
 

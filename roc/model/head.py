@@ -60,7 +60,12 @@ class ScoreHead(nn.Module):
     Args:
         hidden_size: H, width of the language-model head's input.
         num_levels: N, at least 2.
+
+    Attributes:
+        dropout: Share of its input that is hidden in training mode, 0..1; not part of a checkpoint.
     """
+
+    dropout: float = 0.0
 
     def __init__(self, hidden_size: int, num_levels: int) -> None:
         super().__init__()
@@ -75,6 +80,8 @@ class ScoreHead(nn.Module):
         Returns:
             (..., N) level logits.
         """
+        if self.training and self.dropout:
+            hidden_states = nn.functional.dropout(hidden_states, self.dropout)
         device_type = hidden_states.device.type
         # Some devices, such as "meta", have no autocast.
         on = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)

@@ -246,7 +246,8 @@ class RocMixin:
 
         Returns:
             The model's output class with `loss, text_loss, l1_loss, ce_loss, emd_loss, scores (B, K), score_logits
-            (B, K, N)` (NaN where absent) and, with labels, `logits (n_supervised, V)`. Without labels and score_mask
+            (B, K, N)` (NaN where absent) and, with labels, `logits (n_supervised, V)`. Where `text_weight` is 0 the
+            language-model head is skipped: `text_loss` is None and `logits` are (0, V). Without labels and score_mask
             the model's own output, unchanged.
 
         Raises:
@@ -269,21 +270,18 @@ class RocMixin:
 
         declaration = self.declaration
         at_score = score_positions(labels, declaration.token_id)
-        keep = torch.zeros_like(at_score)
-        keep[:, :-1] = labels[:, 1:] != IGNORE_INDEX
-        outputs, kept_hidden = self._run_base(keep, args, kwargs)
+        teaches_words = declaration.text_weight > 0
+        keep = at_score
+        if teaches_words:
+            keep = torch.zeros_like(at_score)
+            keep[:, :-1] = labels[:, 1:] != IGNORE_INDEX
+        outputs, kept_hidden = self._run_base(keep, args, kwargs, with_vocabulary=teaches_words)
         rows, columns = rows_and_columns(at_score)
         num_columns = None if score_labels is None else score_labels.shape[1]
         check_columns(rows, score_labels, labels.shape[0])
         level_logits = self.score_head(kept_hidden[at_score[keep]])  # (M, N)
         outputs = self._with_scores(outputs, level_logits, rows, columns, labels.shape[0], num_columns)
 
-        targets = labels[:, 1:][keep[:, :-1]]  # (n_supervised,)
-        logits = outputs.logits
-        if declaration.published_losses:
-            # The published text loss normalises over the vocabulary and the level rows together.
-            logits = torch.cat([logits.float(), self.score_head(kept_hidden)], dim=-1)
-        text_loss = text_cross_entropy(logits, targets, num_items=num_items_in_batch)
         losses = self._score_losses(
             level_logits,
             None if score_labels is None else score_labels[rows, columns],
@@ -291,11 +289,16 @@ class RocMixin:
             num_scores_in_batch,
             num_distributions_in_batch,
         )
-        outputs.text_loss = text_loss
-        outputs.loss = declaration.text_weight * text_loss
+        if teaches_words:
+            logits = outputs.logits
+            if declaration.published_losses:
+                # The published text loss normalises over the vocabulary and the level rows together.
+                logits = torch.cat([logits.float(), self.score_head(kept_hidden)], dim=-1)
+            targets = labels[:, 1:][keep[:, :-1]]  # (n_supervised,)
+            losses = {"text": text_cross_entropy(logits, targets, num_items=num_items_in_batch), **losses}
         for name, loss in losses.items():
             outputs[f"{name}_loss"] = loss
-            outputs.loss = outputs.loss + getattr(declaration, f"{name}_weight") * loss
+        outputs.loss = sum(getattr(declaration, f"{name}_weight") * loss for name, loss in losses.items())
         return outputs
 
     def _score_losses(

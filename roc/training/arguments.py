@@ -153,6 +153,7 @@ def build_trainer(
     from roc.data.augment import Augmentation
     from roc.data.rows import DataError
     from roc.model.collator import RocCollator
+    from roc.training.finish import UNTAUGHT
     from roc.training.samples import Samples
     from roc.training.trainer import RocTrainer, validation_metrics
 
@@ -160,11 +161,14 @@ def build_trainer(
         "head": config.head_learning_rate,
         "vision": config.vision_learning_rate,
         "projector": config.projector_learning_rate,
+        "embeddings": config.embeddings_learning_rate,
     }
     collator = RocCollator(processor, model.declaration, max_length=config.model_max_length)
     shared = {"cache": config.image_cache, "max_pixels": config.max_pixels}
     augmentation = Augmentation(flip=config.augment_flip, shift=config.augment_shift)
     rows = [*data.train, *data.val]
+    if not config.text_weight:
+        logger.warning("no answers are taught: %s", UNTAUGHT)
     faults = collator.unreadable(rows)
     if faults:
         raise DataError(faults)
@@ -182,6 +186,7 @@ def build_trainer(
             eval_dataset=Samples(data.val, **shared) if arguments.eval_strategy != "no" else None,
             compute_metrics=validation_metrics(list(config.attributes)),
             learning_rates={part: rate for part, rate in rates.items() if config.trains(part)},
+            joins=config.joins,
             ema_decay=config.ema_decay,
             scores_per_row=max(len(config.attributes), *(len(record.scores) for record in rows)),
         )

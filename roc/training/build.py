@@ -39,6 +39,7 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
 
     from roc.model.attachment import attach
     from roc.model.declaration import declare, declares_head
+    from roc.training.regularisation import regularise
 
     set_seed(config.seed)
     model, processor = _build_stand_in(config, data) if config.model_name_or_path is None else _load(config)
@@ -51,7 +52,9 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
         declare(model, replace(model.declaration, **declared))
     supervised = (config.ce_weight > 0 or config.emd_weight > 0) and any(record.histograms for record in data.train)
     declare(model, replace(model.declaration, dataset=config.dataset, distribution_supervised=supervised))
-    return _tuned(config, model), processor
+    model = _tuned(config, model)
+    regularise(model, config)
+    return model, processor
 
 
 def base_config(config: RunConfig) -> PretrainedConfig | None:

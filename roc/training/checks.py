@@ -117,6 +117,12 @@ def _launcher_faults(config: RunConfig) -> list[str]:
             f"tuning {config.tuning} where the model is spread over the processes is not supported; use --launcher ddp "
             "or zero2. The frozen base, a copy of which is then on every GPU, has no gradients and no optimiser state."
         )
+    if config.joins and spread != "ddp":
+        part = next(iter(config.joins))
+        faults.append(
+            f"{part}_from is {config.joins[part]:g}; where the model is spread over the processes, all parts are "
+            "trained from the first step: leave it out, or use --launcher ddp."
+        )
     if config.ema_decay and spread != "ddp":
         faults.append(
             f"ema_decay is {config.ema_decay:g}; a mean of sharded weights is not kept, set it to 0 or use --launcher "

@@ -110,7 +110,9 @@ class ScoreConfig(Settings):
     attributes: tuple[str, ...] = option(
         (OVERALL,), "names of the scores to learn, in the order of the answer; `overall` first"
     )
-    text_weight: float = option(1.0, "weight of the text loss", low=0)
+    text_weight: float = option(
+        1.0, "weight of the text loss; with 0 no words are taught, and scores are read in one forward pass only", low=0
+    )
     l1_weight: float = option(1.0, "weight of the smooth L1 loss on the score", low=0)
     ce_weight: float = option(0.0, "weight of the cross-entropy to the rating histogram", low=0)
     emd_weight: float = option(0.0, "weight of the earth mover's distance to the rating histogram", low=0)
@@ -190,6 +192,12 @@ class DataConfig(Settings):
     check_answers: int = option(
         500, "number of test rows for which the generated answer is checked too", low=0, matters=False
     )
+    no_test_table: bool = option(
+        False,
+        "end the run without scoring the test rows, so that settings can be compared by the validation rows alone; "
+        "`roc evaluate` scores them later",
+        matters=False,
+    )
     dataset: str | None = option(None, "name of the data set, written into the checkpoint")
     image_aspect_ratio: Literal["keep", "pad"] = option(
         "keep", "pad: pad every image to a square with the mean colour before the processor sees it"
@@ -249,12 +257,38 @@ class TrainConfig(Settings):
     projector_learning_rate: float | None = option(
         None, "learning rate of the projector between vision tower and language model; none is learning_rate", above=0
     )
+    embeddings_learning_rate: float | None = option(
+        None, "learning rate of the vocabulary's embeddings; none is learning_rate", above=0
+    )
+    vision_from: float = option(
+        0.0,
+        "share of the steps after which the vision tower joins the training; it is frozen until then",
+        low=0,
+        below=1,
+    )
+    projector_from: float = option(0.0, "the same for the projector", low=0, below=1)
+    language_from: float = option(0.0, "the same for the language model", low=0, below=1)
+    embeddings_from: float = option(0.0, "the same for the vocabulary's embeddings", low=0, below=1)
     weight_decay: float = option(0.0, "weight decay of matrices; norms and biases have none", low=0)
-    warmup_ratio: float = option(0.03, "share of the steps over which the learning rate rises", low=0, below=1)
+    warmup_ratio: float = option(
+        0.03, "share of the steps of a part over which its learning rate rises", low=0, below=1
+    )
     lr_scheduler_type: Literal["cosine", "linear", "constant", "constant_with_warmup"] = option(
         "cosine", "schedule of the learning rate after the warm-up"
     )
     max_grad_norm: float = option(1.0, "norm that gradients are clipped to; 0 does not clip", low=0)
+    head_dropout: float = option(
+        0.0,
+        "share of the score head's input that is hidden in training; leaves no trace in the checkpoint",
+        low=0,
+        below=1,
+    )
+    batch_norm_momentum: float | None = option(
+        None,
+        "share of each training batch in the running statistics of batch normalisation; none leaves the model's own",
+        low=0,
+        high=1,
+    )
     ema_decay: float = option(
         0.0, "decay of a running mean of the weights, which is then validated and saved; 0 keeps none", low=0, below=1
     )
@@ -322,6 +356,25 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, TrainConfig):
     """
 
     notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def joins(self) -> dict[str, float]:
+        """Share of the steps after which a part of the model joins the training, for those that join later."""
+        shares = {part: getattr(self, f"{part}_from") for part in ("vision", "projector", "language", "embeddings")}
+        return {part: share for part, share in shares.items() if share}
+
+    def faults(self) -> list[Fault]:
+        """Finds parts that are to join the training later and are not trained at all."""
+        return [
+            (
+                f"{part}_from",
+                f"{part}_from is {share:g}, but nothing of the part {part} is trained; "
+                + ("take it out of freeze" if self.tuning == "full" else "add it to lora_parts")
+                + f", or leave {part}_from out",
+            )
+            for part, share in self.joins.items()
+            if not self.trains(part)
+        ]
 
     def trains(self, part: str) -> bool:
         """Tells whether anything of a part of the model (`roc.model.parts.PARTS`) is trained."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from roc.files import write_text
 from roc.prompts import SCORE_TOKEN
-from roc.training.run import STATES, RunError, command
+from roc.training.run import SCENES, STATES, RunError, command
 
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TABLE_FILE = "metrics.txt"
+UNTAUGHT = "with text_weight 0 a run teaches no words; read scores in one forward pass with .score()"
 _FEW_ANSWERS = 0.9
 """Share of generated answers with all scores below which `.score()` is shown to users instead."""
 
@@ -73,7 +75,7 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
 
     Args:
         config: The settings.
-        data: Its test rows are scored, or the validation rows where there are none.
+        data: Its test rows are scored; the validation rows where there are none, or with `no_test_table`.
         history: The trainer's log, for the plots.
 
     Returns:
@@ -88,7 +90,8 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
     from roc.scoring.assessment import Assessment
 
     out = Path(config.output_dir)
-    held_out = data.test or data.val
+    split = "test" if data.test and not config.no_test_table else "val"
+    held_out = data.test if split == "test" else data.val
     records = evaluable(held_out)
     if len(records) < len(held_out):
         skipped = len(held_out) - len(records)
@@ -98,16 +101,20 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
         assessment = Assessment(out, batch_size=config.per_device_eval_batch_size)
         assessed = assessment.score([record.images[0] for record in records])
         rows = evaluated_rows(records, assessed)
-        metrics = _metrics(config, data, rows, assessment, check_answers(config, assessment, records, assessed))
+        answers = check_answers(config, assessment, records, assessed)
+        metrics = _metrics(config, data, rows, assessment, answers, split)
         write_evaluation(out, rows, metrics)
         model = assessment.model
         write_card(out, model.declaration, adapter=hasattr(model, "peft_config"), metrics=metrics)
         write_report(out, rows, metrics, history)
-        answering = not metrics["answers/n"] or metrics["answers/complete"] >= _FEW_ANSWERS
-        lines = [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics)]
+        checked = metrics["answers/n"] > 0
+        answering = metrics["answers/complete"] >= _FEW_ANSWERS if checked else config.text_weight > 0
+        lines = [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics, config)]
     else:
         lines = ["There is no held-out row to evaluate on; give a test split or --val_fraction."]
         write_plots(out / "plots", draw((), {}, history))
+    if config.no_test_table and data.test:
+        lines += ["", *_how_to_test(config, len(data.test))]
     image = (records or data.train)[0].images[0]
     table = "\n".join([*lines, *_how_to_use(config, image, reported=bool(records), answering=answering)])
     write_text(out / TABLE_FILE, table + "\n")
@@ -115,7 +122,12 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
 
 
 def _metrics(
-    config: RunConfig, data: RunData, rows: list[dict], assessment: Assessment, answers: dict[str, float]
+    config: RunConfig,
+    data: RunData,
+    rows: list[dict],
+    assessment: Assessment,
+    answers: dict[str, float],
+    split: Literal["test", "val"],
 ) -> dict[str, Any]:
     from roc.evaluation.caveats import find_caveats
     from roc.evaluation.scored_records import image_metrics
@@ -129,12 +141,13 @@ def _metrics(
         baseline_histogram=[sum(level) / len(votes) for level in zip(*votes, strict=True)] if votes else None,
         calibrated=assessment.model.declaration.distribution_supervised,
     )
-    metrics["split"] = "test" if data.test else "val"
+    metrics["split"] = split
     metrics["command"] = command(config)
     if config.dataset is not None:
         metrics["dataset"] = config.dataset
     metrics |= {f"answers/{key}": value for key, value in answers.items()}
-    metrics |= {f"ceiling/{name}": found["srcc_quality"] for name, found in (data.rater_ceiling or {}).items()}
+    if split == "test":
+        metrics |= {f"ceiling/{name}": found["srcc_quality"] for name, found in (data.rater_ceiling or {}).items()}
     metrics |= image_metrics(assessment, [row.image for row in rows])
     if config.model_name_or_path is None and config.data_path is not None and config.tiny_model == "demo":
         metrics |= {"stand_in": True, "trained_on": config.dataset or Path(config.data_path).name}
@@ -153,12 +166,13 @@ def check_answers(
         assessed: Their scores from one forward pass, in the same order.
 
     Returns:
-        `n`; `complete`: share of answers that hold every `[SCORE]` at its place in the taught sentence;
-        `largest_difference`: between a score read while generating and the one-forward score, native scale.
+        `n`, 0 where the run taught no words; `complete`: share of answers that hold every `[SCORE]` at its place in
+        the taught sentence; `largest_difference`: between a score read while generating and the one-forward score,
+        native scale.
     """
-    checked = records[: config.check_answers]
+    checked = records[: config.check_answers] if config.text_weight else []
     complete, difference = 0, 0.0
-    written = assessment.describe([record.images[0] for record in checked], max_new_tokens=256)
+    written = assessment.describe([record.images[0] for record in checked], max_new_tokens=256) if checked else []
     taught = assessment.model.declaration.answer
     for given, fast in zip(written, assessed, strict=False):
         scores = list(given.scores.values())
@@ -182,9 +196,11 @@ def _heading(metrics: dict, config: RunConfig) -> str:
     return f"\n{config.dataset or 'Evaluation'}\n{metrics['n']} {split}"
 
 
-def _extra_lines(metrics: dict) -> list[str]:
+def _extra_lines(metrics: dict, config: RunConfig) -> list[str]:
     lines = [""]
-    if metrics["answers/n"] and metrics["answers/complete"] < _FEW_ANSWERS:
+    if not config.text_weight:
+        lines.append(f"  generated answers: not checked, since {UNTAUGHT}")
+    elif metrics["answers/n"] and metrics["answers/complete"] < _FEW_ANSWERS:
         lines += [
             f"  generated answers: only {metrics['answers/complete']:.1%} of {metrics['answers/n']} hold every [SCORE] "
             "at its place; the model has not",
@@ -201,6 +217,18 @@ def _extra_lines(metrics: dict) -> list[str]:
         named = ", ".join(f"{name} {value:.3f}" for name, value in ceilings.items())
         lines.append(f"  ceiling, SRCC of the raters' own mean votes against the noise-free scores:\n  {named}")
     return lines
+
+
+def _how_to_test(config: RunConfig, count: int) -> list[str]:
+    """Says that the test rows were left alone, and the command that scores them."""
+    from roc.demo.dataset import RATINGS_FILE
+
+    out = Path(config.output_dir)
+    words = ["roc", "evaluate", "--checkpoint", out, "--data_path", config.data_path or out / SCENES / RATINGS_FILE]
+    if config.image_folder is not None:
+        words += ["--image_folder", config.image_folder]
+    words += ["--split", "test", "--out", out / "test"]
+    return [f"The {count} test rows were not scored (no_test_table). Their table:", f"  {shlex.join(map(str, words))}"]
 
 
 def _how_to_use(config: RunConfig, image: str, *, reported: bool, answering: bool) -> list[str]:

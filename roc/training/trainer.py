@@ -73,6 +73,7 @@ from roc.evaluation.metrics import mae, plcc, srcc
 from roc.model.head import ScoreHead
 from roc.model.parts import parameter_parts
 from roc.training.progress import LOSSES, Bar, LogLines
+from roc.training.stages import JoinLater, delay, parameter_groups
 from roc.training.states import begin, newest_whole, rotate, seal
 from roc.training.weight_average import WeightAverage
 
@@ -97,6 +98,7 @@ class RocTrainer(Trainer):
 
     Args:
         learning_rates: Learning rate of a part (`roc.model.parts.PARTS`) where it differs from `args.learning_rate`.
+        joins: Share of the steps after which a part is trained (`roc.training.stages`), for those that join later.
         scores_per_row: Most scores a row of any data set holds; validation results are padded to it.
         ema_decay: Above 0, a running mean of the weights (`roc.training.weight_average`) is validated, compared, saved
             as the model and left in it after training; the weights themselves are saved beside it, to resume from.
@@ -107,6 +109,7 @@ class RocTrainer(Trainer):
         self,
         *args: Any,
         learning_rates: Mapping[str, float] | None = None,
+        joins: Mapping[str, float] | None = None,
         scores_per_row: int = 1,
         ema_decay: float = 0.0,
         **kwargs: Any,
@@ -119,6 +122,14 @@ class RocTrainer(Trainer):
         if not self.args.disable_tqdm:
             self.add_callback(Bar)
         self.learning_rates = {part: rate for part, rate in (learning_rates or {}).items() if rate is not None}
+        self.joins = dict(joins or {})
+        if self.joins:
+            if self.is_deepspeed_enabled or self.is_fsdp_enabled:
+                raise ValueError(
+                    f"{min(self.joins)}_from is given; where the model is spread over the processes, all parts are "
+                    "trained from the first step. Leave it out, or use --launcher ddp."
+                )
+            self.add_callback(JoinLater(self.model, self.joins))
         self.scores_per_row = scores_per_row
         self.average = WeightAverage(self.model, ema_decay) if ema_decay else None
         if self.average is not None:
@@ -205,7 +216,7 @@ class RocTrainer(Trainer):
         bad = torch.where(loss.detach().isfinite(), 0, self.state.global_step + 1)
         seen = bad if self._first_bad_step is None else self._first_bad_step
         self._first_bad_step = torch.where(seen > 0, seen, bad)
-        for name in LOSSES:
+        for name in [name for name in LOSSES if name in outputs]:
             term = outputs[name].detach()
             self._loss_sums[name] = self._loss_sums.get(name, torch.zeros_like(term)) + term
         return (loss, outputs) if return_outputs else loss
@@ -250,29 +261,29 @@ class RocTrainer(Trainer):
             self._prepare_units()
         if self.optimizer is None and self.is_deepspeed_enabled:
             self._match_formats()
-        if self.optimizer is not None or not self.learning_rates:
+        if self.optimizer is not None or not (self.learning_rates or self.joins):
             return super().create_optimizer(model)
         model = self.model if model is None else model
-        decayed = set(self.get_decay_parameter_names(model))
-        parts = parameter_parts(self.accelerator.unwrap_model(model))
-        groups: dict[tuple[float, float], list] = {}
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                rate = self.learning_rates.get(parts[name], self.args.learning_rate)
-                decay = self.args.weight_decay if name in decayed else 0.0
-                groups.setdefault((rate, decay), []).append(parameter)
-        trained = {parts[name] for name, parameter in model.named_parameters() if parameter.requires_grad}
-        idle = sorted(set(self.learning_rates) - trained)
-        if idle:
-            raise ValueError(
-                f"A learning rate is given for {', '.join(idle)}, but nothing of it is trained (trained: "
-                f"{', '.join(sorted(trained))}); drop that learning rate or do not freeze that part."
-            )
-        cls, settings = self.get_optimizer_cls_and_kwargs(self.args, model)
-        self.optimizer = cls(
-            [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()], **settings
+        groups = parameter_groups(
+            model,
+            parameter_parts(self.accelerator.unwrap_model(model)),
+            rates=self.learning_rates,
+            joins=self.joins,
+            decayed=set(self.get_decay_parameter_names(model)),
+            args=self.args,
         )
+        cls, settings = self.get_optimizer_cls_and_kwargs(self.args, model)
+        self.optimizer = cls(groups, **settings)
         return self.optimizer
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """Creates the schedule of the learning rates; that of a part that joins later begins when it does."""
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        if self.joins:
+            delay(scheduler, self.args, num_training_steps)
+        return scheduler
 
     def _prepare_units(self) -> None:
         """Decides what FSDP2 gathers together.

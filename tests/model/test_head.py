@@ -51,6 +51,17 @@ def test_half_precision_logits_are_read_in_float32():
     assert reading.scores.tolist() == [5.5, 5.5]
 
 
+def test_dropout_hides_input_in_training_mode_only():
+    head = ScoreHead(400, 2)
+    torch.nn.init.ones_(head.weight)
+    head.dropout = 0.25
+    with torch.no_grad():
+        shown = float(head(torch.ones(1, 400))[0, 0]) * 0.75  # what is left is scaled up by 4/3
+        assert 250 < shown < 350 and shown == pytest.approx(round(shown), abs=1e-3)
+        assert float(head.eval()(torch.ones(1, 400))[0, 0]) == 400
+    assert set(head.state_dict()) == {"weight"}
+
+
 def test_fresh_head_gives_equal_logits_and_keeps_float32_under_autocast():
     head = ScoreHead(8, 5)
     with torch.autocast("cpu", dtype=torch.bfloat16):

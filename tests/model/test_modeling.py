@@ -1,6 +1,7 @@
 """Positions, losses, gradients and scores of a model with the head, whose other outputs stay as they were."""
 
 import copy
+import dataclasses
 import pickle
 
 import pytest
@@ -20,6 +21,7 @@ from tiny_models import BUILDERS
 
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
+from roc.model.declaration import declare
 from roc.model.modeling import RocMixin, roc_class
 from roc.model.positions import score_positions
 from roc.score_space import ScoreSpace
@@ -65,6 +67,23 @@ def test_forward_adds_its_losses_with_their_weights():
     expected = 0.5 * out.text_loss + 2 * out.l1_loss + 3 * out.ce_loss + 4 * out.emd_loss
     torch.testing.assert_close(out.loss, expected)
     assert min(out.l1_loss, out.ce_loss, out.emd_loss) > 0
+
+
+def test_without_a_text_loss_the_vocabulary_is_left_alone(attached):
+    """The scores and their losses are the same to the bit, and nothing reaches the language-model head."""
+    model, _, collator = attached
+    batch = mixed_batch(collator)
+    with_words = model(**batch)
+    declare(model, dataclasses.replace(model.declaration, text_weight=0.0))
+    out = model(**batch)
+    assert "text_loss" not in out and out.logits.shape == (0, with_words.logits.shape[1])
+    assert torch.equal(out.score_logits.nan_to_num(-1), with_words.score_logits.nan_to_num(-1))
+    l1_weight, ce_weight = model.declaration.l1_weight, model.declaration.ce_weight
+    torch.testing.assert_close(out.loss, l1_weight * with_words.l1_loss + ce_weight * with_words.ce_loss)
+    out.loss.backward()
+    head = model.get_output_embeddings().weight
+    assert model.score_head.weight.grad.any()
+    assert (head.grad is None) == (head is not model.get_input_embeddings().weight)
 
 
 def test_scores_stand_where_their_records_stand(attached):

@@ -96,6 +96,7 @@ def test_a_package_that_is_missing(tmp_path, monkeypatch):
             "use --launcher ddp or zero2",
         ),
         ({"ACCELERATE_USE_FSDP": "true"}, {"ema_decay": 0.9}, "a mean of sharded weights is not kept"),
+        ({"ACCELERATE_USE_FSDP": "true"}, {"vision_from": 0.5}, "vision_from is 0.5; where the model is spread"),
     ],
 )
 def test_a_launcher_that_does_not_go_with_the_settings(tmp_path, ratings, monkeypatch, environment, settings, says):

@@ -235,6 +235,14 @@ def test_a_way_of_tuning_refuses_the_settings_of_another():
     assert load_config(None, [*lora, "--lora_parts", "language", "vision"]).lora_parts == ("language", "vision")
 
 
+def test_a_part_that_is_not_trained_cannot_join_later():
+    frozen = ["--freeze", "vision", "--vision_from", "0.2"]
+    assert "vision_from is 0.2, but nothing of the part vision" in refusal(None, frozen)
+    lora = ["--tuning", "lora", "--model_name_or_path", "org/model", "--projector_from", "0.5"]
+    assert "add it to lora_parts" in refusal(None, lora)
+    assert load_config(None, [*lora, "--lora_parts", "projector"]).joins == {"projector": 0.5}
+
+
 def test_of_several_files_a_later_one_wins_and_flags_win_over_all(tmp_path):
     first, second = tmp_path / "model.yaml", tmp_path / "data.yaml"
     first.write_text("seed: 1\nlearning_rate: 1e-4\nnum_tokens: 5\n")

@@ -1,6 +1,8 @@
 """A finished run leaves the best state as its checkpoint, the card, the curves and the evaluation."""
 
+import contextlib
 import csv
+import io
 import json
 import shlex
 
@@ -10,6 +12,7 @@ from safetensors.torch import load_file
 from training_runs import QUICK, demo, finetune, ratings
 
 from roc import Assessment
+from roc.commands.evaluate import main as evaluate
 from roc.training.config import load_config
 
 
@@ -69,6 +72,37 @@ def test_a_full_disk_at_the_end_is_said_and_the_states_are_kept(tmp_path, capsys
     assert demo(tmp_path / "out") == 0
     assert "Resuming from" in capsys.readouterr().err
     assert (tmp_path / "out" / "README.md").read_text() == "All mine."
+
+
+@pytest.fixture(scope="module")
+def wordless(tmp_path_factory):
+    """Trains without the text loss, and leaves the test rows alone; returns the folder and what was printed."""
+    out = tmp_path_factory.mktemp("wordless") / "demo"
+    words = ["--no_test_table", "--text_weight", "0", "--head_dropout", "0.2", "--batch_norm_momentum", "0.5"]
+    printed, noted = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(noted):
+        assert demo(out, *words) == 0
+    return out, printed.getvalue(), noted.getvalue()
+
+
+def test_the_test_rows_are_left_alone_until_they_are_asked_for(wordless):
+    out, printed, _ = wordless
+    rows = list(csv.DictReader((out / "predictions.csv").open()))
+    assert len(rows) == 8 and all("val" in row["id"] for row in rows)
+    assert json.loads((out / "metrics.json").read_text())["split"] == "val"
+    assert "8 validation rows" in printed and "The 8 test rows were not scored (no_test_table)." in printed
+    command = next(line for line in printed.splitlines() if line.startswith("  roc evaluate"))
+    assert evaluate([*shlex.split(command)[2:], "--no_report"]) == 0
+    rows = list(csv.DictReader((out / "test" / "predictions.csv").open()))
+    assert len(rows) == 8 and all("test" in row["id"] for row in rows)
+
+
+def test_a_run_that_teaches_no_words_says_so(wordless):
+    out, printed, noted = wordless
+    assert "no answers are taught" in noted and "generated answers: not checked" in printed
+    assert "(l1 " in noted and "text 0" not in noted
+    assert ").score(" in printed and "precision=4" not in printed
+    assert json.loads((out / "config.json").read_text())["roc"]["text_weight"] == 0
 
 
 def test_meaningless_results_are_told_as_such(tmp_path, capsys):

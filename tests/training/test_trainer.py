@@ -114,9 +114,17 @@ def _worker(rank, folder, port):
     torch.set_num_threads(1)
     trainer = trainer_for(folder, batch=2, accumulation=2)
     gradient = gradient_of_one_step(trainer)
+    torch.save(weights_in_stages(folder, batch=2, accumulation=2), f"{folder}/stages{rank}.pt")
     if rank == 0:
         torch.save((gradient, trainer.state.log_history[0]), f"{folder}/found.pt")
     leave()
+
+
+def weights_in_stages(folder, **how):
+    """Trains three steps, of which the tower takes part in the last two; returns its weights."""
+    trainer = trainer_for(folder, **how, joins={"vision": 0.34}, arguments={"max_steps": 3})
+    trainer.train()
+    return {name: tensor.clone() for name, tensor in trainer.model.model.vision_tower.state_dict().items()}
 
 
 def leave():
@@ -140,6 +148,16 @@ def test_two_processes_give_the_gradient_and_losses_of_one_big_batch(one_big_bat
     assert (found - expected).norm() / expected.norm() < 1e-6
     for key in ("text_loss", "l1_loss", "ce_loss", "emd_loss"):
         assert log[key] == pytest.approx(expected_log[key], rel=1e-5), key
+    # What joins later is synchronised as well.
+    first, second = (torch.load(tmp_path / f"stages{rank}.pt") for rank in (0, 1))
+    alone = weights_in_stages(tmp_path / "alone", batch=8)
+    start = trainer_for(tmp_path / "start", batch=8).model.model.vision_tower.state_dict()
+    assert [name for name in alone if not torch.equal(first[name], second[name])] == []
+    moved, apart = (
+        torch.cat([(one[name] - other[name]).flatten() for name in alone]).norm()
+        for one, other in ((alone, start), (first, alone))
+    )
+    assert 0 < moved and apart / moved < 1e-2
 
 
 def _scoreless_worker(rank, folder, port):
