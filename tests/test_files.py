@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from roc.files import write_text, write_whole
+from roc.files import write_folder, write_text, write_whole
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path):
@@ -59,3 +59,34 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
 def test_a_name_as_long_as_names_can_be(tmp_path):
     name = "x" * 251 + ".txt"
     assert write_text(tmp_path / name, "whole").read_text() == "whole"
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path):
+    def half(folder):
+        (folder / "a.txt").write_text("a")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("new", "deep/new"):
+        with pytest.raises(OSError, match="No space left"):
+            write_folder(tmp_path / name, half)
+    assert [entry.name for entry in tmp_path.rglob("*")] == ["deep"]
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        write_folder(tmp_path / name, lambda folder: (folder / "a.txt").write_text("a"))
+        assert [file.name for file in (tmp_path / name).iterdir()] == ["a.txt"]
+    with pytest.raises(OSError):
+        write_folder(tmp_path / "new", lambda folder: (folder / "b.txt").write_text("b"))
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["a.txt"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"deep", "empty", "new"}
+
+
+def test_half_a_folder_of_a_killed_process_is_removed(tmp_path):
+    code = (
+        "import os, signal, sys; from roc.files import write_folder\n"
+        "def fill(folder): (folder / 'a').touch(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write_folder(sys.argv[1], fill)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, tmp_path / "out"], check=False).returncode == -9
+    assert len(list(tmp_path.iterdir())) == 1
+    write_folder(tmp_path / "out", lambda folder: (folder / "b").touch())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]

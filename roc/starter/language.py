@@ -87,6 +87,7 @@ def text_config(language: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
     for name in (
         "quantization_config",
         "_name_or_path",
+        "_model_name_or_path",
         "dtype",
         "architectures",
         "transformers_version",
