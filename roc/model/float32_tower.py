@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from roc.model.parts import parameter_parts
+from roc.model.parts import part_modules
 
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -28,14 +28,7 @@ def towers(model: PreTrainedModel) -> dict[str, nn.Module]:
     """Finds the largest modules that hold only vision parameters and batch normalisation among them, by name."""
     if not _normalises(model):
         return {}
-    parts = parameter_parts(model)
-    is_vision = {id(parameter): parts[name] == "vision" for name, parameter in model.named_parameters()}
-    found: dict[str, nn.Module] = {}
-    for name, module in model.named_modules():
-        inside = [is_vision[id(parameter)] for parameter in module.parameters()]
-        if inside and all(inside) and _normalises(module) and not any(name.startswith(f"{one}.") for one in found):
-            found[name] = module
-    return found
+    return {name: module for name, module in part_modules(model, "vision").items() if _normalises(module)}
 
 
 def keeping_towers(cls: type[PreTrainedModel]) -> type[PreTrainedModel]:

@@ -7,6 +7,7 @@ belong to the part of the module that they adapt.
 
 from __future__ import annotations
 
+from torch import nn
 from transformers import PreTrainedModel
 
 PARTS = ("vision", "projector", "language", "embeddings", "head")
@@ -48,6 +49,23 @@ def parameter_parts(model: PreTrainedModel) -> dict[str, str]:
 
 def _parameters(module) -> set[int]:
     return set() if module is None else {id(parameter) for parameter in module.parameters()}
+
+
+def part_modules(model: PreTrainedModel, part: str) -> dict[str, nn.Module]:
+    """Finds the largest modules that hold parameters of one part and of no other, by name.
+
+    Args:
+        model: With or without the head, plain or wrapped by PEFT.
+        part: One of `PARTS`.
+    """
+    parts = parameter_parts(model)
+    belongs = {id(parameter): parts[name] == part for name, parameter in model.named_parameters()}
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        inside = [belongs[id(parameter)] for parameter in module.parameters()]
+        if inside and all(inside) and not any(name.startswith(f"{one}.") for one in found):
+            found[name] = module
+    return found
 
 
 def freeze(model: PreTrainedModel, parts: list[str]) -> None:

@@ -154,6 +154,7 @@ def build_trainer(
     from roc.data.rows import DataError
     from roc.model.collator import RocCollator
     from roc.training.finish import UNTAUGHT
+    from roc.training.kept_features import keep_features
     from roc.training.samples import Samples
     from roc.training.trainer import RocTrainer, validation_metrics
 
@@ -177,7 +178,7 @@ def build_trainer(
         newer = hasattr(arguments, "activation_checkpointing")
         name = "activation_checkpointing" if newer else "gradient_checkpointing"
         setattr(arguments, name, wants_gradient_checkpointing(config, data, arguments, model, collator))
-        return RocTrainer(
+        trainer = RocTrainer(
             model=model,
             args=arguments,
             data_collator=collator,
@@ -192,6 +193,8 @@ def build_trainer(
         )
     except ValueError as error:
         raise RunError(f"These settings cannot be trained with: {error}") from error
+    keep_features(config, data, trainer)
+    return trainer
 
 
 def wants_gradient_checkpointing(

@@ -213,6 +213,17 @@ class DataConfig(Settings):
     )
     max_pixels: int = option(DEFAULT_MAX_PIXELS, "images with more pixels than this are refused", low=1)
     image_cache: bool = option(False, "keep the opened images in memory", matters=False)
+    keep_features: bool | None = option(
+        None,
+        "keep the outputs of a frozen vision tower on disk, so that each picture passes through it once; auto does so "
+        "where it is possible, a picture is seen more than once and the disk has room",
+        matters=False,
+    )
+    features_folder: str | None = option(
+        None,
+        "folder for the outputs, which several runs may share; none takes one in output_dir that is removed in the end",
+        matters=False,
+    )
     augment_flip: float = option(0.0, "probability of mirroring a training image left to right", low=0, high=1)
     augment_shift: float = option(
         0.0,
@@ -228,6 +239,10 @@ class DataConfig(Settings):
     def faults(self) -> list[Fault]:
         """Finds paths that only make sense together with `data_path`."""
         found = []
+        if self.features_folder is not None and self.keep_features is False:
+            found.append(
+                ("features_folder", f"features_folder is {self.features_folder} and keep_features is off; drop one")
+            )
         for key in ("image_folder", "eval_data_path"):
             if getattr(self, key) is not None and self.data_path is None:
                 found.append(

@@ -56,6 +56,7 @@ def _train(config: RunConfig) -> str | None:
     from roc.training.build import base_config, build_model
     from roc.training.data import check_images, read_data
     from roc.training.finish import evaluate, publish
+    from roc.training.kept_features import remove_features
 
     process = join_processes(config)
     first = process.is_main_process
@@ -79,6 +80,7 @@ def _train(config: RunConfig) -> str | None:
     leave_processes(process)
     if not first:
         return None
+    remove_features(config)
     table = evaluate(config, data, history)
     run.mark_finished(config)
     return table

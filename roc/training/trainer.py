@@ -45,6 +45,8 @@ Other files:
   test_one_gpu_of_several_is_used
 - `arguments`: `distributed_state.distributed_type`, so that FSDP2 runs on CPUs
   test_losses_and_gradient_are_those_of_one_process
+- `kept_features`: `torch.utils._pytree`, and that `transformers` registers its outputs there
+  test_every_epoch_after_the_first_is_read_and_the_losses_are_the_same
 - `processes.whole_on_every_process`: `_hf_deepspeed_config_weak_ref` of transformers
   test_a_model_is_built_whole_under_zero3
 """
