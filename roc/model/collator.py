@@ -34,6 +34,9 @@ THIN = 20
 # A piece of a row after its prompt: token ids, and whether they are supervised.
 _Piece = tuple[list[int], bool]
 
+_MOST_KEPT = 4096
+"""Texts whose tokens a collator remembers."""
+
 # An answer that no template contains or changes.
 _PROBE = "Some answer."
 
@@ -88,6 +91,7 @@ class RocCollator:
         self.max_length = max_length
         self.with_comments = with_comments
         self._answer_ids: dict[str, list[int]] = {}
+        self._layouts: dict[tuple, tuple[str, list[_Piece]]] = {}
 
     def __call__(self, samples: Sequence[tuple[Record, Sequence[Image.Image]]]) -> dict[str, torch.Tensor]:
         """Makes a training batch: the model's inputs, `labels`, `score_labels` and, if any record has one, histograms.
@@ -100,7 +104,7 @@ class RocCollator:
             native scale and `score_distributions` (B, K, N), both NaN where absent.
         """
         records = [record for record, _ in samples]
-        prompts, tails = zip(*map(self._layout, records), strict=True)
+        prompts, tails = zip(*map(self._kept_layout, records), strict=True)
         images = [[self._prepare(picture) for picture in pictures] for _, pictures in samples]
         batch = self._assemble(prompts, images, tails, "right", names=[record.id for record in records])
         return {**batch, **self.targets(records)}
@@ -207,6 +211,15 @@ class RocCollator:
             if text:
                 content.append({"type": "text", "text": text})
         return {"role": role, "content": content}
+
+    def _kept_layout(self, record: Record) -> tuple[str, list[_Piece]]:
+        """Returns what `_layout` made of a record with the same text, as every epoch shows each record again."""
+        key = (len(record.images), record.comment, record.conversations)
+        if key not in self._layouts:
+            if len(self._layouts) > _MOST_KEPT:
+                self._layouts.clear()
+            self._layouts[key] = self._layout(record)
+        return self._layouts[key]
 
     def _layout(self, record: Record) -> tuple[str, list[_Piece]]:
         """Lays out a record: the text of its prompt, up to the first answer, and the token pieces that follow.
@@ -316,7 +329,7 @@ class RocCollator:
     def tokenize_answer(self, text: str) -> list[int]:
         """Tokenises an answer as it follows the prompt."""
         if text not in self._answer_ids:
-            if len(self._answer_ids) > 4096:
+            if len(self._answer_ids) > _MOST_KEPT:
                 self._answer_ids.clear()
             first, *more = self._marks.cut(text).split(CUT)
             ids = self._tokenize(self._frame[0] + first)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roc.model.device import usable_cores
+from roc.model.device import lay_out_convolutions, usable_cores
 from roc.training.processes import (
     computes_in_bfloat16,
     free_gpu_memory,
@@ -164,6 +164,8 @@ def build_trainer(
         "projector": config.projector_learning_rate,
         "embeddings": config.embeddings_learning_rate,
     }
+    if trains_on_cpu() and launched_engine() is None:
+        lay_out_convolutions(model)
     collator = RocCollator(processor, model.declaration, max_length=config.model_max_length)
     shared = {"cache": config.image_cache, "max_pixels": config.max_pixels}
     augmentation = Augmentation(flip=config.augment_flip, shift=config.augment_shift)

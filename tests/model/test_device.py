@@ -11,6 +11,7 @@ from roc.model.device import (
     checked_device,
     default_workers,
     has_fast_bfloat16,
+    lay_out_convolutions,
     number_format,
     usable_cores,
 )
@@ -104,3 +105,15 @@ def test_flash_attention_is_used_only_where_it_runs(there, half, message, monkey
         return check_attention("flash_attention_2", half=half)
     with pytest.raises(ValueError, match=message):
         check_attention("flash_attention_2", half=half)
+
+
+def test_convolutions_channels_last_compute_the_same():
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 4, 3, groups=4))
+    pixels = torch.randn(2, 3, 9, 9)
+    before, state = layers(pixels), {name: value.clone() for name, value in layers.state_dict().items()}
+    lay_out_convolutions(layers)
+    assert layers[0].weight.is_contiguous(memory_format=torch.channels_last)
+    weights = {name: value for name, value in layers.state_dict().items() if "weight" in name}
+    assert all(torch.equal(value, state[name]) for name, value in weights.items())
+    torch.testing.assert_close(layers(pixels), before)
