@@ -30,7 +30,7 @@ from roc.checkpoint.names import check_exists
 from roc.checkpoint.weights import check_complete, load_weights, one_line
 from roc.files import write_json
 from roc.model.adapters import four_bit, keep_four_bit_exact, no_deprecations_of_peft
-from roc.model.attachment import carry_head, gathered, model_class, num_rows
+from roc.model.attachment import carry_head, gathered, model_class, num_rows, renew_head
 from roc.model.declaration import Declaration, declaration_of, declare, declares_head
 from roc.model.float32_tower import join_towers, keeping_towers
 from roc.model.modeling import roc_class
@@ -39,9 +39,6 @@ from roc.model.processing import load_processor, save_processor
 
 ADAPTER_FILE = "roc_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
-
-# What the heads of an adapter and of its base must agree in.
-_SAME_HEAD = ("token_id", "num_levels", "min_score", "max_score", "attributes")
 
 _BASE_IS = "base=... in Python, --base of `roc export`"
 
@@ -315,15 +312,18 @@ def _load_base(
         plain = _from_pretrained(cls, name, scoring, config=opened.config, dtype=dtype, **kwargs)
         model = carry_head(plain, declaration)
     else:
-        ours, theirs = declaration.to_dict(), declaration_of(opened.config).to_dict()
-        unlike = [f"{key}: adapter {ours[key]}, base {theirs[key]}" for key in _SAME_HEAD if ours[key] != theirs[key]]
-        if unlike:
+        theirs = declaration_of(opened.config)
+        if theirs.token_id != declaration.token_id:
             raise ValueError(
-                f"Adapter {path} and the head of its base {name} differ: {'; '.join(unlike)}. Give the base the "
-                "adapter was trained on."
+                f"Adapter {path} reads its scores at token {declaration.token_id}, but {declaration.token} of its base "
+                f"{name} is token {theirs.token_id}. Give the base the adapter was trained on: {_BASE_IS}."
             )
         model = _load_full(name, {}, opened, dtype, scoring, kwargs)
-        declare(model, declaration)
+        # The adapter has a head of its own, possibly for another range, other attributes or levels.
+        if theirs.num_levels == declaration.num_levels:
+            declare(model, declaration)
+        else:
+            model = renew_head(model, declaration)
     apart = _parts_apart(model, about["base"]["fingerprint"])
     if apart:
         some = ", ".join(apart[:3]) + (", ..." if len(apart) > 3 else "")

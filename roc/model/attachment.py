@@ -97,11 +97,24 @@ def carry_head(model: PreTrainedModel, declaration: Declaration) -> PreTrainedMo
     """
     check_can_carry(model)
     _fill_row(model, declaration.token_id)
+    model.__class__ = roc_class(type(model))
+    model._keep_in_fp32_modules_strict = {*(model._keep_in_fp32_modules_strict or ()), "score_head"}
+    return renew_head(model, declaration)
+
+
+def renew_head(model: PreTrainedModel, declaration: Declaration) -> PreTrainedModel:
+    """Gives `model` a new, untrained head that a declaration describes, in place; the rest of the model stays.
+
+    Args:
+        model: An instance of a roc class, with or without a head; not wrapped by PEFT.
+        declaration: Its token is the one that the model has a vocabulary row for.
+
+    Returns:
+        The same object; every score is the midpoint of the range.
+    """
     # Added as a module here instead of in __init__, because the model exists already and keeps its weights.
     head = ScoreHead(hidden_size(model), declaration.num_levels)
-    model.__class__ = roc_class(type(model))
     model.score_head = head.to(model.get_output_embeddings().weight.device)
-    model._keep_in_fp32_modules_strict = {*(model._keep_in_fp32_modules_strict or ()), "score_head"}
     declare(model, declaration)
     if declaration.published_losses:
         row = model.get_output_embeddings().weight
@@ -142,7 +155,10 @@ def check_can_carry(model: PreTrainedModel) -> None:
             f"This {name} already has PEFT adapters; attach the head first, then roc.model.adapters.add_lora."
         )
     if isinstance(model, RocMixin):
-        raise ValueError(f"This {name} already carries a score head (config.roc); load it and train on, or start anew.")
+        raise ValueError(
+            f"This {name} already carries a score head (config.roc). `roc finetune --model_name_or_path` trains it on; "
+            "with --new_head true it gets a new head, with --new_head false its head is carried over to another range."
+        )
     if getattr(model.config, "is_encoder_decoder", False):
         raise ValueError(
             f"{name} is an encoder-decoder; the head needs a decoder that reads image and text as one row."

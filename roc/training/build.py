@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from roc.prompts import IMAGE_PLACEHOLDER, QUESTIONS, SCORE_TOKEN, answer, question
 from roc.training.checks import adapter_refused
+from roc.training.earlier_head import check_head, settle_head
 from roc.training.processes import whole_on_every_process
 from roc.training.run import RunError
+from roc.training.wording import tokenizer_texts, usual_wording
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, ProcessorMixin
 
-    from roc.model.declaration import Declaration
     from roc.training.config import RunConfig
     from roc.training.data import RunData
 
 _LOSS_SETTINGS = ("text_weight", "l1_weight", "ce_weight", "emd_weight", "l1_scale", "published_losses")
-_MOST_TEXTS = 2000
 
 
 def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -49,7 +47,7 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
         wording = usual_wording(config, data)
         attach(model, processor, config.score_space, attributes=config.attributes, **wording, **declared)
     else:
-        declare(model, replace(model.declaration, **declared))
+        settle_head(config, data, model, **declared)
     supervised = (config.ce_weight > 0 or config.emd_weight > 0) and any(record.histograms for record in data.train)
     declare(model, replace(model.declaration, dataset=config.dataset, distribution_supervised=supervised))
     model = _tuned(config, model)
@@ -64,10 +62,10 @@ def base_config(config: RunConfig) -> PretrainedConfig | None:
         None where the model is built from nothing.
 
     Raises:
-        RunError: If it cannot be read, is an adapter, or has another head than the settings ask for.
+        RunError: If it cannot be read, is an adapter, or has another head than the settings ask for and they do not say
+            what becomes of it.
     """
     from roc.checkpoint.folder import is_adapter, read_config
-    from roc.model.declaration import declaration_of, declares_head
 
     source = config.model_name_or_path
     if source is None:
@@ -80,8 +78,7 @@ def base_config(config: RunConfig) -> PretrainedConfig | None:
         raise
     except (OSError, ValueError, ImportError) as error:
         raise _not_loaded(source, error) from error
-    if declares_head(base):
-        _check_same_head(config, declaration_of(base), source)
+    check_head(config, base)
     return base
 
 
@@ -130,25 +127,6 @@ def _in_four_bits(config: RunConfig, base: PretrainedConfig) -> dict[str, Any]:
     return {"quantization_config": four_bit(base, getattr(torch, config.dtype)), **placed}
 
 
-def _check_same_head(config: RunConfig, declaration: Declaration, source: str) -> None:
-    asked = {
-        "num_tokens": (declaration.num_levels, config.num_tokens),
-        "min_score": (declaration.space.min_score, config.min_score),
-        "max_score": (declaration.space.max_score, config.max_score),
-        "attributes": (declaration.attributes, tuple(config.attributes)),
-    }
-    wrong = [
-        f"{name}: the checkpoint has {has}, the settings say {says}"
-        for name, (has, says) in asked.items()
-        if has != says
-    ]
-    if wrong:
-        raise RunError(
-            f"{source} carries another score head than asked for. " + "; ".join(wrong) + ". "
-            "Give the checkpoint's values, or start from a model without a head."
-        )
-
-
 def _tuned(config: RunConfig, model: PreTrainedModel) -> PreTrainedModel:
     """Freezes what is not trained, or adds LoRA."""
     from roc.model.adapters import add_lora
@@ -168,32 +146,3 @@ def _tuned(config: RunConfig, model: PreTrainedModel) -> PreTrainedModel:
         )
     except (ValueError, ImportError) as error:
         raise RunError(f"tuning {config.tuning}: {error}") from error
-
-
-def usual_wording(config: RunConfig, data: RunData) -> dict[str, str | None]:
-    """Chooses the question and the answer that the checkpoint declares.
-
-    Returns:
-        `question` and `answer`: those of the settings, else those of most training rows with a conversation; None
-        where there is neither, for the built-in ones.
-    """
-    questions, answers = Counter(), Counter()
-    for record in data.train:
-        if record.conversations is not None:
-            (_, first), (_, reply) = record.conversations[:2]
-            if reply.count(SCORE_TOKEN) == len(config.attributes):
-                questions[first.replace(IMAGE_PLACEHOLDER, "").strip()] += 1
-                answers[reply[: reply.rindex(SCORE_TOKEN) + len(SCORE_TOKEN)].strip()] += 1
-    usual = {"question": questions.most_common(1), "answer": answers.most_common(1)}
-    return {
-        name: getattr(config, name) if getattr(config, name) is not None or not found else found[0][0]
-        for name, found in usual.items()
-    }
-
-
-def tokenizer_texts(config: RunConfig, data: RunData) -> list[str]:
-    """Collects sentences to train the stand-in's tokenizer on: the wordings, and texts of the training rows."""
-    turns = [turn for record in data.train for _, turn in record.conversations or ()]
-    comments = [record.comment for record in data.train if record.comment]
-    own = [*turns[:_MOST_TEXTS], *comments[:_MOST_TEXTS]]
-    return [*QUESTIONS, question(config.attributes), answer(config.attributes), *own]

@@ -38,6 +38,12 @@ class ModelConfig(Settings):
         "small model built from nothing where model_name_or_path is none; with data_path it has to be asked for by "
         "name, without it none is demo",
     )
+    new_head: bool | None = option(
+        None,
+        "where model_name_or_path is a checkpoint with a score head: true puts a new, untrained head on it; false "
+        "carries its head over to min_score, max_score and attributes, with as many levels as it has",
+        unset="only the very same head is trained on",
+    )
     dtype: Literal["float32", "bfloat16"] = option(
         "float32", "number format of the trained weights; with bf16, float32 weights still compute in bfloat16"
     )
@@ -71,10 +77,18 @@ class ModelConfig(Settings):
     )
 
     def faults(self) -> list[Fault]:
-        """Finds settings of one way of tuning given with another."""
-        if self.tuning == "full":
-            return []
+        """Finds settings of one way of tuning given with another, and a head to carry over without a model."""
         found = []
+        if self.new_head is False and self.model_name_or_path is None:
+            found.append(
+                (
+                    "new_head",
+                    "new_head is False, but model_name_or_path is not set, so there is no head to carry over; name a "
+                    "checkpoint, or leave new_head out",
+                )
+            )
+        if self.tuning == "full":
+            return found
         if self.freeze:
             found.append(
                 (

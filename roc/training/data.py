@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from roc.data.reading import read_records
 from roc.data.records import Record, resolve_splits
 from roc.data.rows import DataError
 from roc.model.device import usable_cores
+from roc.training.config import OVERALL
 from roc.training.run import SCENES
 
 if TYPE_CHECKING:
@@ -107,9 +109,15 @@ def attribute_faults(config: RunConfig, path: str | Path, splits: dict[str, list
     rated = {name for record in splits["train"] for name in record.scores}
     missing = [name for name in config.attributes if name not in rated]
     if missing and splits["train"]:
+        there = [name for name in config.attributes if name in rated]
+        advice = "Name the attributes to learn with --attributes."
+        if there[:1] == [OVERALL]:
+            advice = f"Name those that it has: --attributes {shlex.quote(','.join(there))}"
+            if config.model_name_or_path is not None and config.new_head is None:
+                advice += " (with --new_head false where a checkpoint has a head for more)"
         faults.append(
             f"{path}: no training row has a score for {', '.join(missing)}; the file has "
-            f"{', '.join(sorted(rated)) or 'none'}. Name the attributes to learn with --attributes."
+            f"{', '.join(sorted(rated)) or 'none'}. {advice}"
         )
     return faults
 

@@ -31,6 +31,7 @@ from roc.model.adapters import merged
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.processing import load_processor, save_processor
+from roc.score_space import ScoreSpace
 
 
 @pytest.mark.parametrize("family", BUILDERS)
@@ -189,10 +190,18 @@ def test_an_adapter_on_another_base_is_refused(adapter, tmp_path):
     other = "llava" if family != "llava" else "qwen2_5_vl"
     with pytest.raises(ValueError, match=f"trained on a {family} model.*is a {other} model"):
         load(folder, base=save_base(other, tmp_path / "family"))
-    model, processor = BUILDERS[family](hidden_size=64)
-    attach(model, processor, SPACE, attributes=("overall",))
+
+
+def test_an_adapter_brings_its_own_head_to_a_base_with_another(adapter, tmp_path):
+    folder, base, expected = adapter
+    model, processor = AutoModelForImageTextToText.from_pretrained(base), load_processor(base)
+    attach(model, processor, ScoreSpace(0, 1, 5), attributes=("overall",))
     save(model, processor, tmp_path / "head")
-    with pytest.raises(ValueError, match="head of its base .* differ: attributes: adapter .*overall.*light"):
+    assert torch.equal(scores_of(*load(folder, base=tmp_path / "head")), expected)
+    settings = json.loads((tmp_path / "head" / "config.json").read_text())
+    settings["roc"]["token_id"] -= 1
+    (tmp_path / "head" / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ValueError, match=r"reads its scores at token \d+, but \[SCORE\] of its base .* is token"):
         load(folder, base=tmp_path / "head")
 
 
