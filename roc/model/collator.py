@@ -61,7 +61,6 @@ class RocCollator:
             `image_aspect_ratio`.
         max_length: Maximum length of a row in tokens, image tokens included; None = no limit. Longer answers lose words
             after their last `[SCORE]`; a row that would lose a `[SCORE]` is refused.
-        with_comments: Whether a record's comment is appended to its answer.
 
     Raises:
         ValueError: If the processor has no chat template, or the declaration cannot be.
@@ -73,7 +72,6 @@ class RocCollator:
         declaration: Declaration | Mapping[str, Any],
         *,
         max_length: int | None = None,
-        with_comments: bool = True,
     ) -> None:
         if getattr(processor, "chat_template", None) is None:
             raise ValueError(
@@ -89,7 +87,6 @@ class RocCollator:
         self.declaration = declaration
         self._marks = Marks(processor, declaration.token)
         self.max_length = max_length
-        self.with_comments = with_comments
         self._answer_ids: dict[str, list[int]] = {}
         self._layouts: dict[tuple, tuple[str, list[_Piece]]] = {}
 
@@ -229,7 +226,7 @@ class RocCollator:
         """
         if record.conversations is None:
             text = self.declaration.answer
-            if self.with_comments and record.comment:
+            if record.comment:
                 text = f"{text} {record.comment.strip()}"
             turns = [("user", IMAGE_PLACEHOLDER * len(record.images) + self.declaration.question), ("assistant", text)]
         else:

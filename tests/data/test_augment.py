@@ -35,21 +35,8 @@ def test_shift_moves_the_picture_and_mirrors_its_edge():
         assert row == mirrored[3 - x : 13 - x]
 
 
-def test_crop_keeps_its_share_and_the_shape():
-    sizes = [Augmentation(crop=0.64)(gradient(100, 50), rng(seed)).size for seed in range(50)]
-    areas = [width * height / 5000 for width, height in sizes]
-    assert 0.62 < min(areas) < 0.75 and 0.9 < max(areas) <= 1
-    assert all(abs(width / height - 2) < 0.1 for width, height in sizes)
-
-
-def test_a_tilted_picture_has_no_empty_corner():
-    white = Image.new("RGB", (60, 40), "white")
-    for seed in range(20):
-        assert np.asarray(Augmentation(rotate=10)(white, rng(seed))).min() > 250
-
-
 def test_the_same_draw_gives_the_same_picture():
-    change = Augmentation(flip=0.5, crop=0.7, rotate=5)
+    change = Augmentation(flip=0.5, shift=0.2)
     one, same, other = (np.asarray(change(gradient(), rng(seed)).resize((8, 8))) for seed in (4, 4, 5))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)

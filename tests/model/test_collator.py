@@ -33,11 +33,9 @@ def test_only_the_answer_and_its_end_are_learnt(collator):
     assert torch.equal(batch["labels"][kept], batch["input_ids"][kept])
 
 
-def test_comments_follow_the_scores_and_can_be_left_out(collator):
+def test_comments_follow_the_scores(collator):
     row = sample(0, comment=" Soft light. ")
     assert learnt(collator, collator([row])).endswith("[SCORE]. Soft light.</s>")
-    without = RocCollator(collator.processor, collator.declaration, with_comments=False)
-    assert learnt(without, without([row])).endswith("is [SCORE].</s>")
 
 
 def test_targets_are_nan_where_nobody_rated(collator):
