@@ -40,10 +40,8 @@ def find_caveats(metrics: Mapping[str, Any]) -> list[str]:
 def _about_the_checkpoint(metrics: Mapping[str, Any]) -> Iterator[str]:
     scale = scale_of(metrics)
     if metrics.get("stand_in"):
-        yield (
-            f"the checkpoint is a stand-in to try the software with, trained on {metrics.get('trained_on')}: its "
-            "scores of real photos mean nothing"
-        )
+        trained = f", trained on {metrics['trained_on']}" if metrics.get("trained_on") else ""
+        yield f"the checkpoint is a stand-in to try the software with{trained}: its scores of real photos mean nothing"
     if metrics.get("untrained"):
         yield "the score head is untrained (all its weights are 0): every picture gets the middle of the range"
     elif metrics.get("image_n") and scale is not None:

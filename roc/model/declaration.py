@@ -55,6 +55,8 @@ class Declaration:
         distribution_supervised: Whether distributions were trained; otherwise std and distribution are uncalibrated.
         dataset: Name of the training data; None = not named.
         base: Model that the head was attached to, as it was named; None = not known.
+        tiny_model: Preset of `roc.demo.tiny_model` that the model was built from, "demo" or "photos", so that nothing
+            pretrained is behind it; None for any other model.
         version: Release of roc that attached the head.
         others: Keys of a later release, kept as they are.
 
@@ -79,6 +81,7 @@ class Declaration:
     distribution_supervised: bool = False
     dataset: str | None = None
     base: str | None = None
+    tiny_model: str | None = None
     version: str = __version__
     others: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -106,8 +109,8 @@ class Declaration:
 
     @property
     def stand_in(self) -> bool:
-        """Whether the checkpoint is the demo's: trained on drawn scenes, to try the software with."""
-        return "stand-in" in (self.dataset or "")
+        """Whether the checkpoint is there to try the software with: the demo's small model, trained on anything."""
+        return self.tiny_model == "demo" or "stand-in" in (self.dataset or "")
 
     def _check_values(self) -> None:
         if not isinstance(self.token_id, int) or isinstance(self.token_id, bool) or self.token_id < 0:
@@ -126,7 +129,7 @@ class Declaration:
         for name in ("token", "question", "answer", "version"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected text")
-        for name in ("dataset", "base"):
+        for name in ("dataset", "base", "tiny_model"):
             if not isinstance(getattr(self, name), str | None):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected text or null")
 
@@ -139,6 +142,8 @@ class Declaration:
         """The section `roc` of config.json: flat, and JSON can hold it."""
         own = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         del own["space"], own["others"]
+        if self.tiny_model is None:
+            del own["tiny_model"]
         own["attributes"] = list(self.attributes)
         return {"format": FORMAT, **own, **self.space.to_dict(), **self.others}
 

@@ -251,10 +251,21 @@ def _scorer(options: ScoreOptions, cluster: Cluster | None = None) -> Scorer:
 
 
 def _tell_stand_in(scorer: Scorer, sources: Sequence[Source]) -> None:
-    """Says where a model that was trained on drawn scenes is about to score anything else."""
-    dataset = scorer.assessment.model.declaration.dataset or ""
-    if "stand-in" in dataset and not all(_is_scene(source) for source in sources[:3]):
-        logger.warning("this checkpoint was trained on %s; its scores of real photos mean nothing", dataset)
+    """Says where a small model that nothing pretrained is behind is about to score anything but drawn scenes."""
+    declared = scorer.assessment.model.declaration
+    if all(_is_scene(source) for source in sources[:3]):
+        return
+    trained = f", trained on {declared.dataset}" if declared.dataset else ""
+    if declared.stand_in:
+        logger.warning(
+            "this checkpoint is a stand-in to try the software with%s; its scores of real photos mean nothing", trained
+        )
+    elif declared.tiny_model is not None:
+        logger.warning(
+            "this checkpoint is a small model with nothing pretrained behind it%s: it has learnt to see from its "
+            "training photos alone, and its scores of photos unlike those mean little",
+            trained,
+        )
 
 
 def _is_scene(source: Source) -> bool:

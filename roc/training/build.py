@@ -49,7 +49,10 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
     else:
         settle_head(config, data, model, **declared)
     supervised = (config.ce_weight > 0 or config.emd_weight > 0) and any(record.histograms for record in data.train)
-    declare(model, replace(model.declaration, dataset=config.dataset, distribution_supervised=supervised))
+    about: dict[str, Any] = {"dataset": config.dataset, "distribution_supervised": supervised}
+    if config.model_name_or_path is None:
+        about["tiny_model"] = config.tiny_model or "demo"
+    declare(model, replace(model.declaration, **about))
     model = _tuned(config, model)
     regularise(model, config)
     return model, processor

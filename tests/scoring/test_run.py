@@ -147,6 +147,25 @@ def test_scores_of_the_stand_in_say_so(options, checkpoint, tmp_path, caplog):
     assert "stand-in" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("preset", "says"),
+    [
+        (
+            "demo",
+            "is a stand-in to try the software with, trained on my photos; its scores of real photos mean nothing",
+        ),
+        ("photos", "nothing pretrained behind it, trained on my photos: it has learnt to see from its training photos"),
+    ],
+)
+def test_scores_of_a_small_model_trained_on_own_photos_say_so(options, checkpoint, caplog, preset, says):
+    shutil.copytree(checkpoint, "mine")
+    config = json.loads(Path("mine/config.json").read_text())
+    config["roc"] |= {"dataset": "my photos", "tiny_model": preset}
+    Path("mine/config.json").write_text(json.dumps(config))
+    score_paths(options(checkpoint="mine"))
+    assert says in caplog.text
+
+
 def test_the_wrong_path_is_told_before_anything_is_loaded(options):
     with pytest.raises(ValueError, match="gone: no such file or folder"):
         score_to_file(options(paths=["gone"], checkpoint="nowhere/at-all", out="scores.csv"))

@@ -117,3 +117,4 @@ def test_meaningless_results_are_told_as_such(tmp_path, capsys):
     exec("\n".join(line.strip() for line in use))
     assert 1 <= float(capsys.readouterr().out) <= 10
     assert "stand-in" in (out / "README.md").read_text()
+    assert json.loads((out / "config.json").read_text())["roc"]["tiny_model"] == "demo"  # roc score says so by this
