@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from roc.data.reading import read_records
-from roc.data.records import Record, resolve_splits
+from roc.data.records import Record, few_rated, resolve_splits
 from roc.data.rows import DataError
 from roc.model.device import usable_cores
 from roc.training.config import OVERALL
@@ -16,6 +17,8 @@ from roc.training.run import SCENES
 
 if TYPE_CHECKING:
     from roc.training.config import RunConfig
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,17 @@ def read_data(config: RunConfig) -> RunData:
         faults.append(f"{path}: no row to train on; every row is marked as validation or test")
     if faults:
         raise DataError(faults)
+    _note_few(config, splits)
     return RunData(**splits, rater_ceiling=ceiling)
+
+
+def _note_few(config: RunConfig, splits: dict[str, list[Record]]) -> None:
+    """Says what to expect where few photos are rated; drawn scenes are as many as asked for."""
+    if config.data_path is None:
+        return
+    rated = sum(bool(record.scores) for rows in splits.values() for record in rows)
+    if (few := few_rated(rated)) is not None:
+        logger.warning("%s: %s", config.data_path, few)
 
 
 def check_images(config: RunConfig) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from tqdm import tqdm
 from transformers import ProgressCallback, TrainerCallback
 
+from roc.evaluation.keys import FEW_ROWS, metric_text
+
 logger = logging.getLogger(__name__)
 
 LOSSES = ("text_loss", "l1_loss", "ce_loss", "emd_loss")
@@ -28,10 +30,7 @@ class LogLines(TrainerCallback):
             terms = " ".join(f"{name.removesuffix('_loss')} {logs[name]:.3f}" for name in LOSSES if name in logs)
             line = f"{place}  loss {logs['loss']:.3f} ({terms})  lr {logs['learning_rate']:.1e}"
         elif "eval_loss" in logs:
-            values = [f"{word} {logs[f'eval_{key}']:.3f}" for key, word in _VALIDATED.items() if f"eval_{key}" in logs]
-            if "eval_srcc" not in logs:
-                values.append("(no SRCC: the predictions are all equal)")
-            line = f"{place}  validation {' '.join(values)}"
+            line = f"{place}  validation {_validation(logs)}"
         else:
             return
         with tqdm.external_write_mode(file=sys.stderr):
@@ -43,3 +42,14 @@ class Bar(ProgressCallback):
 
     def on_log(self, *args: Any, **kwargs: Any) -> None:
         pass
+
+
+def _validation(logs: dict[str, Any]) -> str:
+    """Writes the figures of a validation as an evaluation does: rounded where they rest on few rows, which is said."""
+    found = {key.removeprefix("eval_"): value for key, value in logs.items()}
+    values = [f"{word} {metric_text(found, key)}" for key, word in _VALIDATED.items() if key in found]
+    if "srcc" not in found:
+        values.append("(no SRCC: the predictions are all equal)")
+    if found.get("n", FEW_ROWS) < FEW_ROWS:
+        values.append(f"(rounded: {found['n']} rows)")
+    return " ".join(values)

@@ -515,9 +515,9 @@ def validation_metrics(attributes: list[str]) -> Callable[[EvalPrediction], dict
         attributes: Names of the score columns, the first called `overall`.
 
     Returns:
-        A function for `Trainer(compute_metrics=...)` with the keys `srcc, plcc, mae` of the first attribute and
-        `<attribute>/srcc, ...` of the others; a metric that does not exist is left out. It raises `FloatingPointError`
-        where a rated row has a score that is no number.
+        A function for `Trainer(compute_metrics=...)` with the keys `n, srcc, plcc, mae` of the first attribute, `n`
+        being the number of rated rows, and `<attribute>/n, ...` of the others; a metric that does not exist is left
+        out. It raises `FloatingPointError` where a rated row has a score that is no number.
     """
 
     def compute(result: EvalPrediction) -> dict[str, float]:
@@ -528,6 +528,7 @@ def validation_metrics(attributes: list[str]) -> Callable[[EvalPrediction], dict
             if not np.isfinite(predictions[rated]).all():
                 raise FloatingPointError("validation scores are no numbers any more (NaN or infinite)")
             prefix = "" if column == 0 else f"{name}/"
+            metrics[f"{prefix}n"] = int(rated.sum())
             for key, metric in (("srcc", srcc), ("plcc", plcc), ("mae", mae)):
                 value = metric(predictions[rated], scores[rated])
                 if value is not None:

@@ -8,6 +8,7 @@ from training_runs import QUICK, ava_file, ratings
 
 from roc.commands.finetune import main
 from roc.data import reading
+from roc.data.records import few_rated
 from roc.data.rows import DataError
 from roc.training import data as training_data
 from roc.training.config import load_config
@@ -101,6 +102,12 @@ def test_an_extra_validation_file_takes_nothing_from_training_and_shares_no_pict
     val = ratings(tmp_path / "b", ["5,4"] * 4)
     data = read_data(load_config(None, {"data_path": train, "eval_data_path": val}))
     assert (len(data.train), len(data.val)) == (20, 4)
+
+
+def test_few_rated_photos_are_told_with_what_to_expect(tmp_path, caplog):
+    path = ratings(tmp_path, ["5,4"] * 12)
+    read_data(load_config(None, {"data_path": path}))
+    assert caplog.messages == [f"{path}: {few_rated(12)}"]
 
 
 def test_what_does_not_fit_the_settings_is_told_before_any_image_is_decoded(tmp_path, monkeypatch):
