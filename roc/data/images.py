@@ -21,13 +21,10 @@ import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from roc.data.limits import DEFAULT_MAX_PIXELS, MAX_ASPECT
+from roc.data.pictures import shown_path
 from roc.data.workload import work_fault
 
 logger = logging.getLogger(__name__)
-
-# Pillow's warnings name no file, and what they are about (a damaged Exif block, many pixels, a palette's transparency)
-# is handled here.
-warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # Listed one by one because Pillow also opens formats that run other programs (EPS) or that any bytes match (TGA).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
@@ -86,6 +83,11 @@ def open_image(
             and then properly closed again by another program cannot be told from a whole one.
     """
     name = _name(source)
+    with _pillow_alone():
+        return _open(source, name, max_pixels)
+
+
+def _open(source: Any, name: str, max_pixels: int) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _from_array(source, name, max_pixels)
     if isinstance(source, Image.Image):
@@ -129,7 +131,7 @@ def check_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_P
 def _name(source: Any) -> str:
     """Names a source for errors: by its path if it has one."""
     if isinstance(source, str | os.PathLike):
-        return os.fspath(source) or "''"
+        return shown_path(os.fspath(source)) or "''"
     if isinstance(source, np.ndarray):
         return "array"
     name = getattr(source, "filename", None) or getattr(source, "name", None)
@@ -237,8 +239,7 @@ def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
 def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     _check_size(*image.size, name, max_pixels)
     try:
-        with _whole_files_only():
-            image.load()
+        image.load()
         image = _upright(image)
         rgb = _to_srgb(image, name)
     except ImageError:
@@ -256,21 +257,26 @@ def _reason(error: Exception) -> str:
 
 _decoding = threading.Lock()
 _decoders = 0
-_truncated_before = False
+_before = contextlib.ExitStack()
 
 
 @contextlib.contextmanager
-def _whole_files_only() -> Iterator[None]:
-    """Makes Pillow refuse cut files even if another library in this process lets it fill them up with grey.
+def _pillow_alone() -> Iterator[None]:
+    """Has Pillow decode as this file needs it, whatever the rest of the process has set.
 
-    The switch is global to the process: the first thread that enters turns it off, the last one that leaves restores
-    it.
+    It refuses cut files, which another library may let it fill up with grey, and warns of nothing: its warnings name
+    no file, and what they are about (a damaged Exif block, many pixels, a palette's transparency) is handled here.
+
+    Both are global to the process, and pictures are decoded in several threads: the first thread that enters sets
+    them, the last one that leaves restores them.
     """
-    global _decoders, _truncated_before
+    global _decoders
     with _decoding:
         if _decoders == 0:
-            _truncated_before = ImageFile.LOAD_TRUNCATED_IMAGES
+            _before.callback(setattr, ImageFile, "LOAD_TRUNCATED_IMAGES", ImageFile.LOAD_TRUNCATED_IMAGES)
             ImageFile.LOAD_TRUNCATED_IMAGES = False
+            _before.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", module=r"PIL\.")
         _decoders += 1
     try:
         yield
@@ -278,7 +284,7 @@ def _whole_files_only() -> Iterator[None]:
         with _decoding:
             _decoders -= 1
             if _decoders == 0:
-                ImageFile.LOAD_TRUNCATED_IMAGES = _truncated_before
+                _before.close()
 
 
 def _upright(image: Image.Image) -> Image.Image:

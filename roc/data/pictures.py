@@ -13,8 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from roc.files import write_whole
+
+_CACHED = re.compile(r"[\\/]pictures[\\/](?P<start>[0-9a-f]{2})[\\/](?P=start)[0-9a-f]{30}-(?P<name>[^\\/]+)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,8 @@ class Picture:
             OSError: the cache cannot be written; the variable ROC_CACHE names another folder.
         """
         digest = hashlib.blake2b(self.content, digest_size=16).hexdigest()
-        stem = re.sub(r"[^\w.-]", "_", os.path.basename(self.name.replace("\\", "/")))[-80:]
+        name = os.path.basename(self.name.replace("\\", "/"))[-60:]
+        stem = re.sub(r"[^\w.-]", lambda odd: quote(odd[0], safe=""), name)
         path = cache_folder() / "pictures" / digest[:2] / f"{digest}-{stem}"
         try:
             if not (path.is_file() and path.stat().st_size == len(self.content)):
@@ -61,6 +65,14 @@ def cache_folder() -> Path:
         return Path(given).expanduser().absolute()
     around = os.environ.get("HF_HOME") or os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(around).expanduser().absolute() / "roc"
+
+
+def shown_path(path: str) -> str:
+    """Returns how messages name an image: its path, or for a file of the cache, the picture's name in its table."""
+    found = _CACHED.search(path)
+    if found is None or not path.startswith(os.path.join(cache_folder(), "")):
+        return path
+    return unquote(found["name"])
 
 
 def without_bytes(cell: Any) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from roc.data.pictures import shown_path
 from roc.data.rows import Faults
 
 Turn = tuple[str, str]
@@ -109,7 +110,8 @@ class Repeats:
             here, there = record.split or "train", split or "train"
             if here != there:
                 self._faults.add(
-                    record.line, f"the image {image} is in {here} here and in {there} in line {line}; keep one"
+                    record.line,
+                    f"the image {shown_path(image)} is in {here} here and in {there} in line {line}; keep one",
                 )
 
 

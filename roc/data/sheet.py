@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from roc.data.images import ImageError, open_image
+from roc.data.pictures import shown_path
 from roc.data.reading import scan_records
 from roc.data.records import Record
 from roc.data.rows import DataError, Faults
@@ -157,7 +158,7 @@ def _draw_image(sheet: Image.Image, draw: ImageDraw.ImageDraw, place: tuple[int,
         picture = open_image(record.images[0])
     except ImageError as error:
         draw.rectangle((left, top, left + _CELL - 1, top + _CELL - 1), fill=_EMPTY, outline=_GREY)
-        reason = str(error).removeprefix(f"{record.images[0]}: ")
+        reason = str(error).removeprefix(f"{shown_path(record.images[0])}: ")
         for number, line in enumerate(_wrapped(reason, _NAME, _CELL - 24)[:8]):
             _write(draw, (left + 12, top + 12 + number * (_NAME + 6)), line, _NAME, _INK, _CELL - 24)
         return str(error)

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from roc.data.images import ImageError, check_image
 from roc.data.limits import DEFAULT_MAX_PIXELS
 from roc.data.nearby import missing_images
+from roc.data.pictures import shown_path
 from roc.data.rows import Faults
 
 _HEADER = {"memory of": "roc data"}
@@ -72,7 +73,7 @@ def survey(
         except ImageError as error:
             return error, None
         except OSError as error:
-            return ImageError(f"{path}: cannot be read: {error}"), None
+            return ImageError(f"{shown_path(path)}: cannot be read: {error}"), None
 
     def examine_all(chunk: Sequence[str]) -> list[tuple[str, Any, list[int] | None]]:
         return [(path, *examine(path)) for path in chunk]

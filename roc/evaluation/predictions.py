@@ -13,8 +13,8 @@ The columns:
     score.<attribute>, prediction.<attribute>
     calibrated            yes or no: whether the model was trained on distributions
 
-A file is read as a whole or not at all: all faults are found first and reported together, each with its line.
-`write_predictions` writes the form that `read_predictions` reads.
+Capital letters in the names make no difference. A file is read as a whole or not at all: all faults are found first and
+reported together, each with its line. `write_predictions` writes the form that `read_predictions` reads.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from roc.evaluation.keys import range_text
 from roc.score_space import TOLERANCE
 
 _LEVEL = re.compile(r"([hp])_(\d+)")
-_ATTRIBUTE = re.compile(r"(score|prediction)\.(.+)")
+_ATTRIBUTE = re.compile(r"(score|prediction)\.(.+)", re.IGNORECASE)
 _NAMED = ("score", "prediction", "id", "subset", "image", "std", "calibrated")
 _KNOWN = frozenset((*_NAMED, *(f"{kind}_{n}" for kind in "hp" for n in range(1, 101))))
 _YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
@@ -157,6 +157,8 @@ class _RowParser:
         self._ids_are_paths = ids_are_paths
         self._columns: dict[str, list[str]] | None = None
         self._known: set[str] = set()
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._spellings = {"overall": "overall"}  # attribute in small letters -> as it was written first
         self._lines: dict[str, int] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
         self._count = 0
@@ -166,7 +168,7 @@ class _RowParser:
     def parse(self, line: int, cells: Mapping[str, Any]) -> EvaluatedRow | None:
         self._line = line
         self._count += 1
-        cells = as_known(cells, _KNOWN)
+        cells = self._named(as_known(cells, _KNOWN))
         if self._columns is None or not self._known.issuperset(cells):
             self._look_at(cells)
         if not self._usable:
@@ -197,6 +199,22 @@ class _RowParser:
             subset=self._text(cells, "subset"),
             image=self._image(cells, image if image is not None else identity if self._ids_are_paths else None),
         )
+
+    def _named(self, cells: Mapping[str, Any]) -> dict[str, Any]:
+        """Renames `Score.Light` to the spelling of the column that named this attribute first, `prediction.light`."""
+        written = tuple(cells)
+        names = self._names.get(written)
+        if names is None:
+            names = self._names[written] = tuple(map(self._spelt, written))
+            for name in sorted({name for name in names if names.count(name) > 1}):
+                self._fault(f"there are two columns for {name!r}; drop one")
+        return dict(zip(names, cells.values(), strict=True))
+
+    def _spelt(self, name: str) -> str:
+        match = _ATTRIBUTE.fullmatch(name)
+        if match is None:
+            return name
+        return f"{match[1].lower()}.{self._spellings.setdefault(match[2].casefold(), match[2])}"
 
     def _fault(self, what: str) -> None:
         self._faults.add(self._line, what)

@@ -18,6 +18,7 @@ from PIL import Image
 
 from roc import __version__
 from roc.data.images import ImageError, open_image
+from roc.data.pictures import shown_path
 from roc.evaluation.benchmarks import TEST_SETS, TestSet, comparable
 from roc.evaluation.bootstrap import resamples_for
 from roc.evaluation.evaluated_rows import EvaluatedRow, is_number, scored_rows
@@ -284,7 +285,7 @@ def _thumbnail(row: EvaluatedRow) -> str:
     try:
         image = open_image(row.image)
     except ImageError as error:
-        why = str(error).removeprefix(f"{row.image}: ")
+        why = str(error).removeprefix(f"{shown_path(row.image)}: ")
         return f'<div class="nothing">no image: {escape(why)}</div>'
     image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -14,6 +14,7 @@ from typing import Any
 import transformers
 from PIL import Image
 
+from roc.data.pictures import shown_path
 from roc.data.records import Record
 from roc.data.rows import DataError, Faults
 from roc.evaluation.evaluated_rows import EvaluatedRow, evaluated_rows
@@ -115,7 +116,7 @@ def score_records(
             image = row["image"]
             if "error" in row:
                 for line in lines[image]:
-                    faults.add(line, f"{image}: {row['error']}")
+                    faults.add(line, f"{shown_path(image)}: {row['error']}")
             else:
                 assessed[image] = row["assessed"]
     except OutOfMemory as error:

@@ -15,7 +15,6 @@ import contextlib
 import os
 import signal
 import threading
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -97,10 +96,7 @@ class Preparation:
         try:
             source = self.sources[index]
             stamp = stamp_of(source) if self.stamped else None
-            with warnings.catch_warnings():
-                # Pillow warns of damaged metadata and large images; either the image is good, or it gets a fault.
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-                picture = source.open()
+            picture = source.open()
             if self.places:
                 inputs = self._collator.scoring_batch([picture], self.places)
             else:

@@ -7,6 +7,7 @@ compared, or the text in the list or table, so that the scores can be joined to 
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import stat
@@ -20,7 +21,8 @@ from PIL import Image
 from roc.data.columns import image_column
 from roc.data.hub import is_dataset
 from roc.data.images import ImageError, open_image
-from roc.data.pictures import Picture
+from roc.data.nearby import Nearby
+from roc.data.pictures import Picture, shown_path
 from roc.data.rows import TABLES, DataError
 from roc.scoring.archives import COMPRESSED, members
 from roc.scoring.folders import NO_FILE, Found, matching, walk
@@ -43,6 +45,7 @@ class Source(NamedTuple):
         size: Its size in the tar file, in bytes.
         fault: Why it cannot be read, where that was found while listing.
         version: Of an image behind a URL, what its storage calls this state of it, where that was told in listing.
+        folder: Where relative paths of the list or table that names it start from; None where none does.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Source(NamedTuple):
     size: int = 0
     fault: str | None = None
     version: str | None = None
+    folder: str | None = None
 
     def open(self) -> Image.Image:
         """Opens the image as `open_image` does.
@@ -62,7 +66,8 @@ class Source(NamedTuple):
         try:
             return open_image(self.read() if self.offset is not None or is_url(self.path) else self.path)
         except ImageError as error:
-            raise ImageError(str(error).removeprefix(f"{self.path}: ").removeprefix("image: ")) from error
+            reason = str(error).removeprefix(f"{shown_path(self.path)}: ").removeprefix("image: ")
+            raise ImageError(f"{reason}{self._hint()}") from error
 
     def read(self) -> bytes:
         """Reads the bytes of the file.
@@ -92,6 +97,12 @@ class Source(NamedTuple):
         except OSError as error:
             raise ImageError(f"cannot be opened: {error}") from error
 
+    def _hint(self) -> str:
+        """Names the file that a list or table may have meant, if there is none of the name in it."""
+        if self.folder is None or is_url(self.path) or os.path.lexists(self.path):
+            return ""
+        return _nearby(self.folder, self.name)
+
     def _check(self) -> None:
         """Refuses what would be waited for, or read, without end: a pipe, a device."""
         if self.fault is not None:
@@ -104,6 +115,17 @@ class Source(NamedTuple):
             return  # opening it says why
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             raise ImageError(NO_FILE)
+
+
+@functools.lru_cache(maxsize=16)
+def _below(folder: str) -> Nearby:
+    return Nearby(folder)
+
+
+def _nearby(folder: str, written: str) -> str:
+    """Says which file a path was probably meant to name, after "; "; empty where there is none like it."""
+    meant = _below(folder or ".").find(written)
+    return "" if meant is None else f"; {meant.text}"
 
 
 class Listing(NamedTuple):
@@ -203,7 +225,7 @@ def _expand(
     if os.path.isdir(path):
         yield from _files(walk(path, closed), left_out)
     elif not os.path.lexists(path):
-        raise ValueError(f"{path}: no such file or folder")
+        raise ValueError(f"{path}: no such file or folder{_nearby(*os.path.split(path))}")
     elif lower.endswith(COMPRESSED):
         raise ValueError(f"{path}: a compressed tar file cannot be read from the middle; unpack it to .tar")
     elif lower.endswith(".tar"):
@@ -310,4 +332,5 @@ def _listed(
         if isinstance(image, Picture):
             yield _source(image.name, image.file())
         else:
-            yield _source(image, image if is_url(image) else os.path.join(folder, image))
+            source = _source(image, image if is_url(image) else os.path.join(folder, image))
+            yield source._replace(folder=folder)

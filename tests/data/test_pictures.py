@@ -184,3 +184,19 @@ def test_the_real_library(tmp_path, divided):
         {"overall": 1},
         {"overall": 2},
     ]
+
+
+def test_a_damaged_picture_in_a_table_is_named_by_file_and_row(tmp_path, cache):
+    cells = [
+        {"bytes": jpeg("red"), "path": "red.jpg"},
+        {"bytes": jpeg("lime")[:300], "path": None},
+        {"bytes": jpeg("blue")[:300], "path": "photos/blue sky.jpg"},
+    ]
+    path = table(tmp_path / "data.parquet", cells, score=[1.0, 5.0, 9.0])
+    with pytest.raises(DataError) as error:
+        read_records(path, space=None)
+    assert str(cache) not in str(error.value)
+    second, third = error.value.faults
+    assert second.startswith(f"{path}:2: data.parquet#2: cannot be read")
+    assert third.startswith(f"{path}:3: blue sky.jpg: cannot be read")
+    assert str(cache) not in "\n".join(check_data(path).faults)

@@ -5,7 +5,9 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -81,14 +83,27 @@ def test_damaged_files_are_no_fault_of_this_check_and_end(seed):
     work_fault(bytes(whole[: rng.integers(0, 200)]))
 
 
-def test_warnings_of_pillow_are_not_printed():
-    """A palette's transparency in bytes, for one: the warning names no file."""
+def test_warnings_of_pillow_are_not_printed_and_those_of_others_are():
+    """Of a damaged Exif block while opening, for one: the warning names no file."""
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\xff\xff\0\0\xff\xff\0\0"
     code = (
-        "import io; from PIL import Image; from roc.data.images import open_image\n"
+        "import io, sys, warnings; from PIL import Image; from roc.data.images import open_image\n"
+        f"file = io.BytesIO(); Image.new('RGB', (8, 8)).save(file, 'JPEG', exif={exif!r})\n"
         "image = Image.new('P', (8, 8)); image.info['transparency'] = bytes(256)\n"
-        "file = io.BytesIO(); image.save(file, 'PNG'); open_image(file.getvalue())\n"
-        "import warnings; import PIL.Image\n"
-        "warnings.warn_explicit('no file', UserWarning, 'Image.py', 1, module='PIL.Image')"
+        "print(len(warnings.filters), file=sys.stderr); open_image(file.getvalue())\n"
+        "print(len(warnings.filters), file=sys.stderr); image.convert('RGB')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    before, after, *others = done.stderr.splitlines()
+    assert before == after  # the filter is there while a picture is opened, not longer
+    assert "Palette images with Transparency" in others[0]
+
+
+def test_threads_that_open_pictures_leave_the_filters_as_they_were():
+    before, whole = list(warnings.filters), progressive()
+    with ThreadPoolExecutor(8) as pool, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        within = list(warnings.filters)
+        list(pool.map(lambda _: open_image(whole), range(64)))
+        assert list(warnings.filters) == within
+    assert list(warnings.filters) == before and [str(one.message) for one in caught] == []

@@ -161,3 +161,13 @@ def test_two_names_that_differ_in_capital_letters_only_are_two_columns(tmp_path)
     (tmp_path / "p.csv").write_text("id,ID,score,prediction\n1,x,3,4\n")
     found = read_predictions(tmp_path / "p.csv")
     assert found.rows[0].id == "1" and "ignored: ID" in found.notes
+
+
+def test_capital_letters_in_the_names_of_attributes_make_no_difference(tmp_path):
+    text = "Score,Prediction,Score.Light,prediction.light,SCORE.colour,PREDICTION.Colour\n1,2,3,4,5,6\n"
+    found = read_predictions(written(tmp_path, text))
+    assert (found.attributes, found.notes) == (("overall", "Light", "colour"), ())
+    assert found.rows[0].scores == {"overall": 1, "Light": 3, "colour": 5}
+    assert found.rows[0].predictions == {"overall": 2, "Light": 4, "colour": 6}
+    twice = written(tmp_path, "score,prediction,score.light,Score.Light\n1,2,3,4\n")
+    assert faults_of(twice) == ["1: there are two columns for 'score.light'; drop one"]

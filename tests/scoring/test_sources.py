@@ -201,3 +201,25 @@ def test_numbers_in_a_table_are_names(tmp_path):
     Image.new("RGB", (8, 6)).save(tmp_path / "7", "PNG")
     (tmp_path / "t.jsonl").write_text('{"IMAGE": 7}\n')
     assert [source.path for source in find_sources([tmp_path / "t.jsonl"]).sources] == [str(tmp_path / "7")]
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("a.jpg", "'a.PNG' is there: its name ends in '.PNG'"),
+        ("sub\\\\c.webp", "'sub/c.webp' is there: write '/' for"),
+        ("/home/jane/photos/B.jpg", "'b.jpg' is there: leave 'home/jane/photos/' out of the paths"),
+        ("nothing.jpg", None),
+    ],
+)
+def test_a_path_in_a_table_that_is_nearly_right_gets_a_hint(photos, written, hint):
+    (photos / "t.csv").write_text(f"image\n{written}\n".replace("\\\\", "\\"))
+    (source,) = find_sources(["t.csv"], image_folder="photos").sources
+    with pytest.raises(ImageError, match="no such file") as error:
+        source.open()
+    assert (hint or "no such file") in str(error.value) and (hint is not None) == (";" in str(error.value))
+
+
+def test_a_path_that_is_nearly_right_gets_a_hint(photos):
+    with pytest.raises(ValueError, match=r"photos/a.jpg: no such file or folder; 'a.PNG' is there: its name ends"):
+        find_sources(["photos/a.jpg"])
