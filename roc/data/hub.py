@@ -6,6 +6,7 @@ it has several, so that no misspelt path ever asks the network. Its splits becom
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 from roc.data.pictures import PictureCells
 
 _HUB = re.compile(r"hf:/{1,2}datasets/(?P<name>[^/@?]+/[^/@?]+)(@(?P<revision>[^?]+))?(\?config=(?P<config>.+))?")
+
+_WAIT = 10.0
+"""Seconds that the hub has to tell a revision."""
 
 
 class NoDataset(ValueError):
@@ -26,6 +30,21 @@ def is_dataset(path: Path) -> bool:
         return True
     marks = (("dataset_dict.json",), ("state.json", "dataset_info.json"))
     return path.is_dir() and any(all((path / name).is_file() for name in names) for names in marks)
+
+
+@functools.lru_cache(maxsize=16)
+def known_revision(path: Path) -> str | None:
+    """Returns the commit of a data set of the hub: what the hub says, else that of its downloaded copy, else None."""
+    match = _HUB.fullmatch(str(path))
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    try:
+        return HfApi().dataset_info(match["name"], revision=match["revision"], timeout=_WAIT).sha
+    except Exception:  # of the HTTP client, which differ between versions of the hub's package; or offline
+        folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=match["name"], repo_type="dataset")
+        reference = folder / "refs" / (match["revision"] or "main")
+        return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
 
 
 def iter_dataset(path: Path) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ run of the same settings on the same data carries on; any other is refused.
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import itertools
 import json
 import logging
 import os
@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from roc.data.digest import content_digest
 from roc.files import write_json, write_whole
 from roc.settings import settings_of
 
@@ -63,7 +64,7 @@ def is_finished(config: RunConfig) -> bool:
             "or --overwrite to train anew there."
         ) from None
     differences = config.differences(settings)
-    if run.get("data") != data_hashes(config):
+    if not _is_same_data(run.get("data") or [], data_hashes(config)):
         differences.append("the content of the data file has changed")
     if differences:
         raise RunError(
@@ -301,10 +302,13 @@ def train(trainer: RocTrainer, state: Path | None) -> None:
         raise RunError(str(error)) from error
 
 
-def data_hashes(config: RunConfig) -> list[str]:
-    """SHA-256 of each data file; a run on edited data is another run."""
-    paths = [Path(path) for path in (config.data_path, config.eval_data_path) if path is not None]
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()]
+def data_hashes(config: RunConfig) -> list[str | None]:
+    """Hashes the content of each data file or data set, None where it is not known; edited data make another run."""
+    return [content_digest(Path(path)) for path in (config.data_path, config.eval_data_path) if path is not None]
+
+
+def _is_same_data(before: list[str | None], now: list[str | None]) -> bool:
+    return all(one == other or None in (one, other) for one, other in itertools.zip_longest(before, now))
 
 
 def command(config: RunConfig, verb: str = "finetune") -> str:
