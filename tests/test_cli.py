@@ -46,3 +46,21 @@ def test_every_command_has_help_with_an_example(name, capsys):
         status = stop.code
     assert status == 0
     assert f"example: roc {name}" in capsys.readouterr().out
+
+
+def test_a_name_that_is_no_checkpoint_is_told_before_torch_is_loaded(tmp_path):
+    (tmp_path / "r.csv").write_text("image,score\na.jpg,1\n")
+    code = """
+import sys
+from roc.cli import main
+for words in (
+    ["serve", "--checkpoint", "nope"], ["export", "nope", "--merge", "out"], ["attach", "nope", "out"],
+    ["evaluate", "--checkpoint", "nope", "--data_path", "r.csv", "--out", "out"], ["doctor", "nope"],
+    ["score", "r.csv", "--checkpoint", "nope"],
+):
+    assert main(words) == 2, words
+    assert "torch" not in sys.modules, words
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("There is no folder nope") == 6

@@ -37,11 +37,13 @@ def read_declaration(checkpoint: str | os.PathLike) -> Declaration:
         FileNotFoundError: If it looks like a folder and there is none.
         ValueError: If it carries no score head.
     """
-    from roc.checkpoint.folder import ADAPTER_FILE, is_adapter, read_config
     from roc.checkpoint.names import check_exists
+
+    check_exists(checkpoint)  # before anything heavy is imported
+
+    from roc.checkpoint.folder import ADAPTER_FILE, is_adapter, read_config
     from roc.model.mplug_owl2 import published
 
-    check_exists(checkpoint)
     if is_adapter(checkpoint):
         about = published.read_json(checkpoint, ADAPTER_FILE) or {}
         if "roc" in about:

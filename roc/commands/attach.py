@@ -47,13 +47,15 @@ def _attach(options: AttachOptions) -> None:
     out = Path(options.out)
     check_new(out)
 
-    from roc.checkpoint.folder import read_config, save
     from roc.checkpoint.names import check_exists
+
+    check_exists(options.model)
+
+    from roc.checkpoint.folder import read_config, save
     from roc.checkpoint.weights import load_weights
     from roc.model.attachment import attach, model_class
     from roc.model.processing import load_processor
 
-    check_exists(options.model)
     model = load_weights(model_class(read_config(options.model)), options.model, dtype=options.dtype)
     processor = load_processor(options.model)
     scale = ("min_score", "max_score", "num_tokens")

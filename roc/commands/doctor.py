@@ -53,12 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _doctor(options: DoctorOptions) -> int:
-    import transformers
-
     from roc.checkpoint.names import check_exists
-    from roc.doctor.candidate import Unsupported
 
     check_exists(options.model)
+
+    import transformers
+
+    from roc.doctor.candidate import Unsupported
+
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     show = _show_memory if options.memory else _show_findings if options.sensitivity is None else _show_sensitivity

@@ -90,6 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(options: ExportOptions) -> None:
+    from roc.checkpoint.names import check_exists
+
+    check_exists(options.checkpoint)
+
     from roc.checkpoint import export, vllm
 
     folder = Path(getattr(options, options.forms[0]) if options.forms else options.checkpoint)

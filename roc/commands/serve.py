@@ -35,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _serve(options: ServeOptions) -> None:
     keys = find_keys(options.api_key_file, os.environ)
+
+    from roc.checkpoint.names import check_exists
+
+    check_exists(options.checkpoint)
     try:
         from roc.server.listen import listen, serve
     except ModuleNotFoundError as error:

@@ -117,11 +117,13 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     split = options.split or ("test" if _marks_test_rows(Path(options.data_path)) else "all")
 
     from roc.checkpoint.head_file import read_declaration
+
+    # The data file is checked before any weight is read, and the name of the checkpoint before anything is imported.
+    declaration = read_declaration(options.checkpoint)
+
     from roc.evaluation.rating_scale import check_same_scale, mapped, rating_space, read_rated
     from roc.evaluation.scored_records import image_metrics, load_assessment, score_records
 
-    # The data file is checked before any weight is read.
-    declaration = read_declaration(options.checkpoint)
     space = declaration.space
     given = None if options.min_score is None else (options.min_score, options.max_score)
     ratings = rating_space(space, given, map_range=options.map_range, checkpoint=options.checkpoint)
