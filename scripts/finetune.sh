@@ -80,7 +80,7 @@ fi
 has_deepspeed() { "$ROC_PYTHON" -c 'import importlib.metadata as m; m.version("deepspeed")' 2>/dev/null; }
 if [[ "$launcher" == zero* ]] && ! has_deepspeed; then
     fail "--launcher $launcher needs DeepSpeed: $ROC_PYTHON -m pip install --no-build-isolation" \
-        "-e '$ROC_ROOT[deepspeed]'. --launcher fsdp2 needs nothing more."
+        "'roc-mllm[deepspeed]'. --launcher fsdp2 needs nothing more."
 fi
 for number in "$machines" ${processes:+"$processes"}; do
     [[ "$number" =~ ^[1-9][0-9]*$ ]] || fail "'$number' is no number of processes or machines; expected 1 or more"

@@ -205,6 +205,23 @@ def requirements():
     return [Requirement(text) for text in texts + [entry.value for values in extras.values for entry in values.elts]]
 
 
+def test_extras_are_installed_in_one_form():
+    """`pip install 'roc-mllm[EXTRA]'`, which works in any folder once roc is installed; no other's extras."""
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    extras = next(node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "EXTRAS")
+    known = {ast.literal_eval(key) for key in extras.keys} | {"dev", "EXTRA", "{extra}"}
+    files = [*ROOT.glob("roc/**/*.py"), *ROOT.glob("docs/*.md"), *ROOT.glob("*.md"), *ROOT.glob("configs/**/*.yaml")]
+    told = [line for file in files for line in file.read_text(encoding="utf-8").splitlines() if "pip install" in line]
+    named = [line for line in told if "[" in line.partition("pip install")[2]]
+    odd = [
+        line
+        for line in named
+        if not (found := re.search(r"pip install (--no-build-isolation )?'roc-mllm\[([^]]+)\]'", line))
+        or found[2] not in known
+    ]
+    assert len(named) > 10 and odd == []
+
+
 def test_every_dependency_is_pinned():
     """Each requirement of setup.py, extras included, has its exact version in constraints.txt; torch decides on two."""
     unpinned = {requirement.name for requirement in requirements()} - set(pins("constraints.txt"))

@@ -221,8 +221,8 @@ def _body(
     lines = [
         f"# Image scores from {low:g} to {high:g}: {names}",
         "",
-        "A multimodal language model with a score head (`pip install roc-mllm`). It looks at an image and gives a "
-        f"score from {low:g} to {high:g}; **higher is better**."
+        "A multimodal language model with a score head, made with the package `roc-mllm`. It looks at an image and "
+        f"gives a score from {low:g} to {high:g}; **higher is better**."
         + (" This folder is an adapter; it needs its base model, which is found by its name." if adapter else ""),
         "",
         f"- Base model: {base}",

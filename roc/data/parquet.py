@@ -87,5 +87,7 @@ def _pyarrow() -> ModuleType:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise NoParquet("Parquet files need pyarrow; install it by `pip install pyarrow`, or save as CSV") from error
+        raise NoParquet(
+            "Parquet files need pyarrow; install it by `pip install 'roc-mllm[parquet]'`, or save as CSV"
+        ) from error
     return pyarrow

@@ -207,9 +207,7 @@ def _peft():
     try:
         import peft
     except ImportError as error:
-        raise ImportError(
-            "LoRA and adapters need PEFT: `pip install 'roc-mllm[lora]'` (or `pip install peft`)."
-        ) from error
+        raise ImportError("LoRA and adapters need PEFT: pip install 'roc-mllm[lora]'") from error
     return peft
 
 

@@ -142,7 +142,7 @@ def check_attention(implementation: str | None, *, half: bool = True) -> None:
     elif torch.cuda.get_device_capability() < _FLASH_CAPABILITY:
         lacking.append("a GPU of compute capability 8.0 or higher")
     if importlib.util.find_spec("flash_attn") is None:
-        lacking.append("the package flash-attn (pip install 'roc-mllm[flash]' --no-build-isolation)")
+        lacking.append("the package flash-attn (pip install --no-build-isolation 'roc-mllm[flash]')")
     if not half:
         lacking.append("bfloat16 or float16, by dtype or mixed precision")
     if lacking:

@@ -399,5 +399,5 @@ def _ray() -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise ImportError(f"--engine ray needs Ray Data; pip install 'ray[data]' ({error})") from error
+        raise ImportError(f"--engine ray needs Ray Data: pip install 'roc-mllm[ray]' ({error})") from error
     return ray

@@ -809,7 +809,7 @@ def test_spaq_saved_as_csv_needs_no_openpyxl(run):
 def test_xlsx_without_openpyxl(run, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
     result = run("SPAQ")
-    assert result.status == 2 and "pip install openpyxl" in result.err
+    assert result.status == 2 and "pip install 'roc-mllm[xlsx]'" in result.err
 
 
 def test_a_row_of_an_xlsx_that_is_wider_than_the_header(run):

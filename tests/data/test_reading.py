@@ -318,7 +318,7 @@ def test_parquet_without_pyarrow_names_it(folder, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_pyarrow)
     (fault,) = faults(write(folder, "data.parquet", "x"))
-    assert "pip install pyarrow" in fault
+    assert "pip install 'roc-mllm[parquet]'" in fault
 
 
 def test_several_scores_in_the_order_of_the_clauses(folder):

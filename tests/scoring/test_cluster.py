@@ -26,7 +26,7 @@ from roc.scoring.local import score_images
 from roc.scoring.prepare import Preparation
 from roc.scoring.sources import Source, find_sources
 
-with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'ray[data]'")
+with_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'roc-mllm[ray]'")
 COUNT = 300
 
 
@@ -145,7 +145,7 @@ def test_without_ray_it_says_what_to_install(photos, checkpoint, tmp_path, monke
     monkeypatch.setattr(builtins, "__import__", without)
     words = [str(photos), "--checkpoint", checkpoint, "--out", str(tmp_path / "a.csv"), "--engine", "ray"]
     assert score.main(words) == 2
-    assert "pip install 'ray[data]'" in capsys.readouterr().err
+    assert "pip install 'roc-mllm[ray]'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

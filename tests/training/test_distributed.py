@@ -28,7 +28,8 @@ ROOT = Path(__file__).parents[2]
 # The model with tied embeddings goes where tying is hardest, the one whose vocabulary has to grow where growing is.
 MODELS = {"ddp": "llava", "fsdp2": "qwen2_5_vl", "zero3": "llava", "zero2": "qwen2_5_vl"}
 needs_deepspeed = pytest.mark.skipif(
-    importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed (pip install -e .[deepspeed])"
+    importlib.util.find_spec("deepspeed") is None,
+    reason="DeepSpeed is not installed (pip install 'roc-mllm[deepspeed]')",
 )
 SPREADING = [
     "fsdp2",

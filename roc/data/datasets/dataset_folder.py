@@ -210,7 +210,7 @@ class DatasetFolder:
         except ImportError as error:
             raise DataError(
                 [
-                    f"{self.root / name}: reading .xlsx needs openpyxl; install it by `pip install openpyxl`, "
+                    f"{self.root / name}: reading .xlsx needs openpyxl; install it by `pip install 'roc-mllm[xlsx]'`, "
                     "or save the sheet under the same name as .csv"
                 ]
             ) from error
