@@ -37,7 +37,7 @@ def test_shift_moves_the_picture_and_mirrors_its_edge():
 
 def test_the_same_draw_gives_the_same_picture():
     change = Augmentation(flip=0.5, shift=0.2)
-    one, same, other = (np.asarray(change(gradient(), rng(seed)).resize((8, 8))) for seed in (4, 4, 5))
+    one, same, other = (np.asarray(change(gradient(), rng(seed))) for seed in (4, 4, 6))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
 

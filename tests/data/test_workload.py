@@ -84,7 +84,7 @@ def test_damaged_files_are_no_fault_of_this_check_and_end(seed):
 
 
 def test_warnings_of_pillow_are_not_printed_and_those_of_others_are():
-    """Of a damaged Exif block while opening, for one: the warning names no file."""
+    """Pillow warns of a damaged Exif block, for one, and names no file."""
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\xff\xff\0\0\xff\xff\0\0"
     code = (
         "import io, sys, warnings; from PIL import Image; from roc.data.images import open_image\n"

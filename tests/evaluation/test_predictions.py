@@ -170,4 +170,4 @@ def test_capital_letters_in_the_names_of_attributes_make_no_difference(tmp_path)
     assert found.rows[0].scores == {"overall": 1, "Light": 3, "colour": 5}
     assert found.rows[0].predictions == {"overall": 2, "Light": 4, "colour": 6}
     twice = written(tmp_path, "score,prediction,score.light,Score.Light\n1,2,3,4\n")
-    assert faults_of(twice) == ["1: there are two columns for 'score.light'; drop one"]
+    assert faults_of(twice) == ["2: there are two columns for 'score.light'; drop one"]
