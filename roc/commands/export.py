@@ -92,7 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _export(options: ExportOptions) -> None:
     from roc.checkpoint.names import check_exists
 
-    check_exists(options.checkpoint)
+    if options.forms:
+        check_exists(options.checkpoint)
 
     from roc.checkpoint import export, vllm
 

@@ -11,6 +11,14 @@ from roc.commands.line import show_notes
 from roc.commands.serve import main
 
 
+@pytest.fixture(autouse=True)
+def checkpoint(tmp_path, monkeypatch):
+    """A folder `x` that looks like a checkpoint."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "config.json").write_text('{"model_type": "llava"}')
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -60,11 +68,11 @@ def served(monkeypatch):
 
 
 def test_flags_become_options(served):
-    words = ["--checkpoint", "mine", "--port", "0", "--images", "5", "--timeout", "1.5", "--log-requests"]
+    words = ["--checkpoint", "x", "--port", "0", "--images", "5", "--timeout", "1.5", "--log-requests"]
     words += ["--cors_origin", "https://a.example", "--cors-origin", "https://b.example"]
     assert main(words) == 0
     [(options, keys)] = served
-    assert (options.checkpoint, options.images, options.timeout, options.batch_wait_ms) == ("mine", 5, 1.5, 5.0)
+    assert (options.checkpoint, options.images, options.timeout, options.batch_wait_ms) == ("x", 5, 1.5, 5.0)
     assert options.cors_origin == ("https://a.example", "https://b.example") and options.log_requests and not keys
 
 
