@@ -23,7 +23,7 @@ import os
 import textwrap
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
@@ -130,20 +130,26 @@ class Settings:
         values = {name: getattr(self, name) for name in settings_of(type(self))}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
-    def differences(self, earlier: Mapping[str, Any]) -> list[str]:
+    def without_effect(self) -> Collection[str]:
+        """Names the settings that change nothing beside the others; a class with such settings overrides it."""
+        return ()
+
+    def differences(self, earlier: Mapping[str, Any], *, ignoring: Collection[str] = ()) -> list[str]:
         """Compares with the `to_dict()` of an earlier run, on the settings that make it the same run.
 
         Args:
             earlier: Settings of the other run. Names it lacks count as their defaults.
+            ignoring: Names of settings that may differ.
 
         Returns:
             One line `name: earlier value -> value now` per difference; empty when it is the same run.
         """
         now, lines = self.to_dict(), []
+        ignored = {*ignoring, *self.without_effect()}
         for name, setting in settings_of(type(self)).items():
             default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
             before = earlier.get(name, default)
-            if setting.matters and before != now[name]:
+            if setting.matters and name not in ignored and before != now[name]:
                 lines.append(f"{name}: {before} -> {now[name]}")
         return lines
 

@@ -216,12 +216,19 @@ def _classify_usage(declaration: Declaration, request: Mapping[str, Any]) -> str
             "call": 'llm.encode(prompt, pooling_task="token_classify")',
             "probs": "output.data.tolist()",
         }
+    pads = declaration.image_aspect_ratio == "pad"
     parts = [
         f"vLLM gives the probability of each level at {where}. The next token there would be `[SCORE]`; the score is "
         "the mean of the levels. Should vLLM find no module for the tensor in `score.safetensors`, this family keeps "
         "its classifier elsewhere: rename the tensor to the name it offers."
     ]
-    if declaration.image_aspect_ratio == "pad":
+    if declaration.max_pixels is not None:
+        parts.append(
+            f"Scale images of more than {declaration.max_pixels} pixels{' (padded)' if pads else ''} down first, as in "
+            f"training: `image.resize(roc.data.augment.scaled_size(image.size, {declaration.max_pixels}"
+            f"{', padded=True' if pads else ''}), Image.Resampling.BICUBIC)`."
+        )
+    if pads:
         parts.append("Pad images to a square first, as in training: `roc.data.augment.pad_to_square`.")
     if request["prompt"] is None:
         parts.append("No text gives exactly the tokens this head was trained after, so a server cannot be asked.")

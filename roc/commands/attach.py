@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from roc.commands.line import Parser, run
+from roc.data.limits import FEWEST_PIXELS
 from roc.settings import REQUIRED, option, settings_of
 from roc.training.config import ScoreConfig
 
@@ -25,6 +26,9 @@ class AttachOptions(ScoreConfig):
     dtype: Literal["float32", "bfloat16"] = option("float32", "number format of the weights")
     image_aspect_ratio: Literal["keep", "pad"] = option(
         "keep", "pad: pad every image to a square with the mean colour before the processor sees it"
+    )
+    max_pixels: int | None = option(
+        None, "scale images with more pixels down to this many before the processor sees them", low=FEWEST_PIXELS
     )
 
 
@@ -59,7 +63,8 @@ def _attach(options: AttachOptions) -> None:
     model = load_weights(model_class(read_config(options.model)), options.model, dtype=options.dtype)
     processor = load_processor(options.model)
     scale = ("min_score", "max_score", "num_tokens")
-    carried = [name for name in settings_of(ScoreConfig) if name not in scale] + ["image_aspect_ratio"]
+    carried = [name for name in settings_of(ScoreConfig) if name not in scale]
+    carried += ["image_aspect_ratio", "max_pixels"]
     attach(model, processor, options.score_space, **{name: getattr(options, name) for name in carried})
     save(model, processor, out)
     print(

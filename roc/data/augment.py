@@ -1,4 +1,4 @@
-"""Changes to training images that keep their scores valid, and padding that keeps their shape.
+"""Changes to training images that keep their scores valid; padding and scaling down, which keep their shape.
 
 An aesthetic score survives a mirror and a slight shift; it does not survive a change of exposure, colour or sharpness,
 so none of those is here. Nor are crops: the processor would enlarge one again, which costs some sharpness that scored
@@ -7,6 +7,7 @@ images do not lose.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,22 @@ def pad_to_square(image: Image.Image, colour: tuple[int, int, int]) -> Image.Ima
     square = Image.new("RGB", (side, side), colour)
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return square
+
+
+def scaled_size(size: tuple[int, int], max_pixels: int, *, padded: bool = False) -> tuple[int, int]:
+    """Computes the size of an image scaled down to at most `max_pixels` pixels, its shape kept, sides rounded down.
+
+    Args:
+        size: width and height; returned as they are where the image is small enough.
+        max_pixels: largest width x height.
+        padded: whether the limit is for the square that `pad_to_square` makes of the result.
+    """
+    width, height = size
+    pixels = max(size) ** 2 if padded else width * height
+    if pixels <= max_pixels:
+        return size
+    share = math.sqrt(max_pixels / pixels)
+    return max(1, int(width * share)), max(1, int(height * share))
 
 
 def _shifted(image: Image.Image, right: float, down: float) -> Image.Image:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from roc.data.limits import DEFAULT_MAX_PIXELS
+from roc.data.limits import DEFAULT_PIXEL_LIMIT
 from roc.data.reading import scan_records
 from roc.data.records import Record, Repeats, few_rated, plain_id
 from roc.data.rows import Faults
@@ -143,7 +143,7 @@ def check_data(
     num_levels: int | None = None,
     attributes: Sequence[str] | None = None,
     open_images: bool = True,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
+    pixel_limit: int = DEFAULT_PIXEL_LIMIT,
     memory: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     drop: Collection[str] = (),
@@ -157,7 +157,7 @@ def check_data(
         num_levels: length that every histogram must have; None takes the length of the first one.
         attributes: names for scores that stand in a list, as for `read_records`.
         open_images: whether to decode every image. False only checks that the files exist.
-        max_pixels: an image with more pixels is a fault.
+        pixel_limit: an image with more pixels is a fault.
         memory: file that remembers good images, so that a stopped run goes on where it was; see `roc/data/survey.py`.
         workers: threads that open images; None = one for each processor.
         drop: columns to read as if they were not there.
@@ -184,7 +184,7 @@ def check_data(
         faults,
         folder=Path(path).parent if image_folder is None else image_folder,
         decode=open_images,
-        max_pixels=max_pixels,
+        pixel_limit=pixel_limit,
         memory=memory,
         workers=workers,
     )

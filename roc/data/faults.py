@@ -14,15 +14,20 @@ class DataError(ValueError):
 
     Attributes:
         faults: everything that is wrong, one "FILE:LINE: fault; remedy" each. The message shows the first 50.
+
+    Args:
+        remedy: what would mend all of them; the last line of the message.
     """
 
-    def __init__(self, faults: Sequence[str]) -> None:
+    def __init__(self, faults: Sequence[str], remedy: str | None = None) -> None:
         self.faults = list(faults)
         lines = self.faults[:_FAULTS_SHOWN]
         if len(self.faults) > 1:
             lines.insert(0, f"{len(self.faults)} faults in the data:")
         if len(self.faults) > _FAULTS_SHOWN:
             lines.append(f"... and {len(self.faults) - _FAULTS_SHOWN} more")
+        if remedy is not None:
+            lines.append(remedy)
         super().__init__("\n".join(lines))
 
 

@@ -13,14 +13,14 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
-from roc.data.limits import DEFAULT_MAX_PIXELS, MAX_ASPECT
+from roc.data.limits import DEFAULT_PIXEL_LIMIT, MAX_ASPECT
 from roc.data.pictures import shown_path
 from roc.data.workload import work_fault
 
@@ -42,6 +42,7 @@ _TRANSPOSE = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 class ImageError(ValueError):
@@ -51,7 +52,7 @@ class ImageError(ValueError):
 def open_image(
     source: str | os.PathLike[str] | BinaryIO | bytes | Image.Image | np.ndarray,
     *,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
+    pixel_limit: int = DEFAULT_PIXEL_LIMIT,
 ) -> Image.Image:
     """Opens and decodes a picture completely, as 8-bit sRGB.
 
@@ -70,7 +71,7 @@ def open_image(
     Args:
         source: a path; an open binary file or the bytes of one; a PIL image (its current frame; it is not changed);
             or an RGB array (H, W, 3) of uint8.
-        max_pixels: largest width x height that is decoded. Pillow's own limit, twice `PIL.Image.MAX_IMAGE_PIXELS`,
+        pixel_limit: largest width x height that is decoded. Pillow's own limit, twice `PIL.Image.MAX_IMAGE_PIXELS`,
             applies too. Files that ask for far more work than their pixels need are refused (`roc/data/workload.py`).
 
     Returns:
@@ -84,19 +85,19 @@ def open_image(
     """
     name = _name(source)
     with _pillow_alone():
-        return _open(source, name, max_pixels)
+        return _open(source, name, pixel_limit)
 
 
-def _open(source: Any, name: str, max_pixels: int) -> Image.Image:
+def _open(source: Any, name: str, pixel_limit: int) -> Image.Image:
     if isinstance(source, np.ndarray):
-        return _from_array(source, name, max_pixels)
+        return _from_array(source, name, pixel_limit)
     if isinstance(source, Image.Image):
         _check_unread(source, name)
-        return _decode(source, name, max_pixels)
+        return _decode(source, name, pixel_limit)
     if isinstance(source, bytes | bytearray):
-        return _from_file(io.BytesIO(source), name, max_pixels)
+        return _from_file(io.BytesIO(source), name, pixel_limit)
     if hasattr(source, "read"):
-        return _from_file(source, name, max_pixels)
+        return _from_file(source, name, pixel_limit)
     if not isinstance(source, str | os.PathLike):
         raise ImageError(
             f"{name}: expected a path, an open file, a PIL image or a uint8 RGB array (H, W, 3), "
@@ -112,20 +113,66 @@ def _open(source: Any, name: str, max_pixels: int) -> Image.Image:
     except (OSError, ValueError) as error:
         raise ImageError(f"{name}: cannot be opened: {error}") from error
     with file:
-        return _from_file(file, name, max_pixels)
+        return _from_file(file, name, pixel_limit)
 
 
-def check_image(path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS) -> None:
+def check_image(path: str | os.PathLike[str], *, pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> None:
     """Checks that `open_image` can open a file, by opening it: only decoding shows that a file is cut short.
 
     Args:
         path: an image file.
-        max_pixels: as for `open_image`.
+        pixel_limit: as for `open_image`.
 
     Raises:
         ImageError: as for `open_image`.
     """
-    open_image(path, max_pixels=max_pixels)
+    open_image(path, pixel_limit=pixel_limit)
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Reads from the header of a file the size that `open_image` gives it, as it is after the EXIF orientation.
+
+    Only a PNG whose metadata may follow its pixels is decoded for that.
+
+    Args:
+        path: an image file that `open_image` can open.
+
+    Returns:
+        (width, height).
+
+    Raises:
+        ImageError: the header cannot be read.
+    """
+    name = _name(path)
+    try:
+        with _pillow_alone(), open(path, "rb") as file:
+            head = file.read(64)
+            late = head.startswith(b"\x89PNG") and _metadata_after_pixels(file)
+            file.seek(0)
+            with _identify(file, head, name) as image:
+                if late:
+                    image.load()
+                # Pillow turns the size of a TIFF when it opens it, but not for every way of writing the orientation.
+                size = tuple(image.tag_v2[tag] for tag in (256, 257)) if image.format == "TIFF" else image.size
+                # The method of PNG images would decode them to look behind the pixels.
+                return size[::-1] if _orientation(image, Image.Image.getexif) in _ON_ITS_SIDE else size
+    except ImageError:
+        raise
+    except Exception as error:  # as in _from_file
+        raise ImageError(f"{name}: cannot be read: {_reason(error)}") from error
+
+
+def _metadata_after_pixels(file: BinaryIO) -> bool:
+    """Tells whether texts or an Exif block stand behind the first pixels of a PNG file."""
+    file.seek(8)
+    seen = False
+    while len(chunk := file.read(8)) == 8:
+        kind = chunk[4:]
+        if seen and kind in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+            return True
+        seen = seen or kind == b"IDAT"
+        file.seek(int.from_bytes(chunk[:4], "big") + 4, os.SEEK_CUR)
+    return False
 
 
 def _name(source: Any) -> str:
@@ -140,18 +187,18 @@ def _name(source: Any) -> str:
     return "PIL image" if isinstance(source, Image.Image) else "image"
 
 
-def _from_array(array: np.ndarray, name: str, max_pixels: int) -> Image.Image:
+def _from_array(array: np.ndarray, name: str, pixel_limit: int) -> Image.Image:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ImageError(
             f"{name}: expected a uint8 RGB array of shape (H, W, 3), got {array.dtype} {array.shape}; bring the "
             "values to 0..255 and the channels last, or hand over a PIL image for other kinds of pixels"
         )
     height, width, _ = array.shape
-    _check_size(width, height, name, max_pixels)
+    _check_size(width, height, name, pixel_limit)
     return Image.fromarray(array)
 
 
-def _from_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+def _from_file(file: BinaryIO, name: str, pixel_limit: int) -> Image.Image:
     if file.seekable():
         start = file.tell()
     else:
@@ -176,7 +223,7 @@ def _from_file(file: BinaryIO, name: str, max_pixels: int) -> Image.Image:
         # The format readers raise errors of many kinds on damaged files, struct.error and IndexError among them.
         raise ImageError(f"{name}: cannot be read: {_reason(error)}") from error
     with image:
-        return _decode(image, name, max_pixels)
+        return _decode(image, name, pixel_limit)
 
 
 def _identify(file: BinaryIO, head: bytes, name: str) -> Image.Image:
@@ -225,19 +272,19 @@ def _check_unread(image: Image.Image, name: str) -> None:
         raise ImageError(f"{name}: {fault}")
 
 
-def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
+def _check_size(width: int, height: int, name: str, pixel_limit: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{name}: the image is {width} x {height} pixels, there is nothing in it")
-    if width * height > max_pixels:
-        raise ImageError(f"{name}: the image is {width} x {height} pixels, more than max_pixels={max_pixels} in all")
+    if width * height > pixel_limit:
+        raise ImageError(f"{name}: the image is {width} x {height} pixels, more than pixel_limit={pixel_limit} in all")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ImageError(
             f"{name}: the image is {width} x {height} pixels, longer than {MAX_ASPECT} times its short side; crop it"
         )
 
 
-def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
-    _check_size(*image.size, name, max_pixels)
+def _decode(image: Image.Image, name: str, pixel_limit: int) -> Image.Image:
+    _check_size(*image.size, name, pixel_limit)
     try:
         image.load()
         image = _upright(image)
@@ -289,12 +336,16 @@ def _pillow_alone() -> Iterator[None]:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Applies the EXIF orientation. Has to follow load(), in which the TIFF reader turns the picture itself."""
+    orientation = _orientation(image)
+    return image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
+
+
+def _orientation(image: Image.Image, read: Callable[[Any], Image.Exif] | None = None) -> int | None:
     try:
-        orientation = image.getexif().get(_ORIENTATION_TAG)
+        return (image.getexif() if read is None else read(image)).get(_ORIENTATION_TAG)
     except Exception:
         # An unreadable EXIF block does not affect the pixels; other viewers show such a picture unturned too.
-        return image
-    return image.transpose(_TRANSPOSE[orientation]) if orientation in _TRANSPOSE else image
+        return None
 
 
 def _to_srgb(image: Image.Image, name: str) -> Image.Image:

@@ -35,7 +35,7 @@ from roc.data.cells import as_id, as_number, as_text, number_hint, shown
 from roc.data.columns import SCORE_COLUMNS, Columns
 from roc.data.conversations import read_turns
 from roc.data.image_paths import ImagePaths
-from roc.data.limits import DEFAULT_MAX_PIXELS
+from roc.data.limits import DEFAULT_PIXEL_LIMIT
 from roc.data.pictures import Picture
 from roc.data.records import SPLITS, Record, Repeats
 from roc.data.rows import DataError, Faults, Row, iter_rows
@@ -53,7 +53,7 @@ def read_records(
     attributes: Sequence[str] | None = None,
     require_histogram: bool = False,
     check_images: bool = True,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
+    pixel_limit: int = DEFAULT_PIXEL_LIMIT,
     split: str | None = None,
 ) -> list[Record]:
     """Reads a data file and checks that all of it can be used.
@@ -71,7 +71,7 @@ def read_records(
         require_histogram: whether a file without any histogram is at fault, as it is for training with `ce_weight` or
             `emd_weight` above 0. Some records may always lack one.
         check_images: whether to decode every image. False only checks that the files exist.
-        max_pixels: an image with more pixels is a fault.
+        pixel_limit: an image with more pixels is a fault.
         split: split to return ("train", "val" or "test"); None for all. The rows of the others are checked all the
             same, their images are not.
 
@@ -106,7 +106,7 @@ def read_records(
         for image in record.images:
             lines[image].append(record.line)
     folder = path.parent if image_folder is None else image_folder
-    check_image_files(lines, faults, folder=folder, decode=check_images, max_pixels=max_pixels)
+    check_image_files(lines, faults, folder=folder, decode=check_images, pixel_limit=pixel_limit)
     if faults:
         raise DataError(faults.texts())
     return records

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from roc.data.images import ImageError, check_image
-from roc.data.limits import DEFAULT_MAX_PIXELS
+from roc.data.limits import DEFAULT_PIXEL_LIMIT
 from roc.data.nearby import missing_images
 from roc.data.pictures import shown_path
 from roc.data.rows import Faults
@@ -104,7 +104,7 @@ def check_image_files(
     *,
     folder: str | os.PathLike[str] | None = None,
     decode: bool = True,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
+    pixel_limit: int = DEFAULT_PIXEL_LIMIT,
     memory: str | os.PathLike[str] | None = None,
     workers: int | None = None,
 ) -> int | None:
@@ -115,7 +115,7 @@ def check_image_files(
         faults: collects what is wrong, once for each line; what has one cause, such as the wrong folder, once in all.
         folder: the folder that the paths start from, for hints.
         decode: whether to open the files.
-        max_pixels: an image with more pixels is a fault.
+        pixel_limit: an image with more pixels is a fault.
         memory, workers: as for `survey`.
 
     Returns:
@@ -134,10 +134,11 @@ def check_image_files(
         return None
 
     def look(image: str) -> None:
-        check_image(image, max_pixels=max_pixels)
+        check_image(image, pixel_limit=pixel_limit)
 
     there = [image for image in images if image not in missing]
-    for image, found in survey(there, look, f"decoded, max_pixels={max_pixels}", memory=memory, workers=workers):
+    name = f"decoded, max_pixels={pixel_limit}"  # the limit's earlier name, so that what is remembered stays valid
+    for image, found in survey(there, look, name, memory=memory, workers=workers):
         for line in images[image] if isinstance(found, ImageError) else ():
             faults.add(line, str(found))
     return len(there)

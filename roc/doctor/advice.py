@@ -11,6 +11,7 @@ from PIL import Image
 from roc.doctor.candidate import Candidate, count_text
 from roc.model.adapters import LORA_PARTS, layer_kind, lora_targets
 from roc.model.collator import RocCollator
+from roc.model.lengths import picture_tokens
 from roc.model.parts import PARTS, parameter_parts
 
 _ASPECT_ADVICE = {
@@ -24,7 +25,7 @@ _ASPECT_ADVICE = {
 def what_to_set(candidate: Candidate) -> dict[str, str]:
     """Collects what a run has to know about the model, as `{name: text}`, to be printed line by line."""
     model, collator = candidate.model, candidate.collator
-    sizes = {size: _image_positions(collator, size) for size in ((640, 480), (1920, 1440))}
+    sizes = {size: picture_tokens(collator, size) for size in ((640, 480), (1920, 1440))}
     large = max(sizes)
     prompt = collator.scoring_batch([Image.new("RGB", large, "grey")])["input_ids"].shape[1]
     parts = parameter_parts(model)
@@ -75,14 +76,3 @@ def picture_fit(collator: RocCollator) -> str:
     # Plain white becomes one value per channel, unless something was added around it.
     values = {len(wide[key].unique()) for key in pixels}
     return "pads" if max(values) > 3 else "squeezes"
-
-
-def _image_positions(collator: RocCollator, size: tuple[int, int]) -> int:
-    """Counts the positions of the prompt that one image takes, its marks included."""
-    whole = collator.prompt_batch([Image.new("RGB", size, "grey")])["input_ids"].shape[1]
-    prompt, mark = collator.prompt(collator.declaration.question), getattr(collator.processor, "image_token", None)
-    if mark is None or mark in collator.tokenizer.get_vocab() or mark not in prompt:
-        return whole - len(collator.tokenizer(prompt, add_special_tokens=False)["input_ids"]) + 1
-    # The mark is no token: the processor splits the text there and inserts positions of its own.
-    words = collator.tokenizer(prompt.split(mark), add_special_tokens=False)["input_ids"]
-    return whole - sum(map(len, words)) - collator.tokenizer.num_special_tokens_to_add()

@@ -23,7 +23,7 @@ from roc.model.modeling import RocMixin, hidden_size, roc_class
 from roc.prompts import SCORE_TOKEN
 from roc.score_space import ScoreSpace
 
-SETTINGS = (*WEIGHTS, "l1_scale", "published_losses", "image_aspect_ratio")
+SETTINGS = (*WEIGHTS, "l1_scale", "published_losses", "image_aspect_ratio", "max_pixels")
 """Names of the settings that `attach` takes by keyword; `Declaration` checks their values."""
 
 
@@ -35,7 +35,7 @@ def attach(
     attributes: Sequence[str] = ("overall",),
     question: str | None = None,
     answer: str | None = None,
-    **settings: float | str | bool,
+    **settings: float | str | bool | None,
 ) -> PreTrainedModel:
     """Gives `model` the `[SCORE]` token and the score head, in place.
 
@@ -52,7 +52,8 @@ def attach(
         question: What is asked; None = the house wording for these attributes.
         answer: How the answer reads, with one `[SCORE]` per attribute; None = the house wording.
         **settings: `text_weight, l1_weight, ce_weight, emd_weight` (>= 0), `l1_scale` ("unit" or "native"),
-            `published_losses` (bool), `image_aspect_ratio` ("keep", or "pad" to a square first).
+            `published_losses` (bool), `image_aspect_ratio` ("keep", or "pad" to a square first), `max_pixels` (larger
+            images are scaled down to it first; None = none).
 
     Returns:
         The same object, now an instance of the roc subclass of its class.

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from PIL import Image
-from transformers import ProcessorMixin
+from transformers import BatchFeature, ProcessorMixin
 
-from roc.data.augment import pad_to_square
+from roc.data.augment import pad_to_square, scaled_size
 from roc.data.records import Record, Turn
 from roc.model.declaration import Declaration
 from roc.model.losses import IGNORE_INDEX
@@ -57,10 +57,10 @@ class RocCollator:
 
     Args:
         processor: The model's processor; its chat template lays out the turns.
-        declaration: `model.declaration` or `model.config.roc`; gives attributes, wordings, the token's id and
-            `image_aspect_ratio`.
+        declaration: `model.declaration` or `model.config.roc`; gives attributes, wordings, the token's id,
+            `image_aspect_ratio` and `max_pixels`.
         max_length: Maximum length of a row in tokens, image tokens included; None = no limit. Longer answers lose words
-            after their last `[SCORE]`; a row that would lose a `[SCORE]` is refused.
+            after their last `[SCORE]`; a row that would lose a `[SCORE]` is refused. `RowLengths` tells both before.
 
     Raises:
         ValueError: If the processor has no chat template, or the declaration cannot be.
@@ -101,7 +101,7 @@ class RocCollator:
             native scale and `score_distributions` (B, K, N), both NaN where absent.
         """
         records = [record for record, _ in samples]
-        prompts, tails = zip(*map(self._kept_layout, records), strict=True)
+        prompts, tails = zip(*map(self.layout, records), strict=True)
         images = [[self._prepare(picture) for picture in pictures] for _, pictures in samples]
         batch = self._assemble(prompts, images, tails, "right", names=[record.id for record in records])
         return {**batch, **self.targets(records)}
@@ -174,7 +174,7 @@ class RocCollator:
             texts = [text for _, text in record.conversations or ()] or [record.comment or ""]
             if any(CUT in text or self._marks.cut(text) != text for text in texts):
                 try:
-                    self._layout(record)
+                    self.layout(record)
                 except ValueError as error:
                     faults.append(str(error))
         return faults
@@ -209,16 +209,22 @@ class RocCollator:
                 content.append({"type": "text", "text": text})
         return {"role": role, "content": content}
 
-    def _kept_layout(self, record: Record) -> tuple[str, list[_Piece]]:
-        """Returns what `_layout` made of a record with the same text, as every epoch shows each record again."""
+    def layout(self, record: Record) -> tuple[str, list[_Piece]]:
+        """Lays out a record: the text of its prompt, up to the first answer, and the token pieces that follow.
+
+        What was made of a text is kept, as every epoch shows each record again.
+
+        Raises:
+            ValueError: For a conversation of several questions that template or model cannot take as one row.
+        """
         key = (len(record.images), record.comment, record.conversations)
         if key not in self._layouts:
             if len(self._layouts) > _MOST_KEPT:
                 self._layouts.clear()
-            self._layouts[key] = self._layout(record)
+            self._layouts[key] = self._laid_out(record)
         return self._layouts[key]
 
-    def _layout(self, record: Record) -> tuple[str, list[_Piece]]:
+    def _laid_out(self, record: Record) -> tuple[str, list[_Piece]]:
         """Lays out a record: the text of its prompt, up to the first answer, and the token pieces that follow.
 
         Raises:
@@ -335,21 +341,38 @@ class RocCollator:
             self._answer_ids[text] = ids
         return self._answer_ids[text]
 
+    def shown_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Computes the width and height of a picture as the processor gets it, scaled down and padded as declared."""
+        size = self._scaled(size)
+        return (max(size),) * 2 if self.declaration.image_aspect_ratio == "pad" else size
+
+    def _scaled(self, size: tuple[int, int]) -> tuple[int, int]:
+        limit = self.declaration.max_pixels
+        padded = self.declaration.image_aspect_ratio == "pad"
+        return size if limit is None else scaled_size(size, limit, padded=padded)
+
     def _prepare(self, image: Image.Image) -> Image.Image:
+        size = self._scaled(image.size)
+        if size != image.size:
+            image = image.resize(size, Image.Resampling.BICUBIC)
         if self.declaration.image_aspect_ratio != "pad":
             return image
         mean = getattr(self.processor.image_processor, "image_mean", None) or [0.5] * 3
         return pad_to_square(image, tuple(int(channel * 255) for channel in mean))
 
-    def _assemble(
-        self,
-        prompts: Sequence[str],
-        images: list[list[Image.Image]],
-        tails: Sequence[list[_Piece]],
-        padding_side: str,
-        names: list[str] | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Calls the processor once for all prompts, which expands image tokens, then appends answers and pads rows."""
+    def encode(
+        self, prompts: Sequence[str], images: list[list[Image.Image]], names: list[str] | None = None
+    ) -> BatchFeature:
+        """Calls the processor once for all prompts, which expands image tokens.
+
+        Args:
+            prompts: Texts as `layout` gives them.
+            images: For each prompt its images, scaled down and padded already.
+            names: Of the rows, for messages.
+
+        Raises:
+            ValueError: If the processor fails on an image that is too thin for it.
+        """
         bos = self.tokenizer.bos_token
         try:
             encoded = self.processor(
@@ -363,6 +386,18 @@ class RocCollator:
             _blame_thin(images, names, error)
             raise
         encoded.pop("labels", None)  # some processors make their own
+        return encoded
+
+    def _assemble(
+        self,
+        prompts: Sequence[str],
+        images: list[list[Image.Image]],
+        tails: Sequence[list[_Piece]],
+        padding_side: str,
+        names: list[str] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Encodes all prompts, then appends answers and pads rows."""
+        encoded = self.encode(prompts, images, names)
         # All other tensors with one entry per token (token_type_ids, mm_token_type_ids, ...) are cut and padded alike.
         shape = encoded["input_ids"].shape
         per_token = [key for key, value in encoded.items() if torch.is_tensor(value) and value.shape == shape]
@@ -416,15 +451,19 @@ class RocCollator:
         length = sum(len(piece) for piece, _ in tail)
         if length <= room:
             return tail
-        flat = [(token, flag) for piece, flag in tail for token in piece]
-        needed = max((i + 1 for i, (token, _) in enumerate(flat) if token == self.declaration.token_id), default=0)
-        if needed > room or room <= 0:
+        if self.needed(tail) > room:
             raise RowTooLong(
                 f"{name}: {prompt_length} prompt and image tokens and {length} answer tokens exceed model_max_length "
                 f"{self.max_length}, and cutting would lose a [SCORE]; raise model_max_length or shorten the text."
             )
-        logger.warning("%s: the end of its answer is cut to fit model_max_length %d.", name, self.max_length)
+        logger.debug("%s: the end of its answer is cut to fit model_max_length %d.", name, self.max_length)
+        flat = [(token, flag) for piece, flag in tail for token in piece]
         return [([token], flag) for token, flag in flat[: int(room)]]
+
+    def needed(self, tail: list[_Piece]) -> int:
+        """Counts the tokens of what follows a prompt up to its last `[SCORE]`, at least one; the rest may be cut."""
+        flat = [token for piece, _ in tail for token in piece]
+        return max((i + 1 for i, token in enumerate(flat) if token == self.declaration.token_id), default=1)
 
 
 def _blame_thin(images: list[list[Image.Image]], names: list[str] | None, error: Exception) -> None:

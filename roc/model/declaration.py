@@ -7,7 +7,8 @@ reads `model.declaration`, or `declaration_of(config)` where there is no model y
 
 Older sections lack keys that were added later; these get the values that the older code implied. A later release may
 add keys that change no score; they are kept and written again. A change in how a head is read raises `FORMAT`, and a
-section of a higher format is refused.
+section of a higher format is refused. A section is written in the lowest format that can say it, so that older releases
+read what they can.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from roc import __version__
+from roc.data.limits import FEWEST_PIXELS
 from roc.prompts import SCORE_TOKEN
 from roc.prompts import answer as house_answer
 from roc.prompts import question as house_question
@@ -28,8 +30,8 @@ from roc.score_space import ScoreSpace
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-FORMAT = 1
-"""Version of the section's layout; sections written before it had a number are of format 1."""
+FORMAT = 2
+"""Highest version of the section's layout. 1: as at first, when it had no number. 2: with `max_pixels`."""
 
 WEIGHTS = ("text_weight", "l1_weight", "ce_weight", "emd_weight")
 L1_SCALES = ("unit", "native")
@@ -51,6 +53,7 @@ class Declaration:
         l1_scale: Scale of the L1 loss: "unit" brings every range to the width 9, "native" leaves it, as published.
         published_losses: Whether the losses are those of the published code in every detail.
         image_aspect_ratio: "keep", or "pad" to a square with the mean colour first.
+        max_pixels: Images of more pixels, padding included, are scaled down to this many first; None = they are not.
         prefix_lm: Whether the model reads the prompt in both directions (see `roc.model.families`).
         distribution_supervised: Whether distributions were trained; otherwise std and distribution are uncalibrated.
         dataset: Name of the training data; None = not named.
@@ -77,6 +80,7 @@ class Declaration:
     l1_scale: str = "unit"
     published_losses: bool = False
     image_aspect_ratio: str = "keep"
+    max_pixels: int | None = None
     prefix_lm: bool = False
     distribution_supervised: bool = False
     dataset: str | None = None
@@ -123,6 +127,9 @@ class Declaration:
         for name, choices in (("l1_scale", L1_SCALES), ("image_aspect_ratio", ASPECT_RATIOS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}")
+        limit = self.max_pixels
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < FEWEST_PIXELS):
+            raise ValueError(f"max_pixels is {limit!r}; expected a whole number of at least {FEWEST_PIXELS}, or null")
         for name in ("published_losses", "prefix_lm", "distribution_supervised"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected true or false")
@@ -145,7 +152,11 @@ class Declaration:
         if self.tiny_model is None:
             del own["tiny_model"]
         own["attributes"] = list(self.attributes)
-        return {"format": FORMAT, **own, **self.space.to_dict(), **self.others}
+        written = 2
+        if self.max_pixels is None:
+            del own["max_pixels"]
+            written = 1
+        return {"format": written, **own, **self.space.to_dict(), **self.others}
 
     @classmethod
     def from_dict(cls, section: Mapping[str, Any]) -> Declaration:

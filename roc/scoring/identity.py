@@ -31,6 +31,8 @@ def identity(assessment: Assessment) -> dict[str, Any]:
     """Gives what decides the scores of a model, JSON values by name."""
     declared = assessment.model.declaration
     others = {name: getattr(declared, name) for name in _DECLARED} | {"attributes": declared.attributes}
+    if declared.max_pixels is not None:  # left out otherwise, so that earlier journals stay valid
+        others["max_pixels"] = declared.max_pixels
     return {
         "weights": weights_fingerprint(assessment.model),
         "config": config_fingerprint(assessment.model.config),

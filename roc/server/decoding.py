@@ -45,7 +45,7 @@ class EncodedImage:
         from roc.data.images import ImageError, open_image
 
         try:
-            return open_image(self.data, max_pixels=self.pixels)
+            return open_image(self.data, pixel_limit=self.pixels)
         except ImageError as error:
             raise ImageError(str(error).removeprefix("image: ")) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from roc.model.collator import RocCollator
     from roc.training.config import RunConfig
     from roc.training.data import RunData
+    from roc.training.row_lengths import LengthReport
     from roc.training.trainer import RocTrainer
 
 logger = logging.getLogger(__name__)
@@ -32,9 +34,8 @@ logger = logging.getLogger(__name__)
 FEWEST_VALIDATED = 3
 """Rated validation rows below which a correlation says nothing."""
 
-# What a step takes is computed from the shapes of the rows with the longest texts; the rest of a GPU is left to what a
-# formula cannot know.
-_MEASURED_ROWS = 8
+# What a step takes is computed from the shapes of the longest rows; the rest of a GPU is left to what a formula cannot
+# know.
 _USABLE = 0.9
 
 
@@ -143,11 +144,15 @@ def build_trainer(
     arguments: TrainingArguments,
     model: PreTrainedModel,
     processor: ProcessorMixin,
-) -> RocTrainer:
+) -> tuple[RocTrainer, LengthReport]:
     """Builds the trainer with its collator and samples, and decides on gradient checkpointing.
 
+    Returns:
+        The trainer, and what is known of the lengths of its rows.
+
     Raises:
-        DataError: With every row whose text holds marks of the model where they cannot be read as text.
+        DataError: With every row whose text holds marks of the model where they cannot be read as text, or with every
+            row that does not fit into `model_max_length`.
         RunError: If the settings do not go with the model.
     """
     from roc.data.augment import Augmentation
@@ -155,6 +160,7 @@ def build_trainer(
     from roc.model.collator import RocCollator
     from roc.training.finish import UNTAUGHT
     from roc.training.kept_features import keep_features
+    from roc.training.row_lengths import check_lengths
     from roc.training.samples import Samples
     from roc.training.trainer import RocTrainer, validation_metrics
 
@@ -167,7 +173,7 @@ def build_trainer(
     if trains_on_cpu() and launched_engine() is None:
         lay_out_convolutions(model)
     collator = RocCollator(processor, model.declaration, max_length=config.model_max_length)
-    shared = {"cache": config.image_cache, "max_pixels": config.max_pixels}
+    shared = {"cache": config.image_cache, "pixel_limit": config.pixel_limit}
     augmentation = Augmentation(flip=config.augment_flip, shift=config.augment_shift)
     rows = [*data.train, *data.val]
     if not config.text_weight:
@@ -175,11 +181,13 @@ def build_trainer(
     faults = collator.unreadable(rows)
     if faults:
         raise DataError(faults)
+    lengths = check_lengths(config, data, collator, validates=arguments.eval_strategy != "no")
+    longest = [data.train[place] for place in lengths.longest_rows]
     try:
         # transformers' older name before 5.23.
         newer = hasattr(arguments, "activation_checkpointing")
         name = "activation_checkpointing" if newer else "gradient_checkpointing"
-        setattr(arguments, name, wants_gradient_checkpointing(config, data, arguments, model, collator))
+        setattr(arguments, name, wants_gradient_checkpointing(config, longest, arguments, model, collator))
         trainer = RocTrainer(
             model=model,
             args=arguments,
@@ -196,13 +204,21 @@ def build_trainer(
     except ValueError as error:
         raise RunError(f"These settings cannot be trained with: {error}") from error
     keep_features(config, data, trainer)
-    return trainer
+    return trainer, lengths
 
 
 def wants_gradient_checkpointing(
-    config: RunConfig, data: RunData, arguments: TrainingArguments, model: PreTrainedModel, collator: RocCollator
+    config: RunConfig,
+    longest: Sequence[Record],
+    arguments: TrainingArguments,
+    model: PreTrainedModel,
+    collator: RocCollator,
 ) -> bool:
-    """Decides whether layers are computed again in the backward pass: as set, else where a step would not fit."""
+    """Decides whether layers are computed again in the backward pass: as set, else where a step would not fit.
+
+    Args:
+        longest: The longest training rows, whose shapes tell what a step takes.
+    """
     from accelerate.utils import gather_object
 
     from roc.model.losses import IGNORE_INDEX
@@ -214,8 +230,7 @@ def wants_gradient_checkpointing(
     available = free_gpu_memory()
     if available is None:
         return False
-    longest = sorted(data.train, key=lambda record: -_text_length(record))[:_MEASURED_ROWS]
-    samples = Samples(longest, max_pixels=config.max_pixels)
+    samples = Samples(longest, pixel_limit=config.pixel_limit)
     batches = [collator([samples[i]]) for i in range(len(longest))]
     without, with_ = (
         estimate(
@@ -245,8 +260,3 @@ def wants_gradient_checkpointing(
             *(size / GIB for size in (without, available, with_)),
         )
     return needed
-
-
-def _text_length(record: Record) -> int:
-    turns = [turn for _, turn in record.conversations or ()] or [record.comment or ""]
-    return sum(map(len, turns))

@@ -43,6 +43,8 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
     model, processor = _build_stand_in(config, data) if config.model_name_or_path is None else _load(config)
     declared = {name: getattr(config, name) for name in _LOSS_SETTINGS}
     declared["image_aspect_ratio"] = config.image_aspect_ratio
+    if config.max_pixels is not None:
+        declared["max_pixels"] = config.max_pixels
     if not declares_head(model.config):
         wording = usual_wording(config, data)
         attach(model, processor, config.score_space, attributes=config.attributes, **wording, **declared)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from roc.data.limits import DEFAULT_MAX_PIXELS
+from roc.data.limits import DEFAULT_PIXEL_LIMIT, FEWEST_PIXELS
 from roc.prompts import SCORE_TOKEN
 from roc.score_space import ScoreSpace
 from roc.settings import ConfigError, Fault, Settings, build, option, read_sources, settings_of
@@ -223,9 +223,21 @@ class DataConfig(Settings):
         below=1,
     )
     model_max_length: int = option(
-        2048, "longest sequence in tokens, image tokens included; longer ones are refused", low=8
+        2048,
+        "longest sequence in tokens, image tokens included; a longer one loses words after its last [SCORE], or is "
+        "refused before training",
+        low=8,
     )
-    max_pixels: int = option(DEFAULT_MAX_PIXELS, "images with more pixels than this are refused", low=1)
+    max_pixels: int | None = option(
+        None,
+        "scale images with more pixels down to this many, in training and in scoring; they take fewer tokens where the "
+        "processor keeps the resolution (Qwen-VL, Mistral 3, LLaVA-NeXT), as many where it brings all to one size",
+        low=FEWEST_PIXELS,
+        unset="what the model declares",
+    )
+    pixel_limit: int = option(
+        DEFAULT_PIXEL_LIMIT, "images with more pixels than this are refused unread", low=1, matters=False
+    )
     image_cache: bool = option(False, "keep the opened images in memory", matters=False)
     keep_features: bool | None = option(
         None,
@@ -404,6 +416,25 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, TrainConfig):
             for part, share in self.joins.items()
             if not self.trains(part)
         ]
+
+    def without_effect(self) -> set[str]:
+        """Names the settings that change nothing beside the others."""
+        names = set()
+        if self.data_path is not None:
+            names |= {"demo_train", "demo_val", "demo_test", "demo_size"}
+        if self.model_name_or_path is not None:
+            names.add("tiny_model")
+        if self.tuning == "full":
+            names |= {"lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "lora_parts"}
+        # Where nothing is validated, or not when states are saved, the last state is kept, whenever others were saved.
+        by_steps = self.eval_strategy == "steps"
+        if not by_steps:
+            names.add("eval_steps")
+        if self.eval_strategy == "no":
+            names.add("save_strategy")
+        if not (by_steps and (self.save_strategy == "steps" or self.eval_steps is None)):
+            names.add("save_steps")
+        return names
 
     def trains(self, part: str) -> bool:
         """Tells whether anything of a part of the model (`roc.model.parts.PARTS`) is trained."""

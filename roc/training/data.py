@@ -101,7 +101,7 @@ def _read(config: RunConfig, path: str | Path, *, wants_votes: bool = False, dec
             attributes=config.attributes,
             require_histogram=wants_votes,
             check_images=decode,
-            max_pixels=config.max_pixels,
+            pixel_limit=config.pixel_limit,
         )
 
     try:

@@ -70,8 +70,8 @@ def _train(config: RunConfig) -> str | None:
             if first:
                 check_images(config)
         model, processor = build_model(config, data)
-        trainer = build_trainer(config, data, arguments, model, processor)
-        state = run.start(config, trainer, process)
+        trainer, lengths = build_trainer(config, data, arguments, model, processor)
+        state = run.start(config, trainer, process, lengths.longest)
     run.train(trainer, state)
     history = trainer.state.log_history
     publish(trainer, processor, Path(config.output_dir))

@@ -1,7 +1,8 @@
 """The folder of a run: who may write into it, whether the run there is finished, and what a stopped run resumes from.
 
-`run.json` is written before any work and holds the settings, the version and the hashes of the data files. Another
-run of the same settings on the same data carries on; any other is refused.
+`run.json` is written before any work and holds the settings, the version, the hashes of the data files and, as soon as
+it is known, the length of the longest row. Another run on the same data whose settings would have learnt the same
+carries on; any other is refused.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def is_finished(config: RunConfig) -> bool:
             f"output_dir {out} is not empty and holds no {RUN_FILE} that can be read ({error}); choose another folder, "
             "or --overwrite to train anew there."
         ) from None
-    differences = config.differences(settings)
+    differences = _differences(config, _translated(settings), run.get("longest_row"), finished)
     if not _is_same_data(run.get("data") or [], data_hashes(config)):
         differences.append("the content of the data file has changed")
     if differences:
@@ -74,14 +75,47 @@ def is_finished(config: RunConfig) -> bool:
     return finished
 
 
-def claim(config: RunConfig) -> None:
+def _translated(settings: dict[str, Any]) -> dict[str, Any]:
+    """Gives settings of a run whose `max_pixels` was what is `pixel_limit` now under their present names."""
+    if "pixel_limit" in settings or "max_pixels" not in settings:
+        return settings
+    return {**settings, "max_pixels": None, "pixel_limit": settings["max_pixels"]}
+
+
+def _differences(config: RunConfig, earlier: dict[str, Any], longest_row: int | None, finished: bool) -> list[str]:
+    """Lists the settings that would have made another run of an earlier one.
+
+    Args:
+        config: The settings now.
+        earlier: Those of the run in the folder.
+        longest_row: Tokens of its longest row; None where they were not counted.
+        finished: Whether it is finished, so that no setting can take effect any more.
+    """
+    ignoring = set() if finished else {"dataset"}  # it is written into the checkpoint at the end
+    name = "model_max_length"
+    begun = finished or any((Path(config.output_dir) / STATES).glob("checkpoint-*"))
+    limits = config.model_max_length, earlier.get(name, settings_of(type(config))[name].default)
+    if not begun or (longest_row is not None and longest_row <= min(limits)):
+        ignoring.add(name)  # both limits cut no row
+    lines = config.differences(earlier, ignoring=ignoring)
+    if longest_row is None:
+        return lines
+    reason = f" (the longest row has {longest_row} tokens, so rows would be cut elsewhere)"
+    return [line + reason if line.startswith(f"{name}:") else line for line in lines]
+
+
+def claim(config: RunConfig, longest_row: int | None = None) -> None:
     """Writes the settings into `output_dir` before any work, so that the same command goes on wherever it is stopped.
+
+    Args:
+        config: The settings.
+        longest_row: Tokens of the longest row; None keeps what is noted there.
 
     Raises:
         RunError: If the folder cannot be written.
     """
     try:
-        _describe(config, finished=False)
+        _describe(config, finished=False, longest_row=longest_row)
     except OSError as error:
         raise RunError(_unwritable(config, error)) from error
 
@@ -205,8 +239,14 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def start(config: RunConfig, trainer: RocTrainer, process: PartialState) -> Path | None:
+def start(config: RunConfig, trainer: RocTrainer, process: PartialState, longest_row: int) -> Path | None:
     """Ends the preparation: gives up an earlier run with `overwrite`, else finds the state to resume from.
+
+    Args:
+        config: The settings.
+        trainer: What will train.
+        process: This process.
+        longest_row: Tokens of the longest row, noted in `output_dir`.
 
     Returns:
         The state for `train`; None starts at step 0.
@@ -216,8 +256,8 @@ def start(config: RunConfig, trainer: RocTrainer, process: PartialState) -> Path
     """
     first = process.is_main_process
     with process.main_process_first():
-        if first and config.overwrite:
-            claim(config)
+        if first:
+            claim(config, longest_row)
         return state_to_resume(config, trainer, clean=first)
 
 
@@ -326,16 +366,20 @@ def command(config: RunConfig, verb: str = "finetune") -> str:
     return shlex.join(words)
 
 
-def _describe(config: RunConfig, *, finished: bool) -> None:
+def _describe(config: RunConfig, *, finished: bool, longest_row: int | None = None) -> None:
     from roc import __version__
 
+    file = Path(config.output_dir) / RUN_FILE
+    if longest_row is None and file.is_file():
+        longest_row = json.loads(file.read_text(encoding="utf-8")).get("longest_row")
     description: dict[str, Any] = {
         "finished": finished,
         "version": __version__,
         "settings": config.to_dict(),
         "data": data_hashes(config),
+        "longest_row": longest_row,
     }
-    write_json(Path(config.output_dir) / RUN_FILE, description)
+    write_json(file, description)
 
 
 def _unwritable(config: RunConfig, reason: object) -> str:

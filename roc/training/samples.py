@@ -25,7 +25,7 @@ class Samples(Dataset):
         augmentation: None leaves images as they are.
         seed: Seed of the augmentation.
         cache: Whether decoded images stay in memory. Worth it where they fit; each worker process keeps its own.
-        max_pixels: Larger images are refused; None takes the default of `open_image`.
+        pixel_limit: Larger images are refused; None takes the default of `open_image`.
     """
 
     def __init__(
@@ -35,13 +35,13 @@ class Samples(Dataset):
         augmentation: Augmentation | None = None,
         seed: int = 0,
         cache: bool = False,
-        max_pixels: int | None = None,
+        pixel_limit: int | None = None,
     ) -> None:
         self.records = list(records)
         self.augmentation = augmentation
         self.seed = seed
         self.epoch = 0
-        self.limits = {} if max_pixels is None else {"max_pixels": max_pixels}
+        self.limits = {} if pixel_limit is None else {"pixel_limit": pixel_limit}
         self._opened: dict[str, Image.Image] | None = {} if cache else None
 
     def set_epoch(self, epoch: int) -> None:

@@ -85,13 +85,14 @@ def test_where_no_text_gives_the_tokens_they_are_sent_themselves(tmp_path):
 
 @pytest.mark.parametrize(("attributes", "call"), [(("overall",), "/classify"), (ATTRIBUTES, "token_classify")])
 def test_the_card_says_how_to_ask(attributes, call, tmp_path):
-    model, processor, _ = build("llava", image_aspect_ratio="pad")
+    model, processor, _ = build("llava", image_aspect_ratio="pad", max_pixels=50_000)
     model.config.roc["attributes"] = list(attributes)
     model.config.roc["answer"] = ", ".join(["[SCORE]"] * len(attributes))
     save(model, processor, tmp_path / "roc")
     vllm_classify(tmp_path / "roc", tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "--runner pooling --convert classify" in card and call in card and "Pad images" in card
+    assert "--runner pooling --convert classify" in card and call in card
+    assert card.index("Scale images of more than 50000 pixels (padded) down") < card.index("Pad images")
     blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert len(blocks) == 2
     for code in blocks:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roc.data.augment import Augmentation, pad_to_square
+from roc.data.augment import Augmentation, pad_to_square, scaled_size
 
 
 def gradient(width=40, height=30):
@@ -51,3 +51,18 @@ def test_padding_puts_the_picture_in_the_middle(size, corner):
     assert (pixels[y : y + size[1], x : x + size[0]] == 255).all()
     if size[0] != size[1]:
         assert tuple(pixels[0, 0] if corner != (0, 0) else pixels[-1, -1]) == (122, 116, 104)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("size", [(2000, 60), (60, 2000), (640, 480), (7, 5), (1, 200)])
+def test_scaling_down_keeps_the_shape_and_the_limit(size, padded):
+    for limit in (256, 1000, 61_000, 10**8):
+        width, height = scaled_size(size, limit, padded=padded)
+        pixels = max(width, height) ** 2 if padded else width * height
+        if (max(size) ** 2 if padded else size[0] * size[1]) <= limit:
+            assert (width, height) == size
+            continue
+        assert pixels <= limit
+        bigger = (width + 1, height + 1)
+        assert (max(bigger) ** 2 if padded else bigger[0] * bigger[1]) > limit * 0.999
+        assert abs(width - size[0] * height / size[1]) <= max(size) / min(size) + 1

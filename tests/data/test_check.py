@@ -212,8 +212,8 @@ def test_good_images_are_remembered_and_bad_ones_looked_at_again(folder):
     assert len((folder / "memory").read_text().split()) > 5
     Image.new("RGB", (8, 8)).save(folder / "f.jpg")
     assert check_data(path, memory=folder / "memory").faults == []
-    # max_pixels is part of what was found out
-    assert len(check_data(path, memory=folder / "memory", max_pixels=10).faults) == 6
+    # pixel_limit is part of what was found out
+    assert len(check_data(path, memory=folder / "memory", pixel_limit=10).faults) == 6
 
 
 def test_a_file_that_cannot_be_read_at_all(folder):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile, features
 
-from roc.data.images import ImageError, check_image, open_image
+from roc.data.images import ImageError, check_image, image_size, open_image
 
 
 def pixel(source, x=0, y=0):
@@ -428,11 +428,11 @@ def test_size_is_checked_before_decoding(tmp_path):
         open_image(path)
 
 
-def test_max_pixels():
+def test_pixel_limit():
     image = Image.new("RGB", (20, 10))
-    assert open_image(image, max_pixels=200).size == (20, 10)
-    with pytest.raises(ImageError, match="20 x 10 pixels, more than max_pixels=199"):
-        open_image(image, max_pixels=199)
+    assert open_image(image, pixel_limit=200).size == (20, 10)
+    with pytest.raises(ImageError, match="20 x 10 pixels, more than pixel_limit=199"):
+        open_image(image, pixel_limit=199)
 
 
 def test_extreme_shapes(tmp_path):
@@ -450,3 +450,53 @@ def test_file_object_is_named_in_errors():
     file.name = "upload.png"
     with pytest.raises(ImageError, match=r"upload\.png: not an image"):
         open_image(file)
+
+
+# --- sizes ---------------------------------------------------------------------------------------------------------
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tiff", "a.gif", "a.bmp", "a.ppm", "a.jp2", "a.avif"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_the_size_from_the_header_is_that_of_the_opened_picture(tmp_path, name, orientation):
+    if name == "a.avif" and not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path, Image.fromarray(noise(32, 24)), name, exif=exif)
+    assert image_size(path) == open_image(path).size
+
+
+def test_an_orientation_in_xmp_turns_the_size(tmp_path):
+    for name in ("a.jpg", "a.tiff", "a.webp"):
+        options = {"tiffinfo": {700: XMP}} if name == "a.tiff" else {"xmp": XMP}
+        path = save(tmp_path, Image.fromarray(noise(32, 24)), name, **options)
+        assert image_size(path) == open_image(path).size == (24, 32)
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+@pytest.mark.parametrize("kind", ["eXIf", "iTXt"])
+def test_metadata_of_a_png_counts_wherever_it_stands(tmp_path, kind, place):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = exif.tobytes()[6:] if kind == "eXIf" else b"XML:com.adobe.xmp\0\0\0\0\0" + XMP
+    chunk = struct.pack(">I", len(body)) + kind.encode() + body
+    chunk += struct.pack(">I", zlib.crc32(kind.encode() + body))
+    whole = save(tmp_path, Image.fromarray(noise(32, 24)), "a.png").read_bytes()
+    at = whole.index(b"IDAT") - 4 if place == "before" else whole.index(b"IEND") - 4
+    path = tmp_path / "b.png"
+    path.write_bytes(whole[:at] + chunk + whole[at:])
+    assert image_size(path) == open_image(path).size == (24, 32)
+
+
+def test_a_size_is_read_without_the_pixels(tmp_path):
+    for name in ("a.jpg", "a.png"):
+        path = save(tmp_path, Image.fromarray(noise()), name)
+        path.write_bytes(path.read_bytes()[:700])
+        assert image_size(path) == (64, 48)
+        with pytest.raises(ImageError):
+            open_image(path)
+    path.write_bytes(b"text")
+    with pytest.raises(ImageError, match=r"a\.png: not an image|a\.png: cannot be read"):
+        image_size(path)

@@ -47,7 +47,7 @@ def build(config):
     data = read_data(config)
     limit_validation(arguments, data)
     model, processor = build_model(config, data)
-    trainer = build_trainer(config, data, arguments, model, processor)
+    trainer, _ = build_trainer(config, data, arguments, model, processor)
     trainer.compute_metrics = lambda _: {
         "srcc": -trainer.state.global_step
     }  # so that the first saved state is the best

@@ -90,7 +90,7 @@ def test_pieces_are_the_tokens_of_the_whole_text(name):
     """Also with a space between mark and answer, and with a tokenizer that puts a space before its text."""
     collator = build(name)[2]
     turns = talk("Rate it.", "It is [SCORE].") + (("user", "And the light?"), ("assistant", "The light is [SCORE]."))
-    prompt, pieces = collator._layout(record(conversations=turns))
+    prompt, pieces = collator.layout(record(conversations=turns))
     bos = collator.tokenizer.bos_token
     ids = collator.tokenizer(prompt, add_special_tokens=not (bos and prompt.startswith(bos)))["input_ids"]
     ids += [token for piece, _ in pieces for token in piece]
@@ -144,7 +144,7 @@ def test_long_answers_lose_words_but_never_a_score(collator, caplog):
     batch = limited([row])
     assert batch["input_ids"].shape[1] == free - 20
     assert (batch["labels"] == collator.declaration.token_id).sum() == 2
-    assert "cut to fit model_max_length" in caplog.text
+    assert caplog.text == ""  # RowLengths tells it before, for all rows at once
     tight = RocCollator(
         collator.processor, collator.declaration, max_length=limited([sample(0)])["input_ids"].shape[1] - 5
     )

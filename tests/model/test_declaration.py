@@ -46,7 +46,7 @@ def test_what_is_written_is_plain_json_and_read_back():
     declaration = declared(attributes=["overall", "light"], ce_weight=0.5, dataset="mine", base="org/name")
     section = declaration.to_dict()
     assert Declaration.from_dict(json.loads(json.dumps(section))) == declaration
-    assert section["attributes"] == ["overall", "light"] and section["format"] == FORMAT
+    assert section["attributes"] == ["overall", "light"] and section["format"] == 1
     assert (section["min_score"], section["max_score"], section["num_levels"]) == (*SPACE.range, SPACE.num_levels)
     assert declaration.answer.count("[SCORE]") == 2 and declaration.version == __version__
 
@@ -56,6 +56,13 @@ def test_the_oldest_section_is_read():
     assert declaration.space == ScoreSpace(1, 5, num_levels=5) and declaration.attributes == ("overall", "light")
     assert declaration.prefix_lm is False and declaration.base is None and declaration.version == "0.1.0"
     assert OLDEST.items() <= declaration.to_dict().items()
+
+
+def test_a_section_with_a_limit_of_pixels_is_not_for_older_releases():
+    """They would score other pictures; without a limit the section is what they wrote themselves."""
+    section = declared(max_pixels=50_000).to_dict()
+    assert section["format"] == FORMAT == 2 and Declaration.from_dict(section).max_pixels == 50_000
+    assert "max_pixels" not in declared().to_dict() and declared().to_dict()["format"] == 1
 
 
 def test_keys_of_a_later_release_are_kept():
@@ -79,6 +86,8 @@ def test_keys_of_a_later_release_are_kept():
         ({"emd_weight": float("nan")}, "emd_weight is nan; expected a number"),
         ({"l1_scale": "log"}, "l1_scale is 'log'; expected one of unit, native"),
         ({"image_aspect_ratio": "crop"}, "image_aspect_ratio is 'crop'; expected one of keep, pad"),
+        ({"max_pixels": 255}, "max_pixels is 255; expected a whole number of at least 256, or null"),
+        ({"max_pixels": "many"}, "max_pixels is 'many'; expected a whole number"),
         ({"published_losses": "yes"}, "published_losses is 'yes'; expected true or false"),
         ({"question": 3}, "question is 3; expected text"),
         ({"dataset": 3}, "dataset is 3; expected text or null"),

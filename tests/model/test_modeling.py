@@ -232,7 +232,7 @@ def test_left_and_right_padding_agree(attached):
         sample(0),
         sample(3, scores={"overall": 2.5}, conversations=talk("Rate it.", "I say [SCORE], no more.")),
     ]
-    prompts, tails = zip(*(collator._layout(one) for one, _ in rows), strict=True)
+    prompts, tails = zip(*(collator.layout(one) for one, _ in rows), strict=True)
     scores = []
     for side in ("left", "right"):
         batch = collator._assemble(prompts, [pictures for _, pictures in rows], tails, side)

@@ -1,15 +1,20 @@
 """`Assessment` as a user calls it."""
 
+import hashlib
 import io
+import json
 
 import numpy as np
 import pytest
 import torch
 from heads import build, picture
+from PIL import Image
 
 from roc.checkpoint.folder import save
+from roc.data.augment import scaled_size
 from roc.data.images import ImageError
 from roc.scoring.assessment import Assessment
+from roc.scoring.identity import identity
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +179,21 @@ def test_images_of_every_kind_one_or_several(assessment, tmp_path):
 def test_what_is_no_image_is_named(assessment, images, says):
     with pytest.raises((ValueError, TypeError), match=says):
         assessment.score(images)
+
+
+def test_a_declared_limit_of_pixels_holds_for_every_picture(tmp_path):
+    """What is declared decides scores and is part of what journals are bound to; undeclared it leaves them alone."""
+    for name, settings in (("limited", {"max_pixels": 1500}), ("plain", {})):
+        model, processor, _ = build("qwen2_5_vl", **settings)
+        save(model, processor, tmp_path / name)
+    limited, plain = Assessment(tmp_path / "limited"), Assessment(tmp_path / "plain")
+    large = picture(0, (200, 100))
+    small = large.resize(scaled_size(large.size, 1500), Image.Resampling.BICUBIC)
+    expected = plain.score([small, large])
+    assert limited.score([large, small]) == [expected[0]] * 2
+    assert expected[0].scores != expected[1].scores
+    apart = {name for name, value in identity(limited).items() if value != identity(plain)[name]}
+    assert apart == {"declared"}
+    earlier = {"token": "[SCORE]", "image_aspect_ratio": "keep", "prefix_lm": False, "distribution_supervised": False}
+    earlier = json.dumps(earlier | {"attributes": ["overall", "light"]}, sort_keys=True).encode()
+    assert identity(plain)["declared"] == hashlib.sha256(earlier).hexdigest()[:16]

@@ -296,6 +296,29 @@ def test_differences():
     assert RunConfig().differences({}) == []
 
 
+@pytest.mark.parametrize(
+    ("shared", "changed", "counts"),
+    [
+        ({"data_path": "r.csv", "tiny_model": "demo"}, {"demo_train": 5, "demo_size": 64}, False),
+        ({}, {"demo_train": 5}, True),
+        ({"model_name_or_path": "org/model"}, {"tiny_model": "photos"}, False),
+        ({}, {"lora_rank": 8, "lora_targets": "mlp"}, False),
+        ({"tuning": "lora", "model_name_or_path": "org/model"}, {"lora_rank": 8}, True),
+        ({"eval_strategy": "no", "save_strategy": "steps"}, {"save_steps": 7}, False),
+        ({"eval_strategy": "no", "save_strategy": "steps"}, {"save_strategy": "epoch"}, False),
+        ({"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 5}, {"save_steps": 50}, True),
+        ({"eval_strategy": "steps", "save_strategy": "epoch"}, {"save_steps": 7}, True),  # also says when to validate
+        ({"eval_strategy": "epoch", "save_strategy": "steps"}, {"save_steps": 7}, False),
+        ({"eval_strategy": "epoch", "save_strategy": "epoch"}, {"save_strategy": "no"}, True),
+        ({}, {"pixel_limit": 10**9, "dataloader_num_workers": 2}, False),
+        ({}, {"max_pixels": 10**5}, True),
+    ],
+)
+def test_settings_without_effect_make_no_other_run(shared, changed, counts):
+    before, now = load_config(None, shared), load_config(None, {**shared, **changed})
+    assert bool(now.differences(before.to_dict())) == counts
+
+
 def test_help_lists_every_setting(capsys):
     assert main(["--help"]) == 0
     text = capsys.readouterr().out

@@ -56,4 +56,4 @@ def test_cached_pictures_are_the_same(records):
 
 def test_limits_apply(records):
     with pytest.raises(ImageError):
-        Samples(records, max_pixels=10)[0]
+        Samples(records, pixel_limit=10)[0]
