@@ -125,7 +125,7 @@ def test_words_after_the_last_score_are_cut_and_counted_in_one_note(resolving, t
     longest = read_data(load_config(None, words(data, resolving, tmp_path / "out"))).train[report.longest_rows[0]]
     assert longest.comment == "Soft light"
     said = f"1 row loses words after the last [SCORE] to fit model_max_length {LIMIT}; {report.longest} would cut none"
-    assert caplog.messages == [said]
+    assert [text for text in caplog.messages if "model_max_length" in text] == [said]
 
 
 def test_a_picture_too_thin_for_the_processor_is_a_fault_of_its_line(tmp_path):
