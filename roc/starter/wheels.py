@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,11 +21,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from roc.data.pictures import cache_folder
+from roc.files import write_whole
 from roc.starter.packages import Package
 
 logger = logging.getLogger(__name__)
 
 _WHEEL_NAME = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-[^-]+)?-[^-]+-[^-]+-[^-]+\.whl")
+
+
+_REASONS = ("WARNING: Retrying", "WARNING: The repository", "ERROR:")
+"""How lines of pip start that say why nothing came, the most telling first."""
 
 
 class Wheel(NamedTuple):
@@ -81,18 +87,16 @@ def obtain(wheel: Wheel) -> Path:
     """
     if wheel.path is not None:
         return wheel.path
-    try:
-        wheel.cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=wheel.cache) as folder:
-            fetched = _fetch(wheel.package, Path(folder))
-            check_wheel(fetched, wheel.package)
-            target = wheel.cache / wheel.package.file
-            os.replace(fetched, target)
-    except PermissionError as error:
-        raise PermissionError(
-            f"the cache {wheel.cache} cannot be written: {error.strerror}; name another by --cache"
-        ) from error
-    return target
+    with tempfile.TemporaryDirectory(prefix="roc-") as folder:
+        fetched = _fetch(wheel.package, Path(folder))
+        check_wheel(fetched, wheel.package)
+        target = wheel.cache / wheel.package.file
+        try:
+            return write_whole(target, lambda temporary: shutil.copyfile(fetched, temporary))
+        except OSError as error:
+            raise OSError(
+                f"{target} cannot be written: {error.strerror or error}; name another folder by --cache"
+            ) from error
 
 
 def check_wheel(path: Path, package: Package) -> None:
@@ -211,10 +215,12 @@ def _fault(package: Package, said: str) -> Exception:
             f"the package index gives another file as {package.name} {package.version}: its sha256 is {another[1]}, "
             f"expected {package.sha256}; it was thrown away"
         )
-    reasons = [line.strip() for line in said.splitlines() if line.startswith(("ERROR:", "WARNING: Retrying"))]
-    reason = reasons[0] if reasons else said.strip().splitlines()[-1] if said.strip() else "pip said nothing"
-    reason = re.sub(r"^(ERROR|WARNING): ", "", reason)
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    reasons = [line for start in _REASONS for line in lines if line.startswith(start)] or lines[-1:]
+    reason = re.sub(r"^(ERROR|WARNING): ", "", reasons[0]) if reasons else "pip said nothing"
+    broken = re.search(r"connection broken by '(\w+)\((?:.*>: )?(.*)'\)'", reason)
+    reason = f"{broken[1]}, {broken[2]}" if broken else reason
     return ConnectionError(
-        f"{package.name} {package.version} cannot be fetched from the package index: {reason}. On a machine without an "
+        f"{package.name} {package.version} cannot be fetched from the package index: {reason.rstrip('.')}. On a machine without an "
         f"index, {_how_to_get(package)}, and give it by --from"
     )
