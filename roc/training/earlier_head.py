@@ -135,7 +135,7 @@ def _choices(config: RunConfig, declaration: Declaration, other: dict[str, tuple
     if declaration.attributes[0] == OVERALL:  # others are no value of this setting
         kept = " ".join(f"--{name} {shlex.quote(_text(has))}" for name, (has, _) in other.items())
         choices.append((kept, "trains its head on as it is; the ratings have to be such"))
-    return [f"  {flags}: {meaning}" for flags, meaning in choices]
+    return [f"  {flags}   {meaning}" for flags, meaning in choices]
 
 
 def _changes(before: Declaration, space: ScoreSpace, attributes: tuple[str, ...]) -> list[str]:

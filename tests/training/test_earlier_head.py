@@ -8,7 +8,7 @@ import pytest
 import torch
 from heads import SPACE, build, fill_head, picture, record, save_base, scores_of, talk
 from recording import FOLDER
-from training_runs import QUICK, ratings
+from training_runs import QUICK, finetune, ratings
 
 from roc import Assessment
 from roc.checkpoint.folder import load, save
@@ -90,7 +90,7 @@ def test_a_refused_head_comes_with_flags_that_each_lead_on(checkpoint, tmp_path,
     assert main(words) == 2
     error = capsys.readouterr().err
     assert "carries another score head than asked for. min_score: the checkpoint has 1, the settings say 0" in error
-    choices = [line.strip().partition(": ") for line in error.splitlines() if line.startswith("  --")]
+    choices = [line.strip().partition("   ") for line in error.splitlines() if line.startswith("  --")]
     flags, meanings = [flags for flags, _, _ in choices], [meaning for _, _, meaning in choices]
     assert flags == [
         "--new_head false",
@@ -106,7 +106,7 @@ def test_a_head_with_other_levels_can_be_carried_over_with_its_own_number(checkp
     words = ["--model_name_or_path", checkpoint, "--num_tokens", "5"]
     with pytest.raises(RunError) as refused:
         base_config(load_config(None, words))
-    assert "  --num_tokens 10 --new_head false: " in str(refused.value)
+    assert "  --num_tokens 10 --new_head false   " in str(refused.value)
     base_config(load_config(None, [*words, "--num_tokens", "10", "--new_head", "false"]))
     with pytest.raises(RunError, match="has 10 levels and num_tokens is 5.*Give --num_tokens 10, or --new_head true"):
         base_config(load_config(None, [*words, "--new_head", "false"]))
@@ -137,17 +137,18 @@ def test_an_asked_wording_counts_for_the_same_head_too(checkpoint):
     assert (model.declaration.question, model.declaration.answer) == ("Well?", "A [SCORE], b [SCORE].")
 
 
-def finetune(tmp_path, *words, rows=ROWS, header="image,score,light"):
-    data = ratings(tmp_path, rows, header=header)
+def trained(tmp_path, *words):
+    """Trains a step on `ROWS` and returns the checkpoint."""
     out = tmp_path / "out"
-    words = ["--data_path", data, "--output_dir", str(out), *QUICK, "--check_answers", "1", *words]
-    assert main([*words, "--min_score", "0", "--max_score", "1"]) == 0
+    data = ["--data_path", ratings(tmp_path, ROWS), "--min_score", "0", "--max_score", "1"]
+    quick = [*QUICK, "--eval_strategy", "no", "--save_strategy", "no", "--check_answers", "0", "--bf16", "False"]
+    assert finetune(*data, *quick, "--output_dir", str(out), *words) == 0
     return out
 
 
 def test_one_goes_on_from_a_checkpoint_with_ones_own_ratings(checkpoint, tmp_path, capsys):
-    words = ["--model_name_or_path", checkpoint, "--new_head", "false", "--learning_rate", "1e-12", "--bf16", "False"]
-    out = finetune(tmp_path, *words)
+    words = ["--model_name_or_path", checkpoint, "--new_head", "false", "--learning_rate", "1e-12"]
+    out = trained(tmp_path, *words)
     error = capsys.readouterr().err
     assert error.count("note: the head of") == 1
     assert "is carried over: 1..10 becomes 0..1 in proportion, 7.75 as 0.75; light dropped" in error
@@ -161,9 +162,9 @@ def test_one_goes_on_from_a_checkpoint_with_ones_own_ratings(checkpoint, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize(("new_head", "levels"), [("false", 10), ("true", 4)])
 def test_an_adapter_keeps_a_head_that_its_base_does_not_have(checkpoint, tmp_path, new_head, levels):
-    lora = ["--tuning", "lora", "--lora_rank", "2", "--head_learning_rate", "1e-2", "--bf16", "False"]
+    lora = ["--tuning", "lora", "--lora_rank", "2", "--head_learning_rate", "1e-2"]
     words = ["--model_name_or_path", checkpoint, "--new_head", new_head, "--num_tokens", str(levels), *lora]
-    out = finetune(tmp_path, *words)
+    out = trained(tmp_path, *words)
     model, processor = load(out)
     assert model.declaration.space.range == (0, 1) and model.declaration.num_levels == levels
     scores = scores_of(model, processor)
@@ -197,6 +198,6 @@ def test_a_published_head_is_carried_over_or_replaced(caplog):
 @pytest.mark.slow
 def test_one_goes_on_from_a_published_checkpoint(tmp_path):
     words = ["--model_name_or_path", PUBLISHED, "--new_head", "false", "--image_aspect_ratio", "pad"]
-    out = finetune(tmp_path, *words, "--learning_rate", "1e-12", "--bf16", "False")
+    out = trained(tmp_path, *words, "--learning_rate", "1e-12")
     expected = (scores_of(*load(PUBLISHED)) - 1) / 9
     torch.testing.assert_close(scores_of(*load(out)), expected, atol=1e-5, rtol=0)
