@@ -341,18 +341,18 @@ class RocCollator:
             self._answer_ids[text] = ids
         return self._answer_ids[text]
 
-    def shown_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Computes the width and height of a picture as the processor gets it, scaled down and padded as declared."""
-        size = self._scaled(size)
-        return (max(size),) * 2 if self.declaration.image_aspect_ratio == "pad" else size
-
-    def _scaled(self, size: tuple[int, int]) -> tuple[int, int]:
-        limit = self.declaration.max_pixels
-        padded = self.declaration.image_aspect_ratio == "pad"
+    def scaled_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Computes the width and height that a picture is scaled down to, as declared."""
+        limit, padded = self.declaration.max_pixels, self.declaration.image_aspect_ratio == "pad"
         return size if limit is None else scaled_size(size, limit, padded=padded)
 
+    def shown_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Computes the width and height of a picture as the processor gets it, scaled down and padded as declared."""
+        size = self.scaled_size(size)
+        return (max(size),) * 2 if self.declaration.image_aspect_ratio == "pad" else size
+
     def _prepare(self, image: Image.Image) -> Image.Image:
-        size = self._scaled(image.size)
+        size = self.scaled_size(image.size)
         if size != image.size:
             image = image.resize(size, Image.Resampling.BICUBIC)
         if self.declaration.image_aspect_ratio != "pad":

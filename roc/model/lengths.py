@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 from transformers import BatchFeature
 from transformers.image_utils import make_flat_list_of_images
 
 from roc.data.records import Record
 from roc.model.collator import RocCollator
+
+logger = logging.getLogger(__name__)
 
 Size = tuple[int, int]
 """Width and height."""
@@ -25,6 +31,8 @@ Size = tuple[int, int]
 _SMALL: Size = (56, 56)
 _SAMPLED = 16
 _REMEMBERED = 4096
+# Sizes from which on showing them takes so long that it is said, and other processes help.
+_MANY = 200
 
 
 class RowLength(NamedTuple):
@@ -83,8 +91,13 @@ class RowLengths:
         question = prompt - len(sizes) * self._of_small
         return RowLength(question, pictures, answer, question + pictures + needed)
 
-    def learn(self, sizes: Iterable[Size]) -> None:
-        """Finds what pictures of many sizes take at once, which is faster than one by one."""
+    def learn(self, sizes: Iterable[Size], workers: int = 0) -> None:
+        """Finds what pictures of many sizes take at once, which is faster than one by one.
+
+        Args:
+            sizes: As for `of`.
+            workers: Processes that show pictures to the processor, where that is needed for many sizes.
+        """
         shown = {self.shown_size(size) for size in sizes} - self._with_size.keys()
         sizes = sorted(shown, key=lambda size: (size[0] * size[1], size))
         if self._arithmetic_agrees is None and len(sizes) > 2 * _SAMPLED:
@@ -92,7 +105,11 @@ class RowLengths:
         if self._arithmetic_agrees:
             unknown = [size for size in sizes if size not in self._with_size]
             self._with_size.update(zip(unknown, self._computed(unknown), strict=False))
-        self._add_measured(size for size in sizes if size not in self._with_size)
+        self._add_measured([size for size in sizes if size not in self._with_size], workers)
+
+    def scaled_size(self, size: Size) -> Size:
+        """Computes the size that a picture is scaled down to."""
+        return self._collator.scaled_size(size)
 
     def shown_size(self, size: Size) -> Size:
         """Computes the size at which the processor gets a picture."""
@@ -134,20 +151,22 @@ class RowLengths:
             raise found
         return found - self._with_size[_SMALL]
 
-    def _add_measured(self, sizes: Iterable[Size]) -> None:
-        """Has the processor expand the question with a grey picture of each size."""
-        for size in sizes:
-            try:
-                encoded = self._collator.encode([self._question], [[Image.new("RGB", size, "grey")]])
-                self._with_size[size] = int(encoded["attention_mask"].sum())
-            except ValueError as error:
-                self._with_size[size] = error
+    def _add_measured(self, sizes: Sequence[Size], workers: int = 0) -> None:
+        """Has the processor expand the question with a blank picture of each size."""
+        measure = functools.partial(_measured, self._collator, self._question)
+        if len(sizes) < _MANY:
+            found = map(measure, sizes)
+        else:
+            logger.info("Counting the tokens that pictures of %d sizes take.", len(sizes))
+            own = torch.Generator()  # the loader would draw from the global one
+            found = DataLoader(sizes, batch_size=None, collate_fn=measure, num_workers=workers, generator=own)
+        self._with_size.update(zip(sizes, found, strict=True))
 
     def _try_arithmetic(self, ordered: Sequence[Size]) -> bool:
         """Compares the arithmetic with the processor on sizes of all areas, and on the most stretched ones."""
         sample = {ordered[i * (len(ordered) - 1) // (_SAMPLED - 1)] for i in range(_SAMPLED)}
         sample |= {choose(ordered, key=lambda size: size[0] / size[1]) for choose in (min, max)}
-        self._add_measured(sample - self._with_size.keys())
+        self._add_measured(sorted(sample - self._with_size.keys()))
         return self._computed(sorted(sample)) == [self._with_size[size] for size in sorted(sample)]
 
     def _computed(self, sizes: Sequence[Size]) -> list[int]:
@@ -159,6 +178,13 @@ class RowLengths:
         except Exception:  # private to transformers, made for other callers, missing in some processors
             return []
         return [self._with_size[_SMALL] + count - small for count in others]
+
+
+def _measured(collator: RocCollator, question: str, size: Size) -> int | ValueError:
+    try:
+        return int(collator.encode([question], [[Image.new("RGB", size)]])["attention_mask"].sum())
+    except ValueError as error:
+        return error
 
 
 class _OnceForEachNumber:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from roc.data.augment import scaled_size
 from roc.data.faults import DataError, Faults
 from roc.data.images import ImageError, image_size
 from roc.data.limits import FEWEST_PIXELS
@@ -87,7 +86,7 @@ def _report(config: RunConfig, data: RunData, collator: RocCollator, validates: 
     sizes = _picture_sizes(record for _, records in of_file for record in records)
     rows = [_Row(file, one, [sizes[image] for image in one.images]) for file, records in of_file for one in records]
     counter = RowLengths(collator)
-    counter.learn(sizes.values())
+    counter.learn(sizes.values(), config.dataloader_num_workers)
     limit, faults = config.model_max_length, {file: Faults(file) for file, _ in of_file}
     lengths: list[RowLength] = []
     impossible = False
@@ -148,10 +147,10 @@ def _remedy(rows: Sequence[_Row], lengths: Sequence[RowLength], counter: RowLeng
     if pixels is None:
         return text
     limited = counter.limited(pixels)
-    scaled = [size for row in rows for size in row.sizes if limited.shown_size(size) != counter.shown_size(size)]
+    scaled = [size for row in rows for size in row.sizes if limited.scaled_size(size) != size]
     largest = max(scaled, key=lambda size: size[0] * size[1])
     pictures = "1 picture" if len(scaled) == 1 else f"{len(scaled)} pictures, the largest"
-    before, after = (f"{width} x {height}" for width, height in (largest, scaled_size(largest, pixels)))
+    before, after = (f"{width} x {height}" for width, height in (largest, limited.scaled_size(largest)))
     return f"{text}; or --max_pixels {pixels}, which scales {pictures} from {before} to {after}, here and in scoring"
 
 

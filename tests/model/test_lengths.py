@@ -5,6 +5,7 @@ from heads import ATTRIBUTES, SPACE, picture, record, talk
 from tiny_models import FAMILY_BUILDERS, tiny_qwen2_5_vl
 
 from roc.data.records import Record
+from roc.model import lengths as module
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.lengths import RowLengths
@@ -99,6 +100,19 @@ def test_the_arithmetic_of_a_processor_is_used_only_where_it_is_right(monkeypatc
     lengths = RowLengths(collator)
     lengths.learn(many)
     assert [lengths.of(row, [size]) for size in many] == expected
+
+
+def test_other_processes_may_count_many_sizes(monkeypatch, caplog):
+    caplog.set_level("INFO", "roc")
+    collator = collator_of(FAMILY_BUILDERS["smolvlm"])
+    many = [(20 + 5 * i, 300 - 7 * i) for i in range(6)] + [(4000, 2)]
+    alone, together = RowLengths(collator), RowLengths(collator)
+    alone.learn(many)
+    monkeypatch.setattr(module, "_MANY", 5)
+    together.learn(many, workers=1)
+    assert caplog.messages == ["Counting the tokens that pictures of 7 sizes take."]
+    row = record("a.png")
+    assert [together.of(row, [size]) for size in many[:6]] == [alone.of(row, [size]) for size in many[:6]]
 
 
 def test_each_prompt_is_counted_with_pictures_processed_once(monkeypatch):

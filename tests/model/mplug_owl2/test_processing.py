@@ -12,6 +12,7 @@ from recording import CASES, FOLDER, expected
 from roc.data.reading import read_records
 from roc.data.records import Record
 from roc.model.collator import RocCollator
+from roc.model.lengths import RowLengths
 from roc.model.processing import load_processor, save_processor
 from roc.score_space import ScoreSpace
 
@@ -286,3 +287,14 @@ def test_a_token_that_would_close_the_prompt_is_refused(tmp_path):
     folder = published_copy(tmp_path, "tokenizer_config.json", lambda old: {**old, "add_eos_token": True})
     with pytest.raises(ValueError, match=r"copy: tokenizer_config\.json has add_eos_token true.*expected false"):
         load_processor(folder)
+
+
+def test_lengths_are_known_from_sizes(processor):
+    made = collator(processor)
+    lengths = RowLengths(made)
+    for count in (1, 2):
+        pictures = opened(PICTURES)[:count]
+        row = Record("a", ("a.png",) * count, {"overall": 5.0}, comment="Soft light.")
+        found = lengths.of(row, [picture.size for picture in pictures])
+        assert found.total == made([(row, pictures)])["input_ids"].shape[1]
+        assert found.pictures == count * processor.image_seq_length
