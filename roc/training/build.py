@@ -40,7 +40,7 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
     from roc.training.regularisation import regularise
 
     set_seed(config.seed)
-    model, processor = _build_stand_in(config, data) if config.model_name_or_path is None else _load(config)
+    model, processor = _build_stand_in(config, data) if config.source is None else _load(config)
     declared = {name: getattr(config, name) for name in _LOSS_SETTINGS}
     declared["image_aspect_ratio"] = config.image_aspect_ratio
     if config.max_pixels is not None:
@@ -52,7 +52,7 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
         settle_head(config, data, model, **declared)
     supervised = (config.ce_weight > 0 or config.emd_weight > 0) and any(record.histograms for record in data.train)
     about: dict[str, Any] = {"dataset": config.dataset, "distribution_supervised": supervised}
-    if config.model_name_or_path is None:
+    if config.source is None:
         about["tiny_model"] = config.tiny_model or "demo"
     declare(model, replace(model.declaration, **about))
     model = _tuned(config, model)
@@ -72,19 +72,30 @@ def base_config(config: RunConfig) -> PretrainedConfig | None:
     """
     from roc.checkpoint.folder import is_adapter, read_config
 
-    source = config.model_name_or_path
+    source = config.source
     if source is None:
         return None
     try:
+        if config.starter is not None:
+            _keep_starter(config.starter)
         if is_adapter(source):
             raise RunError(adapter_refused(source))
         base = read_config(source)
     except RunError:
         raise
     except (OSError, ValueError, ImportError) as error:
-        raise _not_loaded(source, error) from error
+        raise _not_loaded(config, error) from error
     check_head(config, base)
     return base
+
+
+def _keep_starter(size: str) -> None:
+    from accelerate import PartialState
+
+    from roc.starter.kept import keep_starter
+
+    with PartialState().main_process_first():
+        keep_starter(size)
 
 
 def _build_stand_in(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -101,7 +112,7 @@ def _load(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
     from roc.model.declaration import declares_head
     from roc.model.processing import load_processor
 
-    source, base = config.model_name_or_path, base_config(config)
+    source, base = config.source, base_config(config)
     arguments: dict[str, Any] = {"dtype": config.dtype}
     if config.attn_implementation is not None:
         arguments["attn_implementation"] = config.attn_implementation
@@ -112,11 +123,12 @@ def _load(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
             return load(source, **arguments)
         return load_weights(model_class(base), source, **arguments), load_processor(source)
     except (OSError, ValueError, ImportError) as error:
-        raise _not_loaded(source, error) from error
+        raise _not_loaded(config, error) from error
 
 
-def _not_loaded(source: str, error: Exception) -> RunError:
-    return RunError(f"model_name_or_path {source!r} cannot be loaded: {error}")
+def _not_loaded(config: RunConfig, error: Exception) -> RunError:
+    named = f"model_name_or_path {config.source!r}" if config.starter is None else f"starter {config.starter}"
+    return RunError(f"{named} cannot be loaded: {error}")
 
 
 def _in_four_bits(config: RunConfig, base: PretrainedConfig) -> dict[str, Any]:

