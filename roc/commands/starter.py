@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _starter(options: StarterOptions) -> None:
-    from roc.starter.build import build_starter, plan
+    from roc.starter.plan import plan
 
     wheels = plan(options)
     for wheel in wheels:
@@ -41,10 +41,12 @@ def _starter(options: StarterOptions) -> None:
 
     import transformers
 
+    from roc.starter.build import build_starter
+
     transformers.utils.logging.disable_progress_bar()
     starter = build_starter(options, wheels)
     for name, difference in starter.differences.items():
-        print(f"{name}: the recorded numbers to {difference:.0e}")
+        print(f"{name}: gives its recorded numbers, the largest difference is {difference:.0e}")
     print(
         f"{starter.path}: {starter.parameters:,} parameters, a picture is {starter.image_tokens} tokens. Its parts "
         "have not met yet: train it, as docs/starter.md shows."

@@ -11,18 +11,16 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor, FastVlmForConditionalGeneration, LlavaProcessor
 
-from roc.checkpoint.export import check_new
 from roc.files import write_folder
 from roc.model import from_nothing
-from roc.starter import language
+from roc.starter import language, tower
 from roc.starter.assembly import build_processor, join
 from roc.starter.card import write_card
-from roc.starter.decoder import Decoder
+from roc.starter.decoder import decoder_config, decoder_tokenizer
 from roc.starter.options import StarterOptions
 from roc.starter.packages import Package
-from roc.starter.sizes import SIZES, Size
-from roc.starter.tower import load_tower, tower_config
-from roc.starter.wheels import Wheel, locate, obtain, read_member
+from roc.starter.sizes import SIZES, Decoder, Size
+from roc.starter.wheels import Wheel, obtain, read_member
 
 
 @dataclass(frozen=True)
@@ -42,26 +40,12 @@ class Starter:
     differences: dict[str, float]
 
 
-def plan(options: StarterOptions) -> list[Wheel]:
-    """Finds out what a starter is built from; fetches and builds nothing.
-
-    Raises:
-        OSError, ValueError: As `locate`, and where the folder is there already.
-        ModuleNotFoundError: A package of Python is missing.
-    """
-    check_new(options.out)
-    size = SIZES[options.size]
-    if not isinstance(size.language, Decoder):
-        language.check_reader()
-    return locate(size.packages, options.from_, options.cache)
-
-
 def build_starter(options: StarterOptions, wheels: Sequence[Wheel]) -> Starter:
     """Builds a starter; the folder is whole or not there.
 
     Args:
         options: The settings.
-        wheels: The result of `plan(options)`.
+        wheels: The result of `roc.starter.plan.plan(options)`.
 
     Raises:
         OSError: A package cannot be fetched, or the folder not be written.
@@ -89,20 +73,21 @@ def _make(
     size: Size, files: dict[Package, Path], options: StarterOptions, folder: Path
 ) -> tuple[FastVlmForConditionalGeneration, LlavaProcessor]:
     """Makes the model and its processor; what has to be unpacked is unpacked below `folder` and removed again."""
-    vision = tower_config(size.tower.stages, options.image_size)
+    vision = tower.tower_config(size.tower.stages, options.image_size)
     if isinstance(size.language, Decoder):
-        tokenizer, template = size.language.tokenizer(), from_nothing.CHAT_TEMPLATE
-        model = join(vision, size.language.config(tokenizer), tokenizer, seed=options.seed, narrow=True)
+        tokenizer, template = decoder_tokenizer(size.language), from_nothing.CHAT_TEMPLATE
+        text = decoder_config(size.language, tokenizer)
+        model = join(vision, text, tokenizer, seed=options.seed, narrow=True)
     else:
         package, template = size.language.package, language.CHAT_TEMPLATE
         with tempfile.TemporaryDirectory(dir=folder) as unpacked:
             file = Path(unpacked) / Path(package.member).name
             file.write_bytes(_weights(files, package))
             pretrained, tokenizer = language.read_language(file)
-        config = language.text_config(pretrained, tokenizer)
-        model = join(vision, config, tokenizer, seed=options.seed, narrow=False)
+        text = language.text_config(pretrained, tokenizer)
+        model = join(vision, text, tokenizer, seed=options.seed, narrow=False)
         language.put_language(model, pretrained)
-    load_tower(model.model.vision_tower, _weights(files, size.tower.package))
+    tower.load_tower(model.model.vision_tower, _weights(files, size.tower.package))
     return model, build_processor(tokenizer, template, options.image_size)
 
 
@@ -113,11 +98,12 @@ def _weights(files: dict[Package, Path], package: Package) -> bytes:
 def _checked(folder: Path, size: Size, out: Path) -> Starter:
     """Opens what was written as anybody would, and compares the pretrained parts with the record."""
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-    tower = size.tower
-    found = {tower.package.name: (tower.reference.difference(model.model.vision_tower), tower.reference.TOLERANCE)}
+    difference = tower.tower_difference(model.model.vision_tower, size.tower.record)
+    found = {size.tower.package.name: (difference, tower.TOLERANCE)}
     if not isinstance(size.language, Decoder):
-        reference, tokenizer = size.language.reference, AutoProcessor.from_pretrained(folder).tokenizer
-        found[size.language.package.name] = (reference.difference(model, tokenizer), reference.TOLERANCE)
+        tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
+        difference = language.language_difference(model, tokenizer, size.language.record)
+        found[size.language.package.name] = (difference, language.TOLERANCE)
     for name, (difference, tolerance) in found.items():
         if not difference <= tolerance:
             raise ValueError(

@@ -49,8 +49,8 @@ one.
             f"- **{package.holds}** ({package.licence}, {package.copyright}): from `{package.file}` of the package "
             f"[{package.name}]({package.source}) {package.version}, {package.num_bytes:,} bytes, sha256 "
             f"`{package.sha256}`. Its licence is in `LICENSE.{package.name}`. Changed: renamed to the layers of "
-            f"transformers, {size.changes[package.name]}. Recorded numbers found again to "
-            f"{starter.differences[package.name]:.0e}.\n"
+            f"transformers, {size.changes[package.name]}. It gives its recorded numbers, the "
+            f"largest difference is {starter.differences[package.name]:.0e}.\n"
         )
     text += """
 ## Use

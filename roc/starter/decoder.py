@@ -5,12 +5,11 @@ The tokenizer knows every byte, so any text can be encoded; the sentences below 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from roc.model.from_nothing import build_tokenizer
 from roc.prompts import QUESTIONS, answer
+from roc.starter.sizes import Decoder
 
 _ATTRIBUTES = (
     "overall", "composition", "light", "colour", "focus", "sharpness", "contrast", "exposure", "content", "subject",
@@ -47,43 +46,24 @@ _COMMENTS = (
 )
 
 
-@dataclass(frozen=True)
-class Decoder:
-    """Sizes of a short language model.
+def decoder_tokenizer(decoder: Decoder) -> PreTrainedTokenizerFast:
+    """Trains the tokenizer; always the same one."""
+    answers = [answer([attribute]) for attribute in _ATTRIBUTES]
+    return build_tokenizer([*QUESTIONS, *answers, *_COMMENTS], decoder.vocab_size)
 
-    Attributes:
-        hidden_size: Width; a multiple of `2 * heads`.
-        layers: Number of layers.
-        heads: Number of attention heads.
-        intermediate_size: Width of the feed-forward layers.
-        vocab_size: Upper bound of the tokenizer's size.
-        max_positions: Longest sequence in tokens, image tokens included.
-    """
 
-    hidden_size: int = 256
-    layers: int = 2
-    heads: int = 4
-    intermediate_size: int = 512
-    vocab_size: int = 1536
-    max_positions: int = 2048
-
-    def tokenizer(self) -> PreTrainedTokenizerFast:
-        """Trains the tokenizer; always the same one."""
-        answers = [answer([attribute]) for attribute in _ATTRIBUTES]
-        return build_tokenizer([*QUESTIONS, *answers, *_COMMENTS], self.vocab_size)
-
-    def config(self, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
-        """Makes the configuration of the language model."""
-        return LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=self.hidden_size,
-            intermediate_size=self.intermediate_size,
-            num_hidden_layers=self.layers,
-            num_attention_heads=self.heads,
-            num_key_value_heads=self.heads,
-            max_position_embeddings=self.max_positions,
-            tie_word_embeddings=False,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
+def decoder_config(decoder: Decoder, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
+    """Makes the configuration of the language model for this tokenizer."""
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=decoder.hidden_size,
+        intermediate_size=decoder.intermediate_size,
+        num_hidden_layers=decoder.layers,
+        num_attention_heads=decoder.heads,
+        num_key_value_heads=decoder.heads,
+        max_position_embeddings=decoder.max_positions,
+        tie_word_embeddings=False,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )

