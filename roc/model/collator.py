@@ -18,18 +18,15 @@ import torch
 from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
 
-from roc.data.augment import pad_to_square, scaled_size
 from roc.data.records import Record, Turn
 from roc.model.declaration import Declaration
 from roc.model.losses import IGNORE_INDEX
 from roc.model.marks import CUT, Marks
+from roc.model.pictures import blame_thin, shown
 from roc.model.positions import score_positions
 from roc.prompts import IMAGE_PLACEHOLDER
 
 logger = logging.getLogger(__name__)
-
-THIN = 20
-"""Longer side over shorter side above which an image is to blame if a processor fails on it."""
 
 # A piece of a row after its prompt: token ids, and whether they are supervised.
 _Piece = tuple[list[int], bool]
@@ -102,7 +99,7 @@ class RocCollator:
         """
         records = [record for record, _ in samples]
         prompts, tails = zip(*map(self.layout, records), strict=True)
-        images = [[self._prepare(picture) for picture in pictures] for _, pictures in samples]
+        images = [[self._shown(picture) for picture in pictures] for _, pictures in samples]
         batch = self._assemble(prompts, images, tails, "right", names=[record.id for record in records])
         return {**batch, **self.targets(records)}
 
@@ -135,7 +132,7 @@ class RocCollator:
         ends = [i for i, token in enumerate(ids) if token == self.declaration.token_id]
         prefix = ids[: ends[(num_scores or len(ends)) - 1]]
         (prompt, rest), count = self._question, len(images)
-        pictures = [[self._prepare(image)] for image in images]
+        pictures = [[self._shown(image)] for image in images]
         batch = self._assemble([prompt] * count, pictures, [[*rest, (prefix, True)]] * count, "right")
         labels = batch.pop("labels")
         # Inside the prefix the tokens show where [SCORE] stands; after it comes [SCORE] by construction.
@@ -147,7 +144,7 @@ class RocCollator:
     def prompt_batch(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
         """Makes a batch of the question alone, padded on the left, for `generate_with_scores`."""
         count = len(images)
-        pictures = [[self._prepare(image)] for image in images]
+        pictures = [[self._shown(image)] for image in images]
         prompt, rest = self._question
         batch = self._assemble([prompt] * count, pictures, [rest] * count, "left")
         del batch["labels"]
@@ -341,24 +338,8 @@ class RocCollator:
             self._answer_ids[text] = ids
         return self._answer_ids[text]
 
-    def scaled_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Computes the width and height that a picture is scaled down to, as declared."""
-        limit, padded = self.declaration.max_pixels, self.declaration.image_aspect_ratio == "pad"
-        return size if limit is None else scaled_size(size, limit, padded=padded)
-
-    def shown_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Computes the width and height of a picture as the processor gets it, scaled down and padded as declared."""
-        size = self.scaled_size(size)
-        return (max(size),) * 2 if self.declaration.image_aspect_ratio == "pad" else size
-
-    def _prepare(self, image: Image.Image) -> Image.Image:
-        size = self.scaled_size(image.size)
-        if size != image.size:
-            image = image.resize(size, Image.Resampling.BICUBIC)
-        if self.declaration.image_aspect_ratio != "pad":
-            return image
-        mean = getattr(self.processor.image_processor, "image_mean", None) or [0.5] * 3
-        return pad_to_square(image, tuple(int(channel * 255) for channel in mean))
+    def _shown(self, image: Image.Image) -> Image.Image:
+        return shown(image, self.declaration, self.processor)
 
     def encode(
         self, prompts: Sequence[str], images: list[list[Image.Image]], names: list[str] | None = None
@@ -383,7 +364,7 @@ class RocCollator:
                 add_special_tokens=not (bos and prompts[0].startswith(bos)),
             )
         except Exception as error:
-            _blame_thin(images, names, error)
+            blame_thin(images, names, error)
             raise
         encoded.pop("labels", None)  # some processors make their own
         return encoded
@@ -464,23 +445,6 @@ class RocCollator:
         """Counts the tokens of what follows a prompt up to its last `[SCORE]`, at least one; the rest may be cut."""
         flat = [token for piece, _ in tail for token in piece]
         return max((i + 1 for i, token in enumerate(flat) if token == self.declaration.token_id), default=1)
-
-
-def _blame_thin(images: list[list[Image.Image]], names: list[str] | None, error: Exception) -> None:
-    """Raises what is behind an opaque error of a processor: an image whose shorter side vanishes when it is resized.
-
-    Raises:
-        ValueError: If there is such an image; it names the first one and its size.
-    """
-    for row, some in enumerate(images):
-        for image in some:
-            if max(image.size) > THIN * min(image.size):
-                name = f"{names[row]}: " if names else ""
-                width, height = image.size
-                raise ValueError(
-                    f"{name}this model's processor cannot take an image of {width} x {height}, which is too thin for "
-                    f"it; crop the image, or set image_aspect_ratio to pad"
-                ) from error
 
 
 def _added(whole: str, beginning: str, where: str = "") -> str:

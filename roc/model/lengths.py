@@ -22,11 +22,9 @@ from transformers.image_utils import make_flat_list_of_images
 
 from roc.data.records import Record
 from roc.model.collator import RocCollator
+from roc.model.pictures import Size, scaled, shown_size
 
 logger = logging.getLogger(__name__)
-
-Size = tuple[int, int]
-"""Width and height."""
 
 _SMALL: Size = (56, 56)
 _SAMPLED = 16
@@ -65,6 +63,7 @@ class RowLengths:
 
     def __init__(self, collator: RocCollator) -> None:
         self._collator = collator
+        self._declaration = collator.declaration
         self._text_collator = copy.copy(collator)
         self._text_collator.processor = copy.copy(collator.processor)
         self._text_collator.processor.image_processor = _OnceForEachNumber(collator.processor.image_processor)
@@ -107,19 +106,18 @@ class RowLengths:
             self._with_size.update(zip(unknown, self._computed(unknown), strict=False))
         self._add_measured([size for size in sizes if size not in self._with_size], workers)
 
-    def scaled_size(self, size: Size) -> Size:
+    def scaled(self, size: Size) -> Size:
         """Computes the size that a picture is scaled down to."""
-        return self._collator.scaled_size(size)
+        return scaled(size, self._declaration)
 
     def shown_size(self, size: Size) -> Size:
         """Computes the size at which the processor gets a picture."""
-        return self._collator.shown_size(size)
+        return shown_size(size, self._declaration)
 
     def limited(self, max_pixels: int) -> RowLengths:
         """Returns the counter for the same rows where pictures are scaled down to `max_pixels`."""
         other = copy.copy(self)
-        other._collator = copy.copy(self._collator)
-        other._collator.declaration = dataclasses.replace(self._collator.declaration, max_pixels=max_pixels)
+        other._declaration = dataclasses.replace(self._declaration, max_pixels=max_pixels)
         return other
 
     def _text(self, record: Record) -> tuple[int, int, int]:

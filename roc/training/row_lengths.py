@@ -16,7 +16,8 @@ from roc.data.images import ImageError, image_size
 from roc.data.limits import FEWEST_PIXELS
 from roc.data.survey import survey
 from roc.demo.dataset import RATINGS_FILE
-from roc.model.lengths import RowLength, RowLengths, Size
+from roc.model.lengths import RowLength, RowLengths
+from roc.model.pictures import Size
 from roc.training.run import SCENES
 
 if TYPE_CHECKING:
@@ -147,10 +148,10 @@ def _remedy(rows: Sequence[_Row], lengths: Sequence[RowLength], counter: RowLeng
     if pixels is None:
         return text
     limited = counter.limited(pixels)
-    scaled = [size for row in rows for size in row.sizes if limited.scaled_size(size) != size]
+    scaled = [size for row in rows for size in row.sizes if limited.scaled(size) != size]
     largest = max(scaled, key=lambda size: size[0] * size[1])
     pictures = "1 picture" if len(scaled) == 1 else f"{len(scaled)} pictures, the largest"
-    before, after = (f"{width} x {height}" for width, height in (largest, limited.scaled_size(largest)))
+    before, after = (f"{width} x {height}" for width, height in (largest, limited.scaled(largest)))
     return f"{text}; or --max_pixels {pixels}, which scales {pictures} from {before} to {after}, here and in scoring"
 
 

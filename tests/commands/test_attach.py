@@ -19,11 +19,12 @@ def saved_model(tmp_path_factory):
 def test_attach_writes_a_checkpoint_that_loads(saved_model, tmp_path, capsys):
     out = tmp_path / "start"
     words = ["--min_score", "1", "--max-score", "5", "--num_tokens", "5", "--attributes", "overall", "light"]
+    words += ["--max_pixels", "50000"]
     assert main(["attach", saved_model, str(out), *words]) == 0
     assert "5 levels on 1..5 for overall, light" in capsys.readouterr().out
     model, processor = roc.load(out)
     assert (model.config.roc["min_score"], model.config.roc["max_score"]) == (1.0, 5.0)
-    assert model.config.roc["attributes"] == ["overall", "light"]
+    assert model.config.roc["attributes"] == ["overall", "light"] and model.declaration.max_pixels == 50_000
     assert model.score_head.weight.shape[0] == 5
     assert processor.tokenizer.convert_tokens_to_ids("[SCORE]") == model.config.roc["token_id"]
 

@@ -13,6 +13,7 @@ from roc.data.reading import read_records
 from roc.data.records import Record
 from roc.model.collator import RocCollator
 from roc.model.lengths import RowLengths
+from roc.model.pictures import shown
 from roc.model.processing import load_processor, save_processor
 from roc.score_space import ScoreSpace
 
@@ -53,7 +54,7 @@ def opened(paths):
 
 
 def square(processor, paths=PICTURES):
-    return [collator(processor)._prepare(picture) for picture in opened(paths)]
+    return [shown(picture, collator(processor).declaration, processor) for picture in opened(paths)]
 
 
 def expanded(ids, processor):
