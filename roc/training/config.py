@@ -260,7 +260,7 @@ class DataConfig(Settings):
     keep_features: bool | None = option(
         None,
         "keep the outputs of a frozen vision tower on disk, so that each picture passes through it once; auto does so "
-        "where it is possible, a picture is seen more than once and the disk has room",
+        "on a CPU, where it is possible, a picture is seen more than once and the disk has room",
         matters=False,
     )
     features_folder: str | None = option(

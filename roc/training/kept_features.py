@@ -303,7 +303,8 @@ def keep_features(config: RunConfig, data: RunData, trainer: RocTrainer) -> Kept
         RunError: If it is asked for and cannot be.
     """
     frozen = config.joins.get("vision", 0.0) if config.trains("vision") else 1.0
-    if config.keep_features is False or (config.keep_features is None and _passes(trainer) * frozen <= 1):
+    worth_it = trainer.args.device.type == "cpu" and _passes(trainer) * frozen > 1
+    if not (worth_it if config.keep_features is None else config.keep_features):
         return None
     try:
         if not frozen:

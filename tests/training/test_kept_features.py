@@ -2,6 +2,7 @@
 
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from training_runs import finetune
 from roc.model.parts import freeze, part_modules
 from roc.model.processing import save_processor
 from roc.training import kept_features
+from roc.training.config import load_config
 from roc.training.kept_features import CannotKeep, KeptFeatures, reads_of
 from roc.training.run import RunError, train
 
@@ -182,6 +184,17 @@ def test_a_tower_that_joins_later_is_kept_until_then(data, tmp_path, caplog):
     assert [name for name in weights if not torch.equal(weights[name], expected_weights[name])] == []
     start = BUILDERS["llava"]()[0].model.vision_tower.state_dict()
     assert any(not torch.equal(weights[f"model.vision_tower.{name}"], start[name]) for name in start)
+
+
+@pytest.mark.parametrize(("device", "steps", "kept"), [("cpu", 3, True), ("cuda", 3, False), ("cpu", 2, False)])
+def test_features_are_kept_by_themselves_where_that_saves_time(monkeypatch, device, steps, kept):
+    """On a CPU, and where a picture is seen more than once: here 8 rows in steps of 4."""
+    monkeypatch.setattr(kept_features, "_installed", lambda *_: "installed")
+    size = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "world_size": 1, "max_steps": steps}
+    trainer = SimpleNamespace(args=SimpleNamespace(device=torch.device(device), **size), train_dataset=range(8))
+    for asked, expected in ((None, kept), (True, True), (False, False)):
+        config = load_config(None, {"freeze": ["vision"], "keep_features": asked})
+        assert (kept_features.keep_features(config, None, trainer) == "installed") == expected
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_a_late_tower_is_frozen_with_its_statistics(whole):
     assert not torch.equal(states[0]["score_head.weight"], states[1]["score_head.weight"])
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("step", [1, pytest.param(2, marks=pytest.mark.slow), 3])
 def test_a_run_stopped_in_either_stage_ends_with_the_same_weights(whole, ratings, tmp_path, step):
     begun = tmp_path / "training" / f"checkpoint-{step}"
     shutil.copytree(whole / "training" / f"checkpoint-{step}", begun)
