@@ -84,7 +84,7 @@ def open_image(
             and then properly closed again by another program cannot be told from a whole one.
     """
     name = _name(source)
-    with _pillow_alone():
+    with pillow_alone():
         return _open(source, name, pixel_limit)
 
 
@@ -145,7 +145,7 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     name = _name(path)
     try:
-        with _pillow_alone(), open(path, "rb") as file:
+        with pillow_alone(), open(path, "rb") as file:
             head = file.read(64)
             late = head.startswith(b"\x89PNG") and _metadata_after_pixels(file)
             file.seek(0)
@@ -308,7 +308,7 @@ _before = contextlib.ExitStack()
 
 
 @contextlib.contextmanager
-def _pillow_alone() -> Iterator[None]:
+def pillow_alone() -> Iterator[None]:
     """Has Pillow decode as this file needs it, whatever the rest of the process has set.
 
     It refuses cut files, which another library may let it fill up with grey, and warns of nothing: its warnings name

@@ -54,9 +54,12 @@ class EncodedImage:
         """Width x height according to the header; 0 if the header was enough to refuse the image."""
         from PIL import Image
 
+        from roc.data.images import pillow_alone
+
         size = (0, 0)
-        with contextlib.suppress(Exception), Image.open(io.BytesIO(self.data), formats=_known_formats()) as image:
-            size = image.size
+        with pillow_alone(), contextlib.suppress(Exception):
+            with Image.open(io.BytesIO(self.data), formats=_known_formats()) as image:
+                size = image.size
         count = size[0] * size[1]
         return count if count <= self.pixels else 0
 
