@@ -32,7 +32,7 @@ def test_pictures_come_with_their_record(records):
 
 
 def test_augmentation_depends_on_seed_epoch_and_record_only(records):
-    changes = Augmentation(crop=0.3, flip=0.5)
+    changes = Augmentation(shift=0.3, flip=0.5)
     one, again = (Samples(records, augmentation=changes, seed=1) for _ in range(2))
     for index in (2, 0, 1):
         one[index]
