@@ -66,7 +66,7 @@ def parameter_groups(
     # The Trainer logs the rate of the first group.
     ordered = sorted(groups.items(), key=lambda item: item[0][0])
     return [
-        {"params": parameters, "lr": rate, "weight_decay": decay, _JOINS: share}
+        {"params": parameters, "lr": rate, "weight_decay": decay, **({_JOINS: share} if joins else {})}
         for (share, rate, decay), parameters in ordered
     ]
 
