@@ -35,6 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: EvaluateOptions, command: str) -> None:
+    if options.checkpoint is not None:
+        from roc.checkpoint.names import check_exists
+
+        check_exists(options.checkpoint)
+
     from roc.commands.progress import with_progress
     from roc.evaluation.evaluate import evaluate
     from roc.evaluation.folder import METRICS_FILE
