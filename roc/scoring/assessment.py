@@ -15,7 +15,7 @@ from PIL import Image
 from roc.checkpoint.folder import load
 from roc.data.images import ImageError, open_image
 from roc.model.collator import RocCollator
-from roc.model.device import checked_device, number_format
+from roc.model.device import checked_device, lay_out_convolutions, number_format
 from roc.model.float8 import use_float8
 from roc.model.head import LevelReading, read_levels
 from roc.prompts import SCORE_TOKEN
@@ -70,6 +70,8 @@ class Assessment:
             self.model.to(device)
         else:
             self.model, self.processor = load(pretrained, device=device, dtype=self.dtype, scoring=True)
+        if device.type == "cpu":
+            lay_out_convolutions(self.model)
         self.collator = RocCollator(self.processor, self.model.declaration)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
         self.compiled = compile_layers(self.model) if compile else 0
