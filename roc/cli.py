@@ -10,6 +10,7 @@ import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 
 import roc
 
@@ -26,6 +27,11 @@ COMMANDS: dict[str, str] = {
     "export": "merge an adapter, write a checkpoint for vLLM or the head alone, upload",
 }
 """Verb -> what it does, in one line of `roc --help`."""
+
+METHODS = {"agree": "look at a photo's photometric attributes, which AGREE guides scores by"}
+"""The same of methods, each in a room of its name. A room that was deleted leaves no command behind."""
+
+COMMANDS |= {verb: summary for verb, summary in METHODS.items() if (room := find_spec(f"roc.{verb}")) and room.origin}
 
 HELP_WORDS = ("-h", "--help", "help")
 

@@ -1,12 +1,15 @@
 """The command `roc`: choosing a command, and help without torch."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import roc
-from roc.cli import COMMANDS, main
+from roc.cli import COMMANDS, METHODS, main
 
 
 def test_help_lists_every_command_and_an_example(capsys):
@@ -46,6 +49,22 @@ def test_every_command_has_help_with_an_example(name, capsys):
         status = stop.code
     assert status == 0
     assert f"example: roc {name}" in capsys.readouterr().out
+
+
+def test_the_room_of_a_method_may_be_deleted(tmp_path):
+    """Its command goes with it; every other one is there."""
+    ignored = shutil.ignore_patterns("__pycache__", *METHODS)
+    shutil.copytree(Path(roc.__file__).parent, tmp_path / "roc", ignore=ignored)
+    code = """
+import roc.cli, sys
+assert not set(roc.cli.METHODS) & set(roc.cli.COMMANDS)
+sys.exit(roc.cli.main(["agree"]) * 10 + roc.cli.main(["--help"]))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 20 and "roc: unknown command 'agree'" in done.stderr
+    assert set(METHODS) <= set(COMMANDS)
+    assert all((f"  {verb} " in done.stdout) == (verb not in METHODS) for verb in COMMANDS)
 
 
 def test_a_name_that_is_no_checkpoint_is_told_before_torch_is_loaded(tmp_path):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
-from roc.commands.line import BAD_INPUT, DONE, FAILED, Parser, refuse, run
+from roc.commands.line import DONE, FAILED, Subcommand, run_subcommand
 from roc.data.datasets.convert import DATASETS
 from roc.settings import REQUIRED, Fault, Settings, option
 
@@ -313,19 +313,13 @@ def _print_unreadable(faults: Sequence[str]) -> None:
             print(f"... and {len(faults) - _SHOWN} more", file=sys.stderr)
 
 
-class _Subcommand(NamedTuple):
-    """One word after `roc data`: its line in the overview, its own help, its options and its work."""
-
-    summary: str
-    description: str
-    example: str
-    options: type[Settings]
-    work: Callable[[Any], int]
+def _goes_on(options: SurveyOptions) -> str:
+    return "the same command goes on where it was"
 
 
 _WIDTH = max(map(len, DATASETS))
 _SUBCOMMANDS = {
-    "convert": _Subcommand(
+    "convert": Subcommand(
         "write a published data set (AVA, PARA, KonIQ-10k, ...) as a data file",
         "Writes a published data set as one file of records. The data sets:\n\n"
         + "\n".join(f"  {name:{_WIDTH}}  {summary}" for name, (_, summary) in DATASETS.items())
@@ -334,7 +328,7 @@ _SUBCOMMANDS = {
         ConvertOptions,
         _convert,
     ),
-    "check": _Subcommand(
+    "check": Subcommand(
         "find everything that is wrong with a data file, and what it holds",
         """Finds everything that is wrong with a data file, each fault with its line, and prints what the file holds:
 counts, the range of the scores, a histogram, a guess of the native range. A CSV needs the columns image and score (or
@@ -344,16 +338,18 @@ included.""",
         "roc data check ratings.csv --image_folder photos --report faults.txt",
         CheckOptions,
         _check,
+        _goes_on,
     ),
-    "leaks": _Subcommand(
+    "leaks": Subcommand(
         "find what of a test set is in a training set too",
         """Finds what of a test set is in a training set too: the same ids, identical files, pictures that look the same
 (resized, compressed, mirrored), edits of one source. Exit status 1 if there is anything.""",
         "roc data leaks train.csv test.csv --image_folder photos --report leaks.csv",
         LeaksOptions,
         _leaks,
+        _goes_on,
     ),
-    "split": _Subcommand(
+    "split": Subcommand(
         "divide a data file into train, val and test without leaks",
         """Divides a data file into train, val and test by source: a group, all edits of one photo, the same image under
 two ids stay together. A test set that the file marks is kept as it is. A hash of the source decides, so the division
@@ -361,8 +357,9 @@ is the same in every run and when records are added. Prints the command that tra
         "roc data split ratings.csv --out splits --val 0.1 --test 0.1",
         SplitOptions,
         _split,
+        _goes_on,
     ),
-    "show": _Subcommand(
+    "show": Subcommand(
         "draw the best, the middle and the worst pictures",
         "Draws a contact sheet of the best, the middle and the worst pictures with their scores.",
         "roc data show ratings.csv --image_folder photos --out sheet.png",
@@ -370,17 +367,6 @@ is the same in every run and when records are added. Prints the command that tra
         _show,
     ),
 }
-
-_HELP = """usage: roc data COMMAND [...]
-
-Makes, checks, compares and divides data files.
-
-{commands}
-
-A data file is a CSV with the columns image,score, or more: see `roc data check --help`.
-
-example: roc data check ratings.csv --image_folder photos
-`roc data COMMAND --help` shows a command's options and an example."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -392,17 +378,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 done, 1 faults, leaks or unreadable images were found, 2 bad input.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(_HELP.format(commands="\n".join(f"  {name:8} {one.summary}" for name, one in _SUBCOMMANDS.items())))
-        return DONE if words else BAD_INPUT
-    name, *words = words
-    if name not in _SUBCOMMANDS:
-        return refuse("roc data", f"unknown command {name!r}; the commands are {', '.join(_SUBCOMMANDS)}")
     if hasattr(sys.stdout, "reconfigure"):  # a name that the terminal cannot show must not end the report
         sys.stdout.reconfigure(errors="backslashreplace")
-    chosen = _SUBCOMMANDS[name]
-    parser = Parser(f"roc data {name}", chosen.description, chosen.example)
-    goes_on = issubclass(chosen.options, SurveyOptions)
-    stopped = (lambda _: "the same command goes on where it was") if goes_on else None
-    return run(parser, chosen.options, words, chosen.work, stopped=stopped)
+    return run_subcommand(
+        "roc data",
+        "Makes, checks, compares and divides data files.",
+        _SUBCOMMANDS,
+        argv,
+        first="check",
+        more="A data file is a CSV with the columns image,score, or more: see `roc data check --help`.",
+    )

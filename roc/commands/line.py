@@ -17,8 +17,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 from roc.settings import REQUIRED, ConfigError, Setting, Settings, build, settings_of
 
@@ -163,6 +163,55 @@ def run(
     except ConfigError as error:
         return refuse(parser.prog, error)
     return guarded(parser.prog, lambda: work(options), stopped and (lambda: stopped(options)))
+
+
+class Subcommand(NamedTuple):
+    """One word after a command such as `roc data`: its line in the overview, its own help, its options and its work."""
+
+    summary: str
+    description: str
+    example: str
+    options: type[Settings]
+    work: Callable[[Any], int | None]
+    stopped: Callable[[Any], str] | None = None
+
+
+def run_subcommand(
+    prog: str,
+    about: str,
+    subcommands: Mapping[str, Subcommand],
+    argv: Sequence[str] | None,
+    *,
+    first: str,
+    more: str = "",
+) -> int:
+    """Runs the subcommand that the first word names, or shows which there are.
+
+    Args:
+        prog: The command, such as "roc data".
+        about: What it does, in one line.
+        subcommands: Word -> what it runs.
+        argv: Words after the command; None takes those of the process.
+        first: The word whose example the overview shows.
+        more: A line of the help below the list.
+
+    Returns:
+        The exit status, as `run` describes.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        width = max(map(len, subcommands)) + 1
+        listed = "\n".join(f"  {name:{width}} {one.summary}" for name, one in subcommands.items())
+        example = f"example: {subcommands[first].example}"
+        parts = [f"usage: {prog} COMMAND [...]", about, listed, *filter(None, [more]), example]
+        print("\n\n".join(parts) + f"\n`{prog} COMMAND --help` shows a command's options and an example.")
+        return DONE if words else BAD_INPUT
+    name, *words = words
+    if name not in subcommands:
+        return refuse(prog, f"unknown command {name!r}; the commands are {', '.join(subcommands)}")
+    chosen = subcommands[name]
+    parser = Parser(f"{prog} {name}", chosen.description, chosen.example)
+    return run(parser, chosen.options, words, chosen.work, stopped=chosen.stopped)
 
 
 def guarded(
