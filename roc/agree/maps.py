@@ -83,7 +83,7 @@ def saturation(pictures: Tensor) -> Tensor:
     Raises:
         ValueError: As `roc.agree.batches.as_batch` says.
     """
-    return _saturation_and_hue(as_batch(pictures, SMALLEST))[:, :1].to(pictures.dtype)
+    return _saturation_and_hue(as_batch(pictures, SMALLEST))[0].to(pictures.dtype)
 
 
 def hue(pictures: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def hue(pictures: Tensor) -> Tensor:
     Raises:
         ValueError: As `roc.agree.batches.as_batch` says.
     """
-    return _saturation_and_hue(as_batch(pictures, SMALLEST))[:, 1:].to(pictures.dtype)
+    return _saturation_and_hue(as_batch(pictures, SMALLEST))[1].to(pictures.dtype)
 
 
 def blur(pictures: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ def attribute_maps(pictures: Tensor) -> dict[str, Tensor]:
     """
     batch = as_batch(pictures, SMALLEST)
     grey = luma(batch)
-    saturated, hues = _saturation_and_hue(batch).split([1, 3], dim=1)
+    saturated, hues = _saturation_and_hue(batch)
     planes = {
         "brightness": grey,
         "contrast": _contrast(grey),
@@ -205,8 +205,8 @@ def _laplacian(padded: Tensor) -> Tensor:
     return beside.add_(above).sub_(padded[..., 1:-1, 1:-1], alpha=4).abs_()
 
 
-def _saturation_and_hue(batch: Tensor) -> Tensor:
-    """Saturation and the three planes of hue, (B, 4, H, W)."""
+def _saturation_and_hue(batch: Tensor) -> tuple[Tensor, Tensor]:
+    """Saturation, (B, 1, H, W), and the three planes of hue, (B, 3, H, W)."""
     red, green, blue = batch.split(1, dim=1)
     highest = batch.amax(dim=1, keepdim=True)
     spread = highest - batch.amin(dim=1, keepdim=True)
@@ -222,7 +222,7 @@ def _saturation_and_hue(batch: Tensor) -> Tensor:
     cosine, sine = torch.cos(angle).mul_(amplitude), torch.sin(angle).mul_(amplitude).mul_(math.sqrt(0.75))
     # cos(angle + 120 degrees) and cos(angle + 240 degrees) by the addition theorem: two functions in place of three.
     middle = 0.5 - 0.5 * cosine
-    return torch.cat([saturated, cosine.add_(0.5), middle - sine, middle + sine], dim=1)
+    return saturated, torch.cat([cosine.add_(0.5), middle - sine, middle + sine], dim=1)
 
 
 def _root(squares: Tensor) -> Tensor:
