@@ -182,19 +182,17 @@ def _gradient(padded: Tensor) -> Tensor:
 
 def _deviation(padded: Tensor) -> Tensor:
     """The standard deviation in the window around each pixel."""
-    mean = _windows(_windows(padded, 2), 3).div_(_WINDOW**2)
-    square = _windows(_windows(padded.square(), 2), 3).div_(_WINDOW**2)
-    return _root(square.sub_(mean.square_()))
+    total, squares = (_windows(_windows(values, 2), 3) for values in (padded, padded.square()))
+    return _root(squares.sub_(total.square_(), alpha=1 / _WINDOW**2).div_(_WINDOW**2))
 
 
 def _windows(values: Tensor, axis: int) -> Tensor:
-    """Sums of 9 neighbours along an axis, from sums of 2, 4 and 8."""
-    sums = values
-    for step in (1, 2, 4):
-        size = sums.shape[axis] - step
-        sums = sums.narrow(axis, 0, size) + sums.narrow(axis, step, size)
-    size = values.shape[axis] - _WINDOW + 1
-    return sums.narrow(axis, 0, size) + values.narrow(axis, _WINDOW - 1, size)
+    """Sums of 9 neighbours along an axis, as sums of 3 sums of 3."""
+    for step in (1, 3):
+        size = values.shape[axis] - 2 * step
+        first, second, third = (values.narrow(axis, number * step, size) for number in range(3))
+        values = (first + second).add_(third)
+    return values
 
 
 def _laplacian(padded: Tensor) -> Tensor:
@@ -210,7 +208,7 @@ def _saturation_and_hue(batch: Tensor) -> tuple[Tensor, Tensor]:
     red, green, blue = batch.split(1, dim=1)
     highest = batch.amax(dim=1, keepdim=True)
     spread = highest - batch.amin(dim=1, keepdim=True)
-    # A sign tells 0 from more at a quarter of what a comparison and `torch.where` take; `lerp` by 0 or 1 is exact.
+    # Signs tell 0 from more in a quarter of the time of a comparison and `torch.where`; `lerp` by 0 or 1 is exact.
     saturated = (spread / (highest + _EPSILON)).mul_((highest - _EPSILON).sign_().clamp_min_(0))
     # One sixth of the circle for each unit; red may be negative. Of equal channels red counts as the highest, then
     # green.
@@ -218,11 +216,8 @@ def _saturation_and_hue(batch: Tensor) -> tuple[Tensor, Tensor]:
     at_green, at_blue = (blue - red).mul_(scale).add_(2), (red - green).mul_(scale).add_(4)
     angle = torch.lerp(at_green, at_blue, (highest - green).sign_())
     angle = torch.lerp((green - blue).mul_(scale), angle, (highest - red).sign_()).mul_(math.pi / 3)
-    amplitude = saturated * 0.5
-    cosine, sine = torch.cos(angle).mul_(amplitude), torch.sin(angle).mul_(amplitude).mul_(math.sqrt(0.75))
-    # cos(angle + 120 degrees) and cos(angle + 240 degrees) by the addition theorem: two functions in place of three.
-    middle = 0.5 - 0.5 * cosine
-    return saturated, torch.cat([cosine.add_(0.5), middle - sine, middle + sine], dim=1)
+    shifts = torch.tensor([0, 2, 4], device=batch.device, dtype=batch.dtype).mul_(math.pi / 3).view(1, 3, 1, 1)
+    return saturated, (angle + shifts).cos_().mul_(saturated * 0.5).add_(0.5)
 
 
 def _root(squares: Tensor) -> Tensor:

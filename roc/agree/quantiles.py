@@ -29,9 +29,9 @@ def tail_quantiles(planes: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """
     rank = share * (planes.shape[1] - 1)
     first = int(rank)
-    if planes.device.type == "cpu":
+    if planes.device.type == "cpu" and planes.shape[1] >= 4 * _SAMPLE:
         places = torch.from_numpy(np.stack([_tails(values, first) for values in planes.detach().numpy()]))
-    else:  # a GPU sorts faster than it answers questions
+    else:  # a GPU sorts all of it faster than it answers questions about a sample
         order = planes.detach().argsort(dim=1)
         places = torch.stack([order[:, first], order[:, first + 1], order[:, -1 - first], order[:, -2 - first]], dim=1)
     low, next_low, high, next_high = planes.gather(1, places).unbind(dim=1)
@@ -42,16 +42,13 @@ def _tails(values: np.ndarray, first: int) -> np.ndarray:
     """Finds where the values of two neighbouring ranks stand, counted from each end.
 
     Args:
-        values: (N,).
+        values: (N,), N at least 4 times the sample.
         first: The nearer one of the two ranks, counted from 0 for the smallest and for the largest value.
 
     Returns:
         (4,) places of the ranks `first` and `first + 1` from the bottom, then from the top.
     """
     count, both = len(values), [first, first + 1]
-    if count < 4 * _SAMPLE:
-        order = values.argsort()
-        return order[[*both, -1 - first, -2 - first]]
     sample = _sample(count)
     expected = first / count * _SAMPLE
     edge = math.ceil(expected + 4 * math.sqrt(expected)) + 2

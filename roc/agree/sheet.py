@@ -23,7 +23,7 @@ _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 def as_tensor(image: Image.Image) -> Tensor:
     """Turns an RGB picture into a batch of one, (1, 3, H, W) in [0, 1], float32."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float().div(255)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].contiguous().float().div_(255)
 
 
 def as_image(picture: Tensor) -> Image.Image:
