@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "how well predictions agree with people: metrics, pictures, a report",
     "compare": "two evaluations of the same rows, metric by metric",
     "data": "make, check, compare, divide and look at data files",
+    "reasoning": "write critiques that teach a model to think before it scores",
     "starter": "build a small model with pretrained parts from packages",
     "attach": "give a model an untrained score head and save it",
     "doctor": "tell whether the score head fits a model, and what to set",

@@ -18,7 +18,7 @@ import numpy as np
 from roc.data.rows import write_rows
 from roc.demo.attributes import ATTRIBUTES
 from roc.demo.raters import RaterPanel, rater_ceiling
-from roc.demo.scenes import render_scene
+from roc.demo.scenes import KnownScene, known_scene, render_scene
 from roc.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -108,6 +108,21 @@ def read_ceiling(folder: str | Path) -> dict[str, dict[str, float]]:
     if manifest is None:
         raise ValueError(f"{folder} holds no demo scenes ({MANIFEST_FILE} is missing); write them with write_dataset")
     return manifest["rater_ceiling"]
+
+
+def scene_of(image: str | Path) -> KnownScene:
+    """Tells what the generator knows of a picture that `write_dataset` wrote.
+
+    Raises:
+        ValueError: If the picture is no part of such a data set.
+    """
+    image = Path(image)
+    split, _, number = image.stem.rpartition("_")
+    held = _read_manifest(image.parent.parent)
+    counts = held["parameters"]["counts"] if held else {}
+    if image.suffix != ".png" or not number.isdecimal() or int(number) >= counts.get(split, 0):
+        raise ValueError(f"{image} is no scene of the demo, so nothing is known of it")
+    return known_scene(_FIRST_INDEX[split] + int(number), seed=held["parameters"]["seed"])
 
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:

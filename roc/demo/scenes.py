@@ -86,6 +86,21 @@ class Scene:
 
 
 @dataclass(frozen=True)
+class KnownScene:
+    """What the generator knows of a scene without drawing it: `latents`, `facts`, `place` and `kind` as in `Scene`.
+
+    Attributes:
+        bystander: The thing beside the subject.
+    """
+
+    latents: dict[str, float]
+    facts: dict[str, float]
+    place: str
+    kind: str
+    bystander: str
+
+
+@dataclass(frozen=True)
 class _Thing:
     """A subject or bystander and where it stands: centre and height as fractions of the side, hue in degrees."""
 
@@ -174,6 +189,13 @@ def render_scene(index: int, *, seed: int, size: int, facts: Mapping[str, float]
     layer = blur(layer, size * (layout.blur + DEFOCUS * (1 - drawn["focus"])))
     image = _develop(rng, soft * (1 - layer[..., 3:]) + layer[..., :3])
     return Scene(image, latents, drawn, layout.place, subject.kind, index, seed)
+
+
+def known_scene(index: int, *, seed: int) -> KnownScene:
+    """Tells what `render_scene` draws with the same arguments, without drawing."""
+    facts = draw_facts(np.random.default_rng([seed, index, 1]))
+    layout = _draw_layout(np.random.default_rng([seed, index, 2]), facts["hue_gap"])
+    return KnownScene(latents_of(facts), facts, layout.place, layout.subject.kind, layout.bystander.kind)
 
 
 def _checked_facts(drawn: dict[str, float], given: Mapping[str, float]) -> dict[str, float]:

@@ -6,19 +6,13 @@ lazily: below the visible part of the page it would stay blank in a print or in 
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from roc import __version__
-from roc.data.images import ImageError, open_image
-from roc.data.pictures import shown_path
 from roc.evaluation.benchmarks import TEST_SETS, TestSet, comparable
 from roc.evaluation.bootstrap import resamples_for
 from roc.evaluation.evaluated_rows import EvaluatedRow, is_number, scored_rows
@@ -37,13 +31,13 @@ from roc.evaluation.keys import (
 from roc.evaluation.page import page, table
 from roc.evaluation.plots import draw, write_plots
 from roc.evaluation.theme import DARK
+from roc.evaluation.thumbnail import data_url, thumbnail
 from roc.files import write_text
 
 REPORT_FILE = "report.html"
 WORST = 20
 """How many of the rows with the largest errors are shown with their images."""
 
-_THUMBNAIL_SIDE = 320
 _PART_KEYS = ("srcc", "plcc", "krcc", "mae", "rmse", "accuracy")
 _CAPTIONS = {
     "scatter": "One point per image; on the dashed line, model and people agree.",
@@ -188,7 +182,7 @@ def _notes(metrics: Mapping[str, Any]) -> str:
 def _plots(light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
     figures = []
     for name in light:
-        by_dark, by_light = _data(dark[name], "png"), _data(light[name], "png")
+        by_dark, by_light = data_url(dark[name], "png"), data_url(light[name], "png")
         caption = escape(_CAPTIONS[name])
         figures.append(
             f'<figure class="{name}"><picture><source srcset="{by_dark}" media="(prefers-color-scheme: dark)">'
@@ -280,21 +274,7 @@ def _worst(rows: Sequence[EvaluatedRow], metrics: Mapping[str, Any]) -> str:
 
 
 def _thumbnail(row: EvaluatedRow) -> str:
-    if row.image is None:
-        return '<div class="nothing">no image given</div>'
-    try:
-        image = open_image(row.image)
-    except ImageError as error:
-        why = str(error).removeprefix(f"{shown_path(row.image)}: ")
-        return f'<div class="nothing">no image: {escape(why)}</div>'
-    image.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=82)
-    return f'<img decoding="sync" src="{_data(buffer.getvalue(), "jpeg")}" alt="{escape(row.id)}">'
-
-
-def _data(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return '<div class="nothing">no image given</div>' if row.image is None else thumbnail(row.image, row.id)
 
 
 def _footer(metrics: Mapping[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 The first line holds the settings, each further line the row of one image: JSON, written whole and flushed. A killed run
 leaves at most a torn last line, which is cut off when the next run opens the file; images before it are done, all
-others are not. So no image is lost, and none is scored twice.
+others are not. So no image is lost, and none is scored twice. Runs that do something else one by one keep the same
+journal, with another name for what they do (`key`).
 
 Only one run at a time has the file: the operating system holds the lock, and frees it however the process ends.
 """
@@ -28,6 +29,7 @@ class Journal:
         about: Further facts for whoever reads the file; a journal that is there already keeps its own.
         overwrite: Start anew, whatever is there.
         earlier: The settings as an earlier version of roc noted them; a journal with these is accepted too.
+        key: Name of the value that tells rows apart.
 
     Attributes:
         settings: Those in the file.
@@ -46,7 +48,9 @@ class Journal:
         *,
         overwrite: bool = False,
         earlier: Mapping[str, Any] | None = None,
+        key: str = "image",
     ) -> None:
+        self._key = key
         self.path = Path(path)
         self.settings = json.loads(json.dumps(dict(settings)))
         self.about = dict(about or {})
@@ -81,11 +85,11 @@ class Journal:
         return self._places.keys()
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Appends rows, each with its `image`, and flushes them before it returns."""
+        """Appends rows, each with its `key`, and flushes them before it returns."""
         place, lines = self._file.seek(0, os.SEEK_END), []
         for row in rows:
             line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-            self._places[row["image"]] = place
+            self._places[row[self._key]] = place
             place += len(line)
             lines.append(line)
         self._file.write(b"".join(lines))
@@ -127,7 +131,7 @@ class Journal:
         if found is None or _SETTINGS not in found:
             # A run that is killed at once leaves the beginning of a header. Anything else is not ours to truncate.
             if header.endswith(b"\n") or not _BEGINNING.startswith(header[: len(_BEGINNING)]):
-                raise ValueError(f"{self.path}: this is no journal of a scoring run; move it, or give --overwrite")
+                raise ValueError(f"{self.path}: this is no journal of roc; move it, or give --overwrite")
             self._file.seek(0)
             self._file.truncate()
             self._file.write(_header(settings, self.about))
@@ -144,9 +148,9 @@ class Journal:
         end = len(header)
         for line in self._file:
             row = _parsed(line)
-            if row is None or not isinstance(row.get("image"), str):
+            if row is None or not isinstance(row.get(self._key), str):
                 break
-            self._places[row["image"]] = end  # the later of two rows counts: the image was tried again
+            self._places[row[self._key]] = end  # the later of two rows counts: the image was tried again
             end += len(line)
         self.lost = self._file.seek(0, os.SEEK_END) - end
         self._file.truncate(end)

@@ -9,6 +9,7 @@ from roc.data.reading import read_records
 from roc.demo import dataset
 from roc.demo.attributes import ATTRIBUTES, LATENTS
 from roc.demo.dataset import write_dataset
+from roc.demo.scenes import render_scene
 from roc.score_space import ScoreSpace
 
 
@@ -53,3 +54,16 @@ def test_a_folder_of_something_else_is_never_touched(tmp_path):
     with pytest.raises(ValueError, match="no demo scenes"):
         write_dataset(tmp_path, 2, 1, 1, size=32, seed=0)
     assert (tmp_path / "holiday.txt").read_text() == "mine"
+
+
+def test_a_picture_on_disk_is_known_without_drawing_it(tmp_path):
+    write_dataset(tmp_path / "scenes", 2, 1, 0, size=32, seed=5)
+    for split, index in (("train", 1), ("val", 1_000_000)):
+        known = dataset.scene_of(tmp_path / f"scenes/images/{split}_{index % 1_000_000}.png")
+        drawn = render_scene(index, seed=5, size=32)
+        assert (known.latents, known.facts, known.place, known.kind) == (
+            drawn.latents, drawn.facts, drawn.place, drawn.kind
+        )  # fmt: skip
+    for name in ("train_2.png", "other_0.png", "train_0.jpg", "train_x.png"):
+        with pytest.raises(ValueError, match="no scene of the demo"):
+            dataset.scene_of(tmp_path / "scenes/images" / name)

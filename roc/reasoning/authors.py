@@ -1,0 +1,128 @@
+"""Authors: whoever writes critiques and judges them, behind one small interface.
+
+    class Author(Protocol):
+        name: str
+        at_once: int
+        def ask(self, request: Request) -> Reply: ...
+
+`chat`, `local_model` and `embedded` are three; anything else with these members will do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from roc.reasoning.config import CorpusConfig
+from roc.reasoning.tiers import Photo
+from roc.reasoning.wording import facts_prompt, tone_prompt, writing_prompt
+
+Kind = Literal["write", "tone", "facts"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question to an author.
+
+    Attributes:
+        kind: "write" asks for a critique; "tone" and "facts" ask for a verdict on one.
+        text: The question in words.
+        photo: The photo that is shown; None for "tone", which has to be told from the words.
+        critique: The text to judge; None for "write".
+        attempt: Number of the try, from 0; another try may give another answer.
+    """
+
+    kind: Kind
+    text: str
+    photo: Photo | None = None
+    critique: str | None = None
+    attempt: int = 0
+
+    @classmethod
+    def write(cls, photo: Photo, scale: tuple[float, float], attempt: int) -> Request:
+        """Asks for a critique of a photo."""
+        return cls("write", writing_prompt(photo.score, scale, photo.tier), photo, attempt=attempt)
+
+    @classmethod
+    def tone(cls, critique: str, attempt: int) -> Request:
+        """Asks how good the photo of a critique is."""
+        return cls("tone", tone_prompt(critique), critique=critique, attempt=attempt)
+
+    @classmethod
+    def facts(cls, photo: Photo, critique: str, attempt: int) -> Request:
+        """Asks what a critique claims beyond what the photo shows."""
+        return cls("facts", facts_prompt(critique), photo, critique, attempt)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an author answered.
+
+    Attributes:
+        text: The words.
+        tokens_in: Tokens that were read, as the author counts them; 0 where nobody counts.
+        tokens_out: Tokens that were written.
+        cut: Whether the answer ended at the limit of tokens.
+    """
+
+    text: str
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cut: bool = False
+
+
+class AuthorError(RuntimeError):
+    """One request that got no usable answer; others may still get one."""
+
+
+class Author(Protocol):
+    """Whoever answers requests.
+
+    Attributes:
+        name: What it is, in the journal and in messages.
+        at_once: Requests that it takes at the same time, each from a thread of its own.
+    """
+
+    name: str
+    at_once: int
+
+    def ask(self, request: Request) -> Reply:
+        """Answers a request.
+
+        Raises:
+            AuthorError: This request got no usable answer.
+            ValueError: No request will get one: a wrong key, an unknown model.
+        """
+
+
+def authors_of(options: CorpusConfig) -> Mapping[str, Author]:
+    """Makes the writer and the judge that the options name; they are one where both are the same.
+
+    Returns:
+        {"writer": ..., "judge": ...}.
+
+    Raises:
+        ValueError: A model that cannot be loaded, a missing key, or data without demo scenes for the embedded author.
+        ImportError: With the command that installs the client library of chat endpoints.
+    """
+    judge_url = options.judge_url or options.base_url
+    writer = _author(options.writer, options.base_url, options)
+    same = (options.judge or options.writer, judge_url) == (options.writer, options.base_url)
+    return {"writer": writer, "judge": writer if same else _author(options.judge or options.writer, judge_url, options)}
+
+
+def _author(name: str, url: str | None, options: CorpusConfig) -> Author:
+    kind, _, model = name.partition(":")
+    if kind == "chat":
+        from roc.reasoning.chat import Chat
+
+        return Chat(model, url, key=os.environ.get(options.key_variable), options=options)
+    if kind == "transformers":
+        from roc.reasoning.local_model import LocalModel
+
+        return LocalModel.load(model, options)
+    from roc.reasoning.embedded import SceneAuthor
+
+    return SceneAuthor()

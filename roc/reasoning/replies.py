@@ -1,0 +1,146 @@
+"""Every answer of an author, kept in a journal as soon as it is there: a killed run pays for none of them twice.
+
+A reply is found again by what was asked: author, limits, question, picture. Where one of these is another, the
+question is asked anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from roc.data.images import ImageError
+from roc.reasoning.authors import Author, AuthorError, Reply, Request
+from roc.reasoning.config import AuthorOptions
+from roc.scoring.journal import Journal
+
+Role = Literal["writer", "judge"]
+ROLES: tuple[Role, ...] = ("writer", "judge")
+
+MOST_FAILURES = 8
+"""Requests in a row without an answer after which nobody is asked any more."""
+
+
+class NotAsked(LookupError):
+    """The question was not answered yet, and nobody may be asked now."""
+
+
+@dataclass
+class Usage:
+    """What one role has cost so far, earlier runs included.
+
+    Attributes:
+        requests: Answers that came.
+        tokens_in: Tokens read.
+        tokens_out: Tokens written.
+        cost: In the currency of the prices; 0 without any.
+    """
+
+    requests: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    cost: float = 0.0
+
+    def add(self, tokens_in: int, tokens_out: int, prices: tuple[float, float]) -> None:
+        """Counts one answer; prices are for a million tokens."""
+        self.requests += 1
+        self.tokens_in += tokens_in
+        self.tokens_out += tokens_out
+        self.cost += (tokens_in * prices[0] + tokens_out * prices[1]) / 1e6
+
+
+class Replies:
+    """Asks the authors, and remembers what they answered; it may be used from several threads.
+
+    Args:
+        journal: An open journal whose key is "reply".
+        authors: {"writer": ..., "judge": ...}.
+        options: Temperature and limits, which belong to a question, and the prices.
+
+    Attributes:
+        usage: Cost by role, of all rows of the journal.
+        asked: Answers that came since this was made.
+    """
+
+    def __init__(self, journal: Journal, authors: Mapping[str, Author], options: AuthorOptions) -> None:
+        self._journal, self._authors, self._options = journal, authors, options
+        self._lock = threading.Lock()
+        self._failures = 0
+        judge_in = options.price_in if options.judge_price_in is None else options.judge_price_in
+        judge_out = options.price_out if options.judge_price_out is None else options.judge_price_out
+        self._prices = {"writer": (options.price_in, options.price_out), "judge": (judge_in, judge_out)}
+        self.usage = {role: Usage() for role in ROLES}
+        self.asked = 0
+        for row in journal.rows(list(journal.images)):
+            self._count(row)
+
+    def ask(self, role: Role, request: Request, *, remembered: bool = False) -> Reply:
+        """Answers a request, from the journal where it was answered before.
+
+        Args:
+            role: Whom to ask.
+            request: What to ask.
+            remembered: Ask nobody.
+
+        Raises:
+            NotAsked: With `remembered`, if it was not answered before.
+            AuthorError, ImageError: This request cannot be answered.
+            ValueError: Nobody answers any more.
+        """
+        author = self._authors[role]
+        key = self._key(role, author, request)
+        with self._lock:
+            if key in self._journal:
+                row = next(self._journal.rows([key]))
+                return Reply(row["text"], row["tokens_in"], row["tokens_out"], row["cut"])
+        if remembered:
+            raise NotAsked(key)
+        try:
+            reply = author.ask(request)
+        except ImageError:
+            raise
+        except AuthorError as error:
+            self._failed(error)
+            raise
+        text = reply.text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be written
+        row = {
+            "reply": key,
+            "role": role,
+            "kind": request.kind,
+            "photo": None if request.photo is None else request.photo.id,
+            "text": text,
+            "tokens_in": reply.tokens_in,
+            "tokens_out": reply.tokens_out,
+            "cut": reply.cut,
+        }
+        with self._lock:
+            self._failures = 0
+            self.asked += 1
+            self._journal.write([row])
+            self._count(row)
+        return Reply(text, reply.tokens_in, reply.tokens_out, reply.cut)
+
+    def _failed(self, error: AuthorError) -> None:
+        with self._lock:
+            self._failures += 1
+            if self._failures >= MOST_FAILURES:
+                raise ValueError(
+                    f"{self._failures} requests in a row got no answer, the last one: {error}. What was answered is "
+                    "kept; the same command goes on from here"
+                ) from error
+
+    def _count(self, row: Mapping[str, Any]) -> None:
+        self.usage[row["role"]].add(row["tokens_in"], row["tokens_out"], self._prices[row["role"]])
+
+    def _key(self, role: Role, author: Author, request: Request) -> str:
+        options, photo = self._options, request.photo
+        parts = [role, author.name, request.kind, request.text, request.attempt, options.max_tokens]
+        parts += [options.temperature] if request.kind == "write" else []
+        if photo is not None:
+            size = os.stat(photo.path).st_size if os.path.exists(photo.path) else None
+            parts += [photo.id, size, options.image_side]
+        return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]

@@ -1,0 +1,141 @@
+"""A chat endpoint is asked through its client library: what is sent, and what becomes of every kind of bad answer."""
+
+import base64
+import io
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("openai")
+
+from chat_stand_in import CRITIQUE, ChatStandIn  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from roc.data.images import ImageError  # noqa: E402
+from roc.data.records import Record  # noqa: E402
+from roc.reasoning.authors import AuthorError, Request, authors_of  # noqa: E402
+from roc.reasoning.chat import Chat, Pace  # noqa: E402
+from roc.reasoning.config import AuthorOptions, CorpusConfig  # noqa: E402
+from roc.reasoning.tiers import Photo  # noqa: E402
+from roc.score_space import ScoreSpace  # noqa: E402
+
+SPACE = ScoreSpace(1, 10)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    Image.new("RGB", (400, 100), "red").save(tmp_path / "a.png")
+    return Photo.of(Record("a", (str(tmp_path / "a.png"),), {"overall": 2.5}), SPACE)
+
+
+def author(url, key=None, **options):
+    return Chat("m", url, key=key, options=AuthorOptions(writer="chat:m", **{"timeout": 20, **options}))
+
+
+def test_the_picture_and_the_words_are_sent(photo):
+    with ChatStandIn() as server:
+        chat = author(server.url, "secret", image_side=200, temperature=0.7, max_tokens=99)
+        reply = chat.ask(Request.write(photo, SPACE.range, 0))
+        chat.ask(Request.tone(reply.text, 0))
+    assert reply.text == CRITIQUE + "All in all the photo is weak and does not succeed."
+    assert (reply.tokens_in, reply.tokens_out, reply.cut) == (100, 20, False)
+    assert chat.name == "chat:m" and server.keys == ["Bearer secret"] * 2
+    written, judged = server.bodies
+    shown, words = written["messages"][0]["content"]
+    kind, _, data = shown["image_url"]["url"].partition(",")
+    assert kind == "data:image/jpeg;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == (200, 50)
+    assert "2.50 on a scale from 1 to 10" in words["text"]
+    assert (written["model"], written["temperature"], written["max_tokens"]) == ("m", 0.7, 99)
+    assert judged["temperature"] == 0 and [part["type"] for part in judged["messages"][0]["content"]] == ["text"]
+
+
+def test_a_busy_and_a_broken_endpoint_are_asked_again(photo):
+    with ChatStandIn(429, 500, 429, 503) as server:
+        reply = author(server.url, retries=4).ask(Request.write(photo, SPACE.range, 0))
+    assert reply.text.startswith(CRITIQUE) and len(server.bodies) == 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (429, "429"),
+        (500, "500"),
+        (400, "400"),
+        ("slow", "imed out"),
+        ("html", "the answer holds no text"),
+        ("no choices", "the answer holds no text"),
+        ("empty", r"the answer holds no text \(stop\)"),
+        ("no json", "chat:m: "),
+    ],
+)
+def test_an_answer_that_cannot_be_used_concerns_one_request(photo, fault, told):
+    with ChatStandIn(fault) as server:
+        chat = author(server.url, retries=0, timeout=0.4 if fault == "slow" else 20)
+        with pytest.raises(AuthorError, match=told):
+            chat.ask(Request.tone("text", 0))
+        assert chat.ask(Request.tone("a weak text", 0)).text == "bad"
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_wrong_key_or_name_ends_the_run(status):
+    with ChatStandIn(status) as server, pytest.raises(ValueError, match=f"refuses chat:m.*{status}.*OPENAI_API_KEY"):
+        author(server.url).ask(Request.tone("text", 0))
+
+
+def test_nobody_there_concerns_the_request():
+    with ChatStandIn() as server:
+        url = server.url
+    with pytest.raises(AuthorError, match="onnection"):
+        author(url, retries=0).ask(Request.tone("text", 0))
+
+
+def test_a_cut_answer_is_marked():
+    with ChatStandIn("cut") as server:
+        assert author(server.url).ask(Request.tone("text", 0)).cut
+
+
+def test_settings_of_other_endpoints():
+    with ChatStandIn() as server:
+        chat = author(server.url, temperature=None, max_tokens_field="max_completion_tokens")
+        chat.ask(Request.tone("text", 0))
+    assert "temperature" not in server.bodies[0] and "max_tokens" not in server.bodies[0]
+    assert server.bodies[0]["max_completion_tokens"] == 1024
+
+
+def test_a_picture_that_cannot_be_opened_is_not_sent(tmp_path):
+    gone = Photo.of(Record("a", (str(tmp_path / "gone.png"),), {"overall": 2.5}), SPACE)
+    with ChatStandIn() as server, pytest.raises(ImageError, match="no such file"):
+        author(server.url).ask(Request.write(gone, SPACE.range, 0))
+    assert server.bodies == []
+
+
+def test_the_pace_is_kept():
+    pace, start = Pace(1200), time.monotonic()
+    for _ in range(4):
+        pace.wait()
+    assert 0.15 <= time.monotonic() - start < 1.0
+    start = time.monotonic()
+    for _ in range(100):
+        Pace(None).wait()
+    assert time.monotonic() - start < 0.5
+
+
+def test_authors_are_made_from_their_names(monkeypatch, tmp_path):
+    given = {"data_path": "a.csv", "out": "c.jsonl"}
+    monkeypatch.setenv("MY_KEY", "x")
+    url = {"base_url": "http://127.0.0.1:1/v1"}
+    both = authors_of(CorpusConfig(**given, writer="chat:a", key_variable="MY_KEY", **url))
+    assert both["writer"] is both["judge"]
+    mixed = authors_of(CorpusConfig(**given, writer="chat:a", judge="chat:b", judge_url="http://127.0.0.1:2/v1", **url))
+    assert [mixed[role].name for role in ("writer", "judge")] == ["chat:a", "chat:b"]
+    assert authors_of(CorpusConfig(**given))["judge"].name == "embedded"
+
+
+def test_without_a_key_or_the_library_it_says_what_to_do(monkeypatch):
+    with pytest.raises(ValueError, match="chat:m needs a key in the environment variable OPENAI_API_KEY"):
+        author(None)
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ImportError, match=r"pip install 'roc-mllm\[chat\]'"):
+        author("http://127.0.0.1:1/v1")

@@ -1,0 +1,78 @@
+"""No answer is paid for twice, each is counted, and an endpoint that is down is not asked for ever."""
+
+import dataclasses
+
+import pytest
+from critiques import Scripted, failure
+
+from roc.reasoning.authors import AuthorError, Reply, Request
+from roc.reasoning.config import AuthorOptions
+from roc.reasoning.replies import MOST_FAILURES, NotAsked, Replies
+from roc.scoring.journal import Journal
+
+PRICES = AuthorOptions(price_in=2.0, price_out=10.0, judge_price_out=20.0)
+
+
+@pytest.fixture
+def journal(tmp_path):
+    with Journal(tmp_path / "j.jsonl", {"corpus": 1}, key="reply") as journal:
+        yield journal
+
+
+def test_an_answer_is_remembered(journal):
+    author = Scripted()
+    replies = Replies(journal, author.both(), PRICES)
+    with pytest.raises(NotAsked):
+        replies.ask("judge", Request.tone("a weak text", 0), remembered=True)
+    first = replies.ask("judge", Request.tone("a weak text", 0))
+    assert first == Reply("bad", 100, 20) == replies.ask("judge", Request.tone("a weak text", 0), remembered=True)
+    assert len(author.asked) == 1 == replies.asked
+    for role, request in (("writer", Request.tone("a weak text", 0)), ("judge", Request.tone("a weak text", 1))):
+        replies.ask(role, request)
+    assert len(author.asked) == 3
+    later = Replies(journal, author.both(), PRICES)
+    assert later.ask("judge", Request.tone("a weak text", 0)) == first and later.asked == 0
+
+
+def test_another_question_is_another_answer(journal):
+    author = Scripted()
+    replies = Replies(journal, author.both(), PRICES)
+    replies.ask("writer", Request.tone("text", 0))
+    for options in (dataclasses.replace(PRICES, max_tokens=99),):
+        Replies(journal, author.both(), options).ask("writer", Request.tone("text", 0))
+    other = Scripted()
+    other.name = "other"
+    Replies(journal, other.both(), PRICES).ask("writer", Request.tone("text", 0))
+    assert len(author.asked) == 2 and len(other.asked) == 1
+
+
+def test_the_cost_is_that_of_all_runs(journal):
+    replies = Replies(journal, Scripted().both(), PRICES)
+    replies.ask("writer", Request.tone("text", 0))
+    for number in range(2):
+        replies.ask("judge", Request.tone("text", number))
+    for usage in (replies.usage, Replies(journal, Scripted().both(), PRICES).usage):
+        assert [usage[role].requests for role in ("writer", "judge")] == [1, 2]
+        assert usage["judge"].tokens_in == 200 and usage["judge"].tokens_out == 40
+        assert usage["writer"].cost == pytest.approx((100 * 2 + 20 * 10) / 1e6)
+        assert usage["judge"].cost == pytest.approx(2 * (100 * 2 + 20 * 20) / 1e6)
+
+
+def test_an_endpoint_that_is_down_ends_the_run(journal):
+    faults = iter([*[failure("down")] * (MOST_FAILURES - 1), None, *[failure("down")] * MOST_FAILURES])
+    replies = Replies(journal, Scripted(lambda request: next(faults)).both(), PRICES)
+    number = 0
+    for number in range(2 * MOST_FAILURES - 1):
+        if number == MOST_FAILURES - 1:
+            replies.ask("judge", Request.tone("a weak text", number))  # one answer, and the count begins anew
+            continue
+        with pytest.raises(AuthorError, match="down"):
+            replies.ask("judge", Request.tone("text", number))
+    with pytest.raises(ValueError, match=f"{MOST_FAILURES} requests in a row.*down.*same command goes on"):
+        replies.ask("judge", Request.tone("text", number + 1))
+
+
+def test_text_that_utf_8_cannot_hold_is_kept_as_far_as_it_can(journal):
+    replies = Replies(journal, Scripted(lambda request: "half \ud83d a pair").both(), PRICES)
+    request = Request.tone("text", 0)
+    assert replies.ask("judge", request).text == "half ? a pair" == replies.ask("judge", request).text
