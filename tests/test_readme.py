@@ -40,6 +40,13 @@ DEMO_ATTRIBUTES = ("overall", "composition", "light", "colour", "focus")
 RUN_ELSEWHERE = {"docs/server.md": "tests/server/test_client.py"}
 """Pages whose Python needs more than a checkpoint, and the test that runs it."""
 
+SUBCOMMANDS = {
+    "agree": ("maps",),
+    "data": ("check", "split", "leaks", "show", "convert"),
+    "reasoning": ("corpus", "convert", "show"),
+}
+"""Verbs whose next word has flags of its own."""
+
 STAND_INS = ("NAME", "VERB", "METHOD", "FAMILY", "COMMAND")
 """Words that stand for a name of the reader's choice."""
 
@@ -193,7 +200,7 @@ def unknown_to_roc(words):
         return set()
     if words[0] not in (*COMMANDS, "--help", "--version"):
         return {words[0]}
-    verb = words[:2] if words[0] in ("data", "agree") else words[:1]
+    verb = words[:2] if words[0] in SUBCOMMANDS else words[:1]
     return flags_in(words) - flags_of(*verb)
 
 
@@ -255,8 +262,8 @@ def test_training_commands_are_settings_that_can_be_used(monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_flags_named_in_sentences_exist(page):
-    verbs = [(verb,) for verb in COMMANDS if verb not in ("data", "agree")] + [("agree", "maps")]
-    verbs += [("data", verb) for verb in ("check", "split", "leaks", "show", "convert")]
+    verbs = [(verb,) for verb in COMMANDS if verb not in SUBCOMMANDS]
+    verbs += [(verb, word) for verb, words in SUBCOMMANDS.items() for word in words]
     known = set().union(LAUNCHER_FLAGS, *(flags_of(*verb) for verb in verbs))
     scripts = [path.read_text(encoding="utf-8") for path in (ROOT / "scripts").rglob("*.py")]
     assert scripts

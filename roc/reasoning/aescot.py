@@ -79,7 +79,7 @@ def convert(options: ConvertOptions) -> Converted:
             name = record.id if record.id not in ids else f"{record.id} (line {int(line)})"
             ids.add(name)
             record = Record(
-                name, record.images, group=record.group or record.images[0], split=record.split, dataset=record.dataset
+                name, record.images, group=record.group or _written(row), split=record.split, dataset=record.dataset
             )
             kept.append(corpus_row(record, score, critique, options.space.range, files.corpus.parent))
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from roc.data.reading import read_records
 from roc.reasoning.authors import Author, AuthorError, Reply, Request, authors_of
 from roc.reasoning.config import CorpusConfig
 from roc.reasoning.filters import Rejection, check_facts, check_form, check_leak, check_tone
-from roc.reasoning.outputs import Outputs
+from roc.reasoning.outputs import Outputs, rejected_rows
 from roc.reasoning.replies import NotAsked, Replies, Usage
 from roc.reasoning.tiers import Photo, queues
 from roc.reasoning.wording import read_claims, read_tone
@@ -122,11 +123,15 @@ def write_corpus(options: CorpusConfig, progress: Progress, authors: Mapping[str
     corpus = Corpus(kept, surplus, others, replies.usage, replies.asked, time.monotonic() - start, short)
     files.write(corpus, options)
     if not kept:
-        raise ValueError(
-            f"no text passed the filters, so there is no corpus; {files.rejected} holds what was written and why it "
-            "was rejected"
-        )
+        raise ValueError(_nothing_kept(corpus, files))
     return corpus
+
+
+def _nothing_kept(corpus: Corpus, files: Outputs) -> str:
+    reasons = Counter(row["reason"] for row in rejected_rows(corpus))
+    counts = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+    error = f"; the first photo that failed: {corpus.failed[0].error}" if corpus.failed else ""
+    return f"no text is of use ({counts}), so no corpus was written{error}; {files.rejected} holds every text and why"
 
 
 def read_photos(options: CorpusConfig) -> list[Photo]:
@@ -187,11 +192,14 @@ class Writing:
         """Asks the authors until every tier has its texts; yields each photo that got a usable text."""
         with ThreadPoolExecutor(self._at_once) as pool:
             try:
-                for queue in self._waiting.values():
+                for tier, queue in self._waiting.items():
                     yield from self._fill(queue, pool)
-                    # A tier whose photos are used up leaves the others no reason to have more.
-                    if len(self._waiting) > 1:
-                        self._share = min(self._share, len(self._usable(queue)))
+                    found = len(self._usable(queue))
+                    if len(self._waiting) > 1 and found < self._share:
+                        self._share = found  # the other tiers need no more
+                        logger.warning(
+                            "all %d %s photos gave %d texts, so there are as many of each tier", len(queue), tier, found
+                        )
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)  # answers under way are paid for: they are kept
                 raise

@@ -57,16 +57,17 @@ class Outputs:
             )
 
     def write(self, corpus: Corpus, options: CorpusConfig) -> None:
-        """Writes all but the journal; each file appears once it is whole. Without a usable text there is no corpus."""
+        """Writes all but the journal; each file appears once it is whole.
+
+        Without a usable text only the rejected ones are written, and an earlier corpus stays as it is.
+        """
         from roc.reasoning.look import look_at, write_page
 
         scale = options.space.range
         write_rows(self.rejected, rejected_rows(corpus))
-        write_json(self.summary, summary(corpus, options))
         if not corpus.kept:
-            self.corpus.unlink(missing_ok=True)
-            self.page.unlink(missing_ok=True)
             return
+        write_json(self.summary, summary(corpus, options))
         rows = (
             corpus_row(outcome.photo.record, outcome.photo.score, outcome.critique, scale, self.corpus.parent)
             for outcome in corpus.kept

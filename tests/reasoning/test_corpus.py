@@ -87,7 +87,7 @@ def test_each_filter_keeps_what_it_rejects(tmp_path, kind, said, reason):
     settings = options(nine(tmp_path), attempts=1)
     corpus = write(settings, Scripted(says)) if kind != "tone" else None
     if kind == "tone":  # of a tone nothing is known but the words, so all bad photos are without a text
-        with pytest.raises(ValueError, match="no text passed the filters.*rejected.jsonl"):
+        with pytest.raises(ValueError, match=rf"no text is of use .{reason} 3.*rejected.jsonl holds"):
             write(settings, Scripted(says))
         assert not Outputs(settings.out).corpus.exists()
     else:
@@ -149,7 +149,7 @@ def test_a_larger_count_goes_on_and_the_bar_begins_there(tmp_path):
     assert asked == len(author.asked) and corpus.asked == 0
 
 
-def test_tiers_stay_equal_where_photos_run_out(tmp_path):
+def test_tiers_stay_equal_where_photos_run_out(tmp_path, caplog):
     path = ratings(tmp_path, [1.31, 2.17, 5.53, 5.77, 6.11, 7.91, 8.37, 9.73, 9.11])
 
     def says(request):
@@ -158,6 +158,7 @@ def test_tiers_stay_equal_where_photos_run_out(tmp_path):
     corpus = write(options(path, count=6), Scripted(says))
     assert [outcome.photo.tier for outcome in corpus.kept].count("bad") == 1 and len(corpus.kept) == 3
     assert corpus.short == 3
+    assert "all 2 bad photos gave 1 texts, so there are as many of each tier" in caplog.text
     assert len(write(options(path, balance="none", out=tmp_path / "all.jsonl"), Scripted(says)).kept) == 8
 
 
