@@ -81,7 +81,7 @@ def convert(options: ConvertOptions) -> Converted:
             record = Record(
                 name, record.images, group=record.group or _written(row), split=record.split, dataset=record.dataset
             )
-            kept.append(corpus_row(record, score, critique, options.space.range, files.corpus.parent))
+            kept.append(corpus_row(record, score, critique, options.space.range, files))
         else:
             rejected.append(_rejected(row, int(line), rejection, read))
     if faults:

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from roc.reasoning.config import CorpusConfig
+from roc.reasoning.config import AuthorOptions, CorpusConfig
 from roc.reasoning.tiers import Photo
 from roc.reasoning.wording import facts_prompt, tone_prompt, writing_prompt
 
@@ -75,6 +75,13 @@ class Reply:
 
 class AuthorError(RuntimeError):
     """One request that got no usable answer; others may still get one."""
+
+
+def temperature_of(request: Request, options: AuthorOptions) -> float | None:
+    """Chooses the randomness of an answer: judges are firm at first, and vary where they have to be asked again."""
+    if options.temperature is None or request.kind == "write" or request.attempt > 0:
+        return options.temperature
+    return 0.0
 
 
 class Author(Protocol):

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from roc.data.images import open_image
-from roc.reasoning.authors import AuthorError, Reply, Request
+from roc.reasoning.authors import AuthorError, Reply, Request, temperature_of
 from roc.reasoning.config import AuthorOptions
 
 
@@ -57,8 +57,9 @@ class Chat:
             shown = {"url": data_url(request.photo.path, self._options.image_side)}
             content.insert(0, {"type": "image_url", "image_url": shown})
         settings: dict[str, Any] = {self._options.max_tokens_field: self._options.max_tokens}
-        if self._options.temperature is not None:
-            settings["temperature"] = self._options.temperature if request.kind == "write" else 0.0
+        temperature = temperature_of(request, self._options)
+        if temperature is not None:
+            settings["temperature"] = temperature
         self._pace.wait()
         try:
             answered = self._client.chat.completions.create(

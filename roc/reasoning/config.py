@@ -46,7 +46,7 @@ class AuthorOptions(Settings):
     judge_url: str | None = option(None, "address of the judge's chat endpoint", unset="base_url")
     key_variable: str = option("OPENAI_API_KEY", "environment variable that holds the key of the endpoint")
     temperature: float | None = option(
-        1.0, "randomness of the writer; judges are asked with 0; none leaves it to the endpoint", low=0
+        1.0, "randomness of the writer; judges are asked with 0 first; none leaves it to the model", low=0
     )
     max_tokens: int = option(1024, "most tokens of one answer; a text that is cut there is rejected", low=16)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = option(

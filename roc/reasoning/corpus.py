@@ -201,7 +201,8 @@ class Writing:
                             "all %d %s photos gave %d texts, so there are as many of each tier", len(queue), tier, found
                         )
             except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)  # answers under way are paid for: they are kept
+                logger.info("Stopping; answers that are under way are waited for and kept")
+                pool.shutdown(wait=True, cancel_futures=True)
                 raise
 
     def _fill(self, queue: list[Photo], pool: ThreadPoolExecutor) -> Iterator[Outcome]:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from roc.data.images import open_image
-from roc.reasoning.authors import Reply, Request
+from roc.reasoning.authors import Reply, Request, temperature_of
 from roc.reasoning.config import AuthorOptions
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class LocalModel:
             for name, value in batch.items()
         }
         length = batch["input_ids"].shape[1]
-        temperature = 0.0 if request.kind != "write" else self._options.temperature
+        temperature = temperature_of(request, self._options)
         sampling: dict[str, Any] = {"do_sample": temperature != 0}
         if temperature:
             sampling["temperature"] = temperature

@@ -7,6 +7,7 @@ reads it. It holds the picture, the score and the conversation, and nothing that
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roc import __version__
+from roc.data.pictures import cache_folder
 from roc.data.records import Record
 from roc.data.rows import write_rows
-from roc.files import write_json
+from roc.files import write_json, write_whole
 from roc.reasoning.config import CorpusConfig
 from roc.reasoning.tiers import TIERS
 from roc.reasoning.wording import VERSION, answer, question
@@ -33,6 +35,7 @@ class Outputs:
         rejected: Every text that is not used, with its reason, and photos about which nobody could be asked.
         summary: Counts, cost and settings.
         page: Samples to look at.
+        pictures: Copies of pictures that came out of a table; other pictures stay where they are.
         journal: Every answer of an author; a run goes on from it.
     """
 
@@ -41,6 +44,7 @@ class Outputs:
         self.rejected = self.corpus.with_suffix(".rejected.jsonl")
         self.summary = self.corpus.with_suffix(".summary.json")
         self.page = self.corpus.with_suffix(".html")
+        self.pictures = self.corpus.with_suffix(".pictures")
         self.journal = self.corpus.with_suffix(".journal.jsonl")
 
     def check(self, *, overwrite: bool) -> None:
@@ -56,6 +60,20 @@ class Outputs:
                 "--out, or give --overwrite"
             )
 
+    def image_name(self, path: str) -> str:
+        """Names a picture for the corpus: from its folder where it lies below it, else by its whole path.
+
+        A picture out of a table lies in a cache that anybody may empty, so it is copied first.
+        """
+        path = os.path.abspath(path)
+        if Path(path).is_relative_to(os.path.abspath(cache_folder())):
+            kept = self.pictures / os.path.basename(path)
+            if not kept.is_file():
+                write_whole(kept, lambda temporary: shutil.copyfile(path, temporary))
+            path = os.path.abspath(kept)
+        folder = Path(os.path.abspath(self.corpus.parent))
+        return Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else path
+
     def write(self, corpus: Corpus, options: CorpusConfig) -> None:
         """Writes all but the journal; each file appears once it is whole.
 
@@ -69,14 +87,16 @@ class Outputs:
             return
         write_json(self.summary, summary(corpus, options))
         rows = (
-            corpus_row(outcome.photo.record, outcome.photo.score, outcome.critique, scale, self.corpus.parent)
+            corpus_row(outcome.photo.record, outcome.photo.score, outcome.critique, scale, self)
             for outcome in corpus.kept
         )
         write_rows(self.corpus, rows)
         write_page(self.page, look_at(self.corpus, options.space))
 
 
-def corpus_row(record: Record, score: float, critique: str, scale: tuple[float, float], folder: Path) -> dict[str, Any]:
+def corpus_row(
+    record: Record, score: float, critique: str, scale: tuple[float, float], files: Outputs
+) -> dict[str, Any]:
     """Makes the row of one text.
 
     Args:
@@ -84,11 +104,11 @@ def corpus_row(record: Record, score: float, critique: str, scale: tuple[float, 
         score: Its overall score on the native scale.
         critique: The text.
         scale: Lowest and highest score.
-        folder: Where the corpus lies; pictures below it are named from there, others by their whole path.
+        files: Where the corpus lies, and how pictures are named there.
     """
     return {
         "id": record.id,
-        "image": image_name(record.images[0], folder),
+        "image": files.image_name(record.images[0]),
         "score": score,
         "conversations": [
             {"from": "human", "value": question(scale)},
@@ -98,12 +118,6 @@ def corpus_row(record: Record, score: float, critique: str, scale: tuple[float, 
         "split": record.split,
         "dataset": record.dataset,
     }
-
-
-def image_name(path: str, folder: Path) -> str:
-    """Names a picture from a folder, if it lies below it."""
-    path, folder = os.path.abspath(path), Path(os.path.abspath(folder))
-    return Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else path
 
 
 def rejected_rows(corpus: Corpus) -> list[dict[str, Any]]:

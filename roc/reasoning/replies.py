@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from roc.data.images import ImageError
-from roc.reasoning.authors import Author, AuthorError, Reply, Request
+from roc.reasoning.authors import Author, AuthorError, Reply, Request, temperature_of
 from roc.reasoning.config import AuthorOptions
 from roc.scoring.journal import Journal
 
@@ -139,7 +139,7 @@ class Replies:
     def _key(self, role: Role, author: Author, request: Request) -> str:
         options, photo = self._options, request.photo
         parts = [role, author.name, request.kind, request.text, request.attempt, options.max_tokens]
-        parts += [options.temperature] if request.kind == "write" else []
+        parts += [temperature_of(request, options)]
         if photo is not None:
             size = os.stat(photo.path).st_size if os.path.exists(photo.path) else None
             parts += [photo.id, size, options.image_side]

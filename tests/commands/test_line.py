@@ -128,7 +128,7 @@ print(json.dumps([time.process_time(), sorted(heavy)]), file=sys.stderr)
 WORDS = [[], *([name] for name in COMMANDS)]
 WORDS += [["data", name] for name in ("convert", "check", "leaks", "split", "show")]
 WORDS += [["agree", "maps"]]
-WORDS += [["reasoning", name] for name in ("corpus", "convert", "show")]
+WORDS += [["reasoning", name] for name in ("corpus", "convert", "show") if "reasoning" in COMMANDS]
 
 
 @pytest.mark.parametrize("words", WORDS, ids=" ".join)

@@ -38,17 +38,19 @@ def test_the_picture_and_the_words_are_sent(photo):
         chat = author(server.url, "secret", image_side=200, temperature=0.7, max_tokens=99)
         reply = chat.ask(Request.write(photo, SPACE.range, 0))
         chat.ask(Request.tone(reply.text, 0))
+        chat.ask(Request.tone(reply.text, 1))
     assert reply.text == CRITIQUE + "All in all the photo is weak and does not succeed."
     assert (reply.tokens_in, reply.tokens_out, reply.cut) == (100, 20, False)
-    assert chat.name == "chat:m" and server.keys == ["Bearer secret"] * 2
-    written, judged = server.bodies
+    assert chat.name == "chat:m" and server.keys == ["Bearer secret"] * 3
+    written, judged, again = server.bodies
     shown, words = written["messages"][0]["content"]
     kind, _, data = shown["image_url"]["url"].partition(",")
     assert kind == "data:image/jpeg;base64"
     assert Image.open(io.BytesIO(base64.b64decode(data))).size == (200, 50)
     assert "2.50 on a scale from 1 to 10" in words["text"]
     assert (written["model"], written["temperature"], written["max_tokens"]) == ("m", 0.7, 99)
-    assert judged["temperature"] == 0 and [part["type"] for part in judged["messages"][0]["content"]] == ["text"]
+    assert judged["temperature"] == 0 and again["temperature"] == 0.7
+    assert [part["type"] for part in judged["messages"][0]["content"]] == ["text"]
 
 
 def test_a_busy_and_a_broken_endpoint_are_asked_again(photo):
