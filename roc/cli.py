@@ -21,7 +21,6 @@ COMMANDS: dict[str, str] = {
     "evaluate": "how well predictions agree with people: metrics, pictures, a report",
     "compare": "two evaluations of the same rows, metric by metric",
     "data": "make, check, compare, divide and look at data files",
-    "reasoning": "write critiques that teach a model to think before it scores",
     "starter": "build a small model with pretrained parts from packages",
     "attach": "give a model an untrained score head and save it",
     "doctor": "tell whether the score head fits a model, and what to set",
@@ -29,7 +28,10 @@ COMMANDS: dict[str, str] = {
 }
 """Verb -> what it does, in one line of `roc --help`."""
 
-METHODS = {"agree": "look at a photo's photometric attributes, which AGREE guides scores by"}
+METHODS = {
+    "agree": "look at a photo's photometric attributes, which AGREE guides scores by",
+    "reasoning": "write critiques that teach a model to think before it scores",
+}
 """The same of methods, each in a room of its name. A room that was deleted leaves no command behind."""
 
 COMMANDS |= {verb: summary for verb, summary in METHODS.items() if (room := find_spec(f"roc.{verb}")) and room.origin}

@@ -1,4 +1,4 @@
-"""`roc reasoning`: critiques that teach a model to think before it scores.
+"""Aes-R1: critiques that teach a model to think first.
 
 `corpus` has an author write about rated photos, with the score known, and another judge each text; `config` is what it
 is asked. `tiers` are the three tones and how photos are chosen, `wording` the prompts and the form of an answer,
