@@ -17,7 +17,8 @@ from roc.model.processing import save_processor
 
 
 def test_another_head_than_the_checkpoints_is_refused(finished, tmp_path, capsys):
-    words = ["--model_name_or_path", str(finished), "--max_score", "11", "--attributes", "overall,light"]
+    words = ["--model_name_or_path", str(finished), "--max_score", "11", "--attributes", "overall,light",
+             "--answer", "none"]  # fmt: skip
     assert demo(tmp_path / "out", *words) == 2
     error = capsys.readouterr().err
     assert "max_score: the checkpoint has 10, the settings say 11" in error

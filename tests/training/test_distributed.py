@@ -32,7 +32,7 @@ needs_deepspeed = pytest.mark.skipif(
     reason="DeepSpeed is not installed (pip install 'roc-mllm[deepspeed]')",
 )
 SPREADING = [
-    "fsdp2",
+    pytest.param("fsdp2", marks=pytest.mark.slow),
     pytest.param("zero3", marks=needs_deepspeed),
     pytest.param("zero2", marks=[needs_deepspeed, pytest.mark.slow]),
 ]
@@ -177,6 +177,7 @@ def test_the_head_in_bfloat16(together, launcher):
     assert one["others"] == {torch.float32 if launcher == "fsdp2" else torch.bfloat16}
 
 
+@pytest.mark.slow
 def test_weights_in_bfloat16_stay_so_with_fsdp2_and_the_head_stays_float32(together):
     found, expected, _ = together("fsdp2")
     one = found["throughout"]

@@ -107,6 +107,12 @@ def test_accumulation_gives_the_gradient_and_losses_of_one_big_batch(one_big_bat
         assert trainer.state.log_history[0][key] == pytest.approx(expected_log[key], rel=1e-5), key
 
 
+class Words(Rows):
+    """Rows without scores."""
+
+    kinds = (Rows.kinds[3],) * 4
+
+
 def _worker(rank, folder, port):
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
@@ -115,8 +121,11 @@ def _worker(rank, folder, port):
     trainer = trainer_for(folder, batch=2, accumulation=2)
     gradient = gradient_of_one_step(trainer)
     torch.save(weights_in_stages(folder, batch=2, accumulation=2), f"{folder}/stages{rank}.pt")
+    scoreless = trainer_for(folder, batch=2, rows=Words(), arguments={"max_steps": 2})
+    scoreless.train()
     if rank == 0:
         torch.save((gradient, trainer.state.log_history[0]), f"{folder}/found.pt")
+        torch.save(scoreless.state.log_history, f"{folder}/scoreless.pt")
     leave()
 
 
@@ -141,15 +150,24 @@ def free_port():
         return str(one.getsockname()[1])
 
 
-def test_two_processes_give_the_gradient_and_losses_of_one_big_batch(one_big_batch, tmp_path):
-    mp.spawn(_worker, args=(str(tmp_path), free_port()), nprocs=2)
-    found, log = torch.load(tmp_path / "found.pt")
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """Folder with what two processes have found, which are started once."""
+    folder = tmp_path_factory.mktemp("two")
+    mp.spawn(_worker, args=(str(folder), free_port()), nprocs=2)
+    return folder
+
+
+def test_two_processes_give_the_gradient_and_losses_of_one_big_batch(one_big_batch, two_processes):
+    found, log = torch.load(two_processes / "found.pt")
     expected, expected_log = one_big_batch
     assert (found - expected).norm() / expected.norm() < 1e-6
     for key in ("text_loss", "l1_loss", "ce_loss", "emd_loss"):
         assert log[key] == pytest.approx(expected_log[key], rel=1e-5), key
-    # What joins later is synchronised as well.
-    first, second = (torch.load(tmp_path / f"stages{rank}.pt") for rank in (0, 1))
+
+
+def test_what_joins_later_is_synchronised_as_well(two_processes, tmp_path):
+    first, second = (torch.load(two_processes / f"stages{rank}.pt") for rank in (0, 1))
     alone = weights_in_stages(tmp_path / "alone", batch=8)
     start = trainer_for(tmp_path / "start", batch=8).model.model.vision_tower.state_dict()
     assert [name for name in alone if not torch.equal(first[name], second[name])] == []
@@ -160,25 +178,8 @@ def test_two_processes_give_the_gradient_and_losses_of_one_big_batch(one_big_bat
     assert 0 < moved and apart / moved < 1e-2
 
 
-def _scoreless_worker(rank, folder, port):
-    os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-    }  # fmt: skip
-    torch.set_num_threads(1)
-
-    class Words(Rows):
-        kinds = (Rows.kinds[3],) * 4
-
-    trainer = trainer_for(folder, batch=2, rows=Words(), arguments={"max_steps": 2})
-    trainer.train()
-    if rank == 0:
-        torch.save(trainer.state.log_history, f"{folder}/found.pt")
-    leave()
-
-
-def test_a_batch_without_scores_trains_under_ddp(tmp_path):
-    mp.spawn(_scoreless_worker, args=(str(tmp_path), free_port()), nprocs=2)
-    log = torch.load(tmp_path / "found.pt")
+def test_a_batch_without_scores_trains_under_ddp(two_processes):
+    log = torch.load(two_processes / "scoreless.pt")
     assert log[1]["l1_loss"] == 0
     assert log[1]["text_loss"] < log[0]["text_loss"]
 
