@@ -1,4 +1,4 @@
-"""scripts/check_families.py on single families: three by default, all with -m slow."""
+"""scripts/check_families.py on single families: one by default, all with -m slow."""
 
 import importlib.util
 import sys
@@ -10,8 +10,8 @@ import torch
 from roc.doctor.candidate import Finding
 
 FILE = Path(__file__).parents[2] / "scripts" / "check_families.py"
-# One that is small and plain, one of several resolutions, one prefix-LM.
-ALWAYS = ("llava", "qwen3_vl", "paligemma")
+# A prefix-LM: it has most of what can go wrong.
+ALWAYS = ("paligemma",)
 
 
 def script():

@@ -99,7 +99,8 @@ def tied_base(folder, family="qwen2_5_vl"):
     return str(folder)
 
 
-@pytest.mark.parametrize("tuning", ["lora", pytest.param("qlora", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["lora", "qlora"])
 def test_the_best_adapter_on_tied_embeddings_is_kept_and_a_cut_run_goes_on(tmp_path, capsys, monkeypatch, tuning):
     if tuning == "qlora":
         pytest.importorskip("bitsandbytes")

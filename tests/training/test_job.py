@@ -116,6 +116,7 @@ def test_a_row_that_is_too_long_is_named(tmp_path, capsys):
     assert "train_0.png needs" in said and "model_max_length is 25" in said and "takes all rows" in said
 
 
+@pytest.mark.slow
 def test_two_processes_do_the_whole_job_once(tmp_path):
     out = tmp_path / "demo"
     words = ["--launcher", "ddp", "--num_processes", "2", str(ROOT / "configs" / "demo.yaml")]
