@@ -10,7 +10,7 @@ import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
+from pathlib import Path
 
 import roc
 
@@ -34,7 +34,11 @@ METHODS = {
 }
 """The same of methods, each in a room of its name. A room that was deleted leaves no command behind."""
 
-COMMANDS |= {verb: summary for verb, summary in METHODS.items() if (room := find_spec(f"roc.{verb}")) and room.origin}
+COMMANDS |= {
+    verb: summary
+    for verb, summary in METHODS.items()
+    if Path(__file__).with_name(verb).joinpath("__init__.py").is_file()
+}
 
 HELP_WORDS = ("-h", "--help", "help")
 

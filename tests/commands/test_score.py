@@ -395,11 +395,19 @@ def test_killed_twenty_times(checkpoint, tmp_path):
     check_nothing_lost(tmp_path / "out/scores.csv", expected)
 
 
-def test_ctrl_c_ends_it_cleanly(photos, checkpoint, expected, tmp_path):
+def test_ctrl_c_ends_it_cleanly(photos, checkpoint, expected, tmp_path, monkeypatch):
     journal = tmp_path / "scores.csv.part.jsonl"
     words = [photos, "--checkpoint", checkpoint, "--out", tmp_path / "scores.csv"]
     words += ["--workers", 1, "--batch_size", 1]
-    process = start(*words)
+    row = Scorer.row
+
+    def slow(self, assessed):
+        time.sleep(0.02)  # so that the run is not over before it is interrupted
+        return row(self, assessed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scorer, "row", slow)
+        process = start(*words)
     end = time.monotonic() + 20
     while not (journal.exists() and journal.read_bytes().count(b"\n") > 3) and time.monotonic() < end:
         time.sleep(0.002)
