@@ -300,6 +300,7 @@ def test_a_name_a_csv_cannot_hold(run, tmp_path):
 
 
 def _child(words):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it runs in the background
     os.setpgrp()
     torch.set_num_threads(1)
     for stream in (1, 2):
