@@ -31,10 +31,7 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> P
         OSError: the folder or file cannot be written; an older file of this name stays as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    start = _start(path)
-    temporary = path.with_name(f"{start}{os.getpid()}-{threading.get_ident()}.tmp")
-    _remove_leftovers(path.parent, start)
+    temporary = _temporary(path)
     try:
         write(temporary)
         os.replace(temporary, path)
@@ -57,10 +54,7 @@ def write_folder(path: str | os.PathLike[str], fill: Callable[[Path], Any]) -> P
         OSError: the folder cannot be written, or `path` is there and not empty.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    start = _start(path)
-    temporary = path.with_name(f"{start}{os.getpid()}-{threading.get_ident()}.tmp")
-    _remove_leftovers(path.parent, start)
+    temporary = _temporary(path)
     try:
         temporary.mkdir()
         fill(temporary)
@@ -70,6 +64,14 @@ def write_folder(path: str | os.PathLike[str], fill: Callable[[Path], Any]) -> P
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path
+
+
+def _temporary(path: Path) -> Path:
+    """Names a temporary file or folder beside a path, and removes what killed processes left there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = _start(path)
+    _remove_leftovers(path.parent, start)
+    return path.with_name(f"{start}{os.getpid()}-{threading.get_ident()}.tmp")
 
 
 def _start(path: Path) -> str:

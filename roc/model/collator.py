@@ -222,7 +222,7 @@ class RocCollator:
         return self._layouts[key]
 
     def _laid_out(self, record: Record) -> tuple[str, list[_Piece]]:
-        """Lays out a record: the text of its prompt, up to the first answer, and the token pieces that follow.
+        """Does what `layout` promises, keeping nothing.
 
         Raises:
             ValueError: For a conversation of several questions that template or model cannot take as one row.

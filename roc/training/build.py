@@ -61,7 +61,7 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
 
 
 def base_config(config: RunConfig) -> PretrainedConfig | None:
-    """Reads the configuration of the model to start from, before its weights.
+    """Reads the configuration of the model to start from, before its weights; builds the starter where it is not kept.
 
     Returns:
         None where the model is built from nothing.

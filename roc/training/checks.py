@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roc.checkpoint.names import check_exists
 from roc.data.rows import DataError, Faults, iter_rows
 from roc.training.processes import sharding
 from roc.training.run import RunError, folder_faults
@@ -81,34 +81,13 @@ def _model_faults(config: RunConfig) -> list[str]:
             "folder), or, to only try the software, --tiny_model demo: a small untrained stand-in whose scores mean "
             "nothing"
         ]
-    if os.path.isdir(source):
-        if (Path(source) / "adapter_config.json").is_file():
-            return [adapter_refused(source)]
-        if not (Path(source) / "config.json").is_file():
-            return [f"model_name_or_path {source!r} is a folder without a config.json, so no model"]
-        return []
-    fault = _hub_fault(source)
-    return [] if fault is None else [f"model_name_or_path {source!r}: there is no such folder{fault}"]
-
-
-def _hub_fault(name: str) -> str | None:
-    """Says why the hub cannot give a model of this name; None where it can, or where only loading it will tell."""
-    from huggingface_hub import errors, get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-
+    if (Path(source) / "adapter_config.json").is_file():
+        return [adapter_refused(source)]
     try:
-        if isinstance(try_to_load_from_cache(name, "config.json"), str):
-            return None
-        get_hf_file_metadata(hf_hub_url(name, "config.json"))
-    except errors.HFValidationError:
-        return "; a model of the hub is named organisation/model"
-    except errors.RepositoryNotFoundError:
-        return ", and the hub has no such model, or not for you (`hf auth login`)"
-    except errors.HfHubHTTPError:
-        return None  # an adapter without a config.json, or a hub in trouble
-    except Exception as error:  # the HTTP client's own, which differ between versions of the hub's package
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        return f", no downloaded copy, and the hub cannot be asked: {reason}"
-    return None
+        check_exists(source)
+    except (FileNotFoundError, ValueError) as error:
+        return [f"model_name_or_path {source!r}: {error}"]
+    return []
 
 
 def _launcher_faults(config: RunConfig) -> list[str]:

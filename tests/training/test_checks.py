@@ -36,9 +36,10 @@ def test_a_model_that_is_nowhere(tmp_path, ratings):
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
     out = {"data_path": ratings, "output_dir": str(tmp_path / "out")}
-    assert "there is no such folder; a model of the hub is named" in fault(model_name_or_path="./nowhere/model", **out)
-    assert "no downloaded copy, and the hub cannot be asked" in fault(model_name_or_path="org/nothing", **out)
-    assert "without a config.json" in fault(model_name_or_path=str(tmp_path / "empty"), **out)
+    assert "There is no folder ./nowhere/model" in fault(model_name_or_path="./nowhere/model", **out)
+    nothing = fault(model_name_or_path="org/nothing", **out)
+    assert "no downloaded copy of a model of this name, and the hub cannot be asked" in nothing
+    assert "holds no model: it has neither config.json" in fault(model_name_or_path=str(tmp_path / "empty"), **out)
     assert "is an adapter; `roc export" in fault(model_name_or_path=str(tmp_path / "adapter"), **out)
 
 
@@ -100,7 +101,7 @@ def test_a_package_that_is_missing(tmp_path, monkeypatch):
     ],
 )
 def test_a_launcher_that_does_not_go_with_the_settings(tmp_path, ratings, monkeypatch, environment, settings, says):
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"model_type": "llava"}')
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert says in fault(model_name_or_path=str(tmp_path), data_path=ratings, **settings)
