@@ -19,11 +19,11 @@ from typing import Any
 from roc.data.faults import DataError, Faults
 from roc.data.records import SPLITS, Record
 from roc.data.rows import iter_rows, write_rows
+from roc.model.reasoned import take_apart
 from roc.prompts import SCORE_TOKEN
 from roc.reasoning.config import ConvertOptions
 from roc.reasoning.filters import Rejection, check_form, check_leak
 from roc.reasoning.outputs import Outputs, corpus_row
-from roc.reasoning.wording import read_answer
 from roc.score_space import ScoreSpace
 
 TURN_COLUMNS = ("messages", "conversations")
@@ -175,7 +175,7 @@ def _critique(row: Mapping[str, Any]) -> tuple[str, str | None]:
     if text is None:
         text = next((row[name] for name in ANSWER_COLUMNS if isinstance(row.get(name), str)), None)
     plain = next((row[name] for name in CRITIQUE_COLUMNS if isinstance(row.get(name), str)), None)
-    read = None if text is None else read_answer(text)
+    read = None if text is None else take_apart(text)
     if read is not None:
         return read
     if plain is not None:

@@ -17,11 +17,11 @@ from roc.data.rows import iter_rows
 from roc.evaluation.page import page, table
 from roc.evaluation.thumbnail import thumbnail
 from roc.files import write_text
+from roc.model.reasoned import take_apart
 from roc.prompts import SCORE_TOKEN
 from roc.reasoning.filters import REASONS
 from roc.reasoning.outputs import Outputs
 from roc.reasoning.tiers import TIERS, tier_of
-from roc.reasoning.wording import read_answer
 from roc.score_space import ScoreSpace
 
 _REASONS = {**REASONS, "failed": "the author could not be asked"}
@@ -103,7 +103,7 @@ def look_at(path: str | os.PathLike[str], space: ScoreSpace, image_folder: str |
     faults = Faults(path)
     texts, odd = [], []
     for record in scan_records(path, image_folder, faults, space=space):
-        read = read_answer(record.conversations[-1][1]) if record.conversations else None
+        read = take_apart(record.conversations[-1][1]) if record.conversations else None
         if read is None or read[1] != SCORE_TOKEN or not record.images or "overall" not in record.scores:
             odd.append(record.id)
             continue

@@ -19,9 +19,10 @@ from roc.data.pictures import cache_folder
 from roc.data.records import Record
 from roc.data.rows import write_rows
 from roc.files import write_json, write_whole
+from roc.model.reasoned import reasoned_answer
 from roc.reasoning.config import CorpusConfig
 from roc.reasoning.tiers import TIERS
-from roc.reasoning.wording import VERSION, answer, question
+from roc.reasoning.wording import VERSION, question
 
 if TYPE_CHECKING:
     from roc.reasoning.corpus import Corpus, Outcome
@@ -112,7 +113,7 @@ def corpus_row(
         "score": score,
         "conversations": [
             {"from": "human", "value": question(scale)},
-            {"from": "gpt", "value": answer(critique)},
+            {"from": "gpt", "value": reasoned_answer(critique)},
         ],
         "group": record.group,
         "split": record.split,

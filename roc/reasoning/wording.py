@@ -1,14 +1,14 @@
-"""What authors are asked, how their answers are read, and the form in which a critique is taught.
+"""What authors are asked, how their answers are read, and the question under which a critique is taught.
 
-The score is shown to the writer alone, so that the text fits it; the answer that is taught holds `[SCORE]` in its
-place. The judge of the tone sees the words only, the judge of the facts the picture and the words.
+The score is shown to the writer alone, so that the text fits it; the answer that is taught (roc/model/reasoned.py)
+holds `[SCORE]` in its place. The judge of the tone sees the words only, the judge of the facts picture and words.
 """
 
 from __future__ import annotations
 
 import re
 
-from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
+from roc.prompts import IMAGE_PLACEHOLDER
 from roc.reasoning.tiers import TIERS
 
 DIMENSIONS = ("light and shadow", "mood and narrative", "composition", "colour", "exposure")
@@ -24,8 +24,6 @@ _TONES = {
     "good": "appreciative: strengths prevail, weaknesses are named where there are any, and the closing judgement is "
     "that the photo succeeds",
 }
-
-_ANSWER = re.compile(r"\s*<think>(?P<think>.*?)</think>\s*<answer>(?P<answer>.*?)</answer>\s*", re.DOTALL)
 
 
 def writing_prompt(score: float, scale: tuple[float, float], tier: str) -> str:
@@ -88,20 +86,3 @@ def question(scale: tuple[float, float]) -> str:
         f"{scale[1]:g}? Think first about {', '.join(DIMENSIONS[:-1])} and {DIMENSIONS[-1]}. Write your thoughts "
         "between <think> and </think>, then the score between <answer> and </answer>, each once and nothing outside."
     )
-
-
-def answer(critique: str) -> str:
-    """Words the answer that is taught."""
-    return f"<think>{critique}</think><answer>{SCORE_TOKEN}</answer>"
-
-
-def read_answer(text: str) -> tuple[str, str] | None:
-    """Takes an answer apart into (critique, what stands as the answer); None where it has another form.
-
-    Each tag has to stand there once and nothing outside of them.
-    """
-    found = _ANSWER.fullmatch(text)
-    tags = re.findall(r"</?(?:think|answer)>", text)
-    if found is None or len(tags) != 4:
-        return None
-    return found["think"].strip(), found["answer"].strip()

@@ -9,11 +9,11 @@ from roc.data.images import ImageError
 from roc.data.reading import read_records
 from roc.data.records import Record
 from roc.demo.dataset import write_dataset
+from roc.model.reasoned import take_apart
 from roc.reasoning.authors import Reply
 from roc.reasoning.config import CorpusConfig
 from roc.reasoning.corpus import write_corpus
 from roc.reasoning.outputs import Outputs
-from roc.reasoning.wording import read_answer
 from roc.score_space import ScoreSpace
 from roc.settings import ConfigError
 
@@ -36,7 +36,7 @@ def test_the_embedded_author_needs_nothing(tmp_path):
     rated = {record.id: record.scores["overall"] for record in read_records(settings.data_path, space=None)}
     for record in records:
         (_, question), (_, answer) = record.conversations
-        critique, stated = read_answer(answer)
+        critique, stated = take_apart(answer)
         assert stated == "[SCORE]" and question.startswith("<|image|>How") and "on a scale from 1 to 10" in question
         assert record.scores == {"overall": rated[record.id]} and len(critique.split()) > 40
 

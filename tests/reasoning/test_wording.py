@@ -1,13 +1,9 @@
 """Prompts tell what they should and no more; answers of authors are read, or not at all."""
 
-import pytest
-
 from roc.reasoning.wording import (
     DIMENSIONS,
-    answer,
     facts_prompt,
     question,
-    read_answer,
     read_claims,
     read_tone,
     tone_prompt,
@@ -31,23 +27,3 @@ def test_claims_are_a_list_or_none():
     assert read_claims("NONE") == [] == read_claims("**None.**\n")
     assert read_claims("- a dog\n\n* a red car") == ["a dog", "a red car"]
     assert read_claims("") is None and read_claims("There is a dog.") is None and read_claims("Well:\n- a dog") is None
-
-
-def test_an_answer_is_a_critique_and_a_mark():
-    assert read_answer(answer("Soft light.")) == ("Soft light.", "[SCORE]")
-    assert read_answer(" <think>a\nb</think>\n<answer>0.6</answer>\n") == ("a\nb", "0.6")
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "0.6",
-        "<think>a</think>",
-        "<think>a</think><answer>1</answer> and more",
-        "so <think>a</think><answer>1</answer>",
-        "<think>a</think><answer>1</answer><answer>2</answer>",
-        "<think>a</think><answer>1",
-    ],
-)
-def test_any_other_form_is_none(text):
-    assert read_answer(text) is None
