@@ -63,7 +63,8 @@ sys.exit(roc.cli.main(["agree"]) * 10 + roc.cli.main(["--help"]))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 20 and "roc: unknown command 'agree'" in done.stderr
-    assert set(METHODS) <= set(COMMANDS)
+    there = {verb for verb in METHODS if Path(roc.__file__).with_name(verb).is_dir()}
+    assert there == set(METHODS) & set(COMMANDS)
     assert all((f"  {verb} " in done.stdout) == (verb not in METHODS) for verb in COMMANDS)
 
 

@@ -200,7 +200,7 @@ def _check(options: CheckOptions) -> int:
             print()
             _print_some(f"{len(found)} {title}{'s' if len(found) > 1 else ''}", found, options.report)
     if options.report is not None:
-        text = [report.summary(), *(f"warning: {one}" for one in report.warnings), *report.faults]
+        text = [report.summary(), *(f"warning: {one}" for one in report.warnings), *report.every_line]
         write_text(options.report, "\n".join(text) + "\n", errors="backslashreplace")
         print(f"\n{options.report}: all findings")
     print("" if report.faults else "\nno faults")

@@ -62,7 +62,6 @@ def _doctor(options: DoctorOptions) -> int:
     from roc.doctor.candidate import Unsupported
 
     transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     show = _show_memory if options.memory else _show_findings if options.sensitivity is None else _show_sensitivity
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other libraries; what matters is among the findings

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from roc.commands.line import DONE, guarded, refuse
+from roc.commands.line import BAD_INPUT, DONE, guarded, refuse
 from roc.settings import ConfigError, help_text
 from roc.training.config import RunConfig, load_config
 
@@ -30,17 +30,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after `roc finetune`; None takes those of the process.
 
     Returns:
-        Exit status: 0 done, 2 bad input (the reason is on stderr).
+        Exit status: 0 done, 2 bad input (the reason is on stderr; of several processes one tells it).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if "-h" in words or "--help" in words:
         print(HELP + help_text(RunConfig), end="")
         return DONE
+    # Of the processes that a launcher started, one on each machine tells what all of them find.
+    speaks = os.environ.get("LOCAL_RANK", "0") == "0"
     try:
         config = load_config(None, words)
     except ConfigError as error:
-        return refuse("roc finetune", error)
-    for note in config.notes:
+        return refuse("roc finetune", error) if speaks else BAD_INPUT
+    for note in config.notes if speaks else ():
         print(f"note: {note}", file=sys.stderr)
     # Loader processes are forked after the tokenizer's first use, which it would warn of.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -49,11 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from roc.data.rows import DataError
     from roc.training.job import finetune
-    from roc.training.run import RunError
+    from roc.training.run import FirstFailed, Refused, RunError
 
-    def work() -> None:
-        table = finetune(config)
+    def work() -> int | None:
+        try:
+            table = finetune(config)
+        except FirstFailed:
+            return BAD_INPUT
+        except (DataError, Refused):
+            if speaks:
+                raise
+            return BAD_INPUT
         if table is not None:
             print(table)
+        return DONE
 
     return guarded("roc finetune", work, lambda: "the same command resumes it", errors=(DataError, RunError))

@@ -230,6 +230,7 @@ def guarded(
         errors: What bad input raises; every other error is a fault of roc and is raised.
     """
     show_notes()
+    _hide_progress_bars()
     try:
         return work() or DONE
     except BrokenPipeError:  # of `| head`: nobody reads the rest, nor what Python would say about it when it ends
@@ -241,6 +242,13 @@ def guarded(
         note = stopped() if stopped else ""
         print(f"\n{prog}: stopped{f'; {note}' if note else ''}", file=sys.stderr)
         return STOPPED
+
+
+def _hide_progress_bars() -> None:
+    """Hides the bars of transformers and huggingface_hub for loading, writing and fetching files, of children too."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read when they are imported
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
 
 
 def refuse(prog: str, error: BaseException | str) -> int:

@@ -39,11 +39,8 @@ def _starter(options: StarterOptions) -> None:
     for wheel in wheels:
         print(f"{wheel.package.title}\n    {wheel.origin}", flush=True)
 
-    import transformers
-
     from roc.starter.build import build_starter
 
-    transformers.utils.logging.disable_progress_bar()
     starter = build_starter(options, wheels)
     for name, difference in starter.differences.items():
         print(f"{name}: gives its recorded numbers, the largest difference is {difference:.0e}")

@@ -4,6 +4,7 @@
 `headed` (CSV), `spreadsheet` (.xlsx), `parquet` and `hub` (data sets of `datasets`); `cells` says what a cell means,
 `pictures` keeps those inside a table, `faults` collects what is wrong, `digest` hashes what a file holds. `reading`
 turns `columns` and `conversations` into `records`; `image_paths` resolves their paths, `nearby` finds what a wrong one
-meant; `augment` changes training images. `survey` opens many images, for `check` (and `good_rows`), `leaks` (by names,
-and by `lookalikes`), `split` and `sheet`; `datasets/` converts public data sets.
+meant, `usual_ranges` which scale scores are on; `augment` changes training images. `survey` opens many images, for
+`check` (and `good_rows`), `leaks` (by names, and by `lookalikes`), `split` and `sheet`; `datasets/` converts public
+data sets.
 """

@@ -28,10 +28,8 @@ from roc.data.reading import scan_records
 from roc.data.records import Record, Repeats, few_rated, plain_id
 from roc.data.rows import Faults
 from roc.data.survey import check_image_files
+from roc.data.usual_ranges import USUAL_RANGES, guess_range
 from roc.score_space import ScoreSpace
-
-USUAL_RANGES = ((0.0, 1.0), (1.0, 5.0), (0.0, 5.0), (1.0, 10.0), (0.0, 10.0), (0.0, 100.0))
-"""Native ranges of published data sets, in the order in which they are tried."""
 
 _BARS = 10
 _BAR_WIDTH = 40
@@ -65,7 +63,9 @@ class DataReport:
 
     Attributes:
         path: the data file.
-        faults: what training refuses or would be spoiled by, "FILE:LINE: fault; remedy", by line.
+        faults: what training refuses or would be spoiled by, "FILE:LINE: fault; remedy", by line; what has one cause in
+            many rows is told once, with all their lines in `every_line`.
+        every_line: `faults`, with no line left out.
         warnings: what a person should look at, in the same form.
         bad_rows: rows that have faults, from 1; 0 where the file as a whole has one.
         records: number of records that could be read.
@@ -82,6 +82,7 @@ class DataReport:
 
     path: str
     faults: list[str] = field(default_factory=list)
+    every_line: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     bad_rows: set[int] = field(default_factory=set)
     records: int = 0
@@ -188,23 +189,9 @@ def check_data(
         memory=memory,
         workers=workers,
     )
-    report.faults, report.warnings, report.bad_rows = faults.texts(), warnings.texts(), faults.rows()
+    report.faults, report.every_line = faults.texts(), faults.texts(all_lines=True)
+    report.warnings, report.bad_rows = warnings.texts(), faults.rows()
     return report
-
-
-def guess_range(low: float, high: float, num_levels: int | None = None) -> tuple[float, float] | None:
-    """Finds the narrowest usual range that holds scores from `low` to `high`.
-
-    Args:
-        low, high: lowest and highest score.
-        num_levels: levels of the histograms. If 1..num_levels holds the scores, that is the range: votes are cast on
-            whole numbers from 1.
-
-    Returns:
-        (lowest, highest) score of the range, or None.
-    """
-    levels = [(1.0, float(num_levels))] if num_levels is not None and num_levels > 1 else []
-    return next((one for one in (*levels, *USUAL_RANGES) if one[0] <= low and high <= one[1]), None)
 
 
 class _Tally:

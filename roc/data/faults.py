@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 _FAULTS_SHOWN = 50
+_LINES_LISTED = 10
 
 
 class DataError(ValueError):
@@ -85,10 +86,15 @@ class Faults:
         places = [place for *_, lines in self._found for place in lines]
         return {place.row if isinstance(place, Line) else 0 for place in places if isinstance(place, Line) or not place}
 
-    def texts(self) -> list[str]:
-        """Returns one "FILE:LINE: fault; remedy" each; faults of the whole file come first, without a line."""
+    def texts(self, *, all_lines: bool = False) -> list[str]:
+        """Returns one "FILE:LINE: fault; remedy" each; faults of the whole file come first, without a line.
+
+        Args:
+            all_lines: list every line that has a fault told once, not only the first ten.
+        """
         found = sorted(self._found, key=lambda fault: (fault[0], getattr(fault[0], "row", 0)))
-        return [f"{self.path}{_place(line)}: {what}{_more_lines(line, lines)}" for line, what, lines in found]
+        listed = None if all_lines else _LINES_LISTED
+        return [f"{self.path}{_place(line)}: {what}{_more_lines(lines, listed)}" for line, what, lines in found]
 
 
 def _place(line: int) -> str:
@@ -97,12 +103,12 @@ def _place(line: int) -> str:
     return f":{line}: sample {line.row}" if isinstance(line, Line) and line.shared else f":{line}"
 
 
-def _more_lines(first: int, lines: Sequence[int]) -> str:
+def _more_lines(lines: Sequence[int], most: int | None) -> str:
     shared = any(isinstance(line, Line) and line.shared for line in lines)
     numbers = [line.row if shared and isinstance(line, Line) else int(line) for line in lines]
     others = list(dict.fromkeys(numbers))[1:]
     if not others:
         return ""
-    listed = ", ".join(map(str, others[:10])) + (", ..." if len(others) > 10 else "")
+    listed = ", ".join(map(str, others[:most])) + ("" if most is None or len(others) <= most else ", ...")
     what = "sample" if shared else "line"
     return f" (the same in {len(others)} more {what}{'' if len(others) == 1 else 's'}: {listed})"

@@ -88,7 +88,7 @@ def write_good(
         unchecked.unlink(missing_ok=True)
     left_out_file = out.with_name(f"{out.name}.left_out.txt")
     if report.faults:
-        write_text(left_out_file, "\n".join(report.faults) + "\n", errors="backslashreplace")
+        write_text(left_out_file, "\n".join(report.every_line) + "\n", errors="backslashreplace")
     else:
         left_out_file.unlink(missing_ok=True)
     return GoodRows(out, written, rows - written, left_out_file if report.faults else None)

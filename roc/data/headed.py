@@ -118,7 +118,8 @@ def _headed(rows: Iterator[tuple[int, list[Any]]], faults: Faults, advice: str) 
         elif len(cells) > len(header) and all(cell is None for cell in cells[len(header) :]):
             yield line, dict(zip(header, cells, strict=False))
         elif any(cell is not None for cell in cells):
-            faults.add(line, f"{len(cells)} cells where the header has {len(header)}; {advice}")
+            what = f"{len(cells)} cells where the header has {len(header)}; {advice}"
+            faults.add(line, what, ("cells", len(cells)))
 
 
 def check_header(header: Sequence[str], faults: Faults, line: int = 1) -> None:

@@ -53,7 +53,7 @@ class ImagePaths:
                 self._fault(what, ("outside", meant.cause))
             else:
                 what = f"the image {image!r} lies outside of {self._folder}; set image_folder to a folder around it"
-                self._fault(what, None)
+                self._fault(what, ("outside", os.path.isabs(image)))
             return None
         if is_url(image):
             meant = self._nearby.find(image)

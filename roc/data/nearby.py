@@ -22,7 +22,7 @@ from roc.data.records import casefold
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,3}")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _MOST_FOLDERS, _MOST_SEARCHES = 200, 200
-"""Bounds of the search in the folders below."""
+"""Bounds of the search in the folders below where nothing was found yet."""
 
 
 def is_url(path: str) -> bool:
@@ -103,6 +103,7 @@ class Nearby:
         self._folder = os.path.abspath(folder)
         self._names: dict[str, _Names] = {}
         self._below: list[str] | None = None
+        self._hits: list[str] = []  # folders below in which something was found; the others are looked at after them
         self._searches = 0
 
     def find(self, written: str) -> Meant | None:
@@ -119,9 +120,11 @@ class Nearby:
         for skip in range(len(parts)):
             if (found := self._walk(self._folder, parts[skip:])) is not None:
                 return self._meant(written, *found, parts[:skip], "", backslash, foreign)
-        for folder in self._folders_below() if parts else ():
+        for folder in self._where_to_look() if parts else ():
             there = os.path.join(self._folder, folder, parts[-1])
             if os.path.isfile(there):
+                if folder not in self._hits:
+                    self._hits.append(folder)
                 return self._meant(written, there, [], parts[:-1], folder, backslash, foreign)
         return self.find(unquote(written)) if unquote(written) != written else None
 
@@ -139,10 +142,14 @@ class Nearby:
             kinds += [how] if how else []
         return (place, kinds) if os.path.isfile(place) else None
 
-    def _folders_below(self) -> list[str]:
+    def _where_to_look(self) -> Iterator[str]:
+        """Yields the folders below: those of earlier finds always, the others in `_MOST_SEARCHES` searches."""
+        yield from self._hits[:]
         self._searches += 1
-        if self._searches > _MOST_SEARCHES:
-            return []
+        if self._searches <= _MOST_SEARCHES:
+            yield from self._folders_below()
+
+    def _folders_below(self) -> list[str]:
         if self._below is None:
             try:
                 with os.scandir(self._folder) as entries:

@@ -40,6 +40,7 @@ from roc.data.pictures import Picture
 from roc.data.records import SPLITS, Record, Repeats
 from roc.data.rows import DataError, Faults, Row, iter_rows
 from roc.data.survey import check_image_files
+from roc.data.usual_ranges import RangeCheck
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 from roc.score_space import TOLERANCE, ScoreSpace
 
@@ -188,6 +189,7 @@ class _RowReader:
         self._faults = faults
         self._numbers_as_text = numbers_as_text
         self._space = space
+        self._range = RangeCheck(space) if space is not None else None
         self._num_levels = num_levels
         self._list_attributes = attributes
         self._line = 0
@@ -210,6 +212,8 @@ class _RowReader:
             images = [] if imageless else self._paths.named(row.get("image"))
             if images or imageless:
                 yield self._record(row, images, attributes)
+        if self._range is not None:
+            self._range.add_faults(self._faults)
         if empty and not self._faults:
             self._faults.add(None, "there is no sample in this file")
 
@@ -227,12 +231,12 @@ class _RowReader:
         scores = self._scores(row, attributes)
         conversations = read_turns(row.get("conversations"), len(written), len(scores), self._turns_fault)
         if not scores and conversations is None:
-            self._fault("there is no score; give one, or remove the sample")
+            self._fault("there is no score; give one, or remove the sample", "no score")
         n_votes = self._n_votes(row)
         identity = as_id(self._text(row, "id"))
         split = self._text(row, "split")
         if split is not None and split.lower() not in SPLITS:
-            self._fault(f"the split is {split!r}; expected one of {', '.join(SPLITS)}")
+            self._fault(f"the split is {split!r}; expected one of {', '.join(SPLITS)}", ("split", split))
         return Record(
             id=identity if identity is not None else "|".join(map(str, written)) or f"line {self._line}",
             images=tuple(path for image in written if (path := self._paths.resolve(image)) is not None),
@@ -253,7 +257,7 @@ class _RowReader:
         """Reads attribute -> score, in the order of the `[SCORE]`s; None for a score that cannot be used."""
         given = [name for name in SCORE_COLUMNS if name in row]
         if len(given) > 1:
-            self._fault(f"there is more than one overall score: {', '.join(given)}; keep one of them")
+            self._fault(f"there is more than one overall score: {', '.join(given)}; keep one of them", tuple(given))
         value = row[given[0]] if given else None
         scores: dict[str, float | None] = {}
         if isinstance(value, list):
@@ -281,29 +285,29 @@ class _RowReader:
             self._fault(f"the attributes are {shown(names)}; expected a list of different names")
             return default
         if names[:1] != ["overall"]:
-            self._fault(f"the attributes are {', '.join(names)}; the first score has to be named 'overall'")
+            what = f"the attributes are {', '.join(names)}; the first score has to be named 'overall'"
+            self._fault(what, what)
             return default
         if len(names) != count:
-            self._fault(f"there are {count} scores for {len(names)} attributes ({', '.join(names)}); give one for each")
+            what = f"there are {count} scores for {len(names)} attributes ({', '.join(names)}); give one for each"
+            self._fault(what, what)
             return default
         return names
 
     def _score(self, value: Any, what: str) -> float | None:
         score = self._number(value, what)
-        if score is not None and self._space is not None:
-            try:
-                self._space.check(score, what)
-            except ValueError as error:
-                self._fault(str(error))
-                return None
-        return score
+        if score is None or self._range is None or self._range.see(score, what, self._line):
+            return score
+        return None
 
     def _number(self, value: Any, what: str) -> float | None:
         number = self._parsed(value)
         if number is None:
-            self._fault(f"{what} is {shown(value)}; expected a number{self._number_hint(value)}")
+            hint = self._number_hint(value)
+            kind = re.sub(r"[^a-z]+", " ", hint)  # the number that was meant is another one in each row
+            self._fault(f"{what} is {shown(value)}; expected a number{hint}", ("no number", what, kind))
         elif not math.isfinite(number):
-            self._fault(f"{what} is {number}; expected a finite number")
+            self._fault(f"{what} is {number}; expected a finite number", ("not finite", what))
         else:
             return number
         return None
@@ -320,26 +324,25 @@ class _RowReader:
         for attribute, names in self._columns.votes(self._line, tuple(row)).items():
             values = [row[name] for name in names.values()]
             if list(names) != list(range(1, len(names) + 1)):
-                self._fault(
-                    f"the histogram's columns for {attribute!r} are numbered {list(names)}; expected 1, 2, 3, ..."
-                )
+                what = f"the histogram's columns for {attribute!r} are numbered {list(names)}; expected 1, 2, 3, ..."
+                self._fault(what, what)
             elif any(value is not None for value in values):
                 given[attribute] = values
         target = row.get("target")
         if target is not None:
             if given:
-                self._fault("there are two histograms, h_1 .. and target; keep one of them")
+                self._fault("there are two histograms, h_1 .. and target; keep one of them", "two histograms")
             nested = isinstance(target, list) and target and all(isinstance(part, list) for part in target)
             if nested and len(target) != len(attributes):
-                self._fault(
-                    f"the target holds {len(target)} histograms for {len(attributes)} scores; give one for each"
-                )
+                what = f"the target holds {len(target)} histograms for {len(attributes)} scores; give one for each"
+                self._fault(what, what)
             else:
                 given |= zip(attributes, target, strict=True) if nested else {"overall": target}
         histograms = {}
         for attribute, values in given.items():
             if attribute not in attributes:
-                self._fault(f"there is a histogram for {attribute!r}, but no score of that name")
+                what = f"there is a histogram for {attribute!r}, but no score of that name"
+                self._fault(what, what)
             elif (histogram := self._histogram(values, attribute, n_votes)) is not None:
                 histograms[attribute] = histogram
         return histograms
@@ -355,7 +358,8 @@ class _RowReader:
         if len(values) != self._num_levels:
             self._fault(
                 f"{what} has {len(values)} levels, expected {self._num_levels}; "
-                "num_levels (num_tokens) has to be the length of every histogram"
+                "num_levels (num_tokens) has to be the length of every histogram",
+                ("levels", what, len(values)),
             )
             return None
         numbers = [self._parsed(value) for value in values]
@@ -369,13 +373,15 @@ class _RowReader:
             total = math.inf
         counts = all(number.is_integer() for number in numbers)
         if min(numbers) < 0:
-            self._fault(f"{what} has a negative part, {min(numbers):g}; votes cannot be negative")
+            self._fault(f"{what} has a negative part, {min(numbers):g}; votes cannot be negative", ("negative", what))
         elif total == 0:
-            self._fault(f"{what} is all 0; leave it out where there are no votes")
+            self._fault(f"{what} is all 0; leave it out where there are no votes", ("all 0", what))
         elif (not counts and abs(total - 1) > 1e-3) or not math.isfinite(total):
-            self._fault(f"{what} adds up to {total:.6g}; expected shares that add up to 1, or whole numbers of votes")
+            expected = "expected shares that add up to 1, or whole numbers of votes"
+            self._fault(f"{what} adds up to {total:.6g}; {expected}", ("sum", what))
         elif counts and total != 1 and attribute == "overall" and n_votes is not None and total != n_votes:
-            self._fault(f"{what} holds {total:g} votes, but n_votes is {n_votes}; correct the one that is wrong")
+            wrong = f"{what} holds {total:g} votes, but n_votes is {n_votes}; correct the one that is wrong"
+            self._fault(wrong, ("n_votes", what))
         else:
             return tuple(number / total for number in numbers)
         return None
@@ -386,7 +392,7 @@ class _RowReader:
             return None
         text = as_text(value)
         if text is None:
-            self._fault(f"the {name} is {shown(value)}; expected a text")
+            self._fault(f"the {name} is {shown(value)}; expected a text", ("no text", name))
             return None
         return text.strip() or None
 
@@ -394,13 +400,13 @@ class _RowReader:
         comment = self._text(row, "comment")
         for mark in (SCORE_TOKEN, IMAGE_PLACEHOLDER):
             if comment is not None and mark in comment:
-                self._fault(f"the comment contains {mark}, which is kept for the model; remove it")
+                self._fault(f"the comment contains {mark}, which is kept for the model; remove it", ("mark", mark))
         return comment
 
     def _std(self, row: Mapping[str, Any]) -> float | None:
         std = self._number(row["std"], "the std") if row.get("std") is not None else None
         if std is not None and std < 0:
-            self._fault(f"the std is {std:g}; a standard deviation cannot be negative")
+            self._fault(f"the std is {std:g}; a standard deviation cannot be negative", "negative std")
         return std
 
     def _n_votes(self, row: Mapping[str, Any]) -> int | None:
@@ -408,12 +414,12 @@ class _RowReader:
         if n_votes is None:
             return None
         if n_votes < 1 or not n_votes.is_integer():
-            self._fault(f"n_votes is {n_votes:g}; expected a whole number of at least 1")
+            self._fault(f"n_votes is {n_votes:g}; expected a whole number of at least 1", "n_votes")
         return int(n_votes)
 
     def _edit(self, row: Mapping[str, Any]) -> dict[str, Any] | None:
         edit = row.get("edit")
         if edit is not None and not isinstance(edit, dict):
-            self._fault(f"the edit is {shown(edit)}; expected an object {{...}}")
+            self._fault(f"the edit is {shown(edit)}; expected an object {{...}}", "edit")
             return None
         return edit

@@ -17,12 +17,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roc.data.check import guess_range
 from roc.data.leaks import Entry, entry_of, source_keys, stems
 from roc.data.lookalikes import find_lookalikes, hash_images
 from roc.data.reading import scan_records
 from roc.data.records import Repeats, hash_fraction, plain_id
 from roc.data.rows import TABLES, DataError, Faults, iter_rows, iter_rows_for, write_rows
+from roc.data.usual_ranges import guess_range
 
 LEFT_OUT = "left_out"
 ALL = "all"

@@ -182,7 +182,7 @@ class _RowParser:
                 self._check_range(scores[name], f"score{suffix}")
         std = self._number(cells, "std")
         if std is not None and std < 0:
-            self._fault(f"the std is {std:g}; a standard deviation cannot be negative")
+            self._fault(f"the std is {std:g}; a standard deviation cannot be negative", "negative std")
         self._read_calibrated(cells.get("calibrated"))
         image = self._text(cells, "image")
         identity = self._text(cells, "id") or image or str(self._count)
@@ -216,8 +216,8 @@ class _RowParser:
             return name
         return f"{match[1].lower()}.{self._spellings.setdefault(match[2].casefold(), match[2])}"
 
-    def _fault(self, what: str) -> None:
-        self._faults.add(self._line, what)
+    def _fault(self, what: str, cause: Any = None) -> None:
+        self._faults.add(self._line, what, cause)
 
     def _look_at(self, cells: Mapping[str, Any]) -> None:
         """Finds out which columns there are; tables name all in the first row, JSON Lines may add some later."""
@@ -281,7 +281,8 @@ class _RowParser:
         number = as_number(value)
         if number is None or not math.isfinite(number):
             hint = number_hint(value) or ", or an empty cell where there is none"
-            self._fault(f"{name} is {shown(value)}; expected a number{hint}")
+            kind = re.sub(r"[^a-z]+", " ", hint)  # the number that was meant is another one in each row
+            self._fault(f"{name} is {shown(value)}; expected a number{hint}", ("no number", name, kind))
             return None
         return number
 
@@ -290,7 +291,8 @@ class _RowParser:
         if not low - TOLERANCE <= score <= high + TOLERANCE:
             self._fault(
                 f"{name} is {score:g}, outside the range {range_text(self._scale)}; correct it, or give the scale of "
-                "this file with --min_score and --max_score"
+                "this file with --min_score and --max_score",
+                ("outside the range", name),
             )
 
     def _text(self, cells: Mapping[str, Any], name: str) -> str | None:
@@ -299,7 +301,7 @@ class _RowParser:
             return value and value.name
         text = as_id(value) if name == "id" else as_text(value)
         if text is None:
-            self._fault(f"{name} is {shown(value)}; expected a text")
+            self._fault(f"{name} is {shown(value)}; expected a text", ("no text", name))
         return text or None
 
     def _read_calibrated(self, value: Any) -> None:
@@ -307,7 +309,7 @@ class _RowParser:
             return
         answer = _YES_NO.get(str(value).lower())
         if answer is None or self.calibrated not in (None, answer):
-            self._fault(f"calibrated is {shown(value)}; expected yes in every row, or no in every row")
+            self._fault(f"calibrated is {shown(value)}; expected yes in every row, or no in every row", "calibrated")
         else:
             self.calibrated = answer
 
@@ -323,18 +325,20 @@ class _RowParser:
         if size != len(names):
             self._fault(
                 f"{names[0]} .. {names[-1]} are {len(names)} levels, where line {line} has {size}; expected as many in "
-                "every row"
+                "every row",
+                ("levels", kind, len(names)),
             )
             return None
         total = math.fsum(value for value in values if value is not None)
         if empty or min(values) < 0 or total <= 0:
-            self._fault(f"{names[0]} .. {names[-1]} are not all numbers of at least 0; fill all of them, or none")
+            self._fault(f"{names[0]} .. {names[-1]} are not all numbers of at least 0; fill all of them, or none", kind)
         elif abs(total - 1) <= 1e-3 or (kind == "h" and all(value.is_integer() for value in values)):
             # shares that add up to 1 but for rounding stay as they are written
             return tuple(values) if abs(total - 1) <= 1e-6 else tuple(value / total for value in values)
         else:
             counts = ", or whole numbers of votes" if kind == "h" else ""
-            self._fault(f"{names[0]} .. {names[-1]} add up to {total:.6g}; expected shares that add up to 1{counts}")
+            what = f"{names[0]} .. {names[-1]} add up to {total:.6g}; expected shares that add up to 1{counts}"
+            self._fault(what, ("sum", kind))
         return None
 
     def _image(self, cells: Mapping[str, Any], written: str | None) -> str | None:

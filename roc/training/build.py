@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from roc.training.checks import adapter_refused
 from roc.training.earlier_head import check_head, settle_head
-from roc.training.processes import whole_on_every_process
+from roc.training.processes import first_process_first, whole_on_every_process
 from roc.training.run import RunError
 from roc.training.wording import tokenizer_texts, usual_wording
 
@@ -94,7 +94,7 @@ def _keep_starter(size: str) -> None:
 
     from roc.starter.kept import keep_starter
 
-    with PartialState().main_process_first():
+    with first_process_first(PartialState()):
         keep_starter(size)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from roc.checkpoint.names import check_exists
 from roc.data.rows import DataError, Faults, iter_rows
 from roc.training.processes import sharding
-from roc.training.run import RunError, folder_faults
+from roc.training.run import Refused, folder_faults
 
 if TYPE_CHECKING:
     from roc.training.config import RunConfig
@@ -20,7 +20,7 @@ def check_settings(config: RunConfig) -> None:
     """Checks what the settings name: files, folders, the model, packages, the launcher.
 
     Raises:
-        RunError: With every fault, one a line.
+        Refused: With every fault, one a line.
     """
     faults = [
         *_package_faults(config),
@@ -30,7 +30,7 @@ def check_settings(config: RunConfig) -> None:
     ]
     faults = faults or _launcher_faults(config)
     if faults:
-        raise RunError("\n".join(faults))
+        raise Refused("\n".join(faults))
 
 
 def _package_faults(config: RunConfig) -> list[str]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from roc.training import run
 from roc.training.checks import check_settings
-from roc.training.processes import join_processes, leave_processes
+from roc.training.processes import first_process_first, join_processes, leave_processes
 
 if TYPE_CHECKING:
     from roc.training.config import RunConfig
@@ -63,10 +63,10 @@ def _train(config: RunConfig) -> str | None:
     with run.preparing(config, process):
         arguments = training_arguments(config)
         base_config(config)
-        with process.main_process_first():
+        with first_process_first(process):
             data = read_data(config)
         limit_validation(arguments, data)
-        with process.main_process_first():
+        with first_process_first(process):
             if first:
                 check_images(config)
         model, processor = build_model(config, data)

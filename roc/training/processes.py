@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
-from roc.training.run import RunError
+from roc.training.run import FirstFailed, RunError
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -42,6 +42,33 @@ def join_processes(config: RunConfig) -> PartialState:
     if not process.is_main_process:
         logging.getLogger("roc").setLevel(logging.ERROR)
     return process
+
+
+@contextlib.contextmanager
+def first_process_first(process: PartialState) -> Iterator[None]:
+    """Lets the first process do something before the others; where it fails, they do not begin.
+
+    Raises:
+        FirstFailed: In the others, if the first one failed.
+    """
+    if process.is_main_process:
+        try:
+            yield
+        except Exception:
+            _tell_the_others(process, failed=True)
+            raise
+        _tell_the_others(process, failed=False)
+        return
+    if _tell_the_others(process, failed=False):
+        raise FirstFailed("the first process has failed; it says why")
+    yield
+
+
+def _tell_the_others(process: PartialState, *, failed: bool) -> bool:
+    """Brings what the first process says to all others."""
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([failed])[0] if process.num_processes > 1 else failed
 
 
 def leave_processes(process: PartialState) -> None:

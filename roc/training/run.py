@@ -42,6 +42,14 @@ class RunError(ValueError):
     """A run that cannot start or go on; the message says what to do."""
 
 
+class Refused(RunError):
+    """What is refused before anything is done, by every process of a machine alike."""
+
+
+class FirstFailed(RunError):
+    """What the other processes see of an error of the first one, which says itself what it is."""
+
+
 def is_first_process() -> bool:
     """Tells whether this is the only process or the first of several, before they are joined."""
     return os.environ.get("RANK", "0") == "0"
@@ -51,7 +59,7 @@ def is_finished(config: RunConfig) -> bool:
     """Tells whether `output_dir` holds this very run, finished.
 
     Raises:
-        RunError: If it holds another run, finished or not, or files that are no run.
+        Refused: If it holds another run, finished or not, or files that are no run.
     """
     out = Path(config.output_dir)
     if config.overwrite or not out.is_dir() or not any(out.iterdir()):
@@ -60,7 +68,7 @@ def is_finished(config: RunConfig) -> bool:
         run = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
         finished, settings = run["finished"], run["settings"]
     except (OSError, ValueError, KeyError) as error:
-        raise RunError(
+        raise Refused(
             f"output_dir {out} is not empty and holds no {RUN_FILE} that can be read ({error}); choose another folder, "
             "or --overwrite to train anew there."
         ) from None
@@ -68,7 +76,7 @@ def is_finished(config: RunConfig) -> bool:
     if not _is_same_data(run.get("data") or [], data_hashes(config)):
         differences.append("the content of the data file has changed")
     if differences:
-        raise RunError(
+        raise Refused(
             f"output_dir {out} holds a run with other settings:\n  " + "\n  ".join(differences) + "\n"
             "Choose another --output_dir, give the same settings, or --overwrite to train anew there."
         )
@@ -254,8 +262,10 @@ def start(config: RunConfig, trainer: RocTrainer, process: PartialState, longest
     Raises:
         RunError: If the folder cannot be written, or these processes cannot read the state.
     """
+    from roc.training.processes import first_process_first
+
     first = process.is_main_process
-    with process.main_process_first():
+    with first_process_first(process):
         if first:
             claim(config, longest_row)
         return state_to_resume(config, trainer, clean=first)

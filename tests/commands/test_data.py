@@ -58,11 +58,17 @@ def test_check(folder, capsys):
 
 
 def test_check_shows_fifty_and_reports_all(folder, capsys):
-    (folder / "many.csv").write_text("image,id,score\n" + "".join(f"0.png,{i},x\n" for i in range(60)))
+    rows = "".join(f"gone_{i}.png,{i},x\n" for i in range(60))
+    (folder / "many.csv").write_text(f"image,id,score\n0.png,first,1\n{rows}")
     status, out, _ = run("check many.csv --no-images", capsys)
-    assert status == 1 and out.count("the score is 'x'") == 50 and "more; --report FILE writes all" in out
+    assert status == 1 and out.count("there is no image") == 49 and "more; --report FILE writes all" in out
+    assert (
+        out.count("the score is 'x'") == 1
+        and "(the same in 59 more lines: 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, ...)" in out
+    )
     run("check many.csv --no-images --report all.txt", capsys)
-    assert (folder / "all.txt").read_text().count("the score is 'x'") == 60
+    text = (folder / "all.txt").read_text()
+    assert text.count("there is no image") == 60 and "more lines: 4, 5, " in text and ", 61, 62)" in text
 
 
 def test_leaks(folder, capsys):

@@ -1,8 +1,11 @@
 """`roc export` writes one form per call, and refuses in one line."""
 
 import os
+import subprocess
+import sys
 
 import pytest
+import transformers
 from exports import attached_checkpoint
 
 from roc.cli import main
@@ -16,6 +19,19 @@ def checkpoint(tmp_path_factory):
 def test_it_names_what_it_wrote(checkpoint, tmp_path, capsys):
     assert main(["export", str(checkpoint[0]), "--head-only", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'out'}: README.md, roc.json, score_head.safetensors\n"
+
+
+def test_no_progress_bar_of_other_libraries_is_shown(checkpoint, tmp_path, capfd):
+    transformers.utils.logging.enable_progress_bar()
+    assert main(["export", str(checkpoint[0]), "--vllm-classify", str(tmp_path / "out")]) == 0
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_nor_where_the_command_itself_imports_them(checkpoint, tmp_path):
+    words = [sys.executable, "-m", "roc.cli", "export", str(checkpoint[0]), "--vllm_classify", str(tmp_path / "out")]
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_PROGRESS_BARS"}
+    assert subprocess.run(words, capture_output=True, text=True, env=environment).stderr == ""
 
 
 @pytest.mark.parametrize(

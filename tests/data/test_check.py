@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roc.data.check import check_data, guess_range
+from roc.data.check import check_data
 from roc.data.rows import DataError, write_rows
+from roc.data.usual_ranges import guess_range
 from roc.score_space import ScoreSpace
 
 

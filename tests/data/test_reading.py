@@ -476,12 +476,53 @@ def test_all_faults_are_reported_together_in_the_order_of_the_lines(folder):
 
 
 def test_message_shows_fifty_faults_and_keeps_all(folder):
-    path = write(folder, "data.csv", "image,score\n" + "".join(f"{n}.jpg,x\n" for n in range(60)))
+    rows = "a.jpg,5\n" + "".join(f"{n}.jpg,5\n" for n in range(61))
+    path = write(folder, "data.csv", f"image,score\n{rows}")
     with pytest.raises(DataError) as error:
         read(path, check_images=False)
-    assert len(error.value.faults) == 61 and "none of the 60 images is there" in error.value.faults[0]
+    assert len(error.value.faults) == 61 and error.value.faults[0].startswith(f"{path}:3: there is no image")
     lines = str(error.value).splitlines()
     assert len(lines) == 52 and lines[0] == "61 faults in the data:" and lines[-1] == "... and 11 more"
+
+
+def test_any_number_of_images_in_one_folder_below_is_one_fault(tmp_path):
+    """Also more than are looked for in all folders below, and where some are in another of them."""
+    for number in range(250):
+        folder = tmp_path / ("images" if number % 50 else "others")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{number}.jpg").touch()
+    path = write(tmp_path, "data.csv", "image,score\n" + "".join(f"{n}.jpg,5\n" for n in range(250)))
+    found = faults(path, check_images=False)
+    assert len(found) == 2 and found[0].startswith(
+        f"2: there is no image {tmp_path}/0.jpg, but 'others/0.jpg' is there"
+    )
+    assert f"give {tmp_path}/images as image_folder" in found[1] and "(the same in 244 more lines: 4, 5," in found[1]
+
+
+def test_scores_on_another_scale_are_one_fault_that_proposes_it(folder):
+    """Half of the scores, and three, are outside; fewer are taken for slips."""
+    cells = [*(f"a.jpg,{n / 40}" for n in range(40)), "b.jpg,1.0"]
+    text = "id,image,score\n" + "".join(f"{n},{cell}\n" for n, cell in enumerate(cells))
+    remedy = "correct the score, or declare the range it was given on (min_score, max_score)"
+    assert faults(write(folder, "data.csv", text)) == [
+        f"2: the score is 0, outside the range 1..10; {remedy}. 40 of 41 scores are outside; all lie on 0..1, by guess "
+        "on the scale 0..1: --min_score 0 --max_score 1 "
+        "(the same in 39 more lines: 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, ...)"
+    ]
+    odd = "id,image,score\n1,a.jpg,5\n2,a.jpg,6\n3,b.jpg,44\n4,b.jpg,7\n5,c.jpg,55\n"
+    assert faults(write(folder, "odd.csv", odd)) == [
+        f"4: the score is 44, outside the range 1..10; {remedy} (the same in 1 more line: 6)"
+    ]
+
+
+def test_cells_with_one_kind_of_fault_are_one_fault(folder):
+    rows = [f'a.jpg,"5,{n}",0.{n},dev' for n in range(4)] + ["b.jpg,n.r.,7,test"]
+    text = "id,image,score,std,split\n" + "".join(f"{n},{row}\n" for n, row in enumerate(rows))
+    assert faults(write(folder, "data.csv", text)) == [
+        "2: the score is '5,0'; expected a number, with a point: 5.0 (the same in 3 more lines: 3, 4, 5)",
+        "2: the split is 'dev'; expected one of train, val, validation, test (the same in 3 more lines: 3, 4, 5)",
+        "6: the score is 'n.r.'; expected a number",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,20 @@ def test_a_missing_model_is_named(tmp_path, capsys):
         Assessment("checkpoints/never/trained")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["--data_path", "nowhere.csv", "--tiny_model", "demo"], ["--tiny_model", "huge"], ["--output_dir", "here"]],
+)
+def test_one_process_of_a_machine_says_what_all_of_them_find(tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "mine.txt").write_text("")
+    for rank, lines in (("0", 1), ("1", 0)):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert main(words) == 2
+        assert len(capsys.readouterr().err.splitlines()) == lines
+
+
 def test_lora_on_a_spread_model_is_refused(finished, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     words = ["--model_name_or_path", str(finished), "--tuning", "lora", "--ema_decay", "0"]

@@ -130,6 +130,18 @@ def test_two_processes_do_the_whole_job_once(tmp_path):
     assert len(Assessment(out).score(out / "scenes" / "images" / "test_0.png")) == 1
 
 
+@pytest.mark.slow
+def test_the_first_of_two_processes_says_what_is_wrong_with_the_data(tmp_path):
+    (tmp_path / "ratings.csv").write_text("image,score\na.jpg,1\nb.jpg,2\n")
+    words = ["--launcher", "ddp", "--num_processes", "2", "--tiny_model", "demo", "--data_path", "ratings.csv"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ROC_PYTHON": sys.executable}
+    environment["PYTHONPATH"] = str(ROOT)
+    command = ["bash", str(ROOT / "scripts" / "finetune.sh"), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode != 0 and done.stderr.count("none of the 2 images is there") == 1
+    assert "[rank1]" not in done.stderr and "Connection closed" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -1,12 +1,14 @@
 """How processes share a model, read from the environment that the launcher leaves."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from transformers.integrations import deepspeed
 
 from roc.training.config import load_config
-from roc.training.processes import sharding, whole_on_every_process
+from roc.training.processes import first_process_first, sharding, whole_on_every_process
+from roc.training.run import FirstFailed
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,18 @@ def test_a_model_is_built_whole_under_zero3():
         assert deepspeed.is_deepspeed_zero3_enabled()
     finally:
         deepspeed.unset_hf_deepspeed_config()
+
+
+def test_the_others_do_not_begin_where_the_first_process_failed(monkeypatch):
+    said = []
+    monkeypatch.setattr("accelerate.utils.broadcast_object_list", lambda told: said.append(told) or said[0])
+    first, second = (SimpleNamespace(is_main_process=is_first, num_processes=2) for is_first in (True, False))
+    with pytest.raises(ZeroDivisionError), first_process_first(first):
+        raise ZeroDivisionError
+    with pytest.raises(FirstFailed), first_process_first(second):
+        pytest.fail("it began")
+    said.clear()
+    for process in (first, second):
+        with first_process_first(process):
+            pass
+    assert said == [[False], [False]]
