@@ -35,6 +35,7 @@ def attach(
     attributes: Sequence[str] = ("overall",),
     question: str | None = None,
     answer: str | None = None,
+    reasoning: str | None = None,
     **settings: float | str | bool | None,
 ) -> PreTrainedModel:
     """Gives `model` the `[SCORE]` token and the score head, in place.
@@ -51,6 +52,7 @@ def attach(
         attributes: Names of the scores in an answer, in order; the first or only one is called `overall`.
         question: What is asked; None = the house wording for these attributes.
         answer: How the answer reads, with one `[SCORE]` per attribute; None = the house wording.
+        reasoning: What is asked for a critique before the score; None = the model is not to reason.
         **settings: `text_weight, l1_weight, ce_weight, emd_weight` (>= 0), `l1_scale` ("unit" or "native"),
             `published_losses` (bool), `image_aspect_ratio` ("keep", or "pad" to a square first), `max_pixels` (larger
             images are scaled down to it first; None = none).
@@ -74,6 +76,7 @@ def attach(
         attributes=attributes,
         question=question,
         answer=answer,
+        reasoning=reasoning,
         prefix_lm=facts.prefix_lm,
         base=model.name_or_path or None,
         **settings,

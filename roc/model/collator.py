@@ -142,10 +142,13 @@ class RocCollator:
         return {**batch, "score_mask": mask}
 
     def prompt_batch(self, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
-        """Makes a batch of the question alone, padded on the left, for `generate_with_scores`."""
+        """Makes a batch of the question alone, padded on the left, for `generate_with_scores`.
+
+        A model that reasons is asked for its critique first.
+        """
         count = len(images)
         pictures = [[self._shown(image)] for image in images]
-        prompt, rest = self._question
+        prompt, rest = self._split(self._asked(self.declaration.reasoning or self.declaration.question))
         batch = self._assemble([prompt] * count, pictures, [rest] * count, "left")
         del batch["labels"]
         return batch

@@ -49,6 +49,8 @@ class Declaration:
         attributes: Names of the scores of an answer, in order, at least one.
         question: What is asked; given as None, the house wording for the attributes.
         answer: How the answer reads, one `token` per attribute; given as None, the house wording.
+        reasoning: What is asked for a critique before the score (roc/model/reasoned.py), other words than `question`;
+            None = the model does not reason.
         text_weight, l1_weight, ce_weight, emd_weight: Weights of the losses, >= 0.
         l1_scale: Scale of the L1 loss: "unit" brings every range to the width 9, "native" leaves it, as published.
         published_losses: Whether the losses are those of the published code in every detail.
@@ -73,6 +75,7 @@ class Declaration:
     attributes: tuple[str, ...] = ("overall",)
     question: str | None = None
     answer: str | None = None
+    reasoning: str | None = None
     text_weight: float = 1.0
     l1_weight: float = 1.0
     ce_weight: float = 0.0
@@ -110,11 +113,35 @@ class Declaration:
                 f"({', '.join(self.attributes)}); write one {self.token} for each, in that order. "
                 f"Answer: {self.answer!r}."
             )
+        self._check_reasoning()
+
+    @property
+    def reasons(self) -> bool:
+        """Whether the model writes a critique before its score where it generates."""
+        return self.reasoning is not None
 
     @property
     def stand_in(self) -> bool:
         """Whether the checkpoint is there to try the software with: the demo's small model, trained on anything."""
         return self.tiny_model == "demo" or "stand-in" in (self.dataset or "")
+
+    def _check_reasoning(self) -> None:
+        if self.reasoning is None:
+            return
+        if not isinstance(self.reasoning, str) or not self.reasoning.strip():
+            raise ValueError(
+                f"reasoning is {self.reasoning!r}; expected the question that asks for a critique, or null"
+            )
+        if self.reasoning.strip() == self.question.strip():
+            raise ValueError(
+                f"question and reasoning are both {self.reasoning!r}; the words decide whether the model answers at "
+                "once or thinks first, so they have to differ: give another question"
+            )
+        if len(self.attributes) > 1:
+            raise ValueError(
+                f"reasoning is given for {len(self.attributes)} attributes ({', '.join(self.attributes)}); an answer "
+                "with a critique holds one score, so give one attribute"
+            )
 
     def _check_values(self) -> None:
         if not isinstance(self.token_id, int) or isinstance(self.token_id, bool) or self.token_id < 0:
@@ -149,8 +176,9 @@ class Declaration:
         """The section `roc` of config.json: flat, and JSON can hold it."""
         own = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         del own["space"], own["others"]
-        if self.tiny_model is None:
-            del own["tiny_model"]
+        for name in ("tiny_model", "reasoning"):
+            if getattr(self, name) is None:
+                del own[name]
         own["attributes"] = list(self.attributes)
         written = 2
         if self.max_pixels is None:

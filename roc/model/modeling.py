@@ -33,6 +33,9 @@ from roc.score_space import ScoreSpace
 # Fields that a roc forward adds to the model's own output.
 _OUTPUT_FIELDS = ("text_loss", "l1_loss", "ce_loss", "emd_loss", "scores", "score_logits")
 
+# Names under which configurations keep the tokens that stand for pictures.
+_PICTURE_MARKS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+
 # The paper states its losses on 1..10; "unit" scales every range to that width, so that beta 1 means the same.
 _PAPER_WIDTH = 9.0
 
@@ -116,6 +119,8 @@ class RocMixin:
     def generate_with_scores(self, **inputs: Any) -> ScoredGeneration:
         """Generates as `generate` does and reads the score at every `[SCORE]` it writes, without a second forward.
 
+        Marks of images and videos are never sampled: a model that wrote one could not read its own answer again.
+
         Args:
             **inputs: Arguments of `generate`; `input_ids` (B, T) must be padded on the left.
 
@@ -123,6 +128,8 @@ class RocMixin:
             ValueError: For beam search, which reorders the rows between steps.
         """
         config = inputs.get("generation_config") or self.generation_config
+        marks = sorted({*(inputs.get("suppress_tokens") or config.suppress_tokens or ()), *_picture_marks(self)})
+        inputs["suppress_tokens"] = marks or None
         if (inputs.get("num_beams") or config.num_beams or 1) > 1:
             raise ValueError("generate_with_scores reads one sequence per row; set num_beams=1 (got beam search).")
         with self._logging_scores() as log:
@@ -353,6 +360,14 @@ class RocMixin:
         fields["scores"] = blank[..., 0].clone().index_put((rows, columns), scores)
         fields["score_logits"] = blank.index_put((rows, columns), level_logits)
         return _output_class(type(outputs))(**fields)
+
+
+def _picture_marks(model: PreTrainedModel) -> set[int]:
+    """Finds the rows of the vocabulary that stand for pictures in a prompt."""
+    found = (getattr(model.config, name, None) for name in _PICTURE_MARKS)
+    head = model.get_output_embeddings()
+    size = getattr(head, "out_features", None) or head.weight.shape[0]
+    return {row for row in found if isinstance(row, int) and 0 <= row < size}
 
 
 @functools.cache

@@ -9,7 +9,8 @@ another form has no score: it is counted by its kind and never guessed at.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from roc.prompts import SCORE_TOKEN
@@ -112,7 +113,21 @@ def count_kinds(kinds: Iterable[str]) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in (GOOD, *WRONG) if kind in kinds}
 
 
-def told_kinds(counts: dict[str, int]) -> str:
+def kinds_text(counts: Mapping[str, int]) -> str:
+    """Writes counts as a cell of a table holds them: "good 3, cut 1"."""
+    return ", ".join(f"{kind} {count}" for kind, count in counts.items())
+
+
+def add_kinds(texts: Iterable[str]) -> dict[str, int]:
+    """Adds up what `kinds_text` wrote for many images."""
+    pairs = (part.rsplit(" ", 1) for text in texts for part in text.split(", "))
+    total: Counter[str] = Counter()
+    for kind, count in pairs:
+        total[kind] += int(count)
+    return {kind: total[kind] for kind in (GOOD, *WRONG) if total[kind]}
+
+
+def told_kinds(counts: Mapping[str, int]) -> str:
     """Words the wrong ones among counted answers: "3 of 50 answers unreadable: 2 cut at the length, 1 two answers"."""
     total, wrong = sum(counts.values()), {kind: n for kind, n in counts.items() if kind != GOOD}
     if not wrong:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,7 +20,8 @@ from roc.model.float8 import use_float8
 from roc.model.head import LevelReading, read_levels
 from roc.prompts import SCORE_TOKEN
 from roc.scoring.one_forward import compile_layers, one_forward, to_model
-from roc.scoring.results import Assessed, Score
+from roc.scoring.reasoning import TEMPERATURE, Sampling, reason
+from roc.scoring.results import Assessed, Reasoned, Score, combined
 from roc.scoring.sources import Source
 from roc.scoring.urls import is_url
 
@@ -122,27 +123,59 @@ class Assessment:
         return results
 
     def describe(
-        self, images: ImageLike | Sequence[ImageLike], *, precision: int = 4, max_new_tokens: int = 512
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        *,
+        samples: int = 1,
+        temperature: float = TEMPERATURE,
+        seed: int = 0,
+        precision: int = 4,
+        max_new_tokens: int = 512,
     ) -> list[Assessed]:
-        """Generates the answer greedily and reads a score at every `[SCORE]` in it.
+        """Generates the answer and reads a score at every `[SCORE]` in it.
+
+        A model that reasons writes a critique first. Its answer counts if it has the form of `roc.model.reasoned`; one
+        that has not is written anew once, and if that cannot be read either, the score is None.
 
         Args:
             images: One or several: path, URL that fsspec knows, bytes of a file, open binary file, PIL image, or uint8
                 RGB array (H, W, 3).
+            samples: Answers of a model that reasons for each image. One is the likeliest; several are sampled, and
+                `scores` is their combination: the mean of their distributions.
+            temperature: Of what is sampled; 1 is the model's own distribution.
+            seed: Of the sampling; the same images in batches of the same size give the same texts.
             precision: Decimals of the numbers in the text.
             max_new_tokens: Longest answer.
 
         Returns:
-            One `Assessed` per image, in order; an attribute whose `[SCORE]` was not generated is None.
+            One `Assessed` per image, in order; an attribute whose `[SCORE]` was not generated is None. Of a model that
+            reasons, `answers` holds each text with its score, and `variances` splits the variance of the combination.
 
         Raises:
-            ValueError: An image cannot be read.
+            ValueError: An image cannot be read, or several samples are asked of a model that does not reason.
         """
+        self.check_samples(samples)
+        sampling = Sampling(samples, temperature, max_new_tokens, seed)
         results = []
         for paths, pictures in self._batches(images):
-            batch = self.collator.prompt_batch(pictures)
-            results += self.describe_batch(batch, paths, precision=precision, max_new_tokens=max_new_tokens)
+
+            def make_batch(chosen: Sequence[int], pictures: Sequence[Image.Image] = pictures) -> dict[str, Any]:
+                return self.collator.prompt_batch([pictures[i] for i in chosen])
+
+            results += self.describe_batch(make_batch, paths, sampling, precision=precision)
         return results
+
+    def check_samples(self, samples: int) -> None:
+        """Makes sure that the model can give several answers for an image.
+
+        Raises:
+            ValueError: Several are asked of a model that does not reason.
+        """
+        if samples > 1 and not self.model.declaration.reasons:
+            raise ValueError(
+                f"samples is {samples}, but this checkpoint does not reason: it writes the same sentence each time, so "
+                "one answer says all; leave samples out"
+            )
 
     def read_scores(
         self, reading: LevelReading, wanted: Sequence[str], paths: Sequence[str | None]
@@ -160,14 +193,34 @@ class Assessment:
             yield Assessed({name: scores[name] for name in wanted}, text=None, path=path)
 
     def describe_batch(
-        self, batch: dict[str, torch.Tensor], paths: Sequence[str | None], *, precision: int, max_new_tokens: int
+        self,
+        make_batch: Callable[[Sequence[int]], dict[str, torch.Tensor]],
+        paths: Sequence[str | None],
+        sampling: Sampling,
+        *,
+        precision: int,
     ) -> Iterator[Assessed]:
-        """Does the work of `describe` for a batch of `RocCollator.prompt_batch`."""
+        """Does the work of `describe` for a batch.
+
+        Args:
+            make_batch: Gives what `RocCollator.prompt_batch` makes of the images of these indices.
+            paths: (B,) paths of the images; None for images in memory.
+            sampling: How answers are written.
+            precision: Decimals of the numbers in the text.
+        """
         # A cache that grows token by token would have the layers compiled again and again.
         plain = torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext()
+        if self.model.declaration.reasons:
+            with plain:
+                found = reason(self.model, self.processor.tokenizer, make_batch, len(paths), sampling)
+            for path, answers in zip(paths, found, strict=True):
+                yield self._from_answers(answers, path, precision)
+            return
         with torch.inference_mode(), plain:
             answer = self.model.generate_with_scores(
-                **to_model(self.model, batch), max_new_tokens=max_new_tokens, do_sample=False
+                **to_model(self.model, make_batch(range(len(paths)))),
+                max_new_tokens=sampling.max_new_tokens,
+                do_sample=False,
             )
         for row, path in enumerate(paths):
             reading = read_levels(answer.score_logits[row].float().cpu(), self.model.score_levels())
@@ -178,6 +231,16 @@ class Assessment:
             scores: dict[str, Score | None] = dict.fromkeys(self.attributes)
             scores |= zip(self.attributes, read, strict=False)
             yield Assessed(scores, text=text.strip(), path=path)
+
+    def _from_answers(self, answers: tuple[Reasoned, ...], path: str | None, precision: int) -> Assessed:
+        """Combines the answers of a model that reasons; the text is the first good one's, else the first one's."""
+        good = [one for one in answers if one.score is not None]
+        shown = good[0] if good else answers[0]
+        text = shown.text
+        if shown.score is not None:
+            text = text.replace(self.model.declaration.token, f"{shown.score.value:.{precision}f}", 1)
+        scores = {self.attributes[0]: combined([one.score for one in good])}
+        return Assessed(scores, text=text, path=path, answers=answers)
 
     def places(self, wanted: Sequence[str]) -> int:
         """Counts the `[SCORE]` of the answer that a forward pass has to hold to give these attributes."""

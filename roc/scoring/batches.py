@@ -22,6 +22,7 @@ from roc.model.head import read_levels
 from roc.scoring.assessment import Assessment
 from roc.scoring.one_forward import level_logits
 from roc.scoring.prepare import Prepared
+from roc.scoring.reasoning import Sampling
 from roc.scoring.results import Assessed
 
 logger = logging.getLogger(__name__)
@@ -43,13 +44,13 @@ class Wanted:
         attributes: Names of the scores, in the order of the checkpoint.
         distribution: Whether to give the probability of each level.
         describe: Whether the model generates its answer; the scores are those read while it does.
-        max_new_tokens: Longest answer.
+        sampling: How it is generated.
     """
 
     attributes: tuple[str, ...]
     distribution: bool = False
     describe: bool = False
-    max_new_tokens: int = 512
+    sampling: Sampling = Sampling()
 
 
 def merge(
@@ -245,12 +246,14 @@ class Scorer:
         assessment, wanted = self.assessment, self.wanted
         paths = [None] * len(batch)
         side = "left" if wanted.describe else "right"
-        merged = merge([prepared.inputs for prepared in batch], pad_id=self._pad_id, padding_side=side)
+
+        def merged(chosen: Sequence[int]) -> dict[str, torch.Tensor]:
+            return merge([batch[i].inputs for i in chosen], pad_id=self._pad_id, padding_side=side)
+
         if wanted.describe:
-            described = assessment.describe_batch(merged, paths, precision=4, max_new_tokens=wanted.max_new_tokens)
-            found = list(described)
+            found = list(assessment.describe_batch(merged, paths, wanted.sampling, precision=4))
             return lambda: found
-        logits = level_logits(assessment.model, merged)
+        logits = level_logits(assessment.model, merged(range(len(batch))))
         return lambda: list(
             assessment.read_scores(
                 read_levels(logits.float().cpu(), assessment.model.score_levels()), wanted.attributes, paths
@@ -280,7 +283,7 @@ class Scorer:
                 probabilities = [None] * declaration.num_levels if score is None else score.distribution
                 columns |= {f"p_{n}": probability for n, probability in enumerate(probabilities, start=1)}
         if self.wanted.describe:
-            columns["text"] = assessed.text
+            columns |= {"text": assessed.text, **assessed.answer_columns()}
         return columns | {
             "min_score": declaration.space.min_score,
             "max_score": declaration.space.max_score,

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+from roc.model.reasoned import add_kinds
 from roc.scoring.copies import CHOSEN
 from roc.scoring.journal import Journal
 from roc.scoring.options import ScoreOptions
@@ -22,7 +23,7 @@ from roc.scoring.stamps import STAMP, is_changed
 
 logger = logging.getLogger(__name__)
 
-_KEPT = ("settings", "failed", "moved", "uncopied", "versions", "outs", "outputs")
+_KEPT = ("settings", "failed", "answers", "moved", "uncopied", "versions", "outs", "outputs")
 """Facts of a finished run that stand as they were."""
 
 
@@ -138,6 +139,9 @@ class Run:
         files, facts = self.files, self.facts
         facts["failed"] = files.write_errors(rows())
         count = files.write_rows(rows())
+        kinds = add_kinds(row["answers"] for row in rows() if "answers" in row)
+        if kinds:
+            facts["answers"] = kinds
         files.write_facts(facts, count)
 
     def chosen(self, outcome: Outcome, rows: Rows, again: bool = False) -> Outcome:

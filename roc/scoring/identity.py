@@ -31,8 +31,9 @@ def identity(assessment: Assessment) -> dict[str, Any]:
     """Gives what decides the scores of a model, JSON values by name."""
     declared = assessment.model.declaration
     others = {name: getattr(declared, name) for name in _DECLARED} | {"attributes": declared.attributes}
-    if declared.max_pixels is not None:  # left out otherwise, so that earlier journals stay valid
-        others["max_pixels"] = declared.max_pixels
+    for name in ("max_pixels", "reasoning"):
+        if getattr(declared, name) is not None:  # left out otherwise, so that earlier journals stay valid
+            others[name] = getattr(declared, name)
     return {
         "weights": weights_fingerprint(assessment.model),
         "config": config_fingerprint(assessment.model.config),

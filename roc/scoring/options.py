@@ -35,7 +35,17 @@ class ScoreOptions(Settings):
     )
     distribution: bool = option(False, "also p_1 .. p_N, the probability of each level")
     describe: bool = option(False, "let the model generate its answer too, as text (much slower)")
-    max_new_tokens: int = option(512, "longest answer of --describe", low=1, metavar="N")
+    reason: bool = option(
+        False, "let a model that was taught to reason write a critique first; the score is read given it (slow)"
+    )
+    samples: int = option(
+        1, "with --reason: answers for each image, sampled where there are several, then combined", low=1, metavar="K"
+    )
+    temperature: float = option(
+        0.6, "with --reason: temperature of what is sampled; 1 is the model's own distribution", above=0, metavar="T"
+    )
+    seed: int = option(0, "with --reason: seed of the sampling", low=0, metavar="N")
+    max_new_tokens: int = option(512, "longest answer of --describe and --reason, in tokens", low=1, metavar="N")
     at_least: float | None = option(None, "choose the images that score S or more", metavar="S")
     top: int | None = option(None, "choose the K best", low=1, metavar="K")
     copy_to: str | None = option(None, "copy the chosen images, names beginning with their rank", metavar="DIR")
@@ -71,7 +81,13 @@ class ScoreOptions(Settings):
 
     def faults(self) -> list[Fault]:
         """Finds settings that contradict each other."""
-        return [*self._output_faults(), *self._engine_faults()]
+        return [*self._answer_faults(), *self._output_faults(), *self._engine_faults()]
+
+    def _answer_faults(self) -> list[Fault]:
+        if self.reason and self.describe:
+            return [("describe", "--reason writes an answer already; leave --describe out")]
+        given = {"samples": self.samples != 1, "temperature": self.temperature != 0.6, "seed": self.seed != 0}
+        return [(name, f"{name} needs --reason") for name, is_given in given.items() if is_given and not self.reason]
 
     def _output_faults(self) -> list[Fault]:
         found: list[Fault] = []

@@ -25,6 +25,9 @@ from roc.files import write_json
 from roc.scoring.options import ScoreOptions
 from roc.scoring.stamps import STAMP
 
+_WORDS = ("image", "text", "answers", "samples")
+"""Columns that hold no numbers."""
+
 _TABLES = (".csv", ".tsv", ".xlsx")
 
 Facts = dict[str, Any]
@@ -265,7 +268,7 @@ def _is_same(before: Facts, facts: Facts, earlier: Mapping[str, Any]) -> bool:
 def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
     """Restores the numbers in a row read from a table of text."""
     typed = {
-        name: value if value is None or name in ("image", "text") else float(value)
+        name: value if value is None or name in _WORDS else float(value)
         for name, value in row.items()
         if name != "calibrated"
     }

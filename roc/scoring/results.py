@@ -6,8 +6,14 @@ without asking where it came from. A score that the model did not give is None u
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from roc.model.reasoned import count_kinds, kinds_text
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,64 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Reasoned:
+    """One answer of a model that reasons.
+
+    Attributes:
+        text: What it wrote, as it is, `[SCORE]` in it.
+        critique: The words before the score; empty where there are none.
+        kind: "good", or what is wrong with the answer, a key of `roc.model.reasoned.WRONG`.
+        score: Read at its `[SCORE]`, given the critique; None where the answer is not good.
+        retried: Whether it was written in place of one that could not be read.
+    """
+
+    text: str
+    critique: str
+    kind: str
+    score: Score | None
+    retried: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives text, kind, whether it was retried, and the prediction and std of its score, ready for JSON."""
+        return {
+            "text": self.text,
+            "kind": self.kind,
+            "retried": self.retried,
+            "prediction": None if self.score is None else self.score.value,
+            "std": None if self.score is None else self.score.std,
+        }
+
+
+def combined(scores: Sequence[Score]) -> Score | None:
+    """Combines scores of one image: the mean of their distributions, with the mean and the spread of that.
+
+    Args:
+        scores: On the same levels; None comes back for none of them.
+    """
+    if not scores:
+        return None
+    shares = [math.fsum(column) / len(scores) for column in zip(*(one.distribution for one in scores), strict=True)]
+    value = math.fsum(one.value for one in scores) / len(scores)
+    variance = sum(variances(scores))
+    return dataclasses.replace(scores[0], value=value, std=math.sqrt(variance), distribution=shares)
+
+
+def variances(scores: Sequence[Score]) -> tuple[float, float]:
+    """Splits the variance of the combination of scores into its two parts, whose sum it is.
+
+    Args:
+        scores: Of one image, at least one.
+
+    Returns:
+        (within, between) in squared native units: the mean variance of the distributions, and the variance of their
+        means, which says how far the critiques lead apart.
+    """
+    mean = math.fsum(one.value for one in scores) / len(scores)
+    within = math.fsum(one.std**2 for one in scores) / len(scores)
+    return within, math.fsum((one.value - mean) ** 2 for one in scores) / len(scores)
+
+
+@dataclass(frozen=True)
 class Assessed:
     """Scores and answer of one image.
 
@@ -64,19 +128,28 @@ class Assessed:
             attribute is called "overall".
         text: The generated answer with the numbers in place; None where no answer was asked for.
         path: File of the image; None for an image in memory.
+        answers: What a model that reasons wrote, each text with its score; `scores` is the combination of the good
+            ones (`combined`), `text` the first of them. Empty where the model does not reason, or was not asked to.
     """
 
     scores: dict[str, Score | None]
     text: str | None = None
     path: str | None = None
+    answers: tuple[Reasoned, ...] = ()
+
+    @property
+    def variances(self) -> tuple[float, float] | None:
+        """The variance of the score, split into (within, between) answers; None without a good answer."""
+        good = [one.score for one in self.answers if one.score is not None]
+        return variances(good) if good else None
 
     def to_dict(self) -> dict[str, Any]:
         """Gives one flat row, as `roc score` writes it: `pandas.DataFrame(r.to_dict() for r in results)`.
 
         Returns:
             `image`, then `prediction` and `std` of the first attribute and `prediction.<attribute>` of the others (None
-            where the model gave no score), `text` where there is one, `min_score`, `max_score`, `calibrated`. Levels
-            and distributions are in `scores[name].to_dict()`.
+            where the model gave no score), `text` where there is one, the columns of `answer_columns` where the model
+            reasoned, `min_score`, `max_score`, `calibrated`. Levels and distributions are in `scores[name].to_dict()`.
         """
         row: dict[str, Any] = {"image": self.path}
         for place, (name, score) in enumerate(self.scores.items()):
@@ -85,6 +158,24 @@ class Assessed:
                 row["std"] = None if score is None else score.std
         if self.text is not None:
             row["text"] = self.text
+        row |= self.answer_columns()
         given = next((score for score in self.scores.values() if score is not None), None)
         scale = (None, None, None) if given is None else (*given.range, given.calibrated)
         return row | dict(zip(("min_score", "max_score", "calibrated"), scale, strict=True))
+
+    def answer_columns(self) -> dict[str, Any]:
+        """Gives the columns about the answers of a model that reasons; none where there are no answers.
+
+        Returns:
+            `answers`, their number by kind ("good 3, cut 1"); with several of them `std_within` and `std_between`, the
+            two parts of the spread in native units, and `samples`, all texts with their scores as JSON.
+        """
+        if not self.answers:
+            return {}
+        columns: dict[str, Any] = {"answers": kinds_text(count_kinds(one.kind for one in self.answers))}
+        if len(self.answers) == 1:
+            return columns
+        parts = self.variances or (None, None)
+        names = ("std_within", "std_between")
+        columns |= {name: None if part is None else math.sqrt(part) for name, part in zip(names, parts, strict=True)}
+        return columns | {"samples": json.dumps([one.to_dict() for one in self.answers], ensure_ascii=False)}

@@ -32,6 +32,7 @@ from roc.scoring.stamps import STAMP
 if TYPE_CHECKING:
     from roc.scoring.batches import Scorer
     from roc.scoring.cluster import Cluster
+    from roc.scoring.reasoning import Sampling
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +232,7 @@ def _scorer(options: ScoreOptions, cluster: Cluster | None = None) -> Scorer:
 
     from roc.scoring.assessment import Assessment
     from roc.scoring.batches import Scorer, Wanted
+    from roc.scoring.reasoning import Sampling
 
     device, dtype = options.device, options.dtype
     if cluster is not None:
@@ -246,7 +248,13 @@ def _scorer(options: ScoreOptions, cluster: Cluster | None = None) -> Scorer:
         raise ValueError(
             f"--distribution gives the levels of {assessment.attributes[0]}; name it among --attributes as well"
         )
-    wanted = Wanted(names, options.distribution, options.describe, options.max_new_tokens)
+    if options.reason and not assessment.model.declaration.reasons:
+        raise ValueError(
+            f"--reason: {options.checkpoint} does not reason; train it on critiques (docs/reasoning.md), or leave "
+            "--reason out"
+        )
+    sampling = Sampling(options.samples, options.temperature, options.max_new_tokens, options.seed)
+    wanted = Wanted(names, options.distribution, options.describe or options.reason, sampling)
     return Scorer(assessment, wanted, options.batch_size)
 
 
@@ -344,9 +352,16 @@ def _settings(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
         "attributes": list(wanted.attributes),
         "distribution": wanted.distribution,
         "describe": wanted.describe,
-        **({"max_new_tokens": wanted.max_new_tokens} if wanted.describe else {}),
+        **({"max_new_tokens": wanted.sampling.max_new_tokens} if wanted.describe else {}),
+        **(_sampling(wanted.sampling) if options.reason else {}),
         **({"compile": True} if options.compile else {}),
     }
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    """Gives what decides the answers of a model that reasons."""
+    drawn = {"temperature": sampling.temperature, "seed": sampling.seed}  # also what is written anew is sampled
+    return {"reason": True, "samples": sampling.samples, **drawn}
 
 
 def _earlier(scorer: Scorer, settings: dict[str, Any]) -> dict[str, Any]:

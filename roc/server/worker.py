@@ -58,6 +58,7 @@ def run(connection: Connection, settings: dict[str, Any]) -> None:
 def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens: int) -> dict[str, Scorer]:
     """Builds a scorer per mode, with all attributes and distributions, so that any requests of a mode share a batch."""
     from roc.scoring.batches import Scorer, Wanted
+    from roc.scoring.reasoning import Sampling
 
     class AllScores(Scorer):
         """A scorer whose rows hold everything about every attribute."""
@@ -74,10 +75,12 @@ def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens:
                     scores[name] = {"value": score.value, "std": score.std, "distribution": shares}
             return {"scores": scores, "text": assessed.text}
 
-    return {
-        mode: AllScores(assessment, Wanted(assessment.attributes, True, mode == "describe", max_new_tokens), batch_size)
-        for mode in MODES
+    sampling = Sampling(max_new_tokens=max_new_tokens)
+    wanted = {
+        "score": Wanted(assessment.attributes, True),
+        "describe": Wanted(assessment.attributes, True, True, sampling),
     }
+    return {mode: AllScores(assessment, wanted[mode], batch_size) for mode in MODES}
 
 
 def _not_finite(values: Sequence[float]) -> list[float]:

@@ -51,6 +51,28 @@ def test_what_is_written_is_plain_json_and_read_back():
     assert declaration.answer.count("[SCORE]") == 2 and declaration.version == __version__
 
 
+def test_a_model_that_reasons_is_asked_in_other_words():
+    declaration = declared(reasoning="Think first, then rate it.")
+    assert declaration.reasons and "<think>" not in declaration.answer
+    section = declaration.to_dict()
+    assert section["reasoning"] == "Think first, then rate it." and Declaration.from_dict(section) == declaration
+    assert not declared().reasons and "reasoning" not in declared().to_dict()  # written as before
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"reasoning": " "}, "reasoning is ' '; expected the question that asks for a critique"),
+        ({"reasoning": True}, "reasoning is True; expected the question"),
+        ({"reasoning": "Rate it. ", "question": "Rate it."}, "question and reasoning are both"),
+        ({"reasoning": "Think.", "attributes": ("overall", "light")}, "give one attribute"),
+    ],
+)
+def test_reasoning_that_cannot_be_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        declared(**values)
+
+
 def test_the_oldest_section_is_read():
     declaration = Declaration.from_dict(OLDEST)
     assert declaration.space == ScoreSpace(1, 5, num_levels=5) and declaration.attributes == ("overall", "light")

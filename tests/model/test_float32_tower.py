@@ -22,6 +22,7 @@ from roc.scoring.assessment import Assessment
 from roc.scoring.batches import Scorer, Wanted
 from roc.scoring.local import score_images
 from roc.scoring.one_forward import one_forward
+from roc.scoring.reasoning import Sampling
 from roc.scoring.sources import Source
 from roc.server.worker import facts, make_scorers
 
@@ -147,7 +148,7 @@ def test_pictures_come_to_the_tower_unrounded_whatever_the_way(half, checkpoint,
         half.score(PICTURES[0])
         half.describe(PICTURES[0], max_new_tokens=2)
         for describe in (False, True):
-            wanted = Wanted(half.attributes, describe=describe, max_new_tokens=2)
+            wanted = Wanted(half.attributes, describe=describe, sampling=Sampling(max_new_tokens=2))
             for workers in (0, 1):
                 assert "error" not in next(score_images(Scorer(half, wanted), sources, checkpoint, workers=workers))
     finally:
