@@ -215,7 +215,8 @@ def save(
         return
     with card_kept(path):
         # Not "auto": PEFT would look for the base on the hub to compare vocabularies; the row is in the adapter anyway.
-        model.save_pretrained(path, state_dict=state_dict, save_embedding_layers=False)
+        # "default" is the adapter that is trained; reinforcement keeps a frozen copy beside it.
+        model.save_pretrained(path, state_dict=state_dict, save_embedding_layers=False, selected_adapters=["default"])
     plain, base = model.get_base_model(), model.peft_config["default"].base_model_name_or_path
     quantized = getattr(plain, "quantization_method", None) is not None
     about = {

@@ -6,6 +6,6 @@ records, `row_lengths` their lengths, `build` the model, `earlier_head` what bec
 `wording` the question and the answer, `arguments` the trainer's settings, `finish` the checkpoint and its report.
 `trainer` is the loop, `samples` the data set it reads, `stages` the learning rates of the parts and when each joins,
 `regularisation` dropout before the head and the momentum of batch normalisation, `kept_features` what a frozen tower
-gave for a picture before, `weight_average` the running mean of the weights, `states` what it resumes from, `progress`
-what is seen of it.
+gave for a picture before, `weight_average` the running mean of the weights, `saved_states` what it saves and
+goes on from, `states` the folders of that, `progress` what is seen of it.
 """

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roc.model.device import lay_out_convolutions, usable_cores
 from roc.training.processes import (
@@ -39,11 +39,18 @@ FEWEST_VALIDATED = 3
 _USABLE = 0.9
 
 
-def training_arguments(config: RunConfig) -> TrainingArguments:
+def training_arguments(
+    config: RunConfig, kind: type[TrainingArguments] | None = None, **more: Any
+) -> TrainingArguments:
     """Turns the settings into the Trainer's own.
 
     From then on transformers and accelerate know how the model is spread over processes; with ZeRO-3 it already is
     while its weights are read, so this comes before the model.
+
+    Args:
+        config: The settings.
+        kind: The class of the arguments, for another trainer; None is `TrainingArguments`.
+        **more: Arguments that class has beside those of `TrainingArguments`.
 
     Raises:
         RunError: If the settings do not go with each other or with this machine.
@@ -59,7 +66,7 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
     bf16 = computes_in_bfloat16(config)
     try:
         check_attention(config.attn_implementation, half=bf16 or config.dtype == "bfloat16")
-        arguments = TrainingArguments(
+        arguments = (kind or TrainingArguments)(
             output_dir=str(Path(config.output_dir) / STATES),
             num_train_epochs=config.num_train_epochs,
             max_steps=config.max_steps,
@@ -95,6 +102,7 @@ def training_arguments(config: RunConfig) -> TrainingArguments:
             remove_unused_columns=False,
             label_names=["labels"],
             disable_tqdm=not sys.stderr.isatty(),
+            **more,
         )
     except (ValueError, ImportError) as error:
         raise RunError(f"These settings cannot be trained with here: {error}") from error

@@ -337,7 +337,7 @@ def train(trainer: RocTrainer, state: Path | None) -> None:
     """
     from roc.data.images import ImageError
     from roc.model.collator import RowTooLong
-    from roc.training.trainer import DivergedError, SavingError
+    from roc.training.saved_states import DivergedError, SavingError
 
     try:
         with warnings.catch_warnings():

@@ -17,8 +17,9 @@ from transformers import TrainingArguments
 
 from roc.model.parts import parameter_parts
 from roc.training import trainer as trainer_module
+from roc.training.saved_states import DivergedError, SavingError
 from roc.training.states import fault_of, newest_whole
-from roc.training.trainer import DivergedError, RocTrainer, SavingError, validation_metrics
+from roc.training.trainer import RocTrainer, validation_metrics
 
 LOSSES = {"ce_weight": 0.5, "emd_weight": 0.5}
 
