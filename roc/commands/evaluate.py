@@ -11,7 +11,9 @@ from roc.commands.line import Parser, run
 from roc.evaluation.options import EvaluateOptions
 
 DESCRIPTION = """Measures how well predicted scores agree with human ones: those of a checkpoint on a data file, or
-those of a file of predictions. Prints a table; writes metrics.json, predictions.csv, plots and report.html to OUT."""
+those of a file of predictions. Prints a table; writes metrics.json, predictions.csv, plots and report.html to OUT.
+With --reason, a model that was taught to reason writes a critique before each score (docs/reasoning.md): answers.jsonl
+holds the texts, the table says how many could be read and what was wrong with the others."""
 EXAMPLES = (
     "roc evaluate --predictions predictions.csv --min_score 1 --max_score 10 --out evaluation",
     "roc evaluate --checkpoint checkpoints/demo --data_path checkpoints/demo/scenes/ratings.csv --out evaluation",

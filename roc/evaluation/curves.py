@@ -19,7 +19,9 @@ def training_figure(history: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) 
 
     Args:
         history: The `log_history` of a Trainer: dicts with `step` and any of `loss`, `<name>_loss`, `learning_rate`,
-            `eval_srcc`, `eval_plcc`, `eval_mae`, `eval_loss`. Other keys, and values that are not finite, are ignored.
+            `eval_srcc`, `eval_plcc`, `eval_mae`, `eval_loss`; of a model that reasons `eval_short_srcc`,
+            `eval_short_mae`, `eval_entropy`, `eval_readable`, `eval_sampled_readable`. Other keys, and values that are
+            not finite, are ignored.
         theme: Colours.
 
     Returns:
@@ -34,8 +36,10 @@ def training_figure(history: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) 
     panels = {
         "loss": dict.fromkeys(losses),
         "learning rate": {"learning_rate": None},
-        "validation correlation": {"eval_srcc": "SRCC", "eval_plcc": "PLCC"},
-        "validation MAE, native scale": {"eval_mae": None},
+        "validation correlation": {"eval_srcc": "SRCC", "eval_plcc": "PLCC", "eval_short_srcc": "SRCC, one pass"},
+        "validation MAE, native scale": {"eval_mae": "MAE", "eval_short_mae": "one pass"},
+        "entropy of the policy, nats": {"eval_entropy": None},
+        "readable answers": {"eval_readable": "likeliest", "eval_sampled_readable": "sampled"},
     }
     drawn = {
         title: found

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from roc.data.rows import Faults, iter_rows
 from roc.evaluation.benchmarks import TEST_SETS
 from roc.evaluation.caveats import find_caveats
-from roc.evaluation.evaluated_rows import EvaluatedRow, evaluable, scored_rows
-from roc.evaluation.folder import Evaluation, write_evaluation
+from roc.evaluation.evaluated_rows import EvaluatedRow, evaluable, evaluated_rows, scored_rows
+from roc.evaluation.folder import ANSWERS_FILE, Evaluation, write_answers, write_evaluation
 from roc.evaluation.keys import range_text
 from roc.evaluation.options import EvaluateOptions
 from roc.evaluation.predictions import read_predictions
@@ -122,7 +122,9 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     declaration = read_declaration(options.checkpoint)
 
     from roc.evaluation.rating_scale import check_same_scale, mapped, rating_space, read_rated
+    from roc.evaluation.reasoned import answer_metrics
     from roc.evaluation.scored_records import image_metrics, load_assessment, score_records
+    from roc.scoring.reasoning import Sampling
 
     space = declaration.space
     given = None if options.min_score is None else (options.min_score, options.max_score)
@@ -146,15 +148,25 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     else:
         chosen = mapped(chosen, ratings, space)
     assessment = load_assessment(options.checkpoint, options.device)
-    rows = score_records(
+    if options.reason and not declaration.reasons:
+        raise ValueError(
+            f"--reason: {options.checkpoint} does not reason; train it on critiques (docs/reasoning.md), or leave "
+            "--reason out"
+        )
+    sampling = None
+    if options.reason:
+        sampling = Sampling(options.samples, options.temperature, options.max_new_tokens, options.seed)
+    assessed = score_records(
         assessment,
         options.checkpoint,
         chosen,
         options.data_path,
         batch_size=options.batch_size,
         workers=options.workers,
+        sampling=sampling,
         watch=watch,
     )
+    rows = evaluated_rows(chosen, assessed)
     lost = sum("overall" in record.histograms for record in chosen) - sum(row.h_n is not None for row in rows)
     if lost:
         logger.warning(
@@ -169,6 +181,9 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
         calibrated=declaration.distribution_supervised,
         **_estimate_options(options),
     )
+    if options.reason:
+        metrics |= {"samples": options.samples, **answer_metrics([one.answers for one in assessed])}
+        write_answers(Path(options.out) / ANSWERS_FILE, chosen, assessed)
     metrics |= {"split": split, **image_metrics(assessment, [record.images[0] for record in chosen])}
     if ratings.range != space.range:
         metrics["mapped_from"] = list(ratings.range)

@@ -1,6 +1,7 @@
-"""The folder of an evaluation: metrics.json and predictions.csv, written and read back.
+"""The folder of an evaluation: metrics.json, predictions.csv and answers, written and read back.
 
     metrics.json       every metric with its 95% interval, the score range, and the reason for every 0 or null
+    answers.jsonl      the answers of a model that reasons: text, kind and score of each
     predictions.csv    one line per row; `score`, `h_n`, `score.<attribute>` are human, `prediction`, `std`, `p_n`,
                        `prediction.<attribute>` are the model's
 
@@ -17,12 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from roc.data.records import Record
 from roc.evaluation.evaluated_rows import EvaluatedRow
 from roc.evaluation.predictions import read_predictions, write_predictions
 from roc.files import write_text
+from roc.scoring.results import Assessed
 
 METRICS_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
+ANSWERS_FILE = "answers.jsonl"
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,21 @@ def write_evaluation(
         write_text(folder / METRICS_FILE, json_text(metrics)),
         write_predictions(folder / PREDICTIONS_FILE, rows, metrics["attributes"], metrics.get("calibrated")),
     ]
+
+
+def write_answers(file: Path, records: Sequence[Record], assessed: Sequence[Assessed]) -> Path:
+    """Writes what a model that reasons answered about each record, one line of JSON per record.
+
+    Args:
+        file: Its folder is made if it is not there.
+        records: With an image each.
+        assessed: What the model said of them, with `answers`.
+    """
+    lines = [
+        {"id": record.id, "image": record.images[0], "answers": [answer.to_dict() for answer in one.answers]}
+        for record, one in zip(records, assessed, strict=True)
+    ]
+    return write_text(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def read_evaluation(folder: str | os.PathLike[str]) -> Evaluation:

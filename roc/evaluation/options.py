@@ -69,6 +69,12 @@ class EvaluateOptions(SubjectOptions, EstimateOptions):
 
     out: str = option(REQUIRED, "folder for the results", metavar="DIR")
     report: bool = option(True, "write numbers only; needs no matplotlib")
+    reason: bool = option(
+        False, "with --checkpoint: the model writes a critique before its score (slow); wrong answers are counted"
+    )
+    samples: int = option(1, "with --reason: answers for each image, sampled where there are several", low=1)
+    temperature: float = option(0.6, "with --reason: temperature of what is sampled", above=0)
+    max_new_tokens: int = option(512, "with --reason: longest answer, in tokens", low=1)
     device: str | None = option(None, "device of the model: cuda, mps, cpu", unset="the first of these that is there")
     batch_size: int | None = option(None, "images per forward pass", low=1, unset="found while scoring")
     workers: int | None = option(
@@ -92,7 +98,15 @@ class EvaluateOptions(SubjectOptions, EstimateOptions):
                 for name in foreign
                 if getattr(self, name) not in (None, False)
             ]
-        elif self.map_range and self.min_score is None:
+        if self.predictions is not None and self.reason:
+            found.append(("", "--reason has no meaning for a file of predictions"))
+        given = {"samples": 1, "temperature": 0.6, "max_new_tokens": 512}
+        found += [
+            ("", f"--{name} needs --reason")
+            for name, usual in given.items()
+            if getattr(self, name) != usual and not self.reason
+        ]
+        if self.predictions is None and self.map_range and self.min_score is None:
             found.append(("", "--map_range needs the scale of the ratings; give its ends, --min_score and --max_score"))
         if self.test_set is not None and self.test_set not in TEST_SETS:
             near = difflib.get_close_matches(self.test_set, TEST_SETS, n=1)

@@ -21,10 +21,11 @@ from PIL import Image
 from roc.data.images import open_image
 from roc.data.records import Record
 from roc.evaluation.metrics import mae, plcc, srcc
+from roc.evaluation.summary import summarize
 from roc.model.collator import RocCollator
-from roc.model.reasoned import GOOD, WRONG
+from roc.model.reasoned import GOOD, count_kinds
 from roc.scoring.reasoning import Sampling, TokenEntropy, reason, seeded, write_answers
-from roc.scoring.results import Reasoned, combined
+from roc.scoring.results import Assessed, Reasoned, combined
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -107,19 +108,15 @@ def reasoned_metrics(records: Sequence[Record], answers: Sequence[Sequence[Reaso
         for record, score in zip(records, found, strict=True)
         if score is not None and OVERALL in record.scores
     ]
-    every = [one for few in answers for one in few]
-    kinds = Counter(one.kind for one in every)
-    words = [len(one.critique.split()) for one in every if one.kind == GOOD]
+    counted = answer_metrics(answers)
+    kinds = counted.pop("answers")
     metrics: dict[str, Any] = {"n": len(pairs), "unscored": sum(score is None for score in found)}
     predictions, scores = zip(*pairs, strict=True) if pairs else ((), ())
     for name, metric in (("srcc", srcc), ("plcc", plcc), ("mae", mae)):
         value = metric(predictions, scores) if pairs else None
         if value is not None:
             metrics[name] = value
-    metrics["readable"] = kinds[GOOD] / len(every) if every else 0.0
-    metrics["words"] = sum(words) / len(words) if words else 0.0
-    metrics["retried"] = sum(one.retried for one in every)
-    return metrics | {f"wrong/{kind}": kinds[kind] for kind in WRONG if kinds[kind]}
+    return metrics | counted | {f"wrong/{kind}": count for kind, count in kinds.items() if kind != GOOD}
 
 
 @dataclass(frozen=True)
@@ -197,3 +194,34 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         model.train(training)
+
+
+def summarize_reasoned(
+    records: Sequence[Record], assessed: Sequence[Assessed], *, n_resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Measures what a model that reasons was asked for as a user would, with intervals.
+
+    Args:
+        records: With a human score each.
+        assessed: What `Assessment.describe` gave for them.
+        n_resamples, seed: As for `roc.evaluation.summary.summarize`.
+
+    Returns:
+        The keys of `summarize`, then those of `answer_metrics`; last `notes`.
+    """
+    first = [(None if (score := next(iter(one.scores.values()))) is None else score.value) for one in assessed]
+    found = summarize(first, [record.scores[OVERALL] for record in records], n_resamples=n_resamples, seed=seed)
+    notes = found.pop("notes")
+    return {**found, **answer_metrics([one.answers for one in assessed]), "notes": notes}
+
+
+def answer_metrics(answers: Sequence[Sequence[Reasoned]]) -> dict[str, Any]:
+    """Counts answers: `answers` by kind, `readable` (their share), `retried` and `words` (mean length of critiques)."""
+    every = [one for few in answers for one in few]
+    words = [len(one.critique.split()) for one in every if one.kind == GOOD]
+    return {
+        "answers": count_kinds(one.kind for one in every),
+        "readable": len(words) / len(every) if every else 0.0,
+        "retried": sum(one.retried for one in every),
+        "words": sum(words) / len(words) if words else 0.0,
+    }

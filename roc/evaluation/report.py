@@ -30,6 +30,7 @@ from roc.evaluation.keys import (
 )
 from roc.evaluation.page import page, table
 from roc.evaluation.plots import draw, write_plots
+from roc.evaluation.table import answers_line, reasoned_lines
 from roc.evaluation.theme import DARK
 from roc.evaluation.thumbnail import data_url, thumbnail
 from roc.files import write_text
@@ -107,6 +108,7 @@ def report_html(
         _caveats(metrics),
         _tiles(metrics),
         _published(metrics, test_set) if test_set else "",
+        _reasoned(metrics),
         "<h2>All metrics</h2>",
         _metrics_table(metrics),
         _notes(metrics),
@@ -128,9 +130,16 @@ def _head(title: str, metrics: Mapping[str, Any]) -> str:
         facts.append(f"scores on {range_text(scale)}, higher is better")
     if metrics.get("split"):
         facts.append(f"{metrics['split']} rows")
-    facts += filter(None, [threshold_text(metrics)])
+    facts += filter(None, [threshold_text(metrics), answers_line(metrics) if "answers" in metrics else ""])
     facts.append(f"first score: {metrics['attributes'][0]}")
     return f'<h1>{escape(str(title))}</h1>\n<p class="quiet">{escape("; ".join(facts))}.</p>'
+
+
+def _reasoned(metrics: Mapping[str, Any]) -> str:
+    """Shows what a training run found of the scores with a critique first."""
+    if "reasoned/n" not in metrics:
+        return ""
+    return f"<h2>Thinking first</h2>\n<pre>{escape(chr(10).join(reasoned_lines(metrics)))}</pre>"
 
 
 def _caveats(metrics: Mapping[str, Any]) -> str:

@@ -17,12 +17,12 @@ from PIL import Image
 from roc.data.pictures import shown_path
 from roc.data.records import Record
 from roc.data.rows import DataError, Faults
-from roc.evaluation.evaluated_rows import EvaluatedRow, evaluated_rows
 from roc.evaluation.image_effect import image_effect, sample_pictures
 from roc.model.adapters import lora_state
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import OutOfMemory, Scorer, Wanted
 from roc.scoring.local import score_images
+from roc.scoring.reasoning import Sampling
 from roc.scoring.results import Assessed
 from roc.scoring.run import Watch
 from roc.scoring.sources import Source
@@ -82,8 +82,9 @@ def score_records(
     *,
     batch_size: int | None = None,
     workers: int | None = None,
+    sampling: Sampling | None = None,
     watch: Watch = lambda rows, total, done: rows,
-) -> list[EvaluatedRow]:
+) -> list[Assessed]:
     """Scores records, one forward pass per batch.
 
     Args:
@@ -94,10 +95,11 @@ def score_records(
         batch_size: Images per forward pass; None finds one while scoring.
         workers: Processes that read and resize images; 0 does it in this process, None takes as many as fit this
             machine.
+        sampling: Has a model that reasons write critiques, and how; None scores in one forward pass.
         watch: Sees the rows as they are done; it may draw a progress bar.
 
     Returns:
-        One row per record, in order.
+        The scores of each record, in order.
 
     Raises:
         DataError: With all images that cannot be read.
@@ -106,7 +108,10 @@ def score_records(
     lines: dict[str, list[int | None]] = {}
     for record in records:
         lines.setdefault(record.images[0], []).append(record.line)
-    scorer = _PlainScorer(assessment, Wanted(assessment.attributes), batch_size)
+    wanted = Wanted(assessment.attributes)
+    if sampling is not None:
+        wanted = Wanted(assessment.attributes, describe=True, sampling=sampling)
+    scorer = _PlainScorer(assessment, wanted, batch_size)
     sources = [Source(image, image) for image in lines]
     rows = score_images(scorer, sources, pretrained, workers=workers)
     faults = Faults(Path(data_path))
@@ -123,4 +128,4 @@ def score_records(
         raise ValueError(f"{error}; free some, or choose another --device") from error
     if faults:
         raise DataError(faults.texts())
-    return evaluated_rows(records, [assessed[record.images[0]] for record in records])
+    return [assessed[record.images[0]] for record in records]

@@ -18,6 +18,7 @@ from roc.evaluation.keys import (
     subset_prefix,
     threshold_text,
 )
+from roc.model.reasoned import told_kinds
 
 _WIDTH = 100
 
@@ -35,6 +36,46 @@ def format_table(metrics: Mapping[str, Any]) -> str:
     return "\n".join([*_first_attribute(metrics), *_parts(metrics), *_notes(metrics)])
 
 
+def answers_line(metrics: Mapping[str, Any], prefix: str = "") -> str:
+    """Says how many of the answers of a model that reasons could be read, and what was wrong with the others."""
+    text = told_kinds(metrics[f"{prefix}answers"])
+    retried = metrics[f"{prefix}retried"]
+    text += f"; {retried} written anew" if retried else ""
+    return f"{text}; critiques of {metrics[f'{prefix}words']:.0f} words"
+
+
+def reasoned_lines(metrics: Mapping[str, Any]) -> list[str]:
+    """Shows how a trained model scores that reasons first, beside one forward pass on the same rows.
+
+    Args:
+        metrics: With the keys below `reasoned/` that `roc.training.finish.reasoned_part` gives.
+    """
+    counted = {"reasoned/n": metrics["reasoned/n"]}
+    lines = [f"  with a critique first (.describe), {metrics['reasoned/n'] + metrics['reasoned/unscored']} rows:"]
+    for title, part in (("", "critique"), ("one_pass_", "one pass")):
+        values = counted | {f"reasoned/{name}": metrics[f"reasoned/{title}{name}"] for name in ("srcc", "plcc", "mae")}
+        if not title:
+            values |= {key: metrics[key] for key in metrics if key.startswith("reasoned/")}
+        cells = [
+            f"{METRICS[name].name} {metric_text(values, f'reasoned/{name}')} "
+            f"{interval_text(values, f'reasoned/{name}')}".rstrip()
+            for name in ("srcc", "plcc", "mae")
+        ]
+        lines.append(f"    {part:<10}" + "  ".join(cells))
+    lines += _wrapped(answers_line(metrics, "reasoned/"))
+    if metrics.get("reasoned/start"):
+        lines += _wrapped(
+            f"start of reinforcement: {metrics['reasoned/start']}, the highest entropy with a stable format "
+            f"({metrics['reasoned/start_entropy']:.3f} nats, {metrics['reasoned/start_readable']:.0%} readable)"
+        )
+    elif "reasoned/start" in metrics:
+        lines += _wrapped(
+            "no saved state is a start of reinforcement: too few of the sampled answers were readable in each "
+            f"(stable_format is {metrics['reasoned/stable_format']:.0%}); more steps teach the form"
+        )
+    return lines
+
+
 def _first_attribute(metrics: Mapping[str, Any]) -> list[str]:
     scale, threshold = scale_of(metrics), threshold_text(metrics)
     facts = [f"{metrics['attributes'][0]}: {metrics['n']} rows"]
@@ -44,6 +85,8 @@ def _first_attribute(metrics: Mapping[str, Any]) -> list[str]:
     facts += [threshold] if threshold else []
     with_interval = any(key.endswith("_low") for key in metrics)
     lines = [", ".join(facts), *_spans(metrics)]
+    if "answers" in metrics:
+        lines += _wrapped(answers_line(metrics))
     lines.append(f"  {'':<14}{'value':>8}" + ("   95% interval" if with_interval else ""))
     for key, metric in METRICS.items():
         if key in metrics and (key != "unscored_share" or metrics["unscored"]):

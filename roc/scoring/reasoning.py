@@ -126,7 +126,7 @@ def write_answers(
         settings = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     if entropy is not None:
         settings["logits_processor"] = LogitsProcessorList([entropy])
-    with torch.inference_mode():
+    with torch.no_grad():  # no inference mode: a model in training may keep what it computes
         found = model.generate_with_scores(**to_model(model, batch), max_new_tokens=max_new_tokens, **settings)
     ends = _ends(model, tokenizer)
     levels, token = model.score_levels(), model.declaration.token

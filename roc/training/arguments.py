@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from roc.model.collator import RocCollator
     from roc.training.config import RunConfig
     from roc.training.data import RunData
+    from roc.training.reasoning import Generated
     from roc.training.row_lengths import LengthReport
     from roc.training.trainer import RocTrainer
 
@@ -207,12 +208,37 @@ def build_trainer(
             learning_rates={part: rate for part, rate in rates.items() if config.trains(part)},
             joins=config.joins,
             ema_decay=config.ema_decay,
+            generated=_generated(config, data, arguments, collator),
+            stable_format=config.stable_format,
             scores_per_row=max(len(config.attributes), *(len(record.scores) for record in rows)),
         )
     except ValueError as error:
         raise RunError(f"These settings cannot be trained with: {error}") from error
     keep_features(config, data, trainer)
     return trainer, lengths
+
+
+def _generated(
+    config: RunConfig, data: RunData, arguments: TrainingArguments, collator: RocCollator
+) -> Generated | None:
+    """Builds the validation on what the model writes; None where rows hold no critiques or nothing is validated."""
+    from roc.training.reasoning import CHOSEN_BY, Generated
+
+    if data.reasoning is None or arguments.eval_strategy == "no":
+        return None
+    if arguments.metric_for_best_model is not None:
+        arguments.metric_for_best_model = CHOSEN_BY
+    # With a limit of 1, transformers removes every state but the best in the end; the most open one has to stay.
+    arguments.save_total_limit = max(2, config.save_total_limit)
+    rated = [record for record in data.val if len(record.images) == 1 and "overall" in record.scores]
+    return Generated(
+        rated[: config.reasoning_rows],
+        collator,
+        max_new_tokens=config.reasoning_tokens,
+        batch_size=config.per_device_eval_batch_size,
+        entropy_rows=config.entropy_rows,
+        pixel_limit=config.pixel_limit,
+    )
 
 
 def wants_gradient_checkpointing(

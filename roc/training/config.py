@@ -1,4 +1,4 @@
-"""The settings of a training run: four dataclasses whose fields share one flat set of names.
+"""The settings of a training run: five dataclasses whose fields share one flat set of names.
 
 A setting is one field with a help text, a default and its bounds; that line makes it a YAML key, a command-line flag, a
 row of `--help`, and part of what makes two runs the same (roc/settings.py). A method that needs more subclasses
@@ -20,6 +20,7 @@ from roc.prompts import SCORE_TOKEN
 from roc.score_space import ScoreSpace
 from roc.settings import ConfigError, Fault, Settings, build, option, read_sources, settings_of
 from roc.training.published_flags import freeze_parts, rename
+from roc.training.reasoning_config import ReasoningConfig
 
 OVERALL = "overall"
 
@@ -189,6 +190,14 @@ class ScoreConfig(Settings):
                     "attributes",
                     f"attributes starts with {self.attributes[0]!r}, expected {OVERALL!r}; the first score of an image "
                     f"is always called {OVERALL!r}, the other attributes follow it",
+                )
+            )
+        if self.answer is not None and ("<think>" in self.answer or "<answer>" in self.answer):
+            found.append(
+                (
+                    "answer",
+                    "answer holds the tags of a critique, and one wording stands for all images; critiques belong into "
+                    "the rows of the data file",
                 )
             )
         odd = [name for name in self.attributes if set(name) & set("[]<>|")]
@@ -404,7 +413,7 @@ class TrainConfig(Settings):
 
 
 @dataclass(frozen=True)
-class RunConfig(ModelConfig, ScoreConfig, DataConfig, TrainConfig):
+class RunConfig(ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConfig):
     """All settings of a run under one flat set of names.
 
     Attributes:

@@ -13,6 +13,7 @@ from roc.data.records import Record, few_rated, resolve_splits
 from roc.data.rows import DataError
 from roc.model.device import usable_cores
 from roc.training.config import OVERALL
+from roc.training.reasoning import reasoning_faults, reasoning_question, with_short_answers
 from roc.training.run import SCENES
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ class RunData:
         train: Rows to train on.
         val: Rows that choose the best state.
         test: Rows for the final evaluation, never used to choose anything.
+        reasoning: Question that asks for a critique, where training rows hold some; None where they do not.
         rater_ceiling: How well the raters know each attribute (`roc.demo.raters.rater_ceiling`), of demo scenes only.
     """
 
     train: list[Record]
     val: list[Record]
     test: list[Record]
+    reasoning: str | None = None
     rater_ceiling: dict[str, dict[str, float]] | None = None
 
 
@@ -55,12 +58,18 @@ def read_data(config: RunConfig) -> RunData:
         splits = resolve_splits(records, val_fraction=0)
         splits["val"] = _read(config, config.eval_data_path)
     faults = [*attribute_faults(config, path, splits), *overlap_faults(config, splits)]
+    faults += reasoning_faults(path, (row for rows in splits.values() for row in rows), config.attributes)
     if not splits["train"]:
         faults.append(f"{path}: no row to train on; every row is marked as validation or test")
     if faults:
         raise DataError(faults)
     _note_few(config, splits)
-    return RunData(**splits, rater_ceiling=ceiling)
+    reasoning = reasoning_question(splits["train"])
+    if reasoning is not None:
+        splits["train"] = with_short_answers(splits["train"], config.short_answers)
+        if not config.short_answers:
+            logger.warning("short_answers is 0, so one forward pass is not taught: scores of .score() mean nothing")
+    return RunData(**splits, reasoning=reasoning, rater_ceiling=ceiling)
 
 
 def _note_few(config: RunConfig, splits: dict[str, list[Record]]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from roc import __version__
 from roc.training.config import OVERALL
 from roc.training.run import RunError
-from roc.training.wording import usual_wording
+from roc.training.wording import differing, usual_wording
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -102,7 +102,17 @@ def _wording(config: RunConfig, data: RunData, before: Declaration) -> dict[str,
     if config.new_head or config.attributes != before.attributes:
         return usual_wording(config, data)
     asked = {name: getattr(config, name) for name in ("question", "answer")}
-    return {name: words for name, words in asked.items() if words is not None}
+    wording = {name: words for name, words in asked.items() if words is not None}
+    if data.reasoning is None:
+        if before.reasons:
+            logger.warning(
+                "%s reasons, and no row of this run holds a critique: it may unlearn to write them", config.source
+            )
+        return wording
+    both = {"question": before.question, **wording, "reasoning": data.reasoning}
+    if "question" not in wording and both["question"].strip() == data.reasoning:
+        both["question"] = None
+    return {**wording, **differing(both, config.attributes)}
 
 
 def _other_values(config: RunConfig, declaration: Declaration) -> dict[str, tuple[Any, Any]]:

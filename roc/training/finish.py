@@ -103,12 +103,16 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
         rows = evaluated_rows(records, assessed)
         answers = check_answers(config, assessment, records, assessed)
         metrics = _metrics(config, data, rows, assessment, answers, split)
+        if assessment.model.declaration.reasons:
+            metrics |= reasoned_part(config, assessment, records, assessed, history)
         write_evaluation(out, rows, metrics)
         model = assessment.model
         write_card(out, model.declaration, adapter=hasattr(model, "peft_config"), metrics=metrics)
         write_report(out, rows, metrics, history)
         checked = metrics["answers/n"] > 0
         answering = metrics["answers/complete"] >= _FEW_ANSWERS if checked else config.text_weight > 0
+        if model.declaration.reasons:
+            answering = metrics["reasoned/readable"] >= _FEW_ANSWERS
         lines = [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics, config)]
     else:
         lines = ["There is no held-out row to evaluate on; give a test split or --val_fraction."]
@@ -166,11 +170,12 @@ def check_answers(
         assessed: Their scores from one forward pass, in the same order.
 
     Returns:
-        `n`, 0 where the run taught no words; `complete`: share of answers that hold every `[SCORE]` at its place in
-        the taught sentence; `largest_difference`: between a score read while generating and the one-forward score,
-        native scale.
+        `n`, 0 where the run taught no words, or critiques (see `reasoned_part`); `complete`: share of answers that hold
+        every `[SCORE]` at its place in the taught sentence; `largest_difference`: between a score read while generating
+        and the one-forward score, native scale.
     """
-    checked = records[: config.check_answers] if config.text_weight else []
+    reasons = assessment.model.declaration.reasons
+    checked = records[: config.check_answers] if config.text_weight and not reasons else []
     complete, difference = 0, 0.0
     written = assessment.describe([record.images[0] for record in checked], max_new_tokens=256) if checked else []
     taught = assessment.model.declaration.answer
@@ -189,6 +194,47 @@ def check_answers(
         "complete": complete / len(checked) if checked else 1.0,
         "largest_difference": difference,
     }
+
+
+def reasoned_part(
+    config: RunConfig,
+    assessment: Assessment,
+    records: list[Record],
+    assessed: list[Assessed],
+    history: list[dict],
+) -> dict[str, Any]:
+    """Lets a model that reasons write its critiques for the first `check_answers` rows and measures their scores.
+
+    Args:
+        config: The settings.
+        assessment: The trained model.
+        records: Rows with one image each.
+        assessed: Their scores from one forward pass, in the same order.
+        history: The trainer's log.
+
+    Returns:
+        Keys of an evaluation below `reasoned/`: those of `summarize_reasoned`; `one_pass_srcc`, `one_pass_plcc` and
+        `one_pass_mae` of the same rows in one forward pass; `start`, the saved state with the highest entropy and a
+        stable format, with `start_entropy` and `start_readable`, where there is one.
+    """
+    from roc.evaluation.reasoned import summarize_reasoned
+    from roc.evaluation.summary import summarize
+    from roc.training.reasoning import most_open
+
+    rows = [row for row in range(len(records)) if "overall" in records[row].scores][: max(1, config.check_answers)]
+    chosen = [records[row] for row in rows]
+    written = assessment.describe([record.images[0] for record in chosen], max_new_tokens=config.reasoning_tokens)
+    found = summarize_reasoned(chosen, written)
+    del found["notes"]
+    human = [record.scores["overall"] for record in chosen]
+    one_pass = summarize([assessed[row].scores["overall"].value for row in rows], human, n_resamples=0)
+    found |= {f"one_pass_{name}": one_pass[name] for name in ("srcc", "plcc", "mae")}
+    start = most_open(history, Path(config.output_dir) / STATES, config.stable_format)
+    if start is not None:
+        found |= {"start": str(start.state), "start_entropy": start.entropy, "start_readable": start.readable}
+    elif any("eval_entropy" in entry for entry in history):
+        found |= {"start": None, "stable_format": config.stable_format}
+    return {f"reasoned/{name}": value for name, value in found.items()}
 
 
 def _heading(metrics: dict, config: RunConfig) -> str:
@@ -212,6 +258,10 @@ def _extra_lines(metrics: dict, config: RunConfig) -> list[str]:
             f"  generated answers: {share:.1%} of {metrics['answers/n']} hold every [SCORE] at its place;",
             f"  scores read there differ from one forward pass by {gap:.1g} at most",
         ]
+    if "reasoned/n" in metrics:
+        from roc.evaluation.table import reasoned_lines
+
+        lines += reasoned_lines(metrics)
     ceilings = {key.removeprefix("ceiling/"): value for key, value in metrics.items() if key.startswith("ceiling/")}
     if ceilings:
         named = ", ".join(f"{name} {value:.3f}" for name, value in ceilings.items())

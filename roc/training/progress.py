@@ -10,6 +10,7 @@ from tqdm import tqdm
 from transformers import ProgressCallback, TrainerCallback
 
 from roc.evaluation.keys import FEW_ROWS, metric_text
+from roc.model.reasoned import WRONG
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,14 @@ def _validation(logs: dict[str, Any]) -> str:
     found = {key.removeprefix("eval_"): value for key, value in logs.items()}
     values = [f"{word} {metric_text(found, key)}" for key, word in _VALIDATED.items() if key in found]
     if "srcc" not in found:
-        values.append("(no SRCC: the predictions are all equal)")
+        few = "readable" in found and found["n"] < 3
+        values.append(f"(no SRCC: {'too few answers can be read' if few else 'the predictions are all equal'})")
     if found.get("n", FEW_ROWS) < FEW_ROWS:
         values.append(f"(rounded: {found['n']} rows)")
+    if "readable" in found:
+        wrong = ", ".join(f"{found[f'wrong/{kind}']} {WRONG[kind]}" for kind in WRONG if f"wrong/{kind}" in found)
+        values.append(f" readable {found['readable']:.0%}" + (f" ({wrong})" if wrong else ""))
+        values += [f" one pass MAE {metric_text(found, 'short_mae')}"] if "short_mae" in found else []
+    if "entropy" in found:
+        values.append(f" entropy {found['entropy']:.3f} (sampled: {found['sampled_readable']:.0%} readable)")
     return " ".join(values)

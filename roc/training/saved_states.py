@@ -93,7 +93,7 @@ class SavesStates:
             if self.args.should_save:
                 # Older states are removed only when this one is whole.
                 seal(partial)
-                rotate(self.args.output_dir, limit, self.state.best_model_checkpoint)
+                rotate(self.args.output_dir, limit, *self.chosen_states())
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             last, _ = newest_whole(self.args.output_dir)
@@ -104,6 +104,10 @@ class SavesStates:
             ) from error
         finally:
             self.args.save_total_limit = limit
+
+    def chosen_states(self) -> list[Path]:
+        """Lists the saved states that stay, however many there are: the best one so far."""
+        return [Path(self.state.best_model_checkpoint)] if self.state.best_model_checkpoint else []
 
     def _check_loss(self) -> None:
         """Raises `DivergedError`, on every process, if a loss of any of them was no number."""

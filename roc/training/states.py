@@ -112,10 +112,10 @@ def best_state(state: Path) -> Path | None:
     return state.with_name(f"{PREFIX_CHECKPOINT_DIR}-{step}") if step else None
 
 
-def rotate(folder: str | os.PathLike[str], limit: int | None, best: str | None) -> None:
-    """Removes the oldest states beyond `limit`; the newest and the best one stay in any case."""
+def rotate(folder: str | os.PathLike[str], limit: int | None, *chosen: str | os.PathLike[str] | None) -> None:
+    """Removes the oldest states beyond `limit`; the newest one and those that are chosen stay in any case."""
     states = states_in(folder)
-    kept = {states[0].name, *([Path(best).name] if best else [])} if states else set()
+    kept = {states[0].name, *(Path(state).name for state in chosen if state)} if states else set()
     surplus = len(states) - max(limit, len(kept)) if limit else 0
     for state in [state for state in reversed(states) if state.name not in kept][: max(surplus, 0)]:
         shutil.rmtree(state, ignore_errors=True)

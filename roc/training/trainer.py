@@ -47,6 +47,7 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ from roc.evaluation.metrics import mae, plcc, srcc
 from roc.model.head import ScoreHead
 from roc.model.parts import parameter_parts
 from roc.training.progress import LOSSES, Bar, LogLines
+from roc.training.reasoning import Generated, most_open
 from roc.training.saved_states import FindBest, SavesStates
 from roc.training.stages import JoinLater, delay, parameter_groups
 from roc.training.weight_average import WeightAverage
@@ -80,6 +82,8 @@ class RocTrainer(SavesStates, Trainer):
         scores_per_row: Most scores a row of any data set holds; validation results are padded to it.
         ema_decay: Above 0, a running mean of the weights (`roc.training.weight_average`) is validated, compared, saved
             as the model and left in it after training; the weights themselves are saved beside it, to resume from.
+        generated: Of a model that is taught to reason, the validation on what it writes (`roc.training.reasoning`).
+        stable_format: The state with the most open choices is kept too, among those with this share of readable ones.
         **kwargs: For `transformers.Trainer`; `processing_class` is the processor, `data_collator` a `RocCollator`.
     """
 
@@ -90,6 +94,8 @@ class RocTrainer(SavesStates, Trainer):
         joins: Mapping[str, float] | None = None,
         scores_per_row: int = 1,
         ema_decay: float = 0.0,
+        generated: Generated | None = None,
+        stable_format: float = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
@@ -108,6 +114,12 @@ class RocTrainer(SavesStates, Trainer):
                     "trained from the first step. Leave it out, or use --launcher ddp."
                 )
             self.add_callback(JoinLater(self.model, self.joins))
+        self.generated, self.stable_format = generated, stable_format
+        if generated is not None and (self.is_fsdp_enabled or self.launcher == "zero3"):
+            raise ValueError(
+                "rows hold critiques, and where the model is spread over the processes it does not write any while it "
+                "is trained, so nothing could be validated; use --launcher ddp or zero2, or --eval_strategy no."
+            )
         self.scores_per_row = scores_per_row
         self.average = WeightAverage(self.model, ema_decay) if ema_decay else None
         if self.average is not None:
@@ -282,6 +294,11 @@ class RocTrainer(SavesStates, Trainer):
             if parameter.is_floating_point() and not hasattr(parameter, "ds_id"):
                 parameter.data = parameter.data.to(plugin.hf_ds_config.dtype())
 
+    def chosen_states(self) -> list[Path]:
+        """Lists the best state so far and, of a model that is taught to reason, the one with the most open choices."""
+        found = most_open(self.state.log_history, self.args.output_dir, self.stable_format)
+        return super().chosen_states() + ([] if found is None else [found.state])
+
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Saves the weights; with `ema_decay` their mean as the model, and themselves beside it."""
         if not self.args.should_save:
@@ -318,6 +335,20 @@ class RocTrainer(SavesStates, Trainer):
                 return super().evaluate(*args, **kwargs)
         except FloatingPointError as error:
             raise self._diverged(self.state.global_step, str(error)) from error
+
+    def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        """Validates a data set; of a model that is taught to reason, by what it writes itself.
+
+        The loss alone is of the critiques as they stand in the data: scores read behind those would come out too good.
+        """
+        if self.generated is None:
+            return super().evaluation_loop(dataloader, *args, **kwargs)
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        output = super().evaluation_loop(dataloader, *args, **{**kwargs, "prediction_loss_only": True})
+        with self.compute_loss_context_manager():
+            found = self.generated.measure(self.accelerator.unwrap_model(self.model))
+        output.metrics.update({f"{prefix}_{name}": value for name, value in found.items()})
+        return output
 
     def _averaged(self) -> contextlib.AbstractContextManager:
         return contextlib.nullcontext() if self.average is None else self.average.in_place_of(self.model)

@@ -10,6 +10,7 @@ from roc.checkpoint.folder import save
 from roc.data.reading import read_records
 from roc.data.rows import DataError
 from roc.evaluation.evaluate import evaluate
+from roc.evaluation.evaluated_rows import evaluated_rows
 from roc.evaluation.image_effect import SAMPLE
 from roc.evaluation.options import EvaluateOptions
 from roc.evaluation.report import WORST, write_report
@@ -88,7 +89,8 @@ def test_the_report_opens_the_worst_images_only(checkpoint, photos, opened):
 def test_scores_are_those_of_an_assessment(checkpoint, photos):
     assessment = load_assessment(checkpoint, "cpu")
     records = read_records(photos / "ratings.csv", space=assessment.model.score_space, check_images=False)
-    rows = score_records(assessment, checkpoint, records, photos / "ratings.csv", workers=0)
+    found = score_records(assessment, checkpoint, records, photos / "ratings.csv", workers=0)
+    rows = evaluated_rows(records, found)
     assessed = assessment.score([record.images[0] for record in records])
     assert [row.id for row in rows] == [record.id for record in records]
     for row, one in zip(rows, assessed, strict=True):

@@ -41,8 +41,8 @@ class Script:
             written.append(ids if text.endswith("...") else [*ids, tokenizer.eos_token_id])
         width = max(map(len, written))
         ids = torch.tensor([[*row, *[tokenizer.pad_token_id] * (width - len(row))] for row in written])
-        for row, text in zip(written, range(rows), strict=True):
-            if width > len(row) and row[-1] != tokenizer.eos_token_id:
-                ids[text, len(row) :] = row[-1]  # a row that was cut is as long as the longest
+        for place, row in enumerate(written):
+            if row[-1] != tokenizer.eos_token_id:
+                ids[place, len(row) :] = row[-1]  # a row that was cut is as long as the longest
         logits = [torch.eye(10)[: row.count(token)] * (5.0 + i) for i, row in enumerate(written)]
         return ScoredGeneration(ids, logits)

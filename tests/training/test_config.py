@@ -9,8 +9,9 @@ from roc.commands.finetune import main
 from roc.settings import ConfigError, help_text, read_flags
 from roc.training.config import SETTINGS, DataConfig, ModelConfig, RunConfig, ScoreConfig, TrainConfig, load_config
 from roc.training.published_flags import PUBLISHED_FLAGS
+from roc.training.reasoning_config import ReasoningConfig
 
-GROUPS = (ModelConfig, ScoreConfig, DataConfig, TrainConfig)
+GROUPS = (ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConfig)
 
 ROOT = Path(__file__).parents[2]
 # Those of configs/distributed/ are accelerate's.

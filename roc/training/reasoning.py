@@ -1,0 +1,222 @@
+"""A run whose rows hold critiques: which rows those are, the short answer taught beside them, and its validation.
+
+Two wordings are taught. The question of the rows asks for `<think>critique</think><answer>[SCORE]</answer>`; the plain
+question asks for the score at once, so that `.score()` stays one forward pass. No critique of a row is ever put into
+the mouth of another image.
+
+Validation rests on what the model writes itself: critiques of data files were written with the score known, so scores
+read behind those come out too good. `Generated` has it write, greedily, and reads the head at each `[SCORE]`; the state
+with the best SRCC, times the share of readable answers, is kept. It also samples answers at temperature 1 and measures
+the entropy of the choices, as Aes-R1 does; `most_open` is the state with the highest entropy whose answers are
+readable, which is where reinforcement best begins.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roc.data.records import Record, hash_fraction
+from roc.model.reasoned import WRONG, read_answer, reasons
+from roc.prompts import IMAGE_PLACEHOLDER
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from roc.model.collator import RocCollator
+    from roc.scoring.results import Reasoned
+
+CHOSEN_BY = "readable_srcc"
+"""Metric that chooses the best state of a model that reasons: SRCC times the share of readable answers."""
+
+
+def is_reasoned(record: Record) -> bool:
+    """Tells whether a record is one question answered by a critique and a score."""
+    return record.conversations is not None and len(record.conversations) == 2 and reasons(record.conversations[1][1])
+
+
+def reasoning_question(records: Iterable[Record]) -> str | None:
+    """Finds the question that asks for a critique, the most frequent one; None where no record holds a critique."""
+    asked = Counter(
+        record.conversations[0][1].replace(IMAGE_PLACEHOLDER, "").strip() for record in records if is_reasoned(record)
+    )
+    return asked.most_common(1)[0][0] if asked else None
+
+
+def reasoning_faults(path: str | Path, records: Iterable[Record], attributes: Sequence[str]) -> list[str]:
+    """Finds answers that are meant as critiques and have another form, and critiques beside several attributes."""
+    faults, several = [], len(attributes) > 1
+    for record in records:
+        for role, text in record.conversations or ():
+            if role != "assistant" or ("<think>" not in text and "<answer>" not in text):
+                continue
+            where = f"{path}:{record.line}" if record.line else f"{path}: {record.id}"
+            if not is_reasoned(record):
+                kind = read_answer(text).kind
+                wrong = WRONG.get(kind, "a conversation of several questions")
+                faults.append(
+                    f"{where}: an answer with a critique has to read <think>critique</think><answer>[SCORE]</answer>, "
+                    f"after one question; this one: {wrong}"
+                )
+            elif several:
+                faults.append(
+                    f"{where}: an answer with a critique holds one score, and attributes names "
+                    f"{', '.join(attributes)}; give one attribute"
+                )
+    return faults
+
+
+def with_short_answers(records: Sequence[Record], share: float) -> list[Record]:
+    """Adds to each row with a critique, or to a share of them by a hash of the id, the same row without words."""
+    short = [
+        replace(record, conversations=None, comment=None)
+        for record in records
+        if is_reasoned(record) and hash_fraction(record.id, "short") < share
+    ]
+    return [*records, *short]
+
+
+class Generated:
+    """Validation on what a model writes itself.
+
+    Args:
+        records: Validation rows with one image and a score.
+        collator: Of the model; its declaration holds both questions.
+        max_new_tokens: Longest answer.
+        batch_size: Images per batch.
+        entropy_rows: Of how many rows, the first ones, answers are sampled too.
+        pixel_limit: Larger images are refused.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        collator: RocCollator,
+        *,
+        max_new_tokens: int,
+        batch_size: int,
+        entropy_rows: int,
+        pixel_limit: int,
+    ) -> None:
+        self.records = list(records)
+        self.collator = collator
+        self.max_new_tokens = max_new_tokens
+        self.batch_size = batch_size
+        self.entropy_rows = entropy_rows
+        self.pixel_limit = pixel_limit
+
+    def measure(self, model: PreTrainedModel) -> dict[str, float]:
+        """Has the model write and measures; every process has to call it, and does a part of the rows.
+
+        Returns:
+            The metrics of `roc.evaluation.reasoned.reasoned_metrics` but those of retries; `readable_srcc`;
+            `short_srcc`, `short_plcc` and `short_mae` of the short answer, read in one forward pass on the same rows;
+            `entropy` and `sampled_readable` of the sampled answers.
+        """
+        from accelerate import PartialState
+        from accelerate.utils import gather_object
+
+        from roc.evaluation.reasoned import (
+            Openness,
+            evaluating,
+            measure_openness,
+            reasoned_metrics,
+            write_answers_to,
+        )
+        from roc.scoring.reasoning import Sampling
+
+        process = PartialState()
+        mine = list(range(process.process_index, len(self.records), process.num_processes))
+        rows = [self.records[i] for i in mine]
+        options: dict[str, Any] = {"batch_size": self.batch_size, "opened": self._opened}
+        sampling = Sampling(max_new_tokens=self.max_new_tokens, retries=0)
+        answers = write_answers_to(model, self.collator, rows, sampling, **options)
+        with evaluating(model):
+            short = self._short_scores(model, rows)
+        sampled = [self.records[i] for i in mine if i < self.entropy_rows]
+        openness = measure_openness(
+            model, self.collator, sampled, max_new_tokens=self.max_new_tokens, seed=process.process_index, **options
+        )
+        parts = gather_object([(mine, answers, short, openness)])
+        found: dict[int, tuple[tuple[Reasoned, ...], float]] = {}
+        for places, written, scores, _ in parts:
+            found |= {place: pair for place, pair in zip(places, zip(written, scores, strict=True), strict=True)}
+        metrics = reasoned_metrics(self.records, [found[i][0] for i in range(len(self.records))])
+        for name in ("retried", "unscored"):
+            del metrics[name]
+        if "srcc" in metrics:  # a negative one is not made better by unreadable answers
+            metrics[CHOSEN_BY] = min(metrics["srcc"], metrics["srcc"] * metrics["readable"])
+        metrics |= self._short_metrics([found[i][1] for i in range(len(self.records))])
+        total = sum((part[3] for part in parts), Openness())
+        if total.tokens:
+            metrics |= {"entropy": total.entropy, "sampled_readable": total.readable}
+        return metrics
+
+    def _short_scores(self, model: PreTrainedModel, records: Sequence[Record]) -> list[float]:
+        import torch
+
+        from roc.model.head import read_levels
+        from roc.scoring.one_forward import to_model
+
+        scores: list[float] = []
+        for start in range(0, len(records), self.batch_size):
+            batch = self.collator.scoring_batch([self._opened(row) for row in records[start : start + self.batch_size]])
+            mask = batch.pop("score_mask")
+            # No inference mode: what some models keep for later passes would be of no use to training.
+            with torch.no_grad():
+                logits = model.level_logits(mask, **to_model(model, batch), use_cache=False)
+            scores += read_levels(logits[:, 0].float().cpu(), model.score_levels()).scores.tolist()
+        return scores
+
+    def _short_metrics(self, scores: Sequence[float]) -> dict[str, float]:
+        from roc.evaluation.metrics import mae, plcc, srcc
+
+        human = [record.scores["overall"] for record in self.records]
+        found = {name: metric(scores, human) for name, metric in (("srcc", srcc), ("plcc", plcc), ("mae", mae))}
+        return {f"short_{name}": value for name, value in found.items() if value is not None}
+
+    def _opened(self, record: Record) -> Any:
+        from roc.data.images import open_image
+
+        return open_image(record.images[0], pixel_limit=self.pixel_limit)
+
+
+@dataclass(frozen=True)
+class MostOpen:
+    """The saved state with the most open choices among those whose format is stable.
+
+    Attributes:
+        state: Its folder, a checkpoint.
+        entropy: Mean entropy of a choice in nats, sampled at temperature 1.
+        readable: Share of the sampled answers that could be read.
+    """
+
+    state: Path
+    entropy: float
+    readable: float
+
+
+def most_open(history: Sequence[Mapping[str, Any]], folder: str | Path, stable: float) -> MostOpen | None:
+    """Finds the state where reinforcement best begins: the highest entropy with a stable format, among those saved.
+
+    Args:
+        history: The trainer's log.
+        folder: Where the states are saved.
+        stable: Share of the sampled answers that has to be readable.
+
+    Returns:
+        None where no saved state was measured, or none is stable.
+    """
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+    best = None
+    for entry in history:
+        if "eval_entropy" not in entry or entry["eval_sampled_readable"] < stable:
+            continue
+        state = Path(folder) / f"{PREFIX_CHECKPOINT_DIR}-{entry['step']}"
+        if state.is_dir() and (best is None or entry["eval_entropy"] > best.entropy):
+            best = MostOpen(state, entry["eval_entropy"], entry["eval_sampled_readable"])
+    return best
