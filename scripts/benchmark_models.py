@@ -28,6 +28,7 @@ from roc.model.declaration import declaration_of
 from roc.model.device import usable_cores
 from roc.prompts import answer, question
 from roc.score_space import ScoreSpace
+from roc.starter.kept import keep_starter
 
 TINY = {
     "tiny": PRESETS["demo"],
@@ -42,7 +43,15 @@ TINY = {
         text_layers=6,
     ),
 }
-REAL = {"llava-1.5-7b": "llava_1_5_7b", "qwen2.5-vl-7b": "qwen2_5_vl_7b", "mplug-owl2-7b": "mplug_owl2_7b"}
+STARTERS = {"starter-small": "small", "starter-full": "full"}
+REAL = {
+    "llava-1.5-7b": "llava_1_5_7b",
+    "qwen2.5-vl-7b": "qwen2_5_vl_7b",
+    "mplug-owl2-7b": "mplug_owl2_7b",
+    "smolvlm-256m": "smolvlm_256m",
+}
+ON_CPU = ("smolvlm-256m",)
+"""Shapes of published models that are small enough to be measured on a CPU, in float32 there."""
 ATTRIBUTES = ("overall", "composition", "light", "colour", "focus")
 SPACE = ScoreSpace(min_score=1, max_score=10, num_levels=10)
 TEXT_TOKENS, ANSWER_TOKENS = 51, 10
@@ -109,12 +118,23 @@ def real_config_of(shape: str, layers: int | None) -> PreTrainedConfig:
     return config
 
 
+def starter(shape: str, seed: int) -> tuple[PreTrainedModel, Any]:
+    """Builds a starter, or takes the one that is kept, and attaches a random head to it."""
+    folder = keep_starter(STARTERS[shape])
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    attach(model, processor, SPACE, attributes=ATTRIBUTES)
+    fill_head(model, seed)
+    return model.eval(), processor
+
+
 def real(shape: str, layers: int | None, device: str, seed: int) -> PreTrainedModel:
-    """Builds a published model at its real size, with random bfloat16 weights and head."""
+    """Builds a published model at its real size, with random weights and head: float32 on a CPU, else bfloat16."""
     config = real_config_of(shape, layers)
     torch.manual_seed(seed)
+    dtype = torch.float32 if device == "cpu" and shape in ON_CPU else torch.bfloat16
     with torch.device(device):
-        model = transformers.AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
+        model = transformers.AutoModelForImageTextToText.from_config(config, dtype=dtype)
     attach(model, real_models().real_processor(REAL[shape]), SPACE, attributes=["overall"])
     model.to(device)
     fill_head(model, seed)
@@ -131,6 +151,10 @@ def real_inputs(model: PreTrainedModel, batch: int, seed: int) -> Inputs:
         marked = config.image_token_index if config.model_type == "llava" else config.image_token_id
         pixels = {"pixel_values": torch.randn(batch, 3, side, side, generator=generator)}
         tokens = config.image_seq_length
+    elif config.model_type == "smolvlm":  # one tile
+        side, marked = config.vision_config.image_size, config.image_token_id
+        pixels = {"pixel_values": torch.randn(batch, 1, 3, side, side, generator=generator)}
+        tokens = (side // config.vision_config.patch_size // config.scale_factor) ** 2
     else:  # a photo of 448 x 672 pixels
         rows, columns, marked = 32, 48, config.image_token_id
         width = 3 * config.vision_config.temporal_patch_size * config.vision_config.patch_size**2
@@ -147,7 +171,7 @@ def real_inputs(model: PreTrainedModel, batch: int, seed: int) -> Inputs:
 
     def made(token_ids: torch.Tensor) -> dict[str, torch.Tensor]:
         made = {"input_ids": token_ids, "attention_mask": torch.ones_like(token_ids), **pixels}
-        if not square:
+        if "image_grid_thw" in pixels:
             made["mm_token_type_ids"] = (token_ids == marked).long()
         return made
 

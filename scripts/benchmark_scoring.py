@@ -4,6 +4,7 @@ python scripts/benchmark_scoring.py                                       tiny m
 python scripts/benchmark_scoring.py --compile --batches 1 8               also with compiled layers
 python scripts/benchmark_scoring.py --files 400 --shape small             also from JPEG files to scores
 python scripts/benchmark_scoring.py --rounds 0 --trained 300              what speed does to a trained model's scores
+python scripts/benchmark_scoring.py --shape starter-full --half --int8    a model of `roc starter`, formats of a CPU
 python scripts/benchmark_scoring.py --shape llava-1.5-7b --compile --float8 --batches 1 8 32
                                                                           7B shape, random bfloat16 weights, GPU
 
@@ -15,6 +16,8 @@ Ways, all on the same images and prepared inputs:
     backbone        the bare model under it: no vocabulary, no head, nothing read
     backbone again  the same once more: how far two equal things differ here (A/A)
     compiled        one forward, every layer compiled (--compile)
+    bfloat16        one forward, weights in bfloat16; a vision tower with batch normalisation stays float32 (--half)
+    int8            one forward, all linear layers in 8-bit integers (--int8, on a CPU)
     float8          one forward, the language model's linear layers in 8 bits (--float8)
 
 Each round runs every way once, in a random order. A ratio is the median over the rounds of the ratio within a round, so
@@ -33,6 +36,8 @@ move a score, compared with float32 one at a time (scripts/benchmark_trained.py)
 from __future__ import annotations
 
 import argparse
+import copy
+import functools
 import os
 import statistics
 import sys
@@ -45,7 +50,9 @@ import torch
 import transformers
 from benchmark_files import benchmark_files
 from benchmark_models import (
+    ON_CPU,
     REAL,
+    STARTERS,
     TINY,
     Inputs,
     limit,
@@ -53,6 +60,7 @@ from benchmark_models import (
     ratio,
     real,
     real_inputs,
+    starter,
     synchronised,
     tiny,
     tiny_inputs,
@@ -63,7 +71,9 @@ from transformers import LogitsProcessor, PreTrainedModel
 
 from roc.files import write_json
 from roc.model.float8 import use_float8
+from roc.model.float32_tower import join_towers, towers
 from roc.model.head import read_levels
+from roc.model.int8 import use_int8
 from roc.scoring.one_forward import compile_layers, one_forward, to_model
 
 
@@ -156,6 +166,30 @@ class Compiled:
                 del vars(layer)["forward"]
 
 
+def in_bfloat16(model: PreTrainedModel) -> PreTrainedModel:
+    """Copies a model, its weights in bfloat16 where scoring has them so."""
+    half = copy.deepcopy(model)
+    kept = {id(parameter) for tower in towers(half).values() for parameter in tower.parameters()}
+    kept |= set(map(id, half.score_head.parameters()))
+    for parameter in half.parameters():
+        if id(parameter) not in kept:
+            parameter.data = parameter.data.bfloat16()
+    join_towers(half, type(half))
+    return half
+
+
+def in_int8(model: PreTrainedModel) -> PreTrainedModel:
+    """Copies a model, its linear layers in 8-bit integers."""
+    eight = copy.deepcopy(model)
+    use_int8(eight)
+    return eight
+
+
+def another(model: PreTrainedModel) -> Callable[[PreTrainedModel, Inputs], torch.Tensor]:
+    """Makes a way that scores with this model instead of the given one."""
+    return functools.wraps(ours)(lambda _, inputs: ours(model, inputs))
+
+
 def measure(
     model: PreTrainedModel, inputs: Inputs, ways: dict[str, Callable], rounds: int, device: str, seed: int
 ) -> dict[str, dict[str, Any]]:
@@ -204,7 +238,10 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 def benchmark_ways(given: argparse.Namespace, device: str) -> list[dict[str, Any]]:
     """Measures and prints a row for each way and batch size."""
-    if given.shape in TINY:
+    if given.shape in STARTERS:
+        model, processor = starter(given.shape, given.seed)
+        model = model.to(device)
+    elif given.shape in TINY:
         model, processor = tiny(given.shape, given.seed)
         model = model.to(device)
     else:
@@ -216,7 +253,13 @@ def benchmark_ways(given: argparse.Namespace, device: str) -> list[dict[str, Any
         for batch in given.batches
     }
     needed = {batch: operations(model, one) for batch, one in inputs.items()}
-    ways = {**WAYS, "compiled": Compiled(model)} if given.compile else WAYS
+    ways = dict(WAYS)
+    if given.compile:
+        ways["compiled"] = Compiled(model)
+    if given.half:
+        ways["bfloat16"] = another(in_bfloat16(model))
+    if given.int8:
+        ways["int8"] = another(in_int8(model))
     found = {batch: measure(model, one, ways, given.rounds, device, given.seed) for batch, one in inputs.items()}
     if given.float8:
         use_float8(model, device)
@@ -256,11 +299,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--shape", choices=[*TINY, *REAL], default="tiny")
+    parser.add_argument("--shape", choices=[*TINY, *STARTERS, *REAL], default="tiny")
     parser.add_argument("--batches", type=int, nargs="+", default=[8], help="images per pass (8)")
     parser.add_argument("--rounds", type=int, default=200, help="runs of each way (200)")
     parser.add_argument("--layers", type=int, help="with a 7B shape: the first few layers only, to try the script out")
     parser.add_argument("--compile", action="store_true", help="also with compiled layers")
+    parser.add_argument("--half", action="store_true", help="also in bfloat16")
+    parser.add_argument("--int8", action="store_true", help="also with linear layers in 8-bit integers (CPU)")
     parser.add_argument("--float8", action="store_true", help="also with linear layers in 8 bits")
     parser.add_argument("--trained", type=int, default=0, metavar="STEPS", help="train a model, compare its scores")
     parser.add_argument("--files", type=int, default=0, help="JPEG files to score with a tiny model (none)")
@@ -272,10 +317,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file for the numbers")
     given = parser.parse_args(argv)
-    if given.files and given.shape in REAL:
-        print("benchmark_scoring: --files needs a tiny model, which has a processor", file=sys.stderr)
+    if given.files and given.shape not in TINY:
+        print(f"benchmark_scoring: --files needs a tiny model ({', '.join(TINY)}), not {given.shape}", file=sys.stderr)
         return 2
-    if given.shape in REAL and given.device == "cpu" and given.layers is None and given.rounds:
+    if given.int8 and given.device != "cpu":
+        print(f"benchmark_scoring: --int8 is for a CPU, and the device is {given.device}", file=sys.stderr)
+        return 2
+    on_gpu = given.shape in REAL and given.shape not in ON_CPU
+    if on_gpu and given.device == "cpu" and given.layers is None and given.rounds:
         print(
             f"benchmark_scoring: {given.shape} is measured on a GPU, and there is none here; --layers 1 tries it out "
             "on a CPU",

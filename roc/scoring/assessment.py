@@ -18,6 +18,7 @@ from roc.model.collator import RocCollator
 from roc.model.device import checked_device, lay_out_convolutions, number_format
 from roc.model.float8 import use_float8
 from roc.model.head import LevelReading, read_levels
+from roc.model.int8 import use_int8
 from roc.prompts import SCORE_TOKEN
 from roc.scoring.one_forward import compile_layers, one_forward, to_model
 from roc.scoring.reasoning import TEMPERATURE, Sampling, reason
@@ -34,9 +35,10 @@ class Assessment:
     Args:
         pretrained: Folder or hub id of a checkpoint that carries the score head.
         device: "cuda", "mps", "cpu", ...; None takes the first of these that is there.
-        dtype: Number format of the backbone; None takes bfloat16 on a GPU that computes it, float32 elsewhere. The head
-            is always float32, and so is a vision tower with batch normalisation. "float8" is bfloat16 with the linear
-            layers of the language model in 8 bits (roc/model/float8.py), for NVIDIA GPUs from Ada and Hopper on.
+        dtype: Number format of the backbone; None takes bfloat16 on a GPU or CPU whose hardware multiplies it, float32
+            elsewhere. The head is always float32, and so is a vision tower with batch normalisation. "float8" is
+            bfloat16 with the linear layers of the language model in 8 bits (roc/model/float8.py), for NVIDIA GPUs from
+            Ada and Hopper on. "int8" is float32 with all linear layers in 8 bits (roc/model/int8.py), for CPUs.
         batch_size: Images per forward pass; None takes 32 on a GPU, 8 on a CPU.
         compile: Compile the layers when they first run: minutes at the start, faster passes afterwards. Scores move by
             a rounding. Generation is not compiled.
@@ -48,7 +50,8 @@ class Assessment:
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: The checkpoint carries no head, the device is not here or has no float8, or there is no compiler.
+        ValueError: The checkpoint carries no head, the device is not here or does not compute dtype, or there is no
+            compiler.
     """
 
     def __init__(
@@ -69,6 +72,9 @@ class Assessment:
             self.model, self.processor = load(pretrained, device="cpu", dtype="bfloat16", scoring=True)
             use_float8(self.model, device)
             self.model.to(device)
+        elif self.dtype == "int8":
+            self.model, self.processor = load(pretrained, device=device, dtype="float32", scoring=True)
+            use_int8(self.model)
         else:
             self.model, self.processor = load(pretrained, device=device, dtype=self.dtype, scoring=True)
         if device.type == "cpu":

@@ -71,6 +71,17 @@ CONFIGS = {
                         "num_hidden_layers": 24, "num_attention_heads": 32, "num_key_value_heads": 32,
                         "max_position_embeddings": 8192, "pad_token_id": 2},
     },
+    "smolvlm_256m": {
+        "model_type": "smolvlm",
+        "image_token_id": 49190,
+        "scale_factor": 4,
+        "tie_word_embeddings": False,
+        "vision_config": {"model_type": "smolvlm_vision", "hidden_size": 768, "intermediate_size": 3072,
+                          "num_hidden_layers": 12, "num_attention_heads": 12, "image_size": 512, "patch_size": 16},
+        "text_config": {"model_type": "llama", "vocab_size": 49280, "hidden_size": 576, "intermediate_size": 1536,
+                        "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+                        "max_position_embeddings": 8192, "pad_token_id": 2, "tie_word_embeddings": False},
+    },
     # Every number is the default of its config class.
     "mplug_owl2_7b": {"model_type": "mplug_owl2"},
 }  # fmt: skip
@@ -81,6 +92,7 @@ PARAMETERS = {
     "qwen3_vl_8b": 8_767_123_696,
     "internvl3_8b": 7_944_373_760,
     "smolvlm2_2b": 2_246_784_880,
+    "smolvlm_256m": 256_484_928,
     "mplug_owl2_7b": 8_197_859_328,
 }
 # Words of the tokenizer. The vocabularies of the first three have spare rows behind them, the others have none.
@@ -90,6 +102,7 @@ WORDS = {
     "qwen3_vl_8b": 151_669,
     "internvl3_8b": 151_674,
     "smolvlm2_2b": 49_280,
+    "smolvlm_256m": 49_280,
     "mplug_owl2_7b": 32_000,
 }
 

@@ -61,6 +61,7 @@ def test_a_device_that_is_not_here_is_refused(name, message, monkeypatch):
 )
 def test_bfloat16_is_chosen_where_the_gpu_computes_it(there, expected, monkeypatch):
     machine(monkeypatch, **there)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
     assert number_format(None, checked_device()) == expected
     assert not there or has_fast_bfloat16() == (expected == "bfloat16")
 
@@ -73,11 +74,18 @@ def test_cpus_have_bfloat16_by_their_instructions(monkeypatch):
         assert not has_fast_bfloat16("mps") and not has_fast_bfloat16("cuda")
 
 
+def test_a_cpu_scores_in_bfloat16_where_it_multiplies_it(monkeypatch):
+    for abilities, expected in [({"amx_bf16": True}, "bfloat16"), ({"avx2": True}, "float32")]:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda abilities=abilities: abilities, raising=False)
+        assert number_format(None, torch.device("cpu")) == expected
+        assert number_format("float32", torch.device("cpu")) == "float32"
+
+
 def test_a_number_format_is_read_and_checked():
     cpu = torch.device("cpu")
-    assert number_format(torch.float16, cpu) == "float16" and number_format("float8", cpu) == "float8"
-    with pytest.raises(ValueError, match="dtype is int8; expected one of float32, bfloat16, float16, float8, or None"):
-        number_format("int8", cpu)
+    assert number_format(torch.float16, cpu) == "float16" and number_format("int8", cpu) == "int8"
+    with pytest.raises(ValueError, match="dtype is int4; expected one of float32, bfloat16, float16, float8, int8, or"):
+        number_format("int4", cpu)
 
 
 def test_workers_leave_cores_to_the_model(monkeypatch):

@@ -42,13 +42,13 @@ def test_a_shape_for_a_gpu_is_refused_without_one(capsys):
     assert "mplug-owl2-7b is measured on a GPU, and there is none here" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("shape", ["llava-1.5-7b", "qwen2.5-vl-7b", "mplug-owl2-7b"])
+@pytest.mark.parametrize("shape", ["llava-1.5-7b", "qwen2.5-vl-7b", "mplug-owl2-7b", "smolvlm-256m"])
 def test_inputs_of_the_real_shapes_hold_as_many_places_as_pictures_need(shape):
     config = benchmark_models.real_config_of(shape, layers=None)
     config.roc = Declaration(space=ScoreSpace(), token_id=7).to_dict()
     inputs = benchmark_models.real_inputs(SimpleNamespace(config=config), 2, 0)
     marked = config.image_token_index if shape.startswith("llava") else config.image_token_id
-    places = {"llava-1.5-7b": 576, "qwen2.5-vl-7b": 384, "mplug-owl2-7b": 65}[shape]
+    places = {"llava-1.5-7b": 576, "qwen2.5-vl-7b": 384, "mplug-owl2-7b": 65, "smolvlm-256m": 64}[shape]
     assert (inputs.scoring["input_ids"] == marked).sum(1).tolist() == [places] * 2
     assert inputs.scoring["input_ids"].shape == (
         2,
@@ -97,6 +97,8 @@ def test_it_prints_a_table_and_writes_json(tmp_path, capsys, threads_kept):
         "--repeats",
         "1",
         "--float8",
+        "--half",
+        "--int8",
     ]
     assert benchmark.main([*words, "--workers", "0", "--json", str(out)]) == 0
     told = capsys.readouterr().out
@@ -104,8 +106,9 @@ def test_it_prints_a_table_and_writes_json(tmp_path, capsys, threads_kept):
     figures = json.loads(out.read_text())
     assert figures["machine"]["seed"] == 0 and figures["machine"]["torch"] == torch.__version__
     rows = figures["ways"]
-    assert [row["batch"] for row in rows] == [2] * 6 and rows[-1]["way"] == "float8"
-    assert 0 < rows[-1]["score_difference"] < 0.9
+    assert [row["batch"] for row in rows] == [2] * 8
+    assert [row["way"] for row in rows][-3:] == ["bfloat16", "int8", "float8"]
+    assert all(0 < row["score_difference"] < 0.9 for row in rows[-3:])
     assert all(row["images_per_second"] > 0 and 0 < row["share_of_limit"] < 2 for row in rows)
     assert all(math.isclose(row["over_generate"][0], 1) for row in rows if row["way"] == "generate")
     assert all(figures["files"][name] > 0 for name in ("decode", "transfer", "model", "end to end", "in_model"))
