@@ -15,7 +15,7 @@ from PIL import Image
 from roc.checkpoint.folder import load
 from roc.data.images import ImageError, open_image
 from roc.model.collator import RocCollator
-from roc.model.device import checked_device, lay_out_convolutions, number_format
+from roc.model.device import checked_device, keep_freed_memory, lay_out_convolutions, number_format
 from roc.model.float8 import use_float8
 from roc.model.head import LevelReading, read_levels
 from roc.model.int8 import use_int8
@@ -31,6 +31,8 @@ ImageLike = str | os.PathLike | Image.Image | np.ndarray | bytes | bytearray | B
 
 class Assessment:
     """A trained model, ready to score images.
+
+    On a CPU it also has the C library keep freed memory for the next batch (`roc.model.device.keep_freed_memory`).
 
     Args:
         pretrained: Folder or hub id of a checkpoint that carries the score head.
@@ -78,6 +80,7 @@ class Assessment:
         else:
             self.model, self.processor = load(pretrained, device=device, dtype=self.dtype, scoring=True)
         if device.type == "cpu":
+            keep_freed_memory()
             lay_out_convolutions(self.model)
         self.collator = RocCollator(self.processor, self.model.declaration)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roc.model.device import lay_out_convolutions, usable_cores
+from roc.model.device import keep_freed_memory, lay_out_convolutions, usable_cores
 from roc.training.processes import (
     computes_in_bfloat16,
     free_gpu_memory,
@@ -179,8 +179,10 @@ def build_trainer(
         "projector": config.projector_learning_rate,
         "embeddings": config.embeddings_learning_rate,
     }
-    if trains_on_cpu() and launched_engine() is None:
-        lay_out_convolutions(model)
+    if trains_on_cpu():
+        keep_freed_memory()
+        if launched_engine() is None:
+            lay_out_convolutions(model)
     collator = RocCollator(processor, model.declaration, max_length=config.model_max_length)
     shared = {"cache": config.image_cache, "pixel_limit": config.pixel_limit}
     augmentation = Augmentation(flip=config.augment_flip, shift=config.augment_shift)

@@ -1,5 +1,8 @@
 import importlib.util
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -11,6 +14,7 @@ from roc.model.device import (
     checked_device,
     default_workers,
     has_fast_bfloat16,
+    keep_freed_memory,
     lay_out_convolutions,
     number_format,
     usable_cores,
@@ -86,6 +90,32 @@ def test_a_number_format_is_read_and_checked():
     assert number_format(torch.float16, cpu) == "float16" and number_format("int8", cpu) == "int8"
     with pytest.raises(ValueError, match="dtype is int4; expected one of float32, bfloat16, float16, float8, int8, or"):
         number_format("int4", cpu)
+
+
+FAULTS = """
+import resource, sys, torch
+from roc.model.device import keep_freed_memory
+if sys.argv[1] == "kept":
+    assert keep_freed_memory()
+for step in range(21):
+    if step == 1:  # the first allocates either way
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(3 * 2**22)  # 48 MiB
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_freed_memory_is_kept_for_the_next_step(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("MALLOC_") or name == "GLIBC_TUNABLES"]:
+        monkeypatch.delenv(name)
+    faults = {
+        how: int(subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True).stdout)
+        for how in ("kept", "returned")
+    }
+    assert faults["kept"] < 0.1 * faults["returned"]
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
+    assert not keep_freed_memory()  # which would undo what somebody chose
 
 
 def test_workers_leave_cores_to_the_model(monkeypatch):
