@@ -34,7 +34,7 @@ class Sampling:
         samples: Answers for each image. A single one takes the likeliest token each time, unless `greedy` is False.
         temperature: Of what is sampled, above 0.
         max_new_tokens: Longest answer.
-        seed: Of the sampling; the same images in the same batches then give the same texts.
+        seed: Of the sampling; the same images in the same batches then give the same texts. None draws on.
         retries: How often an answer that cannot be read is written anew, sampled.
         greedy: Whether a single answer takes the likeliest tokens.
     """
@@ -42,7 +42,7 @@ class Sampling:
     samples: int = 1
     temperature: float = TEMPERATURE
     max_new_tokens: int = 512
-    seed: int = 0
+    seed: int | None = 0
     retries: int = 1
     greedy: bool = True
 
@@ -198,8 +198,14 @@ def reason(
 
 
 @contextlib.contextmanager
-def seeded(model: PreTrainedModel, seed: int) -> Iterator[None]:
-    """Starts sampling from a seed inside the block, and leaves the generators of random numbers as they were."""
+def seeded(model: PreTrainedModel, seed: int | None) -> Iterator[None]:
+    """Starts sampling from a seed inside the block, and leaves the generators of random numbers as they were.
+
+    With None, nothing is done.
+    """
+    if seed is None:
+        yield
+        return
     with torch.random.fork_rng([model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

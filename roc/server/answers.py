@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from roc.scoring.results import Score, combined, variances
 from roc.server.errors import Refusal
 from roc.server.options import Limits
 from roc.server.ranking import rank
 from roc.server.uploads import Order, Upload
 
 Found = list[dict[str, Any]]
-"""For each image `{"scores": ..., "text": ...}` or `{"error": {"code", "message"}}`."""
+"""For each image `{"scores": ..., "text": ..., "answers": ...}` or `{"error": {"code", "message"}}`."""
 
 
 def check_attributes(order: Order, facts: dict[str, Any]) -> None:
@@ -27,12 +28,58 @@ def check_attributes(order: Order, facts: dict[str, Any]) -> None:
         raise Refusal(422, "unknown_attribute", f"asked for {asked}; this model scores {known}")
 
 
+def check_samples(order: Order, facts: dict[str, Any]) -> None:
+    """Refuses several answers of a model that does not reason.
+
+    Raises:
+        Refusal: 422.
+    """
+    if order.samples > 1 and not facts["reasons"]:
+        raise Refusal(
+            422,
+            "invalid_request",
+            f"samples is {order.samples}, but this model does not reason: it writes the same sentence each time; leave "
+            "samples out",
+        )
+
+
+def combine(facts: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Combines several answers about one image into one, as `Assessment.describe(samples=K)` does.
+
+    Args:
+        facts: Of the model, which has one attribute.
+        rows: What the model's process gave for each answer, none with an error.
+    """
+    (name,) = facts["attributes"]
+    scale = (facts["min_score"], facts["max_score"])
+    good = [
+        (row, Score(**row["scores"][name], levels=facts["levels"], range=scale, calibrated=facts["calibrated"]))
+        for row in rows
+        if row["scores"][name] is not None
+    ]
+    both = combined([score for _, score in good])
+    within, between = variances([score for _, score in good]) if good else (None, None)
+    return {
+        "scores": {
+            name: None
+            if both is None
+            else {"value": both.value, "std": both.std, "distribution": list(both.distribution)}
+        },
+        "text": (good[0][0] if good else rows[0])["text"],
+        "answers": [answer for row in rows for answer in row["answers"]],
+        "variance": None if both is None else {"within": within, "between": between},
+    }
+
+
 def model_data(facts: dict[str, Any], limits: Limits) -> dict[str, Any]:
     """Builds the entry of `/v1/models`."""
-    model = {name: facts[name] for name in ("id", "min_score", "max_score", "levels", "attributes", "calibrated")}
+    kept = ("id", "min_score", "max_score", "levels", "attributes", "calibrated", "reasons")
+    model = {name: facts[name] for name in kept}
     names = ("images", "bytes_per_image", "bytes_per_request", "pixels", "pixels_per_request")
     allowed = {name: getattr(limits, name) for name in names}
-    return {**model, "num_levels": len(facts["levels"]), "limits": allowed, "describe": True}
+    return {**model, "num_levels": len(facts["levels"]), "limits": allowed, "describe": True} | {
+        "reasons": facts["reasons"]
+    }
 
 
 def put_scores(facts: dict[str, Any], order: Order, found: Found) -> dict[str, Any]:
@@ -59,7 +106,11 @@ def put_scores_and_texts(facts: dict[str, Any], order: Order, found: Found) -> d
     """
     answer = put_scores(facts, order, found)
     for result, one in zip(answer["results"], found, strict=True):
-        result["text"] = one.get("text")
+        result |= {
+            "text": one.get("text"),
+            "answers": one.get("answers") or None,
+            "variance": one.get("variance"),
+        }
     return answer
 
 

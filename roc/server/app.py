@@ -22,6 +22,7 @@ from roc.server import openapi, schemas
 from roc.server.answers import (
     Found,
     check_attributes,
+    check_samples,
     model_data,
     put_ranks,
     put_rewards,
@@ -37,7 +38,7 @@ from roc.server.middleware import HEADERS, Around, Cors
 from roc.server.options import Limits
 from roc.server.service import Service
 from roc.server.static import page_routes
-from roc.server.uploads import Order, read_rank, read_reward, read_score
+from roc.server.uploads import Order, read_describe, read_rank, read_reward, read_score
 
 Read = Callable[[Headers, AsyncIterator[bytes], Limits], Awaitable[Order]]
 Answered = TypeVar("Answered")
@@ -155,8 +156,9 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
                 length = request.headers.get("content-length")
                 order = await read(request.headers, service.bodies.read(chunks, length, counted), service.limits)
                 check_attributes(order, facts)
-                with service.admit(len(order.images), client):
-                    found = await service.assess(order.images, mode, client)
+                check_samples(order, facts)
+                with service.admit(len(order.images) * order.samples, client):
+                    found = await service.assess(order.images, mode, client, samples=order.samples)
             return JSONResponse(put(facts, order, found))
         except ClientDisconnect:
             return JSONResponse(error_body("client_closed_request", "the connection ended before the body did"), 400)
@@ -166,6 +168,7 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
             raise
 
     takes_score = openapi.body(schemas.ScoreRequest, ("attributes", "distribution"))
+    takes_describe = openapi.body(schemas.DescribeRequest, ("attributes", "distribution", "samples"))
     takes_rank = openapi.body(schemas.RankRequest, ("attribute",))
     takes_reward = openapi.body(schemas.RewardRequest, ())
     errors = openapi.responses(400, 401, 408, 413, 415, 422, 503, 504)
@@ -175,10 +178,10 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
         """Scores one or several images in one forward pass."""
         return await answer(request, read_score, "score", put_scores)
 
-    @router.post("/describe", response_model=schemas.DescribeAnswer, responses=errors, openapi_extra=takes_score)
+    @router.post("/describe", response_model=schemas.DescribeAnswer, responses=errors, openapi_extra=takes_describe)
     async def describe(request: Request) -> JSONResponse:
-        """Scores images and has the model describe them; much slower, and `/v1/score` waits for its batch."""
-        return await answer(request, read_score, "describe", put_scores_and_texts)
+        """Scores images and has the model describe them, or reason first where it was taught to; much slower."""
+        return await answer(request, read_describe, "describe", put_scores_and_texts)
 
     @router.post("/rank", response_model=schemas.RankAnswer, responses=errors, openapi_extra=takes_rank)
     async def rank_images(request: Request) -> JSONResponse:

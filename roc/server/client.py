@@ -73,6 +73,12 @@ class _Common:
         names = None if attributes is None else ",".join([attributes] if isinstance(attributes, str) else attributes)
         return {"attributes": names, "distribution": "true" if distribution else None}
 
+    @classmethod
+    def _describe_fields(
+        cls, attributes: Sequence[str] | None, distribution: bool, samples: int
+    ) -> dict[str, str | None]:
+        return cls._score_fields(attributes, distribution) | {"samples": None if samples == 1 else str(samples)}
+
     @staticmethod
     def _reward_bodies(
         images: Iterable[Image], batch: int, limits: dict[str, int], **rest: str | None
@@ -174,10 +180,19 @@ class Client(_Common):
         return self._post("/v1/score", self._form(images, self._score_fields(attributes, distribution)))
 
     def describe(
-        self, images: Image | Sequence[Image], attributes: Sequence[str] | None = None, distribution: bool = False
+        self,
+        images: Image | Sequence[Image],
+        attributes: Sequence[str] | None = None,
+        distribution: bool = False,
+        *,
+        samples: int = 1,
     ) -> dict[str, Any]:
-        """Scores images like `score` and has the model describe each in words."""
-        return self._post("/v1/describe", self._form(images, self._score_fields(attributes, distribution)))
+        """Scores images like `score` and has the model describe each in words.
+
+        A model that reasons writes a critique first; of several `samples` the scores are combined.
+        """
+        fields = self._describe_fields(attributes, distribution, samples)
+        return self._post("/v1/describe", self._form(images, fields))
 
     def rank(self, images: Sequence[Image], attribute: str | None = None) -> dict[str, Any]:
         """Ranks 2 to 64 images and tells how likely each beats each other one."""
@@ -262,10 +277,16 @@ class AsyncClient(_Common):
         return await self._post("/v1/score", self._form(images, self._score_fields(attributes, distribution)))
 
     async def describe(
-        self, images: Image | Sequence[Image], attributes: Sequence[str] | None = None, distribution: bool = False
+        self,
+        images: Image | Sequence[Image],
+        attributes: Sequence[str] | None = None,
+        distribution: bool = False,
+        *,
+        samples: int = 1,
     ) -> dict[str, Any]:
         """See `Client.describe`."""
-        return await self._post("/v1/describe", self._form(images, self._score_fields(attributes, distribution)))
+        fields = self._describe_fields(attributes, distribution, samples)
+        return await self._post("/v1/describe", self._form(images, fields))
 
     async def rank(self, images: Sequence[Image], attribute: str | None = None) -> dict[str, Any]:
         """See `Client.rank`."""

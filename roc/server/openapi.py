@@ -43,6 +43,7 @@ def body(model: type[BaseModel], fields: Sequence[str]) -> dict[str, Any]:
             "attributes": {"type": "string", "description": "names separated by commas", "example": "overall"},
             "attribute": {"type": "string", "example": "overall"},
             "distribution": {"type": "string", "enum": ["true", "false"]},
+            "samples": {"type": "integer", "minimum": 1, "maximum": schemas.MOST_SAMPLES, "default": 1},
         }
         files = {
             "type": "array",
@@ -77,7 +78,7 @@ def description(app: FastAPI, service: Service, locked: bool) -> dict[str, Any]:
         description="Scores of images, with their distributions. Every error is `{error: {code, message, details}}`.",
     )
     known = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (schemas.ScoreRequest, schemas.RankRequest, schemas.RewardRequest):
+    for model in (schemas.ScoreRequest, schemas.DescribeRequest, schemas.RankRequest, schemas.RewardRequest):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         known |= schema.pop("$defs", {}) | {model.__name__: schema}
         images = schema["properties"]["images"]

@@ -30,7 +30,7 @@ class ImageData(_Request):
 
 
 class ScoreRequest(_Request):
-    """Body of `/v1/score` and `/v1/describe` as JSON."""
+    """Body of `/v1/score` as JSON."""
 
     images: list[ImageData] = Field(min_length=1)
     attributes: list[Name] | None = Field(default=None, min_length=1, description="which scores; null = all")
@@ -44,6 +44,21 @@ class ScoreRequest(_Request):
                 {"images": [{"name": "a.png", "data": PIXEL}], "attributes": ["overall"], "distribution": True}
             ]
         },
+    )
+
+
+MOST_SAMPLES = 16
+"""Most answers about one image of a request."""
+
+
+class DescribeRequest(ScoreRequest):
+    """Body of `/v1/describe` as JSON."""
+
+    samples: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_SAMPLES,
+        description="answers of a model that reasons about each image; several are sampled and combined",
     )
 
 
@@ -127,10 +142,29 @@ class ScoreResult(BaseModel):
     error: ErrorBody | None
 
 
+class AnswerData(BaseModel):
+    """One answer of a model that reasons."""
+
+    text: str = Field(description="as it was written, [SCORE] in it")
+    kind: str = Field(description="good, or what is wrong: cut, no_answer, two_answers, ...", examples=["good"])
+    retried: bool = Field(description="whether it was written in place of one that could not be read")
+    prediction: float | None = Field(description="the score read in it; null where the answer is not good")
+    std: float | None
+
+
+class VarianceData(BaseModel):
+    """The variance of a combined score, in two parts."""
+
+    within: float = Field(description="mean variance of the distributions")
+    between: float = Field(description="variance of their means: how far the critiques lead apart")
+
+
 class DescribeResult(ScoreResult):
     """The scores of one image with the model's description."""
 
-    text: str | None = Field(description="what the model wrote")
+    text: str | None = Field(description="what the model wrote; of several answers the first good one")
+    answers: list[AnswerData] | None = Field(description="all answers of a model that reasons; null for others")
+    variance: VarianceData | None = Field(description="of a score combined from several answers; else null")
 
 
 class _Scale(BaseModel):
@@ -196,6 +230,7 @@ class ModelData(BaseModel):
     calibrated: bool
     limits: ModelLimits
     describe: bool
+    reasons: bool = Field(description="whether it writes a critique before its score in `/v1/describe`")
 
 
 class ModelsAnswer(BaseModel):

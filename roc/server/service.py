@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roc.model.device import default_workers
+from roc.server.answers import combine
 from roc.server.batching import Batching
 from roc.server.bodies import Bodies
 from roc.server.children import Starter, in_process
@@ -158,16 +159,19 @@ class Service:
             images.add(client, -count)
             self.counters.queue.set(images.total)
 
-    async def assess(self, images: Sequence[Upload], mode: str, client: Hashable = None) -> list[dict[str, Any]]:
+    async def assess(
+        self, images: Sequence[Upload], mode: str, client: Hashable = None, *, samples: int = 1
+    ) -> list[dict[str, Any]]:
         """Scores the images of one request.
 
         Args:
             images: In the order of the request.
             mode: "score" or "describe".
             client: Who asks; clients take turns.
+            samples: Answers of a model that reasons about each image, to be combined.
 
         Returns:
-            For each image `{"scores": ..., "text": ...}` or `{"error": {"code", "message"}}`.
+            For each image `{"scores": ..., "text": ..., "answers": ...}` or `{"error": {"code", "message"}}`.
 
         Raises:
             Refusal: 413 if the images have too many pixels together, 503 if processes end again and again or cannot
@@ -177,7 +181,7 @@ class Service:
         began = loop.time()
         request = _Request()
         whose = Whose(client, request)
-        tasks = [asyncio.create_task(self._one(image, mode, whose)) for image in images]
+        tasks = [asyncio.create_task(self._one(image, mode, whose, samples)) for image in images]
         try:
             async with asyncio.timeout(self.limits.timeout):
                 found = await asyncio.gather(*tasks)
@@ -196,7 +200,7 @@ class Service:
         self._pace += 0.05 * ((loop.time() - began) / max(1, self._images.total) - self._pace)
         return found
 
-    async def _one(self, image: Upload, mode: str, whose: Whose) -> dict[str, Any]:
+    async def _one(self, image: Upload, mode: str, whose: Whose, samples: int) -> dict[str, Any]:
         if image.data is None:
             return self._refused(*(image.fault or ("unreadable_image", "the file is empty")))
         assert self._decoders is not None and self._batching is not None
@@ -204,12 +208,22 @@ class Service:
             self._count_pixels(whose.request, decoded)
             if decoded.inputs is None:
                 return self._refused("unreadable_image", decoded.fault or "it cannot be read")
-            row = await self._batching.score(mode, decoded.length, decoded.inputs, whose)
+            row = await self._row(mode, decoded, whose, samples)
         if "error" in row:
             self.counters.images.labels("unscored").inc()
             return {"error": {"code": "unscored", "message": row["error"]}}
         self.counters.images.labels("scored").inc()
         return row
+
+    async def _row(self, mode: str, decoded: Decoded, whose: Whose, samples: int) -> dict[str, Any]:
+        """Has the model score a decoded image; several answers about it are combined."""
+        assert self._batching is not None and decoded.inputs is not None
+        if samples == 1:
+            return await self._batching.score(mode, decoded.length, decoded.inputs, whose)
+        score = self._batching.score
+        rows = await asyncio.gather(*(score("sample", decoded.length, decoded.inputs, whose) for _ in range(samples)))
+        wrong = next((row for row in rows if "error" in row), None)
+        return wrong or combine(self.check_ready(), rows)
 
     def _count_pixels(self, request: _Request, decoded: Decoded) -> None:
         request.pixels += self.limits.pixels if decoded.pixels is None else decoded.pixels

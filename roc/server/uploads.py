@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 from urllib.parse import unquote
 
@@ -21,7 +21,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from roc.server.embedded import LONG, Image, Scanner, decoded, too_many_bytes, too_many_images
 from roc.server.errors import Refusal
 from roc.server.options import Limits
-from roc.server.schemas import ImageData, RankRequest, RewardRequest, ScoreRequest
+from roc.server.schemas import MOST_SAMPLES, DescribeRequest, ImageData, RankRequest, RewardRequest, ScoreRequest
 
 FIELD_BYTES = 64 * 1024
 LONGEST_NAME = 1024
@@ -56,16 +56,18 @@ class Order:
         attributes: Names of the scores; None = all.
         distribution: Whether to include the probabilities of the levels.
         scale: Scale of rewards, "unit" or "native".
+        samples: Answers of a model that reasons about each image.
     """
 
     images: list[Upload]
     attributes: list[str] | None = None
     distribution: bool = False
     scale: str = "unit"
+    samples: int = 1
 
 
 async def read_score(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
-    """Reads a body of `/v1/score` or `/v1/describe`.
+    """Reads a body of `/v1/score`.
 
     Raises:
         Refusal: 400, 413, 415 or 422.
@@ -73,7 +75,28 @@ async def read_score(headers: Headers, chunks: AsyncIterator[bytes], limits: Lim
     if _kind(headers) == "application/json":
         asked, long = await _json(ScoreRequest, chunks, limits)
         return Order(_named(asked.images, long, limits), asked.attributes, asked.distribution)
-    images, fields = await _multipart(headers, chunks, limits, ("attributes", "distribution"))
+    return _score_order(*await _multipart(headers, chunks, limits, ("attributes", "distribution")))
+
+
+async def read_describe(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
+    """Reads a body of `/v1/describe`.
+
+    Raises:
+        Refusal: 400, 413, 415 or 422.
+    """
+    if _kind(headers) == "application/json":
+        asked, long = await _json(DescribeRequest, chunks, limits)
+        images = _named(asked.images, long, limits)
+        return Order(images, asked.attributes, asked.distribution, samples=asked.samples)
+    images, fields = await _multipart(headers, chunks, limits, ("attributes", "distribution", "samples"))
+    samples = fields.get("samples", "") or "1"
+    if not (samples.isascii() and samples.isdigit() and 1 <= int(samples[:9]) <= MOST_SAMPLES):
+        raise _invalid("samples", f"samples is {_shown(samples)}; expected a whole number, 1 to {MOST_SAMPLES}")
+    return replace(_score_order(images, fields), samples=int(samples))
+
+
+def _score_order(images: list[Upload], fields: Mapping[str, str]) -> Order:
+    """Makes the order of form fields that `/v1/score` and `/v1/describe` share."""
     distribution = fields.get("distribution", "") or "false"
     if distribution not in ("true", "false"):
         raise _invalid("distribution", f"distribution is {_shown(distribution)}; expected true or false")

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from roc.scoring.batches import Scorer
     from roc.scoring.prepare import Prepared
 
-MODES = ("score", "describe")
+MODES = ("score", "describe", "sample")
+"""What is done with an image: it is scored in one forward pass, or described; a model that reasons also samples one of
+several descriptions."""
 
 
 def run(connection: Connection, settings: dict[str, Any]) -> None:
@@ -73,12 +75,15 @@ def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens:
                 if score is not None:
                     shares = list(score.distribution)
                     scores[name] = {"value": score.value, "std": score.std, "distribution": shares}
-            return {"scores": scores, "text": assessed.text}
+            return {"scores": scores, "text": assessed.text, "answers": [one.to_dict() for one in assessed.answers]}
 
-    sampling = Sampling(max_new_tokens=max_new_tokens)
+    likeliest = Sampling(max_new_tokens=max_new_tokens)
+    # Without a seed: answers about one image may lie in several batches, and are not to be the same.
+    sampled = Sampling(max_new_tokens=max_new_tokens, greedy=False, seed=None)
     wanted = {
         "score": Wanted(assessment.attributes, True),
-        "describe": Wanted(assessment.attributes, True, True, sampling),
+        "describe": Wanted(assessment.attributes, True, True, likeliest),
+        "sample": Wanted(assessment.attributes, True, True, sampled),
     }
     return {mode: AllScores(assessment, wanted[mode], batch_size) for mode in MODES}
 
@@ -99,6 +104,7 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
         "max_score": declaration.space.max_score,
         "levels": assessment.model.score_levels().float().tolist(),
         "attributes": list(assessment.attributes),
+        "reasons": declaration.reasons,
         "calibrated": declaration.distribution_supervised,
         "declaration": declaration.to_dict(),
         "device": assessment.model.device.type,

@@ -48,6 +48,7 @@ class StandIn(ThreadingHTTPServer):
             "limits": {"images": 64, "bytes_per_image": 20_000_000, "bytes_per_request": 60_000_000, "pixels": 10**8}
             | limits,
             "describe": True,
+            "reasons": False,
         }
         self.busy, self.key, self.seconds, self.fault = 0, None, 0.0, None
         self.seen, self.names, self.running, self.most, self.lock = Counter(), Counter(), 0, 0, threading.Lock()
