@@ -37,6 +37,28 @@ LIGHT_STOPS = (-1.35, 0.75)
 HUE_GAP = (40.0, 180.0)
 # Latents share a little of the photographer's skill, as the attributes of real photos do.
 SHARED_SKILL = 0.15
+# A latent above the first is praised in a comment, one below the second is blamed.
+_GOOD, _BAD = 0.62, 0.38
+
+PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
+    "composition": {
+        "good": ("the subject sits on a third",),
+        "fair": ("the framing is fair",),
+        "bad": ("the horizon tilts", "the subject sits in the middle", "the subject is pushed to the edge"),
+    },
+    "light": {"good": ("the light is soft",), "fair": ("the light is plain",), "bad": ("the subject is too dark",)},
+    "colour": {
+        "good": ("the colours agree",),
+        "fair": ("the colours are plain",),
+        "bad": ("the colours clash",),
+    },
+    "focus": {
+        "good": ("the subject is sharp",),
+        "fair": ("the focus is fair",),
+        "bad": ("the subject is blurred",),
+    },
+}
+"""Attribute -> verdict -> what a comment may say of it."""
 
 
 def overall_quality(latents: Mapping[str, float]) -> float:
@@ -89,33 +111,59 @@ def draw_facts(rng: np.random.Generator) -> dict[str, float]:
     }
 
 
-def comment(latents: Mapping[str, float], facts: Mapping[str, float]) -> str:
-    """Writes a short remark: the best that can be said, then the worst.
+def remarks(latents: Mapping[str, float], facts: Mapping[str, float]) -> dict[str, str]:
+    """Says of each attribute what is true of a scene.
 
     Args:
         latents: The four attributes in [0, 1].
         facts: As in `Scene.facts`; they say which half of composition is the weak one.
 
     Returns:
+        Attribute -> one of the phrases of `PHRASES`.
+    """
+    found = {}
+    for name in LATENTS:
+        verdict = "good" if latents[name] > _GOOD else "bad" if latents[name] < _BAD else "fair"
+        choices = PHRASES[name][verdict]
+        found[name] = choices[0]
+        if name == "composition" and verdict == "bad":
+            place, level = _place_and_level(facts)
+            in_the_middle = THIRDS[0] < facts["subject_x"] < THIRDS[1]
+            found[name] = choices[0 if level < place else 1 if in_the_middle else 2]
+    return found
+
+
+def claims(text: str) -> list[tuple[str, str, str]]:
+    """Finds the phrases of `PHRASES` in a comment, whoever wrote it.
+
+    Returns:
+        `(attribute, verdict, phrase)` in the order of the text; verdicts are "good", "fair" and "bad".
+    """
+    text = text.lower()
+    places = {
+        phrase: (name, verdict, phrase)
+        for name, verdicts in PHRASES.items()
+        for verdict, phrases in verdicts.items()
+        for phrase in phrases
+    }
+    found = [(text.find(phrase), claim) for phrase, claim in places.items() if phrase in text]
+    return [claim for _, claim in sorted(found)]
+
+
+def comment(latents: Mapping[str, float], facts: Mapping[str, float]) -> str:
+    """Writes a short remark: the best that can be said, then the worst.
+
+    Args:
+        latents, facts: As for `remarks`.
+
+    Returns:
         For instance "The subject sits on a third and the light is soft, but the colours clash."
     """
-    place, level = _place_and_level(facts)
-    if level < place:
-        bad_composition = "the horizon tilts"
-    elif THIRDS[0] < facts["subject_x"] < THIRDS[1]:
-        bad_composition = "the subject sits in the middle"
-    else:
-        bad_composition = "the subject is pushed to the edge"
-    words = {
-        "composition": ("the subject sits on a third", "the framing is fair", bad_composition),
-        "light": ("the light is soft", "the light is plain", "the subject is too dark"),
-        "colour": ("the colours agree", "the colours are plain", "the colours clash"),
-        "focus": ("the subject is sharp", "the focus is fair", "the subject is blurred"),
-    }
+    true = remarks(latents, facts)
     ordered = sorted(LATENTS, key=lambda name: -latents[name])
-    good = [words[name][0] for name in ordered if latents[name] > 0.62][:2]
-    bad = [words[name][2] for name in reversed(ordered) if latents[name] < 0.38][:2]
-    fair = [words[name][1] for name in ordered if 0.38 <= latents[name] <= 0.62][:2]
+    good = [true[name] for name in ordered if latents[name] > _GOOD][:2]
+    bad = [true[name] for name in reversed(ordered) if latents[name] < _BAD][:2]
+    fair = [true[name] for name in ordered if _BAD <= latents[name] <= _GOOD][:2]
     if good and bad:
         text = f"{' and '.join(good)}, but {' and '.join(bad[: 3 - len(good)])}"
     else:

@@ -180,13 +180,10 @@ def check_answers(
     written = assessment.describe([record.images[0] for record in checked], max_new_tokens=256) if checked else []
     taught = assessment.model.declaration.answer
     for given, fast in zip(written, assessed, strict=False):
+        complete += is_whole(given, taught)
         scores = list(given.scores.values())
         if None in scores:
             continue
-        expected = taught
-        for score in scores:
-            expected = expected.replace(SCORE_TOKEN, f"{score.value:.4f}", 1)
-        complete += given.text.startswith(expected)
         pairs = zip(scores, fast.scores.values(), strict=True)
         difference = max(difference, *(abs(one.value - other.value) for one, other in pairs))
     return {
@@ -235,6 +232,20 @@ def reasoned_part(
     elif any("eval_entropy" in entry for entry in history):
         found |= {"start": None, "stable_format": config.stable_format}
     return {f"reasoned/{name}": value for name, value in found.items()}
+
+
+def is_whole(given: Assessed, taught: str) -> bool:
+    """Tells whether a generated answer begins with the taught sentence and has every score at its place in it.
+
+    Args:
+        given: An answer of `Assessment.describe`, its numbers with four decimals.
+        taught: The sentence, with `[SCORE]`.
+    """
+    for score in given.scores.values():
+        if score is None:
+            return False
+        taught = taught.replace(SCORE_TOKEN, f"{score.value:.4f}", 1)
+    return given.text.startswith(taught)
 
 
 def _heading(metrics: dict, config: RunConfig) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from roc.demo.attributes import LATENTS, overall_quality
+from roc.demo.attributes import LATENTS, claims, comment, latents_of, overall_quality, remarks
 
 
 def test_overall_quality_by_hand():
@@ -17,3 +17,28 @@ def test_a_weak_attribute_caps_the_rest():
     weak = {"composition": 1.0, "light": 0.0, "colour": 1.0, "focus": 1.0}
     middling = dict.fromkeys(LATENTS, 0.75)
     assert overall_quality(weak) < overall_quality(middling) - 0.2
+
+
+def test_a_comment_claims_what_is_true_of_its_scene():
+    """Composition .5 is fair, light .9 good, colour 0 bad; the subject in the middle and the horizon level."""
+    facts = {"subject_x": 0.5, "roll": 0.0, "stops": 0.54, "hue_gap": 40.0, "focus": 0.7}
+    latents = latents_of(facts)
+    true = remarks(latents, facts)
+    assert true == {
+        "composition": "the framing is fair",
+        "light": "the light is soft",
+        "colour": "the colours clash",
+        "focus": "the subject is sharp",
+    }
+    written = comment(latents, facts)
+    assert written == "The light is soft and the subject is sharp, but the colours clash."
+    assert claims(written) == [
+        ("light", "good", true["light"]),
+        ("focus", "good", true["focus"]),
+        ("colour", "bad", true["colour"]),
+    ]
+    assert claims("A quiet sea.") == []
+    askew = {**facts, "roll": 13.0}
+    assert remarks(latents_of(askew), askew)["composition"] == "the horizon tilts"
+    edge = {**facts, "subject_x": 2 / 3 + 0.17, "roll": 0.1}
+    assert remarks({**latents, "composition": 0.1}, edge)["composition"] == "the subject is pushed to the edge"

@@ -1,0 +1,233 @@
+"""The command: four stages, each of which is left out where it is finished.
+
+    bash scripts/teach_words.sh
+
+1. tower: the `small` starter learns to see the scenes (`configs/words_tower.yaml`).
+2. start: that tower is put below the language model of the `full` starter.
+3. words: LoRA on the language model and the projector, scores and comments (`configs/words.yaml`).
+4. judge: answers to the test scenes are written and compared with what is true of them.
+
+Stages 1 and 3 are runs of `roc finetune`, which resume by themselves. What a stage took is added up over all calls in
+times.json.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from roc import __version__
+from roc.commands.line import BAD_INPUT, Parser, run
+from roc.files import write_json, write_text
+from roc.settings import Settings, option
+
+DESCRIPTION = """Teaches SmolLM2-135M above a pretrained tower to score and comment on the demo's scenes with LoRA, on a
+CPU, and measures whether the comments are true and the scores right."""
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = 6
+QUICK = {
+    "tower": ["--demo_train", "64", "--demo_val", "16", "--demo_test", "16", "--num_train_epochs", "1"],
+    "words": ["--max_steps", "4"],
+}
+LONGEST_ANSWER = 64
+"""Tokens after which an answer is stopped; the longest taught one has about half of that."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WordsOptions(Settings):
+    """Where the result goes, and how much is done."""
+
+    output_dir: str | None = option(
+        None, "folder for everything", unset="checkpoints/words, with --quick checkpoints/words_quick"
+    )
+    from_: tuple[str, ...] | None = option(
+        None, "wheels to build from, or folders that hold them; nothing is fetched", metavar="FILE", commas=False
+    )
+    threads: int = option(0, "CPU threads of PyTorch; 0 leaves its choice", low=0)
+    quick: bool = option(False, "a few steps of everything: shows that it works, tells nothing")
+
+    @property
+    def out(self) -> Path:
+        """Folder of the result."""
+        return Path(self.output_dir or ("checkpoints/words_quick" if self.quick else "checkpoints/words"))
+
+
+class StageFailed(ValueError):
+    """A stage that did not end well; it has said why."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the stages.
+
+    Args:
+        argv: Words of the command line; None takes those of the process.
+
+    Returns:
+        Exit status: 0 done, 2 bad input or a stage that failed, 130 stopped by Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = Parser(
+        "teach_words.sh",
+        DESCRIPTION,
+        "bash scripts/teach_words.sh --output_dir checkpoints/words",
+        epilog="The same command again goes on where it was stopped.",
+    )
+    command = shlex.join(["bash", "scripts/teach_words.sh", *words])
+
+    def work(options: WordsOptions) -> int | None:
+        try:
+            print(teach(options, command))
+        except StageFailed:
+            return BAD_INPUT
+        return None
+
+    return run(parser, WordsOptions, words, work, stopped=lambda _: "the same command goes on.")
+
+
+def teach(options: WordsOptions, command: str) -> str:
+    """Does what is left to do.
+
+    Args:
+        options: The settings.
+        command: The command line, for the report.
+
+    Returns:
+        The report.
+
+    Raises:
+        StageFailed: If a run of `roc finetune` ended with an error.
+        OSError, ValueError, ModuleNotFoundError: If a starter cannot be built.
+    """
+    from .parts import build_part, put_tower
+
+    out = options.out
+    small, full, tower, start, model = (out / name for name in ("small", "full", "tower", "start", "model"))
+    ratings = tower / "scenes" / "ratings.csv"
+    more = ["--threads", str(options.threads)]
+    if not start.is_dir():
+        with _timed(out, "tower"):
+            build_part(small, "small", options.from_)
+            own = ["--model_name_or_path", small, "--output_dir", tower, *(QUICK["tower"] if options.quick else [])]
+            finetune([ROOT / "configs" / "words_tower.yaml", *own, *more])
+        with _timed(out, "start"):
+            build_part(full, "full", options.from_)
+            put_tower(full, tower, start)
+    shutil.rmtree(full, ignore_errors=True)
+    if not (out / "words.json").is_file():
+        with _timed(out, "words"):
+            own = ["--model_name_or_path", start, "--data_path", ratings, "--output_dir", model]
+            finetune([ROOT / "configs" / "words.yaml", *own, *(QUICK["words"] if options.quick else []), *more])
+        with _timed(out, "judge"):
+            found = judge(model, ratings, options.threads)
+        _report(out, {"command": command, **found})
+    return f"{(out / 'words.md').read_text(encoding='utf-8')}\nWritten to {out}/words.md and words.json."
+
+
+def finetune(words: Sequence[str | Path]) -> None:
+    """Runs `roc finetune` in a process of its own, which frees its memory.
+
+    Raises:
+        StageFailed: If it ended with an error.
+        KeyboardInterrupt: If it was stopped.
+    """
+    status = subprocess.run([sys.executable, "-m", "roc.cli", "finetune", *map(str, words)]).returncode
+    if status == 130:
+        raise KeyboardInterrupt
+    if status:
+        raise StageFailed
+
+
+def judge(model: Path, ratings: Path, threads: int) -> dict[str, Any]:
+    """Has the model write its answers to the test scenes and compares them with the truth.
+
+    Args:
+        model: The finished run, whose predictions.csv holds the scores of one forward pass.
+        ratings: The scenes.
+        threads: CPU threads of PyTorch; 0 leaves its choice.
+
+    Returns:
+        What `judge_answers` found, and `samples`.
+    """
+    import torch
+
+    from roc.data.reading import read_records
+    from roc.data.rows import Faults, read_rows
+    from roc.demo.dataset import scene_of
+    from roc.scoring.assessment import Assessment
+
+    from .judge import judge_answers
+
+    if threads:
+        torch.set_num_threads(threads)
+    assessment = Assessment(str(model), batch_size=50)
+    declared = assessment.model.declaration
+    records = read_records(ratings, space=assessment.model.score_space, check_images=False, split="test")
+    images = [record.images[0] for record in records]
+    predictions = model / "predictions.csv"
+    rows = [row for _, row in read_rows(predictions, Faults(predictions))]
+    forward = {row["id"]: float(row["prediction"]) for row in rows}
+    written = assessment.describe(images, max_new_tokens=LONGEST_ANSWER)
+    scenes = [scene_of(image) for image in images]
+    found = judge_answers(
+        written,
+        [forward[record.id] for record in records],
+        [record.scores["overall"] for record in records],
+        scenes,
+        declared.answer,
+    )
+    samples = [
+        {"image": Path(image).name, "written": one.text, "true": record.comment}
+        for image, one, record in list(zip(images, written, records, strict=True))[:SAMPLES]
+    ]
+    return {**found, "samples": samples}
+
+
+@contextlib.contextmanager
+def _timed(out: Path, stage: str) -> Iterator[None]:
+    """Adds the time of a stage to what it took in earlier calls, also where it is stopped."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        spent = _times(out)
+        if out.is_dir():
+            write_json(out / "times.json", {**spent, stage: spent.get(stage, 0.0) + time.monotonic() - started})
+
+
+def _times(out: Path) -> dict[str, float]:
+    """Reads the seconds of each stage."""
+    file = out / "times.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def _report(out: Path, found: dict[str, Any]) -> None:
+    from ablation.__main__ import machine
+
+    from .report import markdown
+
+    report = {
+        **found,
+        "machine": machine(),
+        "versions": {"roc": __version__}
+        | {name: version(name) for name in ("torch", "transformers", "peft")}
+        | {"Python": platform.python_version()},
+        "minutes": {stage: seconds / 60 for stage, seconds in _times(out).items()},
+    }
+    write_text(out / "words.md", markdown(report))
+    write_json(out / "words.json", report)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
