@@ -198,7 +198,8 @@ class Setting:
             what = ("any of " if self.many else "one of ") + ", ".join(self.choices)
         else:
             what = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}[self.kind]
-            what = "a list of names" if self.many else what
+            plural = "names" if self.kind is str else what.removeprefix("a whole ").removeprefix("a ") + "s"
+            what = f"a list of {plural}" if self.many else what
         words = {"low": "at least", "above": "above", "high": "at most", "below": "below"}
         limits = [f"{words[side]} {value:g}" for side, value in self.bounds.items() if value is not None]
         what = " ".join([what, " and ".join(limits)]).strip()

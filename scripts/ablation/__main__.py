@@ -3,6 +3,7 @@
     bash scripts/reproduce_ablation.sh                                     the demo's scenes
     bash scripts/reproduce_ablation.sh --quick                             one minute, to see it work; tells nothing
     bash scripts/reproduce_ablation.sh --data_path ratings.csv --image_folder photos --min_score 1 --max_score 5
+    bash scripts/reproduce_ablation.sh --starter full --freeze vision --short --data_path ...   a pretrained model
 
 Each finished run is one file in `output_dir`/runs; whatever stops the command, the same one goes on from there.
 """
@@ -14,6 +15,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import statistics
 import sys
 from collections.abc import Sequence
@@ -28,17 +30,24 @@ from roc.demo import dataset
 from roc.files import write_json, write_text
 from roc.score_space import ScoreSpace
 from roc.settings import Fault, Settings, option
+from roc.starter.kept import keep_starter, kept_folder
 
 from .arms import ARMS
+from .base import FREEZABLE, Base
 from .data import Data, demo, own
 from .runs import Budget, Run
-from .schedule import AblationError, execute_all, finished
+from .schedule import AblationError, execute_all, expected_hours, finished, pace_of
 from .table import markdown, summarise
 
-DESCRIPTION = """Trains one small model in seven ways that differ in nothing but how the score is taught, with and
-without comments, over several seeds, and writes a table beside the paper's own."""
+DESCRIPTION = """Trains one model in seven ways that differ in nothing but how the score is taught, with and without
+comments, over several seeds, and writes a table beside the paper's own. The model is a tiny one that is built from
+nothing, or any pretrained one."""
 
 RATES = (2.5e-4, 5e-4, 1e-3)
+"""Learning rates of a tiny model; `SHORT_RATES` and `PRETRAINED_RATES` are those of a pretrained one."""
+PRETRAINED_RATES = (1e-4, 2e-4, 4e-4)
+SHORT_RATES = (2e-4,)
+SHORT_ARMS = ("digits", "words", "coupled", "l1")
 RATE_SEED = 100
 """Seed of the runs that choose the learning rates; no reported run has it."""
 
@@ -56,9 +65,36 @@ class AblationOptions(Settings):
     max_score: float | None = option(None, "highest score of that file's scale")
     num_tokens: int | None = option(None, "its levels, and bins of its histograms", low=2, unset="10")
     model: Literal["demo", "photos"] = option("demo", "size of the small model")
-    arms: tuple[Literal[*ARMS], ...] = option(tuple(ARMS), "ways of teaching to compare")
-    seeds: int = option(5, "number of seeds", low=1)
-    steps: int | None = option(None, "steps of each run", low=1, unset=str(Budget().steps))
+    model_name_or_path: str | None = option(
+        None, "pretrained model to teach in place of the small one: a hub name or a folder, without a score head"
+    )
+    starter: Literal["small", "full"] | None = option(
+        None, "or the model of docs/starter.md, built at first use and then kept"
+    )
+    freeze: tuple[Literal[*FREEZABLE], ...] = option(
+        (), "parts of it that no arm trains; outputs of a frozen vision tower are computed once for all runs"
+    )
+    bf16: bool = option(False, "train it in bfloat16 mixed precision")
+    arms: tuple[Literal[*ARMS], ...] | None = option(
+        None, "ways of teaching to compare", unset=f"all, with --short {' '.join(SHORT_ARMS)}"
+    )
+    comments: bool = option(True, "leave out the arms with comments")
+    rates: tuple[float, ...] = option(
+        (),
+        "learning rates that every arm may choose from, by validation; a single one is not chosen",
+        above=0,
+        unset="2.5e-4 5e-4 1e-3, of a pretrained model 1e-4 2e-4 4e-4, with --short 2e-4",
+    )
+    seeds: int | None = option(None, "number of seeds", low=1, unset="5, with --short 3, with --quick 1")
+    steps: int | None = option(
+        None, "steps of each run", low=1, unset=f"{Budget().steps}, with --short 100, with --quick 30"
+    )
+    batch_size: int | None = option(
+        None, "pictures of a step", low=1, unset=f"{Budget().batch_size}, with --short 16, with --quick 8"
+    )
+    short: bool = option(
+        False, "the small honest form: 4 arms, 3 seeds, 100 steps of 16 pictures, one learning rate for all"
+    )
     jobs: int = option(2, "runs at a time, one thread each", low=1)
     table: bool = option(False, "train nothing; write the table of what is finished")
     output_dir: str | None = option(
@@ -67,7 +103,13 @@ class AblationOptions(Settings):
     quick: bool = option(False, "one seed, 30 steps: shows that it works, tells nothing")
 
     def faults(self) -> list[Fault]:
-        """Finds a file without its scale, and a scale without a file."""
+        """Finds a file without its scale, a scale without a file, two models, and settings of a model that is not."""
+        if self.starter is not None and self.model_name_or_path is not None:
+            return [("starter", "--starter and --model_name_or_path name two models; give one of them")]
+        if self.starter is self.model_name_or_path is None and (self.freeze or self.bf16):
+            return [("", "--freeze and --bf16 are for a pretrained model; name one, or leave them out")]
+        if self.short and self.quick:
+            return [("", "--short and --quick are two sizes; give one of them")]
         if self.data_path is None:
             names = ("image_folder", "min_score", "max_score", "num_tokens")
             alone = [f"--{name}" for name in names if getattr(self, name) is not None]
@@ -84,15 +126,37 @@ class AblationOptions(Settings):
         return Path(self.output_dir or ("checkpoints/ablation_quick" if self.quick else "checkpoints/ablation"))
 
     @property
-    def budget(self) -> Budget:
-        """What each run gets."""
-        budget = Budget(steps=30, batch_size=8) if self.quick else Budget()
-        return replace(budget, steps=self.steps) if self.steps else budget
+    def base(self) -> Base:
+        """The model that every arm starts from."""
+        source = str(kept_folder(self.starter)) if self.starter is not None else self.model_name_or_path
+        return Base(self.model, source, self.freeze, self.bf16)
 
     @property
-    def rates(self) -> tuple[float, ...]:
+    def budget(self) -> Budget:
+        """What each run gets."""
+        steps, batch_size = (30, 8) if self.quick else (100, 16) if self.short else (Budget.steps, Budget.batch_size)
+        return Budget(steps=self.steps or steps, batch_size=self.batch_size or batch_size)
+
+    @property
+    def tried_rates(self) -> tuple[float, ...]:
         """Learning rates to choose from."""
-        return RATES[1:2] if self.quick else RATES
+        if self.rates:
+            return self.rates
+        pretrained = self.base.source is not None
+        if self.short:
+            return SHORT_RATES if pretrained else RATES[1:2]
+        rates = PRETRAINED_RATES if pretrained else RATES
+        return rates[1:2] if self.quick else rates
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Ways of teaching to compare."""
+        return self.arms or (SHORT_ARMS if self.short else tuple(ARMS))
+
+    @property
+    def num_seeds(self) -> int:
+        """Number of seeds."""
+        return self.seeds or (1 if self.quick else 3 if self.short else 5)
 
     @property
     def counts(self) -> tuple[int, int, int]:
@@ -138,21 +202,26 @@ def compare(options: AblationOptions, command: str) -> str:
     Raises:
         AblationError: If the folder holds another comparison, or a run died.
     """
-    out, budget, rates = options.out, options.budget, options.rates
+    out, budget, rates = options.out, options.budget, options.tried_rates
+    if options.starter is not None:
+        keep_starter(options.starter)
+    options.base.check()
     settings = _settings(options)
     _check_same(out, settings)
     data = _data(options)
     write_json(out / "settings.json", settings)
-    cells, notes = _cells(options.arms, data)
+    cells, notes = _cells(options, data)
 
     trials = [Run(*cell, RATE_SEED, rate) for cell in cells for rate in rates] if len(rates) > 1 else []
+    if not (options.table or options.quick):
+        _tell_time(options, data, trials, cells)
     if not options.table:
-        execute_all(trials, data, budget, out, options.jobs, "choosing learning rates")
+        execute_all(trials, data, budget, out, options.jobs, "choosing learning rates", ("validation",))
     tried = [trial for trial_run in trials if (trial := finished(out, trial_run))]
     chosen = {cell: best_rate([t for t in tried if (t["arm"], t["comments"]) == cell], rates) for cell in cells}
-    runs = [Run(*cell, seed, chosen[cell]) for seed in range(1 if options.quick else options.seeds) for cell in cells]
+    runs = [Run(*cell, seed, chosen[cell]) for seed in range(options.num_seeds) for cell in cells]
     if not options.table:
-        execute_all(runs, data, budget, out, options.jobs, "training")
+        execute_all(runs, data, budget, out, options.jobs, "training", ("test",))
 
     results = [result for one in runs if (result := finished(out, one))]
     if not results:
@@ -161,9 +230,36 @@ def compare(options: AblationOptions, command: str) -> str:
         notes.append(f"Not finished: {len(results)} of {len(runs)} runs are there.")
     report = {"command": command, **_report(data, budget, rates, tried, results), "notes": notes}
     text = markdown(report)
+    if len(results) == len(runs):
+        shutil.rmtree(_features(out), ignore_errors=True)
     write_json(out / "results.json", report)
     write_text(out / "results.md", text)
     return f"{text}\nWritten to {out}/results.md and results.json."
+
+
+def _tell_time(options: AblationOptions, data: Data, trials: Sequence[Run], cells: Sequence[tuple[str, bool]]) -> None:
+    """Times a few steps and says how long what is left to do will take."""
+    out, budget, rates = options.out, options.budget, options.tried_rates
+    left = [trial for trial in trials if finished(out, trial) is None]
+    seeds = [(cell, seed) for seed in range(options.num_seeds) for cell in cells]
+    open_ = [(*cell, seed) for cell, seed in seeds if not any(finished(out, Run(*cell, seed, rate)) for rate in rates)]
+    if not left and not open_:
+        return
+    first = Run(*cells[-1], RATE_SEED, rates[0])
+    pace = pace_of(first, data, budget, out, min(options.jobs, len(left) + len(open_)))
+    hours = sum(
+        expected_hours(pace, runs, budget, len(data.records[split]), options.jobs)
+        for runs, split in ((len(left), "val"), (len(open_), "test"))
+    )
+    print(
+        f"expected: {len(left) + len(open_)} runs of {budget.steps} steps, {options.jobs} at a time, about "
+        f"{hours:.1f} hours ({pace.step:.2g} s a step, {pace.row:.2g} s to read a score, timed just now)",
+        flush=True,
+    )
+
+
+def _features(out: Path) -> Path:
+    return out / "features"
 
 
 def _report(
@@ -171,6 +267,7 @@ def _report(
 ) -> dict[str, Any]:
     """Collects all that the table says, from the trials of the rates and the finished runs."""
     seconds = [result["cpu_seconds"] for result in results]
+    parameters = min(result["parameters"] for result in results)
     return {
         "machine": machine(),
         "versions": {"roc": __version__}
@@ -181,8 +278,10 @@ def _report(
             **{split: len(records) for split, records in data.records.items()},
             **data.space.to_dict(),
         },
-        "settings": {**asdict(budget), "model": data.preset, "rates": list(rates), "rate_seed": RATE_SEED},
-        "parameters": min(result["parameters"] for result in results),
+        "settings": {**asdict(budget), "model": data.base.identity(), "rates": list(rates), "rate_seed": RATE_SEED},
+        "model": data.base.title(parameters),
+        "pretrained": data.base.source is not None,
+        "parameters": parameters,
         "seconds": {"median": statistics.median(seconds), "longest": max(seconds)},
         "constant_mae": constant_mae(data),
         "summary": summarise(results),
@@ -193,10 +292,11 @@ def _report(
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:
     """Copies a result without its predictions, which stay in the run's own file."""
-    parts = {name: result[name].copy() for name in ("validation", "test")}
-    for part in parts.values():
-        part.pop("predictions")
-    return {**result, **parts}
+    short = {}
+    for name in ("validation", "test"):
+        if name in result:
+            short[name] = {key: value for key, value in result[name].items() if key != "predictions"}
+    return {**result, **short}
 
 
 def best_rate(trials: Sequence[dict[str, Any]], rates: Sequence[float]) -> float:
@@ -246,7 +346,7 @@ def _settings(options: AblationOptions) -> dict[str, Any]:
             "images": str(options.image_folder or Path(options.data_path).parent),
             "range": [options.min_score, options.max_score, options.num_tokens],
         }
-    own = {"model": options.model, "budget": asdict(options.budget), "rates": list(options.rates)}
+    own = {"model": options.base.identity(), "budget": asdict(options.budget), "rates": list(options.tried_rates)}
     return {"roc": __version__, "data": data, **own}
 
 
@@ -270,16 +370,18 @@ def _check_same(out: Path, settings: dict[str, Any]) -> None:
 
 def _data(options: AblationOptions) -> Data:
     if options.data_path is None:
-        return demo(options.out / "scenes", options.counts, options.model)
-    space = ScoreSpace(options.min_score, options.max_score, options.num_tokens or 10)
-    folder = None if options.image_folder is None else Path(options.image_folder)
-    return own(Path(options.data_path), folder, space, options.out / "pictures", options.model)
+        data = demo(options.out / "scenes", options.counts, options.base)
+    else:
+        space = ScoreSpace(options.min_score, options.max_score, options.num_tokens or 10)
+        folder = None if options.image_folder is None else Path(options.image_folder)
+        data = own(Path(options.data_path), folder, space, options.out / "pictures", options.base)
+    return replace(data, features=_features(options.out)) if "vision" in options.freeze else data
 
 
-def _cells(names: Sequence[str], data: Data) -> tuple[list[tuple[str, bool]], list[str]]:
+def _cells(options: AblationOptions, data: Data) -> tuple[list[tuple[str, bool]], list[str]]:
     """Lists the arms to compare, with and without comments, and notes on what is left out and why."""
     notes = []
-    arms = [name for name in ARMS if name in names]
+    arms = [name for name in ARMS if name in options.compared]
     if not data.has_histograms:
         without = [name for name in arms if ARMS[name].needs_histograms]
         arms = [name for name in arms if name not in without]
@@ -290,7 +392,8 @@ def _cells(names: Sequence[str], data: Data) -> tuple[list[tuple[str, bool]], li
         raise AblationError("the arms asked for learn from votes, and the file has none; add columns h_1 .. h_N")
     if not data.has_comments:
         notes.append("Nothing was taught with comments: the file has none.")
-    return [(arm, comments) for comments in ([False, True] if data.has_comments else [False]) for arm in arms], notes
+    ways = [False, True] if data.has_comments and options.comments else [False]
+    return [(arm, comments) for comments in ways for arm in arms], notes
 
 
 if __name__ == "__main__":

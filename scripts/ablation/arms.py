@@ -142,7 +142,9 @@ class Coupled(Arm):
         names = self.texts(model.score_space)
         processor.tokenizer.add_tokens(names)
         ids = processor.tokenizer.convert_tokens_to_ids(names)
-        model.resize_token_embeddings(max(ids) + 1, mean_resizing=False)
+        # The rows may be there already: some vocabularies are padded.
+        rows = max(max(ids) + 1, model.get_input_embeddings().num_embeddings)
+        model.resize_token_embeddings(rows, mean_resizing=False)
         for weight in (model.get_input_embeddings().weight, model.get_output_embeddings().weight):
             weight[ids] = mean_row(weight[: min(ids)])
         model.level_ids = torch.tensor(ids)

@@ -14,16 +14,18 @@ from roc.data.images import open_image
 from roc.data.reading import read_records
 from roc.data.records import Record, resolve_splits, split_by_id
 from roc.demo.dataset import write_dataset
-from roc.demo.tiny_model import PRESETS
 from roc.files import write_whole
 from roc.model.device import usable_cores
 from roc.prompts import QUESTIONS, SCORE_TOKEN, answer, question
 from roc.score_space import ScoreSpace
 
 from .arms import SENTENCE, WORDS
+from .base import Base
 
 # Often enough that the five words become one token each, as in the published models.
 _REPEATS = 200
+# Side of the demo's scenes for a model that takes pictures of any size.
+_USUAL_SIZE = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +36,15 @@ class Data:
         name: Its name in the report.
         space: Native scale and number of levels.
         records: By split, "train", "val" (chooses the learning rate) and "test" (reported).
-        preset: The tiny model (`roc.demo.tiny_model.PRESETS`).
+        base: The model that is taught.
+        features: Folder for outputs of a frozen vision tower, which all runs share; None keeps none.
     """
 
     name: str
     space: ScoreSpace
     records: dict[str, list[Record]]
-    preset: str
+    base: Base
+    features: Path | None = None
 
     @property
     def has_comments(self) -> bool:
@@ -59,17 +63,17 @@ class Data:
         return [*QUESTIONS, question(), answer(), *levels * _REPEATS, *comments[:2000]]
 
 
-def demo(folder: Path, counts: tuple[int, int, int], preset: str) -> Data:
+def demo(folder: Path, counts: tuple[int, int, int], base: Base) -> Data:
     """Takes the demo's scenes, drawn where they are not there yet."""
-    size = PRESETS[preset].image_size
+    size = base.picture_size() or _USUAL_SIZE
     path = write_dataset(folder, *counts, size=size, seed=0, workers=usable_cores())
     space = ScoreSpace(1, 10, 10)
     name = f"demo scenes ({', '.join(map(str, counts))} for training, validation, test)"
-    return Data(name, space, _splits(path, None, space), preset)
+    return Data(name, space, _splits(path, None, space), base)
 
 
-def own(path: Path, image_folder: Path | None, space: ScoreSpace, folder: Path, preset: str) -> Data:
-    """Reads a rated file; its pictures are shrunk into `folder` once.
+def own(path: Path, image_folder: Path | None, space: ScoreSpace, folder: Path, base: Base) -> Data:
+    """Reads a rated file; its pictures are shrunk into `folder` once, where the model takes squares of one size.
 
     Raises:
         DataError: With all faults of the file.
@@ -86,11 +90,13 @@ def own(path: Path, image_folder: Path | None, space: ScoreSpace, folder: Path, 
                 f"{path}: {len(splits[split])} usable {split} rows, at least {fewest} are needed; usable is a row with "
                 "one picture and an overall score, and a column 'split' says what it is for"
             )
-    size = PRESETS[preset].image_size
+    size = base.picture_size()
+    if size is None:
+        return Data(name, space, splits, base)
     # Pictures that another file has left in this folder, or this one from another place, are not mistaken for these.
     folder /= hashlib.sha256(path.read_bytes() + os.fsencode(f"{image_folder} {size}")).hexdigest()[:12]
     shrunk = {split: _shrunk(records, folder / split, size) for split, records in splits.items()}
-    return Data(name, space, shrunk, preset)
+    return Data(name, space, shrunk, base)
 
 
 def _splits(path: Path, image_folder: Path | None, space: ScoreSpace) -> dict[str, list[Record]]:

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments, set_seed
+from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback, TrainingArguments, set_seed
 
 from roc.data.augment import Augmentation
 from roc.data.records import Record
-from roc.demo.tiny_model import PRESETS, build_tiny_llava
 from roc.evaluation.metrics import mae, plcc, srcc
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
+from roc.model.parts import freeze
+from roc.training.config import load_config
+from roc.training.data import RunData
+from roc.training.kept_features import keep_features
+from roc.training.run import RunError
 from roc.training.samples import Samples
 from roc.training.trainer import RocTrainer
 
 from .arms import ARMS, Arm, Words
 from .data import Data
 
+logger = logging.getLogger(__name__)
+
 _SCORED_AT_ONCE = 100
+_REHEARSED_STEPS = 3
+_REHEARSED_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -58,12 +68,27 @@ class Run:
         return f"{self.arm}-{'comments' if self.comments else 'plain'}-seed{self.seed}-rate{self.rate:g}"
 
 
-def execute(run: Run, data: Data, budget: Budget) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Pace:
+    """What a rehearsal took, in seconds of wall clock: to get ready, a training step, and to read a picture's score."""
+
+    ready: float
+    step: float
+    row: float
+
+
+def execute(run: Run, data: Data, budget: Budget, parts: tuple[str, ...] = ("validation", "test")) -> dict[str, Any]:
     """Trains and scores one run.
 
+    Args:
+        run: What tells it from others.
+        data: What all runs share.
+        budget: What every run gets.
+        parts: Which of "validation" and "test" are scored.
+
     Returns:
-        The run's own fields, `validation` and `test` (each as `measured` gives it), `losses` as last logged,
-        `parameters` of the model, `train_seconds` (wall clock) and `cpu_seconds` (of this process, training alone).
+        The run's own fields, `parts` (each as `measured` gives it), `losses` as last logged, `parameters` of the model,
+        `train_seconds` (wall clock) and `cpu_seconds` (of this process, training alone).
     """
     torch.set_num_threads(1)
     arm = ARMS[run.arm]
@@ -78,6 +103,7 @@ def execute(run: Run, data: Data, budget: Budget) -> dict[str, Any]:
         **{
             name: measured(arm, model, collator, data.records[split])
             for name, split in (("validation", "val"), ("test", "test"))
+            if name in parts
         },
         "losses": losses,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -86,17 +112,52 @@ def execute(run: Run, data: Data, budget: Budget) -> dict[str, Any]:
     }
 
 
+def rehearse(run: Run, data: Data, budget: Budget) -> Pace:
+    """Times a few steps of a run, and reads a few scores."""
+    torch.set_num_threads(1)
+    started, arm = time.perf_counter(), ARMS[run.arm]
+    model, processor = build(arm, data, run.seed)
+    collator = RocCollator(processor, model.declaration)
+    ready = time.perf_counter() - started
+    watch = _StepTimes()
+    train(model, collator, arm, run, data, replace(budget, steps=_REHEARSED_STEPS), callbacks=[watch])
+    model.eval()
+    rows = data.records["test"][:_REHEARSED_ROWS]
+    started = time.perf_counter()
+    measured(arm, model, collator, rows)
+    read = (time.perf_counter() - started) / len(rows)
+    later = [end - start for start, end in zip(watch.ends, watch.ends[1:], strict=False)]
+    return Pace(ready, sum(later) / len(later), read)
+
+
+class _StepTimes(TrainerCallback):
+    """Notes when each step ended; the first one of a process takes longer."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.ends.append(time.perf_counter())
+
+
 def build(arm: Arm, data: Data, seed: int) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Builds the untrained model of an arm; for one seed, all arms get the same weights."""
-    model, processor = build_tiny_llava(data.texts(), PRESETS[data.preset], seed=seed)
+    """Builds the model of an arm; for one seed, all arms get the same weights."""
+    model, processor = data.base.build(data.texts(), seed)
     none = {"l1_weight": 0.0, "ce_weight": 0.0, "emd_weight": 0.0}
     attach(model, processor, data.space, **{**none, **arm.weights})
     arm.prepare(model, processor)
+    freeze(model, list(data.base.freeze))
     return model, processor
 
 
 def train(
-    model: PreTrainedModel, collator: RocCollator, arm: Arm, run: Run, data: Data, budget: Budget
+    model: PreTrainedModel,
+    collator: RocCollator,
+    arm: Arm,
+    run: Run,
+    data: Data,
+    budget: Budget,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, float]:
     """Trains the model with the package's trainer; the seed alone decides batches and mirrored pictures."""
     set_seed(run.seed)
@@ -112,6 +173,7 @@ def train(
             lr_scheduler_type="cosine",
             seed=run.seed,
             use_cpu=True,
+            bf16=data.base.bf16,
             save_strategy="no",
             logging_steps=max(1, budget.steps // 10),
             report_to="none",
@@ -126,10 +188,31 @@ def train(
             data_collator=collator,
             processing_class=collator.processor,
             train_dataset=Samples(taught, augmentation=Augmentation(flip=budget.flip), seed=run.seed, cache=True),
+            callbacks=list(callbacks),
         )
+        if data.features is not None and "vision" in data.base.freeze:
+            _keep_features(trainer, taught, data, budget)
         trainer.train()
     logged = [entry for entry in trainer.state.log_history if "text_loss" in entry]
     return {name: logged[-1][name] for name in ("text_loss", "l1_loss", "ce_loss", "emd_loss")}
+
+
+def _keep_features(trainer: RocTrainer, taught: list[Record], data: Data, budget: Budget) -> None:
+    """Has a frozen tower see each picture once in all runs, where its outputs can be kept."""
+    config = load_config(
+        None,
+        {
+            "model_name_or_path": data.base.source,
+            "freeze": list(data.base.freeze),
+            "keep_features": True,
+            "features_folder": str(data.features),
+            "augment_flip": budget.flip,
+        },
+    )
+    try:
+        keep_features(config, RunData(train=taught, val=data.records["val"], test=data.records["test"]), trainer)
+    except RunError as reason:
+        logger.warning("%s Every run computes them again.", reason)
 
 
 def measured(arm: Arm, model: PreTrainedModel, collator: RocCollator, records: list[Record]) -> dict[str, Any]:

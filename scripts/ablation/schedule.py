@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import threading
@@ -16,7 +17,7 @@ from roc.files import write_text
 
 from .arms import ARMS
 from .data import Data
-from .runs import Budget, Run, execute
+from .runs import Budget, Pace, Run, execute, rehearse
 
 
 class AblationError(ValueError):
@@ -29,8 +30,23 @@ def finished(out: Path, run: Run) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def execute_all(runs: Sequence[Run], data: Data, budget: Budget, out: Path, jobs: int, what: str) -> None:
+def execute_all(
+    runs: Sequence[Run],
+    data: Data,
+    budget: Budget,
+    out: Path,
+    jobs: int,
+    what: str,
+    parts: tuple[str, ...],
+) -> None:
     """Executes those of `runs` that are not finished, `jobs` at a time.
+
+    Args:
+        runs: All runs.
+        data, budget, parts: As for `execute`.
+        out: Folder of the comparison.
+        jobs: Processes at a time.
+        what: What the runs are for, as the log says it.
 
     Raises:
         AblationError: If a process died.
@@ -44,16 +60,14 @@ def execute_all(runs: Sequence[Run], data: Data, budget: Budget, out: Path, jobs
     try:
         with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(data, budget, out)) as pool:
             try:
-                waiting = [pool.submit(_execute_one, run) for run in pending]
+                waiting = [pool.submit(_execute_one, run, parts) for run in pending]
                 for number, done in enumerate(as_completed(waiting), start=1):
                     print(f"[{number}/{len(pending)}] {_described(done.result())}", flush=True)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     except BrokenProcessPool as error:
-        raise AblationError(
-            "a training process died (out of memory?); the same command goes on, --jobs 1 takes less memory"
-        ) from error
+        raise _died() from error
 
 
 def _begin(data: Data, budget: Budget, out: Path) -> None:
@@ -65,10 +79,50 @@ def _begin(data: Data, budget: Budget, out: Path) -> None:
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
-def _execute_one(run: Run) -> dict[str, Any]:
+def pace_of(run: Run, data: Data, budget: Budget, out: Path, jobs: int) -> Pace:
+    """Times a few steps of a run, `jobs` at the same time as later; the slowest of them counts.
+
+    Raises:
+        AblationError: If a process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(data, budget, out)) as pool:
+            found = [job.result() for job in [pool.submit(_rehearse, run) for _ in range(jobs)]]
+    except BrokenProcessPool as error:
+        raise _died() from error
+    return max(found, key=lambda pace: pace.step)
+
+
+def expected_hours(pace: Pace, runs: int, budget: Budget, rows: int, jobs: int) -> float:
+    """Computes how long runs take.
+
+    Args:
+        pace: From `pace_of`.
+        runs: Number of runs.
+        budget: What each gets.
+        rows: Pictures that each scores in the end.
+        jobs: Runs at a time.
+    """
+    one = pace.ready + budget.steps * pace.step + rows * pace.row
+    return math.ceil(runs / jobs) * one / 3600
+
+
+def _rehearse(run: Run) -> Pace:
+    data, budget, _ = _shared
+    return rehearse(run, data, budget)
+
+
+def _died() -> AblationError:
+    return AblationError(
+        "a training process died (out of memory?); the same command goes on, --jobs 1 takes less memory"
+    )
+
+
+def _execute_one(run: Run, parts: tuple[str, ...]) -> dict[str, Any]:
     """Executes a run and writes its result before returning it."""
     data, budget, out = _shared
-    result = execute(run, data, budget)
+    result = execute(run, data, budget, parts)
     write_text(_file(out, run), json.dumps(result) + "\n")
     return result
 
@@ -78,10 +132,11 @@ def _file(out: Path, run: Run) -> Path:
 
 
 def _described(result: dict[str, Any]) -> str:
-    test = result["test"]
-    srcc = "-" if test["srcc"] is None else f"{test['srcc']:.3f}"
+    part = "test" if "test" in result else "validation"
+    found = result[part]
+    srcc = "-" if found["srcc"] is None else f"{found['srcc']:.3f}"
     where = "with comments" if result["comments"] else "without comments"
     return (
-        f"{ARMS[result['arm']].title}, {where}, seed {result['seed']}, rate {result['rate']:g}: SRCC {srcc}, "
-        f"unscored {test['unscored']:.1%}, {result['train_seconds']:.0f} s"
+        f"{ARMS[result['arm']].title}, {where}, seed {result['seed']}, rate {result['rate']:g}: {part} SRCC {srcc}, "
+        f"unscored {found['unscored']:.1%}, {result['train_seconds']:.0f} s"
     )

@@ -16,8 +16,8 @@ REFERENCE = "l1"
 """The arm that the others are subtracted from: it differs from `coupled` in the decoupling alone."""
 
 CAUTION = (
-    "The paper's numbers come from large pretrained models, taught on photos; those above from a tiny one that has "
-    "seen nothing else, after very little training. Signs and order can be compared, sizes cannot."
+    "The paper's numbers come from large pretrained models, taught on photos; those above from {}, after very little "
+    "training. Signs and order can be compared, sizes cannot."
 )
 # ROC4MLLM (AAAI 2026), Tables 5 and 6: SRCC, PLCC and, in Table 5, MAE.
 PAPER_TABLE_5 = {
@@ -101,12 +101,12 @@ def markdown(report: dict[str, Any]) -> str:
             "best validation SRCC (times the share of scored answers) in one run of a seed that is not reported."
         )
     lines = [
-        "# Seven ways of teaching a score to one small model",
+        "# Ways of teaching a score to one model",
         "",
         f"`{report['command']}`",
         "",
         f"Data: {data['name']}, {data['test']} test rows, scores on {data['min_score']:g}..{data['max_score']:g}. "
-        f"Model: the tiny LLaVA of `roc/demo`, {report['parameters']:,} parameters, untrained. Each run: "
+        f"Model: {report['model']}. Each run: "
         f"{settings['steps']} steps of {settings['batch_size']} pictures on one thread, "
         f"{report['seconds']['median']:.0f} s of training in the median, {report['seconds']['longest']:.0f} s at most "
         f"(CPU time). {report['machine']}; {', '.join(f'{name} {v}' for name, v in report['versions'].items())}.",
@@ -124,7 +124,8 @@ def markdown(report: dict[str, Any]) -> str:
             lines += [_row(entry) for entry in entries]
             lines += [_middles(entry) for entry in entries if entry["arm"] == "words"]
     lines += _differences(report["summary"])
-    return "\n".join([*lines, *_paper(), *(["", *report["notes"]] if report["notes"] else [])]) + "\n"
+    seen = "a small one" if report["pretrained"] else "a tiny one that has seen nothing else"
+    return "\n".join([*lines, *_paper(seen), *(["", *report["notes"]] if report["notes"] else [])]) + "\n"
 
 
 def cell(found: dict[str, Any], *, signed: bool = False, percent: bool = False) -> str:
@@ -197,9 +198,9 @@ def _difference(found: dict[str, Any]) -> str:
     return f"**{cell(found, signed=True)}**" if clear else cell(found, signed=True)
 
 
-def _paper() -> list[str]:
+def _paper(seen: str) -> list[str]:
     """Writes the paper's Tables 5 and 6, with the differences that the sections above show of these runs."""
-    lines = ["", "## The paper's own numbers", "", CAUTION, ""]
+    lines = ["", "## The paper's own numbers", "", CAUTION.format(seen), ""]
     lines += ['Table 5, AVA-Captions, SRCC / PLCC / MAE. "Direct" writes the score as text.', ""]
     lines += ["| | direct | ROC | ROC minus direct |", "|---|---|---|---|"]
     lines += [

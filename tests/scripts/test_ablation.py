@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import math
 import os
@@ -19,11 +20,14 @@ import psutil
 import pytest
 import torch
 from PIL import Image
+from tiny_models import tiny_llava
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from roc.data.reading import read_records
 from roc.data.records import Record, resolve_splits
 from roc.demo.dataset import write_dataset
 from roc.demo.tiny_model import PRESETS, TinyLlavaConfig
+from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.score_space import ScoreSpace
 
@@ -34,9 +38,11 @@ from ablation import __main__ as command  # noqa: E402
 from ablation import data as ablation_data  # noqa: E402
 from ablation import runs, schedule, table  # noqa: E402
 from ablation.arms import ARMS, WORDS, Words, answer_ids, choices, decimals, expectation, parse_digits  # noqa: E402
-from ablation.runs import Budget, Run, build, execute, train  # noqa: E402
+from ablation.base import Base  # noqa: E402
+from ablation.runs import Budget, Pace, Run, build, execute, rehearse, train  # noqa: E402
 
 SPACE = ScoreSpace(1, 10, 10)
+WEIGHTS = ("model.safetensors",)
 SENTENCE = "The aesthetic rate of the image is {}."
 SMALL = TinyLlavaConfig(
     image_size=32, vision_widths=(8, 8, 16), vision_hidden_size=32, text_hidden_size=32, text_layers=1, text_heads=2
@@ -50,7 +56,7 @@ def data(tmp_path_factory):
     splits = resolve_splits(read_records(path, space=SPACE))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "small", SMALL)
-        yield ablation_data.Data("scenes", SPACE, splits, "small")
+        yield ablation_data.Data("scenes", SPACE, splits, Base("small"))
 
 
 def record(score, comment=None):
@@ -269,6 +275,98 @@ def test_unscored_pictures_leave_the_metrics_and_are_counted(data):
     assert found["mae"] == pytest.approx(np.mean([abs(score - 5) for score in human]))
 
 
+# --- any model -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A stock model on disk, its vocabulary padded beyond the tokenizer's."""
+    folder = tmp_path_factory.mktemp("pretrained") / "model"
+    for part in tiny_llava(vocab_padding=20):
+        part.save_pretrained(folder)
+    return folder
+
+
+def with_base(data, folder, tmp_path):
+    base = Base(source=str(folder), freeze=("vision",))
+    return dataclasses.replace(data, base=base, features=tmp_path / "features")
+
+
+def test_a_pretrained_model_is_taught_and_its_frozen_tower_sees_each_picture_once(data, pretrained, tmp_path):
+    own = with_base(data, pretrained, tmp_path)
+    stock = AutoModelForImageTextToText.from_pretrained(pretrained).state_dict()
+    known, vocabulary = len(AutoProcessor.from_pretrained(pretrained).tokenizer), len(stock["lm_head.weight"])
+    assert known < vocabulary
+    found = {}
+    for name in ("digits", "coupled", "l1"):
+        model, processor = build(ARMS[name], own, 0)
+        # The vocabulary is no smaller than it was, and everything but the new words' rows is what lies on disk.
+        for key, one in model.state_dict().items():
+            if key in stock and one.ndim:
+                rows = known if len(stock[key]) == vocabulary else len(stock[key])
+                assert len(one) >= len(stock[key]) and torch.equal(one[:rows], stock[key][:rows]), key
+        spy = Spy(RocCollator(processor, model.config.roc))
+        train(model, spy, ARMS[name], Run(name, False, 0, 1e-3), own, Budget(steps=3, batch_size=8))
+        found[name] = len(list(own.features.rglob("*.safetensors")))
+        trained = model.state_dict()
+        same = {key for key, one in stock.items() if one.ndim == 0 or torch.equal(trained[key][: len(one)], one)}
+        assert {key for key in stock if "vision_tower" in key} <= same < set(stock)
+    # Each of the 8 pictures as it is or mirrored; the other arms see the same ones.
+    assert 8 <= found["digits"] <= 16 and found["coupled"] == found["l1"] == found["digits"]
+
+
+def test_a_rehearsal_times_steps_and_reading(data):
+    pace = rehearse(Run("l1", False, 0, 1e-3), data, Budget(steps=100, batch_size=4))
+    assert pace.ready > 0 and pace.step > 0 and pace.row > 0
+    # 5 runs, 2 at a time, are 3 after each other of 60 + 100 x 6 + 120 x 0.5 = 720 s.
+    assert schedule.expected_hours(Pace(60, 6, 0.5), 5, Budget(steps=100), 120, 2) == pytest.approx(0.6)
+
+
+def test_the_short_form_on_a_pretrained_model(tmp_path, photos, pretrained, executed, capsys):
+    words = ["--model_name_or_path", str(pretrained), "--freeze", "vision", "--short", "--output_dir"]
+    words += [str(tmp_path / "out"), "--data_path", str(photos), "--min_score", "1", "--max_score", "5"]
+    assert command.main(words) == 0
+    assert [run.arm for run in executed] == list(command.SHORT_ARMS) * 3
+    assert {(run.rate, run.comments) for run in executed} == {(2e-4, False)}
+    printed = capsys.readouterr().out
+    assert "expected: 12 runs of 100 steps, 2 at a time, about 1.1 hours (6 s a step" in printed
+    assert f"Model: `{pretrained}`, pretrained, 9 parameters, vision frozen." in printed
+    assert not (tmp_path / "out" / "features").exists()
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    assert settings["budget"]["batch_size"] == 16 and set(settings["model"]["files"]) == {"config.json", *WEIGHTS}
+    assert command.main([*words, "--rates", "1e-4", "3e-4"]) == 2
+    assert "holds runs with other settings" in capsys.readouterr().err and len(executed) == 12
+
+
+def test_one_set_of_rates_for_all_and_no_comments(tmp_path, executed):
+    words = ["--output_dir", str(tmp_path / "out"), "--arms", "words", "l1", "--seeds", "1", "--no_comments"]
+    assert command.main([*words, "--rates", "1e-4", "3e-4"]) == 0
+    found = [(run.arm, run.seed, run.rate) for run in executed]
+    assert found[:4] == [(arm, command.RATE_SEED, rate) for arm in ("words", "l1") for rate in (1e-4, 3e-4)]
+    assert found[4:] == [("words", 0, 3e-4), ("l1", 0, 3e-4)] and not any(run.comments for run in executed)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--freeze", "vision"], "--freeze and --bf16 are for a pretrained model"),
+        (["--starter", "full", "--model_name_or_path", "x"], "name two models"),
+        (["--model_name_or_path", "./nowhere"], "nowhere"),
+        (["--model_name_or_path", "{head}"], "was taught scores with a head"),
+        (["--model_name_or_path", "x", "--freeze", "embeddings"], "expected any of vision, projector, language"),
+        (["--rates", "0"], "expected a list of numbers above 0"),
+    ],
+)
+def test_a_model_that_cannot_be_compared_on(tmp_path, pretrained, executed, capsys, words, said):
+    if "{head}" in words:
+        model = AutoModelForImageTextToText.from_pretrained(pretrained)
+        attach(model, AutoProcessor.from_pretrained(pretrained), SPACE)
+        model.save_pretrained(tmp_path / "head")
+    words = [word.format(head=tmp_path / "head") for word in words]
+    assert command.main([*words, "--output_dir", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err and not executed and not (tmp_path / "out").exists()
+
+
 # --- many runs, resumed ----------------------------------------------------------------------------------------------
 
 
@@ -287,9 +385,9 @@ class Inline:
     def shutdown(self, wait, cancel_futures):
         assert cancel_futures and not wait
 
-    def submit(self, function, run):
+    def submit(self, function, *words):
         future = Future()
-        future.set_result(function(run))
+        future.set_result(function(*words))
         return future
 
 
@@ -302,17 +400,18 @@ def executed(monkeypatch):
 
     done = Executed()
 
-    def fake(run, data, budget):
+    def fake(run, data, budget, parts):
         if len(done) in done.fails:
             raise done.fails.pop(len(done))
         done.append(run)
         found = {"n": 4, "unscored": 0.0, "srcc": 0.5 + run.rate, "plcc": 0.5, "mae": 1.0, "mae_middles": 1.0}
         found["predictions"] = [5.0] * 4
         rest = {"parameters": 9, "train_seconds": 1.0, "cpu_seconds": 1.0}
-        return {**runs.asdict(run), "test": found, "validation": found, **rest}
+        return {**runs.asdict(run), **{part: found for part in parts}, **rest}
 
     monkeypatch.setattr(schedule, "ProcessPoolExecutor", Inline)
     monkeypatch.setattr(schedule, "execute", fake)
+    monkeypatch.setattr(schedule, "rehearse", lambda run, data, budget: Pace(60, 6, 0.5))
     monkeypatch.setattr(command, "DEMO_COUNTS", (8, 4, 4))
     return done
 
@@ -475,6 +574,8 @@ def report(runs):
         "versions": {"torch": "2"},
         "data": {"name": "scenes", "test": 9, "min_score": 1, "max_score": 10},
         "settings": {"steps": 2, "batch_size": 4, "rates": [1e-3]},
+        "model": "a model",
+        "pretrained": False,
         "parameters": 9,
         "seconds": {"median": 1.0, "longest": 2.0},
         "constant_mae": 1.1,
