@@ -78,7 +78,7 @@ class AblationOptions(Settings):
     arms: tuple[Literal[*ARMS], ...] | None = option(
         None, "ways of teaching to compare", unset=f"all, with --short {' '.join(SHORT_ARMS)}"
     )
-    comments: bool = option(True, "leave out the arms with comments")
+    no_comments: bool = option(False, "leave out the arms with comments")
     rates: tuple[float, ...] = option(
         (),
         "learning rates that every arm may choose from, by validation; a single one is not chosen",
@@ -392,7 +392,7 @@ def _cells(options: AblationOptions, data: Data) -> tuple[list[tuple[str, bool]]
         raise AblationError("the arms asked for learn from votes, and the file has none; add columns h_1 .. h_N")
     if not data.has_comments:
         notes.append("Nothing was taught with comments: the file has none.")
-    ways = [False, True] if data.has_comments and options.comments else [False]
+    ways = [False, True] if data.has_comments and not options.no_comments else [False]
     return [(arm, comments) for comments in ways for arm in arms], notes
 
 
