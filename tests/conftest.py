@@ -11,3 +11,19 @@ def vectors():
     """The recorded reference values: name -> {name, status, tol, inputs, expected, note}."""
     entries = json.loads((Path(__file__).parent / "reference" / "vectors.json").read_text(encoding="utf-8"))
     return {entry["name"]: entry for entry in entries}
+
+
+@pytest.fixture(scope="session")
+def reasoning_checkpoint(tmp_path_factory):
+    """Folder of a tiny LLaVA that has learnt to write critiques with a score."""
+    from policy_runs import cold_started
+
+    return cold_started(tmp_path_factory.mktemp("reasoning") / "llava")
+
+
+@pytest.fixture(scope="session")
+def reasoning_photos(tmp_path_factory):
+    """File of eight photos to reinforce it on and four to validate on."""
+    from policy_runs import photos
+
+    return photos(tmp_path_factory.mktemp("reasoning") / "photos")

@@ -160,6 +160,7 @@ OTHER_TESTS = {
     *("house", "readme", "tutorial", "dockerfile"),
     *("training.demo_job", "training.distributed", "model.real_models", "server.page"),
     *("commands.thinking_first", "server.thinking_first"),
+    *("policy.hooks", "policy.processes"),
 }
 
 

@@ -43,7 +43,7 @@ RUN_ELSEWHERE = {"docs/server.md": "tests/server/test_client.py"}
 SUBCOMMANDS = {
     "agree": ("maps",),
     "data": ("check", "split", "leaks", "show", "convert"),
-    "reasoning": ("corpus", "convert", "show"),
+    "reasoning": ("corpus", "convert", "show", "train"),
 }
 """Verbs whose next word has flags of its own."""
 

@@ -107,6 +107,19 @@ def read_config(path: str | os.PathLike, **where: Any) -> PreTrainedConfig:
     return _open_config(path, where).config
 
 
+def read_adapter_declaration(path: str | os.PathLike, **where: Any) -> Declaration:
+    """Reads what the head of an adapter means, without its base.
+
+    Args:
+        path: Folder or hub id of an adapter that roc wrote.
+        **where: `revision`, `token`, `cache_dir`.
+
+    Raises:
+        ValueError: If roc did not write it, or its file cannot be used.
+    """
+    return Declaration.from_dict(_read_about(path, where)["roc"])
+
+
 def is_adapter(path: str | os.PathLike, **where: Any) -> bool:
     """Tells whether a folder or hub id holds a PEFT adapter.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 from roc.commands.line import BAD_INPUT, DONE, guarded, refuse
 from roc.settings import ConfigError, help_text
 from roc.training.config import RunConfig, load_config
+
+R = TypeVar("R", bound=RunConfig)
 
 HELP = """usage: roc finetune [CONFIG.yaml ...] [--name value ...]
 
@@ -32,16 +35,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 done, 2 bad input (the reason is on stderr; of several processes one tells it).
     """
+
+    def job(config: RunConfig) -> str | None:
+        from roc.training.job import finetune
+
+        return finetune(config)
+
+    return run_training("roc finetune", HELP, RunConfig, job, argv)
+
+
+def run_training(
+    prog: str,
+    about: str,
+    group: type[R],
+    job: Callable[[R], str | None],
+    argv: Sequence[str] | None,
+    *,
+    without: Collection[str] = (),
+) -> int:
+    """Reads the settings of a training run, trains, and prints its table.
+
+    Args:
+        prog: The command, such as "roc finetune".
+        about: What `--help` prints before the settings.
+        group: The class of the settings.
+        job: Trains; returns the table, None on all processes but the first.
+        argv: Words after the command; None takes those of the process.
+        without: Names of settings that `--help` leaves out.
+
+    Returns:
+        Exit status: 0 done, 2 bad input (the reason is on stderr; of several processes one tells it).
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if "-h" in words or "--help" in words:
-        print(HELP + help_text(RunConfig), end="")
+        print(about + help_text(group, without=without), end="")
         return DONE
     # Of the processes that a launcher started, one on each machine tells what all of them find.
     speaks = os.environ.get("LOCAL_RANK", "0") == "0"
     try:
-        config = load_config(None, words)
+        config = load_config(None, words, group=group)
     except ConfigError as error:
-        return refuse("roc finetune", error) if speaks else BAD_INPUT
+        return refuse(prog, error) if speaks else BAD_INPUT
     for note in config.notes if speaks else ():
         print(f"note: {note}", file=sys.stderr)
     # Loader processes are forked after the tokenizer's first use, which it would warn of.
@@ -50,12 +84,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
     from roc.data.rows import DataError
-    from roc.training.job import finetune
     from roc.training.run import FirstFailed, Refused, RunError
 
     def work() -> int | None:
         try:
-            table = finetune(config)
+            table = job(config)
         except FirstFailed:
             return BAD_INPUT
         except (DataError, Refused):
@@ -66,4 +99,4 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(table)
         return DONE
 
-    return guarded("roc finetune", work, lambda: "the same command resumes it", errors=(DataError, RunError))
+    return guarded(prog, work, lambda: "the same command resumes it", errors=(DataError, RunError))

@@ -1,4 +1,4 @@
-"""`roc reasoning corpus | convert | show`: critiques that teach a model to think before it scores.
+"""`roc reasoning corpus | convert | show | train`: critiques that teach a model to think first, and reinforcement.
 
 It imports its room when it runs: the room may be deleted, and `roc` then lists no such command.
 """
@@ -9,9 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from roc.commands.finetune import run_training
 from roc.commands.line import DONE, FAILED, Subcommand, run_subcommand
 
 if TYPE_CHECKING:
+    from roc.policy.config import PolicyConfig
     from roc.reasoning.config import ConvertOptions, CorpusConfig, ShowOptions
     from roc.reasoning.look import Look
 
@@ -27,6 +29,18 @@ _CONVERT = """Turns a file of critiques of others into a corpus: conversations w
 <think>critique</think><answer>0.62</answer>, or columns of critique and score. The number becomes [SCORE]. Rows that
 cannot be read, and critiques that give the score away, are kept beside the corpus with their reasons."""
 
+_TRAIN = """usage: roc reasoning train [CONFIG.yaml ...] [--name value ...]
+
+Reinforces a model that reasons (RAPO of Aes-R1): it writes several critiques of each photo, the score head reads a
+score in each, and what led to better scores becomes likelier. The head goes on learning beside it. The extra [rl].
+
+example: roc reasoning train configs/reasoning_rapo.yaml --model_name_or_path checkpoints/cold_start \\
+             --data_path ratings.csv --image_folder photos --output_dir checkpoints/reasoning
+
+Range, losses and wording are those of the checkpoint. Of several files a later one wins, and flags win over all.
+The same command again resumes an unfinished run. Exit status: 0 done, 2 bad input.
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `roc reasoning`.
@@ -37,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 done, 1 an author could not be asked about some photos, 2 bad input, 130 stopped by Ctrl-C.
     """
+    from roc.policy.config import NOT_HERE, OF_THE_CHECKPOINT, PolicyConfig
     from roc.reasoning.config import ConvertOptions, CorpusConfig, ShowOptions
 
     subcommands = {
@@ -63,9 +78,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             ShowOptions,
             _show,
         ),
+        "train": Subcommand(
+            "reinforce a model that reasons on rated photos",
+            _TRAIN,
+            "roc reasoning train configs/reasoning_rapo.yaml --model_name_or_path checkpoints/cold_start",
+            PolicyConfig,
+            _train,
+        ),
     }
-    about = "Makes critiques that teach a model to think before it scores."
-    return run_subcommand("roc reasoning", about, subcommands, argv, first="corpus")
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["train"]:  # with YAML files, as `roc finetune`
+        return run_training(
+            "roc reasoning train", _TRAIN, PolicyConfig, _train, words[1:], without={*NOT_HERE, *OF_THE_CHECKPOINT}
+        )
+    about = "Makes critiques that teach a model to think before it scores, and reinforces it."
+    return run_subcommand("roc reasoning", about, subcommands, words, first="corpus")
 
 
 def _corpus(options: CorpusConfig) -> int:
@@ -112,6 +139,12 @@ def _show(options: ShowOptions) -> None:
     _print_look(look)
     if options.html is not None:
         print(f"{options.html}: {write_page(options.html, look, options.n)} texts")
+
+
+def _train(config: PolicyConfig) -> str | None:
+    from roc.reasoning.rapo import train
+
+    return train(config)
 
 
 def _print_look(look: Look) -> None:

@@ -307,14 +307,19 @@ class RocCollator:
         """Names the attribute of each `[SCORE]` in the record's answer, in order."""
         return self.declaration.attributes if record.conversations is None else list(record.scores)
 
-    def _render(self, messages: list[dict], add_generation_prompt: bool) -> str:
+    @property
+    def template(self) -> tuple[str, dict[str, Any]]:
+        """The chat template with its date fixed, and the settings that it is rendered with."""
         template = self.processor.chat_template
         if isinstance(template, dict):
             template = template["default"]
         if "strftime_now" in template:
             template = _FIRST_OF_JANUARY + template
         # Answers begin at once, so thinking is switched off.
-        settings = {"enable_thinking": False} if "enable_thinking" in template else {}
+        return template, {"enable_thinking": False} if "enable_thinking" in template else {}
+
+    def _render(self, messages: list[dict], add_generation_prompt: bool) -> str:
+        template, settings = self.template
         return self.processor.apply_chat_template(
             messages, template, add_generation_prompt=add_generation_prompt, tokenize=False, **settings
         )

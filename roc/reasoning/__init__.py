@@ -5,5 +5,5 @@ is asked. `tiers` are the three tones and how photos are chosen, `wording` the p
 `filters` what rejects a text. Authors answer requests behind the interface of `authors`: `chat` any OpenAI-compatible
 endpoint, `local_model` a model of transformers, `embedded` none at all, for the demo's scenes. `replies` keeps every
 answer in a journal and counts its cost, `outputs` are the files. `aescot` reads critiques of others, `look` counts and
-shows a corpus.
+shows a corpus. `rapo` reinforces a model that was taught on one.
 """

@@ -40,7 +40,7 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
     from roc.training.regularisation import regularise
 
     set_seed(config.seed)
-    model, processor = _build_stand_in(config, data) if config.source is None else _load(config)
+    model, processor = _build_stand_in(config, data) if config.source is None else load_source(config)
     declared = {name: getattr(config, name) for name in _LOSS_SETTINGS}
     declared["image_aspect_ratio"] = config.image_aspect_ratio
     if config.max_pixels is not None:
@@ -55,7 +55,7 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
     if config.source is None:
         about["tiny_model"] = config.tiny_model or "demo"
     declare(model, replace(model.declaration, **about))
-    model = _tuned(config, model)
+    model = tuned(config, model)
     regularise(model, config)
     return model, processor
 
@@ -105,7 +105,12 @@ def _build_stand_in(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, 
         return build_tiny_llava(tokenizer_texts(config, data), PRESETS[config.tiny_model or "demo"], seed=config.seed)
 
 
-def _load(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
+def load_source(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Loads the model that the settings name, with its head where it has one.
+
+    Raises:
+        RunError: If it cannot be loaded.
+    """
     from roc.checkpoint.folder import load
     from roc.checkpoint.weights import load_weights
     from roc.model.attachment import model_class
@@ -144,8 +149,12 @@ def _in_four_bits(config: RunConfig, base: PretrainedConfig) -> dict[str, Any]:
     return {"quantization_config": four_bit(base, getattr(torch, config.dtype)), **placed}
 
 
-def _tuned(config: RunConfig, model: PreTrainedModel) -> PreTrainedModel:
-    """Freezes what is not trained, or adds LoRA."""
+def tuned(config: RunConfig, model: PreTrainedModel) -> PreTrainedModel:
+    """Freezes what is not trained, or adds LoRA.
+
+    Raises:
+        RunError: If the model cannot be tuned so.
+    """
     from roc.model.adapters import add_lora
     from roc.model.parts import freeze
 

@@ -23,8 +23,8 @@ def check_settings(config: RunConfig) -> None:
         Refused: With every fault, one a line.
     """
     faults = [
-        *_package_faults(config),
-        *_file_faults(config),
+        *package_faults(config),
+        *file_faults(config),
         *_model_faults(config),
         *folder_faults(config),
     ]
@@ -33,7 +33,8 @@ def check_settings(config: RunConfig) -> None:
         raise Refused("\n".join(faults))
 
 
-def _package_faults(config: RunConfig) -> list[str]:
+def package_faults(config: RunConfig) -> list[str]:
+    """Finds packages that the settings need and that are not installed."""
     wanted = {"accelerate": "train", "matplotlib": "train"}
     if config.report_to == "tensorboard":
         wanted["tensorboard"] = "train"
@@ -51,7 +52,8 @@ def _package_faults(config: RunConfig) -> list[str]:
     return faults
 
 
-def _file_faults(config: RunConfig) -> list[str]:
+def file_faults(config: RunConfig) -> list[str]:
+    """Finds data files and folders that are not there or cannot be read."""
     faults = []
     for path in filter(None, (config.data_path, config.eval_data_path)):
         try:

@@ -70,13 +70,14 @@ def publish(trainer: RocTrainer, processor: ProcessorMixin, out: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
+def evaluate(config: RunConfig, data: RunData, history: list[dict], *, trained_by: str | None = None) -> str:
     """Scores the held-out rows with the checkpoint in `output_dir` as a user would, and writes the report.
 
     Args:
         config: The settings.
         data: Its test rows are scored; the validation rows where there are none, or with `no_test_table`.
         history: The trainer's log, for the plots.
+        trained_by: Command line that trained it; None is that of `roc finetune`.
 
     Returns:
         The table, where the plots are, and three lines of Python that use the checkpoint; `metrics.txt` keeps it.
@@ -103,6 +104,7 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict]) -> str:
         rows = evaluated_rows(records, assessed)
         answers = check_answers(config, assessment, records, assessed)
         metrics = _metrics(config, data, rows, assessment, answers, split)
+        metrics["command"] = trained_by or command(config)
         if assessment.model.declaration.reasons:
             metrics |= reasoned_part(config, assessment, records, assessed, history)
         write_evaluation(out, rows, metrics)
@@ -146,7 +148,6 @@ def _metrics(
         calibrated=assessment.model.declaration.distribution_supervised,
     )
     metrics["split"] = split
-    metrics["command"] = command(config)
     if config.dataset is not None:
         metrics["dataset"] = config.dataset
     metrics |= {f"answers/{key}": value for key, value in answers.items()}

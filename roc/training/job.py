@@ -46,7 +46,7 @@ def finetune(config: RunConfig) -> str | None:
     # What costs nothing comes first: PyTorch is not loaded yet.
     check_settings(config)
     if run.is_finished(config):
-        return _finished_table(config) if run.is_first_process() else None
+        return finished_table(config) if run.is_first_process() else None
     with run.occupying(config):
         return _train(config)
 
@@ -86,7 +86,8 @@ def _train(config: RunConfig) -> str | None:
     return table
 
 
-def _finished_table(config: RunConfig) -> str:
+def finished_table(config: RunConfig) -> str:
+    """Reads the table of a finished run, and says how to train it anew."""
     from roc.training.finish import TABLE_FILE
 
     out = Path(config.output_dir)

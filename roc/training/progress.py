@@ -31,7 +31,7 @@ class LogLines(TrainerCallback):
             terms = " ".join(f"{name.removesuffix('_loss')} {logs[name]:.3f}" for name in LOSSES if name in logs)
             line = f"{place}  loss {logs['loss']:.3f} ({terms})  lr {logs['learning_rate']:.1e}"
         elif "eval_loss" in logs:
-            line = f"{place}  validation {_validation(logs)}"
+            line = f"{place}  validation {validation_text(logs)}"
         else:
             return
         with tqdm.external_write_mode(file=sys.stderr):
@@ -45,7 +45,7 @@ class Bar(ProgressCallback):
         pass
 
 
-def _validation(logs: dict[str, Any]) -> str:
+def validation_text(logs: dict[str, Any]) -> str:
     """Writes the figures of a validation as an evaluation does: rounded where they rest on few rows, which is said."""
     found = {key.removeprefix("eval_"): value for key, value in logs.items()}
     values = [f"{word} {metric_text(found, key)}" for key, word in _VALIDATED.items() if key in found]

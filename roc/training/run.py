@@ -345,6 +345,8 @@ def train(trainer: RocTrainer, state: Path | None) -> None:
             # decode and collate.
             warnings.filterwarnings("ignore", "This DataLoader will create .* worker processes", UserWarning)
             warnings.filterwarnings("ignore", "This process .* is multi-threaded, use of fork", DeprecationWarning)
+            # TRL asks transformers 5.23 for a property by its older name.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
             # The logits that the model returns are a view, and nothing writes into them.
             warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
             trainer.train(resume_from_checkpoint=None if state is None else str(state))
@@ -366,9 +368,9 @@ def command(config: RunConfig, verb: str = "finetune") -> str:
 
     Args:
         config: The settings.
-        verb: Word after `roc`.
+        verb: What stands after `roc`.
     """
-    words, settings = ["roc", verb], settings_of(type(config))
+    words, settings = ["roc", *verb.split()], settings_of(type(config))
     for name, value in config.to_dict().items():
         default = settings[name].default
         if value != (list(default) if isinstance(default, tuple) else default):

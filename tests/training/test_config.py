@@ -14,8 +14,12 @@ from roc.training.reasoning_config import ReasoningConfig
 GROUPS = (ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConfig)
 
 ROOT = Path(__file__).parents[2]
-# Those of configs/distributed/ are accelerate's.
-RUN_CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "distributed")
+# Those of configs/distributed/ are accelerate's, those of reinforcement have settings of their own.
+RUN_CONFIGS = sorted(
+    path
+    for path in (ROOT / "configs").rglob("*.yaml")
+    if path.parent.name != "distributed" and path.stem != "reasoning_rapo"
+)
 
 # The command line of the published scripts/finetune.sh, with the score flags its notes name.
 PUBLISHED_LINE = """

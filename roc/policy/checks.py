@@ -1,0 +1,213 @@
+"""Checks before the first step: what the settings name, how a step divides into pictures, and what the rows hold.
+
+`check_settings` needs no torch. A fault names the number that would do.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from roc.checkpoint.names import check_exists
+from roc.data.records import Record
+from roc.data.rows import DataError
+from roc.policy.config import PolicyConfig
+from roc.score_space import ScoreSpace
+from roc.training.checks import file_faults, package_faults
+from roc.training.processes import sharding
+from roc.training.run import Refused, folder_faults
+
+OVERALL = "overall"
+RANKING = ("rank", "relative", "relative_soft")
+"""Rewards that compare pictures."""
+
+NEEDS_SCORES = ("rank", "error", "binary")
+NEEDS_GROUPS = ("relative", "relative_soft")
+
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How a generation divides.
+
+    Attributes:
+        rows: Completions of all processes.
+        pictures: N, pictures of all processes.
+    """
+
+    rows: int
+    pictures: int
+
+
+def processes_started() -> int:
+    """Counts the processes that the launcher started, before they are joined."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def generation_of(config: PolicyConfig, processes: int) -> Generation:
+    """Works out the generation of these settings."""
+    rows = config.per_device_train_batch_size * processes * config.steps_per_generation
+    return Generation(rows, rows // config.num_generations)
+
+
+def check_settings(config: PolicyConfig) -> None:
+    """Checks what costs nothing: packages, files, the checkpoint's name, and the numbers of a step.
+
+    Raises:
+        Refused: With every fault, one a line.
+    """
+    faults = [*package_faults(config), *_trl_faults(), *file_faults(config), *folder_faults(config)]
+    if config.data_path is None:
+        faults.append("data_path is missing; name the rated photos to learn from: --data_path FILE")
+    if config.model_name_or_path is None:
+        faults.append("model_name_or_path is missing; name the checkpoint to reinforce: --model_name_or_path FOLDER")
+    else:
+        try:
+            check_exists(config.model_name_or_path)
+        except (FileNotFoundError, ValueError) as error:
+            faults.append(f"model_name_or_path {config.model_name_or_path!r}: {error}")
+    spread = sharding(config)
+    if spread != "ddp":
+        faults.append(
+            f"the launcher spreads the model ({spread}); reinforcement is built for whole models on every process: use "
+            "--launcher ddp, with --tuning lora or qlora where a whole model does not fit"
+        )
+    if config.use_vllm and importlib.util.find_spec("vllm") is None:
+        faults.append(
+            "use_vllm is on, and vLLM is not installed; install it as its documentation says, or leave it off"
+        )
+    faults += batch_faults(config, processes_started())
+    if faults:
+        raise Refused("\n".join(faults))
+
+
+def _trl_faults() -> list[str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        found = version("trl")
+    except PackageNotFoundError:
+        return ["Reinforcement needs the package trl: pip install 'roc-mllm[rl]'"]
+    if found.split(".")[:2] != ["1", "16"]:
+        return [
+            f"trl {found} is installed, and roc is built on the inside of trl 1.16; install that: pip install "
+            "'roc-mllm[rl]'"
+        ]
+    return []
+
+
+def batch_faults(config: PolicyConfig, processes: int) -> list[str]:
+    """Finds generations that K does not divide, or that hold a single picture where pictures are compared."""
+    generation, own = generation_of(config, processes), config.per_device_train_batch_size
+    passes = processes * config.steps_per_generation
+    product = " x ".join(
+        [
+            f"per_device_train_batch_size {own}",
+            *([f"{processes} processes"] if processes > 1 else []),
+            *([f"steps_per_generation {config.steps_per_generation}"] if config.steps_per_generation > 1 else []),
+        ]
+    )
+    wanted = config.num_generations
+    if generation.rows % wanted:
+        higher = next(size for size in range(own, own + wanted + 1) if size * passes % wanted == 0)
+        lower = next((size for size in range(own, 0, -1) if size * passes % wanted == 0), None)
+        sizes = str(higher) if lower is None else f"{lower} or {higher}"
+        divisors = [k for k in range(2, generation.rows + 1) if generation.rows % k == 0]
+        near = min(divisors, key=lambda k: abs(k - wanted)) if divisors else None
+        return [
+            f"num_generations is {wanted}, but a step has {generation.rows} completions ({product}), which it does not "
+            f"divide; set per_device_train_batch_size {sizes}" + (f", or num_generations {near}" if near else "")
+        ]
+    compared = [name for name in config.rewards if name in RANKING]
+    if generation.pictures < 2 and compared:
+        enough = -(-2 * wanted // passes)
+        return [
+            f"a step has {generation.rows} completions ({product}), all of one picture (num_generations {wanted}), so "
+            f"{', '.join(compared)} has nothing to compare it with; set per_device_train_batch_size {enough} or more"
+        ]
+    return []
+
+
+def check_rows(
+    config: PolicyConfig, train: Sequence[Record], val: Sequence[Record], space: ScoreSpace, processes: int
+) -> None:
+    """Checks that rows hold what the rewards need, and that they fill a step.
+
+    Raises:
+        DataError: With every fault.
+    """
+    path = config.data_path
+    faults = [
+        f"{path}:{record.line}: {len(record.images)} pictures; reinforcement asks about one"
+        for record in [*train, *val]
+        if len(record.images) != 1
+    ]
+    faults += _column_faults(config, train)
+    faults += _group_faults(config, train, space)
+    generation = generation_of(config, processes)
+    if len(train) < generation.pictures:
+        most = max(1, len(train) * config.num_generations // (processes * config.steps_per_generation))
+        fitting = [
+            size
+            for size in range(1, most + 1)
+            if size * processes * config.steps_per_generation % config.num_generations == 0
+        ]
+        advice = f"set per_device_train_batch_size {fitting[-1]}" if fitting else "give more rows"
+        faults.append(
+            f"{path}: {len(train)} rows to learn from, but a step takes {generation.pictures} pictures; {advice}"
+        )
+    if faults:
+        raise DataError(faults)
+
+
+def _column_faults(config: PolicyConfig, train: Sequence[Record]) -> list[str]:
+    """Finds rewards that no row, or not every row, gives what they need."""
+    named = [name for name in config.rewards if name in NEEDS_SCORES]
+    grouped = [name for name in config.rewards if name in NEEDS_GROUPS]
+    faults = []
+    if grouped and not any(record.group for record in train):
+        faults.append(
+            f"{config.data_path}: no row has a group, which {', '.join(grouped)} needs; add the column group and each "
+            "edit's delta, or leave the reward out"
+        )
+    if named and not any(OVERALL in record.scores for record in train):
+        faults.append(f"{config.data_path}: no row has a score, which {', '.join(named)} needs; add the column score")
+        return faults
+    bare = [record for record in train if OVERALL not in record.scores and not (grouped and record.group)]
+    if bare and (named or config.head_weight):
+        lines = ", ".join(str(record.line) for record in bare[:_MOST_NAMED])
+        more = f" and {len(bare) - _MOST_NAMED} more" if len(bare) > _MOST_NAMED else ""
+        faults.append(
+            f"{config.data_path}: {len(bare)} rows have no score (lines {lines}{more}), so nothing could be learnt "
+            "from them; remove them, or rate them"
+        )
+    return faults
+
+
+def _group_faults(config: PolicyConfig, train: Sequence[Record], space: ScoreSpace) -> list[str]:
+    """Finds groups that do not fit into a step, and edits without a number."""
+    from roc.policy.data import delta_of
+
+    faults = []
+    for record in train:
+        try:
+            delta_of(record)
+        except ValueError as error:
+            faults.append(f"{config.data_path}:{record.line}: {error}")
+    sizes = Counter(record.group for record in train if record.group is not None)
+    if not sizes:
+        return faults
+    processes = processes_started()
+    pictures = generation_of(config, processes).pictures
+    group, largest = max(sizes.items(), key=lambda item: item[1])
+    if largest > pictures:
+        enough = -(-largest * config.num_generations // (processes * config.steps_per_generation))
+        faults.append(
+            f"{config.data_path}: the group {group!r} has {largest} pictures, but a step takes {pictures}, and a group "
+            f"has to be in one step as a whole; set per_device_train_batch_size {enough} or more"
+        )
+    return faults

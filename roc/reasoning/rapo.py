@@ -1,0 +1,65 @@
+"""RAPO: reinforcement of a model that reasons, with a ranking and an absolute reward, by the steps of `roc.policy`.
+
+    roc reasoning train configs/reasoning_rapo.yaml --model_name_or_path checkpoints/cold_start --data_path ratings.csv
+
+Photos with their scores are all it needs: the critiques are the model's own. Rows of a corpus may be given too; what
+was written about them is not shown to the model, but a critique that states its score is refused all the same, since
+the checkpoint was likely taught on it and copies numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from roc.model.reasoned import take_apart
+from roc.policy.config import PolicyConfig
+from roc.policy.job import reinforce
+from roc.prompts import IMAGE_PLACEHOLDER
+from roc.reasoning.filters import check_leak
+from roc.reasoning.wording import question
+
+if TYPE_CHECKING:
+    from roc.data.records import Record
+    from roc.model.declaration import Declaration
+
+
+def train(config: PolicyConfig) -> str | None:
+    """Reinforces a checkpoint, or carries on with a run.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        The table of its evaluation; None on all processes but the first.
+
+    Raises:
+        DataError: With every fault of the data, before the first step.
+        RunError: If the settings cannot be trained with, or a state cannot be saved.
+    """
+
+    def leaks(records: Sequence[Record], declaration: Declaration) -> list[str]:
+        return leak_faults(config.data_path, records, declaration)
+
+    return reinforce(config, verb="reasoning train", question=house_question, row_faults=leaks)
+
+
+def house_question(declaration: Declaration) -> str:
+    """Words the question that a checkpoint is asked which declares none."""
+    return question(declaration.space.range).replace(IMAGE_PLACEHOLDER, "")
+
+
+def leak_faults(path: str | None, records: Sequence[Record], declaration: Declaration) -> list[str]:
+    """Finds critiques that state the score they lead to."""
+    faults = []
+    for record in records:
+        if record.conversations is None or "overall" not in record.scores:
+            continue
+        parts = take_apart(record.conversations[-1][1])
+        found = parts and check_leak(parts[0], record.scores["overall"], declaration.space)
+        if found:
+            faults.append(
+                f"{path}:{record.line}: the critique gives its score away ({found.detail!r}), and a model taught on it "
+                "copies numbers; `roc reasoning convert` sorts such rows out"
+            )
+    return faults

@@ -1,0 +1,133 @@
+"""What is refused before the first step, with the number to set."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from roc.data.records import Record
+from roc.data.rows import DataError
+from roc.policy.checks import batch_faults, check_rows, check_settings
+from roc.policy.config import PolicyConfig
+from roc.score_space import ScoreSpace
+from roc.settings import ConfigError
+from roc.training.config import load_config
+from roc.training.run import Refused
+
+
+def config(**settings):
+    return load_config(None, {"data_path": "r.csv", "model_name_or_path": "m", **settings}, group=PolicyConfig)
+
+
+def refused(**settings):
+    with pytest.raises(ConfigError) as caught:
+        config(**settings)
+    return str(caught.value)
+
+
+def test_one_completion_has_nothing_to_be_better_than():
+    assert "num_generations is 1, expected a whole number at least 2" in refused(num_generations=1)
+
+
+def test_what_reinforcement_does_not_have_is_refused():
+    told = refused(starter="small", augment_flip=0.5, ema_decay=0.9, model_name_or_path=None)
+    assert all(f"{name} is" in told for name in ("starter", "augment_flip", "ema_decay"))
+    assert "lora_dropout is 0.1, expected 0" in refused(tuning="lora", lora_dropout=0.1)
+    assert "rewards is format alone" in refused(rewards=["format"], head_weight=0)
+    assert "name each of" in refused(rewards=["rank", "rank"])
+
+
+def test_generations_and_steps_keep_time():
+    assert "set it to 6" in refused(gradient_accumulation_steps=4, steps_per_generation=3, num_iterations=1)
+    told = refused(gradient_accumulation_steps=2, num_iterations=4, save_strategy="steps", save_steps=3)
+    assert "save_steps is 3" in told and "set it to 4" in told
+    assert (
+        config(gradient_accumulation_steps=2, num_iterations=4, save_strategy="steps", save_steps=4).num_iterations == 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "processes", "expected"),
+    [
+        ({"per_device_train_batch_size": 6}, 1, "set per_device_train_batch_size 4 or 8, or num_generations 3"),
+        ({"per_device_train_batch_size": 3}, 1, "set per_device_train_batch_size 4, or num_generations 3"),
+        ({"per_device_train_batch_size": 3, "steps_per_generation": 2}, 1, "6 completions"),
+        ({"per_device_train_batch_size": 5}, 2, "(per_device_train_batch_size 5 x 2 processes)"),
+        ({"per_device_train_batch_size": 4}, 1, "all of one picture (num_generations 4), so rank has nothing"),
+        ({"per_device_train_batch_size": 1}, 4, "set per_device_train_batch_size 2 or more"),
+    ],
+)
+def test_a_step_has_to_divide_into_several_pictures(settings, processes, expected):
+    faults = batch_faults(config(**settings), processes)
+    assert len(faults) == 1 and expected in faults[0]
+
+
+def test_a_step_of_one_picture_is_fine_where_none_are_compared():
+    assert batch_faults(config(per_device_train_batch_size=4, rewards=["error", "format"]), 1) == []
+    assert batch_faults(config(per_device_train_batch_size=4), 2) == []
+
+
+def row(i, **fields):
+    return Record(str(i), (f"{i}.png",), **{"scores": {"overall": 5.0}, "line": i + 2, **fields})
+
+
+def faults_of(rows, **settings):
+    with pytest.raises(DataError) as caught:
+        check_rows(config(per_device_train_batch_size=8, **settings), rows, [], ScoreSpace(1, 10), 1)
+    return "\n".join(caught.value.faults)
+
+
+def test_rows_have_to_hold_what_is_rewarded():
+    check_rows(config(per_device_train_batch_size=8), [row(i) for i in range(4)], [], ScoreSpace(1, 10), 1)
+    assert "no row has a score, which rank, error needs" in faults_of([row(i, scores={}) for i in range(4)])
+    assert "2 rows have no score (lines 2, 3)" in faults_of(
+        [row(i, scores={} if i < 2 else {"overall": 2}) for i in range(4)]
+    )
+    told = faults_of([row(i) for i in range(4)], rewards=["relative", "format"])
+    assert "no row has a group, which relative needs" in told
+    assert "2 pictures; reinforcement asks about one" in faults_of(
+        [replace(row(0), images=("a", "b")), *map(row, range(1, 4))]
+    )
+
+
+def test_groups_have_to_fit_and_edits_to_tell_a_number():
+    group = [row(i, group="g", scores={}, edit={"delta": 0.5 * i}) for i in range(3)]
+    told = faults_of([*group, row(5)], rewards=["relative", "error", "format"])
+    assert "the group 'g' has 3 pictures, but a step takes 2" in told and "set per_device_train_batch_size 12" in told
+    bad = [row(0, group="g", scores={}), row(1, group="g", scores={}, edit={"strength": 3}), row(2)]
+    assert "r.csv:3: the edit has the delta None" in faults_of(bad, rewards=["relative", "error", "format"])
+
+
+def test_rows_have_to_fill_a_step():
+    assert "1 rows to learn from, but a step takes 2 pictures; set per_device_train_batch_size 4" in faults_of([row(0)])
+
+
+def test_settings_name_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(Refused) as caught:
+        check_settings(
+            load_config(None, {"output_dir": str(tmp_path), "use_vllm": True, "report_to": "none"}, group=PolicyConfig)
+        )
+    told = str(caught.value)
+    assert "data_path is missing" in told and "model_name_or_path is missing" in told
+    assert "the launcher spreads the model (fsdp2)" in told and "use_vllm is on, and vLLM is not installed" in told
+
+
+def test_without_trl_the_extra_is_named(monkeypatch, tmp_path):
+    from importlib import metadata
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    with pytest.raises(Refused, match=r"needs the package trl: pip install 'roc-mllm\[rl\]'"):
+        check_settings(config(output_dir=str(tmp_path)))
+    monkeypatch.setattr(metadata, "version", lambda name: "1.17.2")
+    with pytest.raises(Refused, match="trl 1.17.2 is installed, and roc is built on the inside of trl 1.16"):
+        check_settings(config(output_dir=str(tmp_path)))
+
+
+def test_checking_needs_no_torch():
+    code = "import sys, roc.policy.checks; assert not {'torch', 'trl', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
