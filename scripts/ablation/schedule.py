@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from roc.files import write_text
+from roc.model.device import keep_freed_memory
 
 from .arms import ARMS
 from .data import Data
@@ -71,11 +72,12 @@ def execute_all(
 
 
 def _begin(data: Data, budget: Budget, out: Path) -> None:
-    """Sets up a new process: keeps what all runs share, and ends the process when its parent ends."""
+    """Sets up a new process: keeps what all runs share and freed memory, and ends the process when its parent ends."""
     global _shared
     _shared = data, budget, out
     parent = multiprocessing.parent_process()
     if parent is not None:
+        keep_freed_memory()
         threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
