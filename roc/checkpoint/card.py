@@ -229,6 +229,7 @@ def _body(
         f"- Licence of the base: {_licence_text(licence)}",
         f"- Data: {declaration.dataset or 'not named'}",
         f"- Scores: {names}",
+        *(["- It reasons: `.describe` writes a critique before the score, `.score` does not."] * declaration.reasons),
         f"- Range: {low:g} to {high:g}, higher is better",
         f"- Levels: {space.num_levels} ({levels})",
         f"- Distribution over the levels: {supervised}",

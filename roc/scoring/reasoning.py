@@ -121,9 +121,10 @@ def write_answers(
         temperature: None takes the likeliest tokens; above 0 samples from the whole vocabulary.
         entropy: Takes the entropies of the choices.
     """
-    settings: dict[str, Any] = {"do_sample": False}
+    # Some checkpoints of others bring a penalty along; it would change the choices that were taught, and their entropy.
+    settings: dict[str, Any] = {"do_sample": False, "repetition_penalty": 1.0}
     if temperature is not None:
-        settings = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+        settings |= {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
     if entropy is not None:
         settings["logits_processor"] = LogitsProcessorList([entropy])
     with torch.no_grad():  # no inference mode: a model in training may keep what it computes

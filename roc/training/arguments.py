@@ -224,7 +224,7 @@ def _generated(
     config: RunConfig, data: RunData, arguments: TrainingArguments, collator: RocCollator
 ) -> Generated | None:
     """Builds the validation on what the model writes; None where rows hold no critiques or nothing is validated."""
-    from roc.training.reasoning import CHOSEN_BY, Generated
+    from roc.training.reasoning import CHOSEN_BY, Generated, some_rated
 
     if data.reasoning is None or arguments.eval_strategy == "no":
         return None
@@ -232,9 +232,8 @@ def _generated(
         arguments.metric_for_best_model = CHOSEN_BY
     # With a limit of 1, transformers removes every state but the best in the end; the most open one has to stay.
     arguments.save_total_limit = max(2, config.save_total_limit)
-    rated = [record for record in data.val if len(record.images) == 1 and "overall" in record.scores]
     return Generated(
-        rated[: config.reasoning_rows],
+        some_rated(data.val, config.reasoning_rows),
         collator,
         max_new_tokens=config.reasoning_tokens,
         batch_size=config.per_device_eval_batch_size,

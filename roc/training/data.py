@@ -66,7 +66,13 @@ def read_data(config: RunConfig) -> RunData:
     _note_few(config, splits)
     reasoning = reasoning_question(splits["train"])
     if reasoning is not None:
+        before = len(splits["train"])
         splits["train"] = with_short_answers(splits["train"], config.short_answers)
+        logger.info(
+            "rows hold critiques, so the model is taught to reason; %d of %d rows are taught a second time, with a "
+            "short answer",
+            *(len(splits["train"]) - before, before),
+        )
         if not config.short_answers:
             logger.warning("short_answers is 0, so one forward pass is not taught: scores of .score() mean nothing")
     return RunData(**splits, reasoning=reasoning, rater_ceiling=ceiling)

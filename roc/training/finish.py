@@ -105,7 +105,7 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict], *, trained_b
         answers = check_answers(config, assessment, records, assessed)
         metrics = _metrics(config, data, rows, assessment, answers, split)
         metrics["command"] = trained_by or command(config)
-        if assessment.model.declaration.reasons:
+        if assessment.model.declaration.reasons and config.check_answers:
             metrics |= reasoned_part(config, assessment, records, assessed, history)
         write_evaluation(out, rows, metrics)
         model = assessment.model
@@ -114,7 +114,7 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict], *, trained_b
         checked = metrics["answers/n"] > 0
         answering = metrics["answers/complete"] >= _FEW_ANSWERS if checked else config.text_weight > 0
         if model.declaration.reasons:
-            answering = metrics["reasoned/readable"] >= _FEW_ANSWERS
+            answering = metrics.get("reasoned/readable", 1.0) >= _FEW_ANSWERS
         lines = [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics, config)]
     else:
         lines = ["There is no held-out row to evaluate on; give a test split or --val_fraction."]
@@ -201,7 +201,7 @@ def reasoned_part(
     assessed: list[Assessed],
     history: list[dict],
 ) -> dict[str, Any]:
-    """Lets a model that reasons write its critiques for the first `check_answers` rows and measures their scores.
+    """Lets a model that reasons write its critiques for `check_answers` of the rows and measures their scores.
 
     Args:
         config: The settings.
@@ -217,10 +217,11 @@ def reasoned_part(
     """
     from roc.evaluation.reasoned import summarize_reasoned
     from roc.evaluation.summary import summarize
-    from roc.training.reasoning import most_open
+    from roc.training.reasoning import most_open, some_rated
 
-    rows = [row for row in range(len(records)) if "overall" in records[row].scores][: max(1, config.check_answers)]
-    chosen = [records[row] for row in rows]
+    chosen = some_rated(records, config.check_answers)
+    places = {id(record): place for place, record in enumerate(records)}
+    rows = [places[id(record)] for record in chosen]
     written = assessment.describe([record.images[0] for record in chosen], max_new_tokens=config.reasoning_tokens)
     found = summarize_reasoned(chosen, written)
     del found["notes"]

@@ -79,6 +79,12 @@ def with_short_answers(records: Sequence[Record], share: float) -> list[Record]:
     return [*records, *short]
 
 
+def some_rated(records: Iterable[Record], count: int) -> list[Record]:
+    """Chooses rows with one image and a score by a hash of their ids, so that a sorted file gives rows of all kinds."""
+    rated = [record for record in records if len(record.images) == 1 and "overall" in record.scores]
+    return sorted(rated, key=lambda record: hash_fraction(record.id, "generated"))[:count]
+
+
 class Generated:
     """Validation on what a model writes itself.
 

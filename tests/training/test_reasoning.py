@@ -1,5 +1,6 @@
 """Rows with critiques: two wordings are taught, and only what the model itself writes is validated."""
 
+import contextlib
 import json
 from types import SimpleNamespace
 
@@ -25,6 +26,7 @@ from roc.training.reasoning import (
     most_open,
     reasoning_faults,
     reasoning_question,
+    some_rated,
     with_short_answers,
 )
 from roc.training.run import RunError
@@ -92,6 +94,13 @@ def generated(collator, records, **settings):
     return Generated(records, collator, pixel_limit=DEFAULT_PIXEL_LIMIT, **settings)
 
 
+def test_rows_are_chosen_from_all_of_a_sorted_file():
+    rows = [thought(str(i), scores={"overall": 1 + i / 20}) for i in range(100)]
+    some = some_rated([*rows, record("none", scores={})], 20)
+    assert len(some) == 20 and min(r.scores["overall"] for r in some) < 2.5 < 4 < max(r.scores["overall"] for r in some)
+    assert some_rated(reversed(rows), 20) == some
+
+
 @pytest.fixture
 def rated(tmp_path):
     rows = []
@@ -115,6 +124,29 @@ def test_what_the_model_writes_is_measured(rated, monkeypatch):
     assert found[CHOSEN_BY] == min(found["srcc"], 0.75 * found["srcc"])
     assert (found["entropy"], found["sampled_readable"]) == (0.5, 0.0)
     assert found["short_mae"] > 0 and model.training
+
+
+def test_each_process_does_a_part_of_the_rows(rated, monkeypatch):
+    """Two processes, one after the other: the second gathers what the first gave."""
+    model, processor, collator = reasoning_model()
+    given, found = [], []
+
+    def gather(part):
+        given.extend(part)
+        return list(given) if len(given) == 2 else part
+
+    monkeypatch.setattr("accelerate.utils.gather_object", gather)
+    monkeypatch.setattr("roc.scoring.reasoning.TokenEntropy.summed", lambda self, lengths: (2.0 * len(lengths), 4))
+    for process in (0, 1):
+        texts = [reasoned_answer(f"{process} {i}") for i in range(3)]
+        script = Script(model, processor, [*texts[:2], texts[2]])
+        monkeypatch.setattr(type(model), "generate_with_scores", lambda self, script=script, **inputs: script(**inputs))
+        state = SimpleNamespace(process_index=process, num_processes=2)
+        monkeypatch.setattr("accelerate.PartialState", lambda state=state: state)
+        with contextlib.suppress(KeyError):  # the first alone lacks the other's rows
+            found.append(generated(collator, rated).measure(model))
+    assert [part[0] for part in given] == [[0, 2], [1, 3]]
+    assert len(found) == 1 and found[0]["n"] == 4 and found[0]["entropy"] == 0.5
 
 
 def test_a_trainer_validates_by_what_was_generated(rated, tmp_path):
