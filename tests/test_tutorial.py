@@ -12,13 +12,24 @@ import urllib.request
 import pytest
 from pages import ROOT, blocks, shell_lines
 from PIL import Image
+from starter_parts import small_size
 
 from roc.demo.dataset import write_dataset
+from roc.starter.build import build_starter
+from roc.starter.kept import kept_folder
+from roc.starter.options import StarterOptions
+from roc.starter.plan import plan
+from roc.starter.sizes import SIZES
 
 
 @pytest.fixture
-def photographer(tmp_path):
-    """A folder as the tutorial finds it: 60 photos with ratings, and the scripts and configs of the checkout."""
+def photographer(tmp_path, monkeypatch):
+    """A folder as the tutorial finds it: 60 photos with ratings, the scripts and configs of the checkout, a starter."""
+    monkeypatch.setenv("ROC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(SIZES, "small", small_size(tmp_path / "cache" / "wheels"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    options = StarterOptions(out=str(kept_folder("small")), size="small")
+    build_starter(options, plan(options))
     table = write_dataset(tmp_path / "drawn", 54, 3, 3, size=96, seed=7)
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     (tmp_path / "photos").mkdir()
