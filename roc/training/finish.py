@@ -106,7 +106,9 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict], *, trained_b
         metrics = _metrics(config, data, rows, assessment, answers, split)
         metrics["command"] = trained_by or command(config)
         if assessment.model.declaration.reasons and config.check_answers:
-            metrics |= reasoned_part(config, assessment, records, assessed, history)
+            # After reinforcement there is no start of it to name.
+            states = history if trained_by is None else []
+            metrics |= reasoned_part(config, assessment, records, assessed, states)
         write_evaluation(out, rows, metrics)
         model = assessment.model
         write_card(out, model.declaration, adapter=hasattr(model, "peft_config"), metrics=metrics)

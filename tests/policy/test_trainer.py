@@ -1,7 +1,5 @@
 """The trainer on a tiny model that writes critiques: what it reads, rewards, learns, saves and goes on from."""
 
-import itertools
-
 import pytest
 import torch
 
@@ -10,7 +8,6 @@ pytest.importorskip("trl", reason="reinforcement needs trl: pip install 'roc-mll
 from policy_processes import prescribe  # noqa: E402
 from policy_runs import build, cold_started, photos, settings, weights  # noqa: E402
 from tiny_models import FAMILY_BUILDERS  # noqa: E402
-from transformers import TrainerCallback  # noqa: E402
 
 import roc.policy.data  # noqa: E402
 from roc.checkpoint.folder import load, save  # noqa: E402
@@ -142,25 +139,14 @@ def test_families_are_asked_the_same_by_trl_or_refused_by_name(family, tmp_path,
     assert torch.allclose(by_value(seen["generated"]), by_value(seen["fused"]), atol=1e-4)
 
 
-class Stop(TrainerCallback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        control.should_training_stop = state.global_step >= self.step
-
-
 def test_a_run_goes_on_exactly_inside_its_second_epoch(llava, tmp_path):
     """An epoch has two steps; TRL's own sampler would deal the first epoch's pictures again."""
     data = photos(tmp_path / "photos", 4, 0)
     more = {"max_steps": 4, "save_strategy": "steps", "save_steps": 3, "head_weight": 0.2}
-    whole = build(settings(llava, data, tmp_path / "whole", **more))
+    whole = build(settings(llava, data, tmp_path, **more))
     whole.train()
-    stopped = build(settings(llava, data, tmp_path / "stopped", **more))
-    stopped.add_callback(Stop(3))
-    stopped.train()
-    again = build(settings(llava, data, tmp_path / "stopped", **more))
-    again.train(resume_from_checkpoint=str(tmp_path / "stopped" / "training" / "checkpoint-3"))
+    again = build(settings(llava, data, tmp_path, **more))
+    again.train(resume_from_checkpoint=str(tmp_path / "training" / "checkpoint-3"))
     expected, found = weights(whole.model), weights(again.model)
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
     rewards = [[log["reward"] for log in one.state.log_history if "reward" in log] for one in (whole, again)]
@@ -168,9 +154,9 @@ def test_a_run_goes_on_exactly_inside_its_second_epoch(llava, tmp_path):
 
 
 def test_validation_is_on_texts_that_the_model_writes_and_the_best_state_is_kept(llava, data, tmp_path):
-    more = {"max_steps": 3, "eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
-    trainer = build(settings(llava, data, tmp_path, **more))
-    scores, log = itertools.chain([0.1, 0.9, 0.2]), trainer.log
+    more = {"max_steps": 2, "eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
+    trainer = build(settings(llava, data, tmp_path, entropy_rows=2, **more))
+    scores, log = iter([0.9, 0.2]), trainer.log
 
     def scored(logs, start_time=None):
         if "eval_readable" in logs:
@@ -180,11 +166,12 @@ def test_validation_is_on_texts_that_the_model_writes_and_the_best_state_is_kept
     trainer.log = scored
     trainer.train()
     validated = [log for log in trainer.state.log_history if "eval_readable" in log]
+    assert len(validated) == 2
     for log in validated:
         assert log["eval_n"] + sum(log[key] for key in log if key.startswith("eval_wrong/")) == 4
         assert log["eval_short_mae"] > 0 and log["eval_entropy"] > 0
-    assert trainer.state.best_global_step == 2
-    best, _ = load(tmp_path / "training" / "checkpoint-2")
+    assert trainer.state.best_global_step == 1
+    best, _ = load(tmp_path / "training" / "checkpoint-1")
     kept = weights(trainer.model)
     assert all(torch.equal(kept[name], tensor) for name, tensor in best.state_dict().items())
     assert best.declaration.reasoning == trainer.model.declaration.reasoning
