@@ -18,7 +18,7 @@ from roc.prompts import QUESTIONS
 from roc.scoring.assessment import Assessment
 from roc.training.config import RunConfig
 from roc.training.data import RunData
-from roc.training.progress import _validation
+from roc.training.progress import validation_text
 from roc.training.reasoning import (
     CHOSEN_BY,
     Generated,
@@ -192,7 +192,7 @@ def test_chosen_states_stay(tmp_path):
 
 
 def test_a_validation_line_tells_what_was_wrong():
-    line = _validation(
+    line = validation_text(
         {
             "eval_n": 2,
             "eval_readable": 0.5,
