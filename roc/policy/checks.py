@@ -15,7 +15,6 @@ from roc.checkpoint.names import check_exists
 from roc.data.records import Record
 from roc.data.rows import DataError
 from roc.policy.config import PolicyConfig
-from roc.score_space import ScoreSpace
 from roc.training.checks import file_faults, package_faults
 from roc.training.processes import sharding
 from roc.training.run import Refused, folder_faults
@@ -132,9 +131,7 @@ def batch_faults(config: PolicyConfig, processes: int) -> list[str]:
     return []
 
 
-def check_rows(
-    config: PolicyConfig, train: Sequence[Record], val: Sequence[Record], space: ScoreSpace, processes: int
-) -> None:
+def check_rows(config: PolicyConfig, train: Sequence[Record], val: Sequence[Record], processes: int) -> None:
     """Checks that rows hold what the rewards need, and that they fill a step.
 
     Raises:
@@ -147,7 +144,7 @@ def check_rows(
         if len(record.images) != 1
     ]
     faults += _column_faults(config, train)
-    faults += _group_faults(config, train, space)
+    faults += _group_faults(config, train, processes)
     generation = generation_of(config, processes)
     if len(train) < generation.pictures:
         most = max(1, len(train) * config.num_generations // (processes * config.steps_per_generation))
@@ -188,7 +185,7 @@ def _column_faults(config: PolicyConfig, train: Sequence[Record]) -> list[str]:
     return faults
 
 
-def _group_faults(config: PolicyConfig, train: Sequence[Record], space: ScoreSpace) -> list[str]:
+def _group_faults(config: PolicyConfig, train: Sequence[Record], processes: int) -> list[str]:
     """Finds groups that do not fit into a step, and edits without a number."""
     from roc.policy.data import delta_of
 
@@ -201,7 +198,6 @@ def _group_faults(config: PolicyConfig, train: Sequence[Record], space: ScoreSpa
     sizes = Counter(record.group for record in train if record.group is not None)
     if not sizes:
         return faults
-    processes = processes_started()
     pictures = generation_of(config, processes).pictures
     group, largest = max(sizes.items(), key=lambda item: item[1])
     if largest > pictures:

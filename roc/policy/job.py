@@ -81,7 +81,7 @@ def _reinforce(config: PolicyConfig, verb: str, question: Question | None, row_f
         with first_process_first(process):
             data = read_data(declared)
         data = replace(data, train=_each_once(data.train))
-        check_rows(config, data.train, data.val, declaration.space, process.num_processes)
+        check_rows(config, data.train, data.val, process.num_processes)
         if row_faults is not None and (faults := row_faults(data.train, declaration)):
             raise DataError(faults)
         arguments = policy_arguments(config)

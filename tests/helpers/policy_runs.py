@@ -83,8 +83,8 @@ def settings(checkpoint, data, out, **more):
     return load_config(None, {**QUICK, **own, **more}, group=PolicyConfig)
 
 
-def build(config):
-    """Builds the trainer as the command does; nothing is written."""
+def build(config, change=lambda record: record):
+    """Builds the trainer as the command does, of changed records where they are to be; nothing is written."""
     from roc.policy.build import as_declared, load_policy, read_declaration
     from roc.policy.job import build_trainer, policy_arguments
 
@@ -92,7 +92,7 @@ def build(config):
     records = read_records(
         config.data_path, space=declaration.space, num_levels=as_declared(config, declaration).num_tokens
     )
-    split = {name: [one for one in records if one.split == name] for name in ("train", "val")}
+    split = {name: [change(one) for one in records if one.split == name] for name in ("train", "val")}
     model, processor = load_policy(config, declaration)
     return build_trainer(config, RunData(test=[], **split), policy_arguments(config), model, processor)
 

@@ -10,7 +10,6 @@ from roc.data.records import Record
 from roc.data.rows import DataError
 from roc.policy.checks import batch_faults, check_rows, check_settings
 from roc.policy.config import PolicyConfig
-from roc.score_space import ScoreSpace
 from roc.settings import ConfigError
 from roc.training.config import load_config
 from roc.training.run import Refused
@@ -74,12 +73,12 @@ def row(i, **fields):
 
 def faults_of(rows, **settings):
     with pytest.raises(DataError) as caught:
-        check_rows(config(per_device_train_batch_size=8, **settings), rows, [], ScoreSpace(1, 10), 1)
+        check_rows(config(per_device_train_batch_size=8, **settings), rows, [], 1)
     return "\n".join(caught.value.faults)
 
 
 def test_rows_have_to_hold_what_is_rewarded():
-    check_rows(config(per_device_train_batch_size=8), [row(i) for i in range(4)], [], ScoreSpace(1, 10), 1)
+    check_rows(config(per_device_train_batch_size=8), [row(i) for i in range(4)], [], 1)
     assert "no row has a score, which rank, error needs" in faults_of([row(i, scores={}) for i in range(4)])
     assert "2 rows have no score (lines 2, 3)" in faults_of(
         [row(i, scores={} if i < 2 else {"overall": 2}) for i in range(4)]

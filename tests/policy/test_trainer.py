@@ -1,5 +1,7 @@
 """The trainer on a tiny model that writes critiques: what it reads, rewards, learns, saves and goes on from."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -108,6 +110,26 @@ def test_pictures_are_padded_and_scaled_as_the_collator_does(tmp_path, data):
     assert row["images"][0][0].size == (20, 20)
     batch = trainer.collator.prompt_batch([roc.policy.data.open_image(trainer.rows.records[0].images[0])])
     assert row["prompt"][0][0]["content"][1]["text"] in trainer.collator.tokenizer.decode(batch["input_ids"][0])
+
+
+def test_a_group_of_edits_is_rewarded_as_a_whole_beside_rated_photos(llava, tmp_path):
+    """The source is 0, one edit better, one worse; of the other photos people's scores are known."""
+    edits = {"0": None, "1": {"delta": 2.0}, "2": {"delta": -1.0}}
+
+    def change(record):
+        return replace(record, group="g", edit=edits[record.id], scores={}) if record.id in edits else record
+
+    more = {"rewards": ["relative", "error", "format"], "per_device_train_batch_size": 16, "max_steps": 1}
+    trainer = build(settings(llava, photos(tmp_path / "photos", 4, 0), tmp_path, **more), change)
+    seen, calculate = watch(trainer), trainer._calculate_rewards
+    trainer._calculate_rewards = lambda *args: seen.setdefault("rewards", calculate(*args))
+    trainer.train()
+    answers, rewards = seen["answers"], seen["rewards"]
+    groups = torch.tensor([answer.group == "g" for answer in answers])
+    assert {answer.picture for answer in answers if answer.group == "g"} == set(edits)
+    assert torch.equal(rewards[:, 0].isnan(), ~groups) and torch.equal(rewards[:, 1].isnan(), groups)
+    labels = seen["inputs"]["score_labels"]
+    assert (~labels.isnan()).all() and (labels >= 1).all() and (labels <= 10).all()
 
 
 def families():
