@@ -8,6 +8,7 @@ about the base; `load` finds the base by the name in it.
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -225,6 +226,7 @@ def save(
         model.save_pretrained(path, state_dict=state_dict, **kwargs)
         save_processor(processor, path)
         write_card(path, model.declaration, adapter=False)
+        _copy_licences(model, Path(path))
         return
     with card_kept(path):
         # Not "auto": PEFT would look for the base on the hub to compare vocabularies; the row is in the adapter anyway.
@@ -245,6 +247,16 @@ def save(
     write_json(Path(path) / ADAPTER_FILE, about)
     save_processor(processor, path)
     write_card(path, model.declaration, adapter=True)
+
+
+def _copy_licences(model: PreTrainedModel, path: Path) -> None:
+    """Copies the licences from the folder that the weights came from: what was trained from them stays under these."""
+    origin = getattr(model.config, "_name_or_path", "")
+    if not origin or not os.path.isdir(origin):
+        return
+    for file in (file for pattern in ("LICENSE*", "NOTICE*") for file in sorted(Path(origin).glob(pattern))):
+        if file.is_file() and not (path / file.name).exists():
+            shutil.copyfile(file, path / file.name)
 
 
 def _load_adapter(

@@ -4,6 +4,7 @@ import builtins
 import io
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -108,6 +109,19 @@ def test_trained_again_after_loading(tmp_path):
     loss = again(**RocCollator(processor, again.config.roc)([sample(0)])).loss
     loss.backward()
     assert again.score_head.weight.grad.abs().sum() > 0
+
+
+def test_licences_stay_with_what_was_made_of_the_weights(tmp_path, monkeypatch):
+    model, processor, _ = build("llava")
+    monkeypatch.chdir(tmp_path)
+    Path("LICENSE").write_text("of this folder")
+    save(model, processor, tmp_path / "base")
+    assert not (tmp_path / "base" / "LICENSE").exists()
+    (tmp_path / "base" / "LICENSE.tower").write_text("Apache")
+    model, processor = load(tmp_path / "base")
+    save(model, processor, tmp_path / "trained")
+    save(model, processor, tmp_path / "base")
+    assert [(tmp_path / name / "LICENSE.tower").read_text() for name in ("base", "trained")] == ["Apache"] * 2
 
 
 def test_a_checkpoint_without_a_head_is_refused(tmp_path):
