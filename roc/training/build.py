@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,11 @@ from roc.training.wording import tokenizer_texts, usual_wording
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, ProcessorMixin
 
+    from roc.model.declaration import Declaration
     from roc.training.config import RunConfig
     from roc.training.data import RunData
+
+logger = logging.getLogger(__name__)
 
 _LOSS_SETTINGS = ("text_weight", "l1_weight", "ce_weight", "emd_weight", "l1_scale", "published_losses")
 
@@ -49,6 +53,7 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
         wording = usual_wording(config, data)
         attach(model, processor, config.score_space, attributes=config.attributes, **wording, **declared)
     else:
+        _tell_other_losses(model.declaration, declared)
         settle_head(config, data, model, **declared)
     supervised = (config.ce_weight > 0 or config.emd_weight > 0) and any(record.histograms for record in data.train)
     about: dict[str, Any] = {"dataset": config.dataset, "distribution_supervised": supervised}
@@ -58,6 +63,19 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
     model = tuned(config, model)
     regularise(model, config)
     return model, processor
+
+
+def _tell_other_losses(earlier: Declaration, declared: dict[str, Any]) -> None:
+    """Warns of a checkpoint that goes on learning by other losses than those it was trained with."""
+    changed = [
+        f"{name} {declared[name]} (it declares {getattr(earlier, name)})"
+        for name in _LOSS_SETTINGS
+        if declared[name] != getattr(earlier, name)
+    ]
+    if changed:
+        logger.warning(
+            "the losses are not those of the checkpoint: %s; set them to go on as before", ", ".join(changed)
+        )
 
 
 def base_config(config: RunConfig) -> PretrainedConfig | None:

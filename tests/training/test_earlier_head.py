@@ -131,6 +131,18 @@ def test_attributes_that_the_file_lacks_lead_to_the_head_carried_over(checkpoint
     read_data(config)
 
 
+def test_losses_that_are_not_those_of_the_checkpoint_are_told(checkpoint, caplog):
+    words = {"attributes": "overall,light", "min_score": SPACE.min_score, "max_score": SPACE.max_score}
+    earlier = load(checkpoint)[0].declaration
+    built(checkpoint, **words, **{name: getattr(earlier, name) for name in ("ce_weight", "emd_weight")})
+    assert "losses" not in caplog.text
+    built(checkpoint, **words, l1_scale="native", ce_weight=0.25)
+    assert (
+        f"the losses are not those of the checkpoint: ce_weight 0.25 (it declares {earlier.ce_weight}), "
+        f"l1_scale native (it declares unit); set them to go on as before"
+    ) in caplog.text
+
+
 def test_an_asked_wording_counts_for_the_same_head_too(checkpoint):
     settings = {"attributes": "overall,light", "question": "Well?", "answer": "A [SCORE], b [SCORE]."}
     model, _ = built(checkpoint, **settings)
