@@ -1,15 +1,27 @@
-"""Batches of pictures as the maps and perturbations take them: their check, their luma, and filters with reflection."""
+"""Batches of pictures as the maps and perturbations take them: from images and back, their check, luma and filters."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 LUMA = (0.2989, 0.5870, 0.1140)
 """Weights of red, green and blue; their sum is 0.9999, as published."""
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """Turns an RGB picture into a batch of one, (1, 3, H, W) in [0, 1], float32."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].contiguous().float().div_(255)
+
+
+def as_image(picture: Tensor) -> Image.Image:
+    """Turns a picture (3, H, W) in [0, 1] into an RGB image."""
+    return Image.fromarray(picture.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy())
 
 
 def as_batch(pictures: Tensor, smallest: int) -> Tensor:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 
-import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
+from roc.agree.batches import as_image, as_tensor
 from roc.agree.config import MapsOptions
 from roc.agree.maps import attribute_maps
 from roc.agree.perturbations import both_ways
@@ -19,16 +17,6 @@ _GAP, _CAPTION = 12, 28
 _SMALLEST_TILE = 160
 _INK, _PAPER = "#1a1a1a", "#ffffff"
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-
-
-def as_tensor(image: Image.Image) -> Tensor:
-    """Turns an RGB picture into a batch of one, (1, 3, H, W) in [0, 1], float32."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].contiguous().float().div_(255)
-
-
-def as_image(picture: Tensor) -> Image.Image:
-    """Turns a picture (3, H, W) in [0, 1] into an RGB image."""
-    return Image.fromarray(picture.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy())
 
 
 def write_sheet(options: MapsOptions) -> tuple[int, int]:

@@ -1,17 +1,18 @@
-"""`roc agree maps`: shows the photometric attributes that AGREE looks at.
+"""`roc agree`: the photometric attributes that AGREE looks at, and how much a score depends on each.
 
 It imports its room when it runs: the room may be deleted, and `roc` then lists no such command.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from roc.commands.line import Subcommand, run_subcommand
+from roc.commands.line import DONE, FAILED, Subcommand, run_subcommand
 
 if TYPE_CHECKING:
-    from roc.agree.config import MapsOptions
+    from roc.agree.config import FoldsOptions, MapsOptions, SensitivityOptions
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,9 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after `roc agree`; None takes those of the process.
 
     Returns:
-        Exit status: 0 done, 2 bad input (the reason is on stderr).
+        Exit status: 0 done, 1 some photos could not be scored (a file names them), 2 bad input (the reason is on
+        stderr), 130 stopped by Ctrl-C.
     """
-    from roc.agree.config import MapsOptions
+    from roc.agree.config import FoldsOptions, MapsOptions, SensitivityOptions
 
     subcommands = {
         "maps": Subcommand(
@@ -33,7 +35,36 @@ map, and the photo with more and with less of the attribute.""",
             "roc agree maps photo.jpg --out sheet.png",
             MapsOptions,
             _maps,
-        )
+        ),
+        "folds": Subcommand(
+            "write a training file for each fold, so that no photo is scored by a model that saw it",
+            """Divides the photos of a data file into folds and writes train_1, train_2, ... in its format: the k-th
+holds the training and validation rows of all folds but the k-th. Edits of a photo and groups stay together. It prints
+the commands that train a model on each and then measure sensitivities by them.""",
+            "roc agree folds --data_path ratings.csv --image_folder photos --folds 2 --out folds",
+            FoldsOptions,
+            _folds,
+        ),
+        "sensitivity": Subcommand(
+            "measure how much a score depends on each attribute, by ten passes a photo",
+            """Scores each photo with a little more and a little less of brightness, contrast, saturation, hue and
+blur, and writes one row a photo:
+
+  id, fold, sens_brightness, sens_contrast, sens_saturation, sens_hue, sens_blur, f, digest
+
+A sensitivity is the difference of both scores, on 0..1, over twice --delta. f is the fingerprint of the model, digest
+that of the file; the table also holds the settings, versions and counts.
+
+With --folds 2, the first checkpoint scores the photos of fold 1 and was trained on train_1 of `roc agree folds`, which
+lacks them, and so on. A checkpoint of `roc finetune` is asked which photos it was trained on; those are refused.
+
+Killed at any moment, the same command goes on where it stopped. Photos that were replaced since are scored again; those
+that cannot be scored are in sens.errors.csv.""",
+            "roc agree sensitivity --checkpoint fold_1 fold_2 --folds 2 --data_path ratings.csv --out sens.parquet",
+            SensitivityOptions,
+            _sensitivity,
+            lambda options: "the same command goes on from here",
+        ),
     }
     return run_subcommand(
         "roc agree", "Guides the score by five photometric attributes.", subcommands, argv, first="maps"
@@ -45,3 +76,29 @@ def _maps(options: MapsOptions) -> None:
 
     width, height = write_sheet(options)
     print(f"{options.out}: five attributes of {options.photo} at {width} x {height} pixels")
+
+
+def _folds(options: FoldsOptions) -> None:
+    from roc.agree.folds import write_folds
+
+    folds = write_folds(options)
+    for number, (file, photos, rows) in enumerate(zip(folds.files, folds.photos, folds.trained, strict=True), start=1):
+        print(f"{file}: {rows} rows to train on, none of the {photos} of fold {number}")
+    print("\n".join(["then:", *folds.commands(options.data_path, options.seed)]))
+
+
+def _sensitivity(options: SensitivityOptions) -> int:
+    from roc.agree.sensitivity import measure
+    from roc.commands.progress import with_progress
+
+    done = measure(options, with_progress)
+    speed = f", {done.scored / done.seconds:.1f} photos/s" if done.scored else ", all of it before"
+    print(f"{options.out}: {done.photos - done.failed} of {done.photos} photos{speed}")
+    print("median sensitivity: " + ", ".join(f"{name} {value:.4f}" for name, value in done.medians.items()))
+    if done.flat:
+        print(f"{done.flat} photos do not change with any attribute; they will weigh all alike")
+    if done.seen:
+        print(f"{done.seen} photos were scored by a model that was trained on them")
+    if done.failed:
+        print(f"{done.errors}: {done.failed} photos could not be scored", file=sys.stderr)
+    return FAILED if done.failed else DONE

@@ -12,6 +12,9 @@ from roc.data.pictures import Picture, PictureCells
 _ROWS, _ROWS_WITH_PICTURES = 10_000, 64
 """Rows that are held in memory at a time."""
 
+_ABOUT = b"roc"
+"""Key of the text that is kept beside the rows."""
+
 
 class NoParquet(ValueError):
     """A file that is no Parquet file, or no pyarrow to read one; the message says so without naming the file."""
@@ -54,8 +57,31 @@ def iter_parquet(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
         raise NoParquet(f"this is not a Parquet file, or a damaged one: {error}") from error
 
 
-def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+def about_of(path: Path) -> str | None:
+    """Returns the text that `write_parquet` kept beside the rows; None where there is none.
+
+    Raises:
+        NoParquet: it cannot be read.
+    """
+    pyarrow = _pyarrow()
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            text = (file.schema_arrow.metadata or {}).get(_ABOUT)
+    except pyarrow.ArrowInvalid as error:
+        raise NoParquet(f"this is not a Parquet file, or a damaged one: {error}") from error
+    return None if text is None else text.decode()
+
+
+def write_parquet(
+    path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], about: str | None = None
+) -> None:
     """Writes rows; pictures are stored as the `datasets` library stores them.
+
+    Args:
+        path: file to write.
+        rows: column name -> value; a missing name is an empty cell.
+        columns: the columns, in order.
+        about: a text to keep beside the rows, for `about_of`.
 
     Raises:
         ValueError: a column of several types, or objects of different names in one column.
@@ -73,7 +99,10 @@ def write_parquet(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequen
         # Objects with different names would all come back with the names of all.
         if nested is not None and arrays[name].to_pylist() != values:
             raise ValueError(f"{name!r}: Parquet cannot hold objects with different names in one column; write .jsonl")
-    pyarrow.parquet.write_table(pyarrow.table(arrays), path)
+    table = pyarrow.table(arrays)
+    if about is not None:
+        table = table.replace_schema_metadata({_ABOUT: about.encode()})
+    pyarrow.parquet.write_table(table, path)
 
 
 def _stored(value: Any) -> Any:

@@ -150,6 +150,18 @@ def split_data(
     return report
 
 
+def source_names(entries: Sequence[Entry]) -> list[str]:
+    """Names the source of each entry; entries of one photo, its edits and its groups among them, share the name.
+
+    Args:
+        entries: as `entry_of` makes them, in any order. Their images are not opened.
+
+    Returns:
+        (len(entries),) names, the same on every machine.
+    """
+    return _sources(entries, _links(entries))
+
+
 def _targets(path: Path, out: Path) -> dict[str, Path]:
     """Chooses the files to write."""
     suffix = path.suffix.lower() if path.suffix.lower() in TABLES else ".parquet"

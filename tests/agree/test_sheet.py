@@ -5,10 +5,11 @@ import pytest
 from PIL import Image
 
 from roc.agree import sheet as module
+from roc.agree.batches import as_image, as_tensor
 from roc.agree.config import MapsOptions
 from roc.agree.maps import attribute_maps
 from roc.agree.perturbations import both_ways
-from roc.agree.sheet import as_image, as_tensor, write_sheet
+from roc.agree.sheet import write_sheet
 from roc.data.images import ImageError
 
 

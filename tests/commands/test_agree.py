@@ -1,9 +1,15 @@
-"""`roc agree maps` draws a sheet; what it cannot use is one line and exit status 2."""
+"""`roc agree` as a user types it: sheets, folds, sensitivities; what cannot be used is one line and exit status 2."""
+
+from pathlib import Path
 
 import pytest
+from heads import build, picture
 from PIL import Image
 
+from roc.agree.table import SensitivityTable
+from roc.checkpoint.folder import save
 from roc.cli import main
+from roc.data.rows import write_rows
 
 
 @pytest.fixture(autouse=True)
@@ -22,13 +28,17 @@ def test_maps(capsys):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["map"], "roc agree: unknown command 'map'; the commands are maps"),
+        (["map"], "roc agree: unknown command 'map'; the commands are maps, folds, sensitivity"),
         (["maps", "photo.jpg"], "required: --out"),
         (["maps", "gone.jpg", "--out", "sheet.png"], "gone.jpg: no such file"),
         (["maps", "photo.jpg", "--out", "sheet.pdf"], "--out: sheet.pdf: expected a name that ends in one of .png"),
         (["maps", "photo.jpg", "--out", "./photo.jpg"], "./photo.jpg is the photo itself; name another file"),
         (["maps", "photo.jpg", "--out", "sheet.png", "--delta", "0.3"], "--delta"),
         (["maps", "photo.jpg", "--out", "sheet.png", "--side", "4"], "--side"),
+        (["folds", "--data_path", "gone.csv", "--out", "folds"], "gone.csv: no such file"),
+        (["folds", "--data_path", "gone.csv", "--out", "folds", "--folds", "1"], "--folds"),
+        (["sensitivity", "--data_path", "gone.csv", "--checkpoint", "a", "--out", "s.csv"], "ends in .parquet"),
+        (["sensitivity", "--data_path", "gone.csv", "--checkpoint", "a", "b", "--out", "s.parquet"], "2 checkpoints"),
     ],
 )
 def test_words_that_cannot_be_used(words, expected, capsys, tmp_path):
@@ -40,4 +50,40 @@ def test_words_that_cannot_be_used(words, expected, capsys, tmp_path):
 
 def test_no_word_shows_what_there_is(capsys):
     assert main(["agree"]) == 2
-    assert "  maps  draw the attribute maps" in capsys.readouterr().out
+    assert "  maps         draw the attribute maps" in capsys.readouterr().out
+
+
+@pytest.fixture
+def rated():
+    Path("photos").mkdir()
+    for i in range(6):
+        picture(i, (24, 18)).save(f"photos/{i}.png")
+    write_rows("ratings.csv", [{"image": f"{i}.png", "score": 1 + i} for i in range(6)])
+    return ["--data_path", "ratings.csv", "--image_folder", "photos"]
+
+
+def test_folds(rated, capsys):
+    assert main(["agree", "folds", *rated, "--out", "folds"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("folds/train_1.csv: ") and "rows to train on, none of the" in out[0]
+    assert out[-1].startswith("roc agree sensitivity --checkpoint checkpoints/fold_1 checkpoints/fold_2 --folds 2")
+
+
+def test_sensitivity(rated, tmp_path, capsys):
+    model, processor, _ = build("llava")
+    save(model, processor, tmp_path / "model")
+    words = ["agree", "sensitivity", *rated, "--checkpoint", "model", "--out", "sens.parquet", "--workers", "1"]
+    Path("photos/4.png").write_bytes(b"no picture")
+    assert main(words) == 1
+    out, err = capsys.readouterr()
+    assert "sens.parquet: 5 of 6 photos, " in out and "median sensitivity: brightness 0." in out
+    assert "note: model does not say which photos it was trained on" in err
+    assert "sens.errors.csv: 1 photos could not be scored" in err
+    picture(4, (24, 18)).save("photos/4.png")
+    assert main(words) == 0
+    assert "6 of 6 photos, " in capsys.readouterr().out
+    assert main(words) == 0
+    assert "6 of 6 photos, all of it before" in capsys.readouterr().out
+    assert SensitivityTable.read("sens.parquet").ids == tuple(f"{i}.png" for i in range(6))
+    assert main([*words, "--delta", "0.1"]) == 2
+    assert "delta was 0.2, is 0.1" in capsys.readouterr().err

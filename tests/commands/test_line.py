@@ -127,7 +127,7 @@ print(json.dumps([time.process_time(), sorted(heavy)]), file=sys.stderr)
 
 WORDS = [[], *([name] for name in COMMANDS)]
 WORDS += [["data", name] for name in ("convert", "check", "leaks", "split", "show")]
-WORDS += [["agree", "maps"]] if "agree" in COMMANDS else []
+WORDS += [["agree", name] for name in ("maps", "folds", "sensitivity") if "agree" in COMMANDS]
 WORDS += [["reasoning", name] for name in ("corpus", "convert", "show") if "reasoning" in COMMANDS]
 
 
