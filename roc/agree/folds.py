@@ -149,6 +149,8 @@ def _check_free(files: Sequence[Path], facts: Path, path: Path, *, overwrite: bo
 def seen_photos(checkpoint: str) -> set[str] | None:
     """Lists the photos that a checkpoint was trained on, or chosen by, from the folder of its run.
 
+    Where that run began from another run's checkpoint, the photos of that one count too.
+
     Args:
         checkpoint: The folder that `roc finetune` wrote, or another name.
 
@@ -160,26 +162,36 @@ def seen_photos(checkpoint: str) -> set[str] | None:
     try:
         run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
         settings, hashes = run["settings"], run.get("data") or []
-    except (OSError, ValueError, KeyError, TypeError):
+        begun_from = settings.get("model_name_or_path")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     image_folder, paths = settings.get("image_folder"), [settings.get("data_path"), settings.get("eval_data_path")]
     if paths[0] is None:
         from roc.demo.dataset import RATINGS_FILE
 
         paths, hashes, image_folder = [str(folder / SCENES / RATINGS_FILE), None], [], None
-    files = [Path(path) for path in paths if path is not None]
     found: set[str] = set()
-    for place, file in enumerate(files):
+    for place, file in enumerate(Path(path) for path in paths if path is not None):
         now = content_digest(file)
-        if now is None or (place < len(hashes) and hashes[place] not in (None, now)):
+        edited = place < len(hashes) and hashes[place] not in (None, now)
+        images = None if now is None or edited else _images_of(file, image_folder, tested=place > 0)
+        if images is None:
             return None
-        faults = Faults(file)
-        try:
-            for record in scan_records(file, image_folder, faults, space=None):
-                if place or record.split != "test":
-                    found.update(map(os.path.realpath, record.images))
-        except DataError:
-            return None
-        if faults:
-            return None
+        found |= images
+    if begun_from is not None and (Path(begun_from) / RUN_FILE).exists():
+        before = seen_photos(begun_from)
+        return None if before is None else found | before
     return found
+
+
+def _images_of(file: Path, image_folder: str | None, *, tested: bool) -> set[str] | None:
+    """Lists the images of a data file, those of its test rows only where asked; None where it cannot be read."""
+    faults = Faults(file)
+    found: set[str] = set()
+    try:
+        for record in scan_records(file, image_folder, faults, space=None):
+            if tested or record.split != "test":
+                found.update(map(os.path.realpath, record.images))
+    except DataError:
+        return None
+    return None if faults else found

@@ -87,6 +87,11 @@ def test_what_a_checkpoint_saw(data):
     assert "06.png" in names and "05.png" not in names and len(names) == 32 - 3
     seen = seen_photos(run_of("model", data_path=data, eval_data_path=data))
     assert {Path(path).name for path in seen} >= {"05.png"}
+    write_rows("few.csv", [{"image": "05.png", "score": 3}])
+    seen = seen_photos(run_of("few", data_path="few.csv", model_name_or_path="organisation/model"))
+    assert [Path(path).name for path in seen] == ["05.png"]
+    run_of("model", data_path=data)
+    assert len(seen_photos(run_of("later", data_path="few.csv", model_name_or_path="model"))) == 29 + 1
     with open(data, "a") as file:
         file.write("00.png,5,train\n")
-    assert seen_photos("model") is None and seen_photos("organisation/model") is None
+    assert seen_photos("later") is None and seen_photos("model") is None and seen_photos("organisation/model") is None
