@@ -157,7 +157,6 @@ class SensitivityTable:
         if absent and (missing == "refuse" or len(absent) == len(records)):
             raise ValueError(self._unknown(absent, len(records)))
         self._check_files(records, found)
-        own = medians if medians is not None else self.medians if calibrated else None
         known = torch.tensor([place is not None for place in found])
         rows = torch.tensor([place or 0 for place in found])
         values = {name: torch.where(known, column[rows], 0) for name, column in self.values.items()}
@@ -172,7 +171,7 @@ class SensitivityTable:
             )
         return Routing(
             tuple(record.id for record in records),
-            routing_weights(values, own if calibrated else None),
+            routing_weights(values, (medians or self.medians) if calibrated else None),
             absent,
             tuple(record.id for record, still in zip(records, flat.tolist(), strict=True) if still),
         )

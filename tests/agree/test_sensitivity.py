@@ -183,6 +183,21 @@ def test_replaced_and_added_photos_are_scored(data, caplog):
     assert moved == [3] and after.ids == (*before.ids, "new.png")
 
 
+def test_a_photo_that_is_replaced_while_it_is_scored_is_scored_again(data, caplog):
+    calls = []
+
+    def replacing(pictures):
+        calls.append(1)
+        if len(calls) == 1:
+            Image.new("RGB", (20, 20), (9, 90, 30)).save("photos/0.png")
+        return brightness_of(pictures)
+
+    assert measure(options(), functions=[replacing]).scored == NUMBER + 1
+    assert "1 photos were replaced meanwhile and are scored again (0.png)" in caplog.text
+    found = SensitivityTable.read("sens.parquet").values["brightness"][0].item()
+    assert found == pytest.approx((9 + 90 + 30) / 3 / 255, abs=0.01)
+
+
 # --- faults -----------------------------------------------------------------------------------------------------------
 
 
@@ -253,6 +268,15 @@ def test_each_fold_has_its_scorer(data):
     means = [np.asarray(Image.open(f"photos/{i}.png")).mean() / 255 for i in range(NUMBER)]
     expected = [fold * mean for fold, mean in zip(folds, means, strict=True)]
     assert found.values["brightness"].tolist() == pytest.approx(expected, abs=0.02)
+
+
+def test_checkpoints_of_different_ranges_are_refused(data, checkpoint):
+    shutil.copytree(checkpoint, "other")
+    config = json.loads(Path("other/config.json").read_text())
+    config["roc"]["min_score"] = 0.0
+    Path("other/config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"the checkpoints score on 0..10, 1..10; expected one range"):
+        measure(options(folds=2, checkpoint=[checkpoint, "other"]))
 
 
 def test_no_photo_is_scored_by_a_model_that_saw_it(data, checkpoint, caplog):
