@@ -26,7 +26,6 @@ from trl import GRPOConfig, GRPOTrainer
 from roc.data.records import Record
 from roc.model.collator import RocCollator
 from roc.model.head import read_levels
-from roc.model.parts import parameter_parts
 from roc.model.reasoned import GOOD, WRONG, read_answer
 from roc.policy.advantages import Advantages, advantages, total_rewards
 from roc.policy.answers import Answer, Answers, rewards_of
@@ -39,7 +38,7 @@ from roc.policy.sampler import GroupSampler
 from roc.training.progress import Bar
 from roc.training.reasoning import Generated
 from roc.training.saved_states import FindBest, SavesStates
-from roc.training.stages import parameter_groups
+from roc.training.stages import make_optimizer
 
 HOOKS: dict[str, tuple[str, ...]] = {
     "_generate_single_turn": ("prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"),
@@ -142,17 +141,7 @@ class PolicyTrainer(SavesStates, GRPOTrainer):
         """Creates the optimiser with one group per learning rate and weight decay."""
         if self.optimizer is not None or not self.learning_rates:
             return super().create_optimizer(model)
-        model = self.model if model is None else model
-        groups = parameter_groups(
-            model,
-            parameter_parts(self.accelerator.unwrap_model(model)),
-            rates=self.learning_rates,
-            joins={},
-            decayed=set(self.get_decay_parameter_names(model)),
-            args=self.args,
-        )
-        cls, settings = self.get_optimizer_cls_and_kwargs(self.args, model)
-        self.optimizer = cls(groups, **settings)
+        self.optimizer = make_optimizer(self, self.model if model is None else model, self.learning_rates, {})
         return self.optimizer
 
     def _keep_logits(self, logits: torch.Tensor) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedModel, TrainerCallback, TrainingArguments, get_scheduler
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, get_scheduler
 
 from roc.model.parts import parameter_parts
 
@@ -69,6 +69,28 @@ def parameter_groups(
         {"params": parameters, "lr": rate, "weight_decay": decay, **({_JOINS: share} if joins else {})}
         for (share, rate, decay), parameters in ordered
     ]
+
+
+def make_optimizer(
+    trainer: Trainer, model: torch.nn.Module, rates: Mapping[str, float], joins: Mapping[str, float]
+) -> torch.optim.Optimizer:
+    """Makes the optimiser of a trainer, with one of `parameter_groups` per learning rate and weight decay.
+
+    Args:
+        trainer: Names the kind of optimiser and its settings.
+        model: What it trains, wrapped or not.
+        rates, joins: As for `parameter_groups`.
+    """
+    groups = parameter_groups(
+        model,
+        parameter_parts(trainer.accelerator.unwrap_model(model)),
+        rates=rates,
+        joins=joins,
+        decayed=set(trainer.get_decay_parameter_names(model)),
+        args=trainer.args,
+    )
+    kind, settings = trainer.get_optimizer_cls_and_kwargs(trainer.args, model)
+    return kind(groups, **settings)
 
 
 def first_step(share: float, num_steps: int) -> int:

@@ -58,11 +58,10 @@ from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trai
 
 from roc.evaluation.metrics import mae, plcc, srcc
 from roc.model.head import ScoreHead
-from roc.model.parts import parameter_parts
 from roc.training.progress import LOSSES, Bar, LogLines
 from roc.training.reasoning import Generated, most_open
 from roc.training.saved_states import FindBest, SavesStates
-from roc.training.stages import JoinLater, delay, parameter_groups
+from roc.training.stages import JoinLater, delay, make_optimizer
 from roc.training.weight_average import WeightAverage
 
 # With a mean of the weights, model.safetensors is the mean; these are the weights that training goes on from.
@@ -242,17 +241,7 @@ class RocTrainer(SavesStates, Trainer):
             self._match_formats()
         if self.optimizer is not None or not (self.learning_rates or self.joins):
             return super().create_optimizer(model)
-        model = self.model if model is None else model
-        groups = parameter_groups(
-            model,
-            parameter_parts(self.accelerator.unwrap_model(model)),
-            rates=self.learning_rates,
-            joins=self.joins,
-            decayed=set(self.get_decay_parameter_names(model)),
-            args=self.args,
-        )
-        cls, settings = self.get_optimizer_cls_and_kwargs(self.args, model)
-        self.optimizer = cls(groups, **settings)
+        self.optimizer = make_optimizer(self, self.model if model is None else model, self.learning_rates, self.joins)
         return self.optimizer
 
     def create_scheduler(

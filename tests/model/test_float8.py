@@ -167,13 +167,14 @@ def test_another_format_is_refused(checkpoint, dtype):
         Assessment(checkpoint, device="cpu", dtype=dtype)
 
 
-def test_a_run_remembers_it(checkpoint, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("dtype", "other"), [("float8", "bfloat16"), ("int8", "float32")])
+def test_a_run_remembers_it(checkpoint, tmp_path, monkeypatch, capsys, dtype, other):
     monkeypatch.chdir(tmp_path)
     PICTURES[0].save("a.png")
     words = ["score", "a.png", "--checkpoint", str(checkpoint), "--device", "cpu", "--out", "scores.csv", "--dtype"]
-    assert main([*words, "float8"]) == 0
-    assert json.loads(Path("scores.run.json").read_text())["settings"]["dtype"] == "float8"
-    assert main([*words, "bfloat16"]) == 2
+    assert main([*words, dtype]) == 0
+    assert json.loads(Path("scores.run.json").read_text())["settings"]["dtype"] == dtype
+    assert main([*words, other]) == 2
     assert "from a run with other settings" in capsys.readouterr().err
 
 

@@ -1,8 +1,5 @@
 """Linear layers in 8-bit integers: the rounding, the layers it applies to, and how little it moves scores."""
 
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from heads import ATTRIBUTES, SPACE, build, fill_head, picture
@@ -10,7 +7,6 @@ from tiny_models import FAMILY_BUILDERS
 from torch import nn
 
 from roc.checkpoint.folder import save
-from roc.cli import main
 from roc.model import int8
 from roc.model.adapters import add_lora
 from roc.model.attachment import attach
@@ -115,13 +111,3 @@ def test_an_assessment_scores_and_speaks_in_it(checkpoint):
             assert one.scores[name].value == pytest.approx(other.scores[name].value, abs=0.05 * SPACE.width)
             assert alone.scores[name].value == pytest.approx(other.scores[name].value, abs=1e-3 * SPACE.width)
     assert assessment.describe(PICTURES[0], max_new_tokens=3)[0].text is not None
-
-
-def test_a_run_remembers_it(checkpoint, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    PICTURES[0].save("a.png")
-    words = ["score", "a.png", "--checkpoint", str(checkpoint), "--device", "cpu", "--out", "scores.csv", "--dtype"]
-    assert main([*words, "int8"]) == 0
-    assert json.loads(Path("scores.run.json").read_text())["settings"]["dtype"] == "int8"
-    assert main([*words, "float32"]) == 2
-    assert "from a run with other settings" in capsys.readouterr().err
