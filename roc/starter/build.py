@@ -73,7 +73,7 @@ def _make(
     size: Size, files: dict[Package, Path], options: StarterOptions, folder: Path
 ) -> tuple[FastVlmForConditionalGeneration, LlavaProcessor]:
     """Makes the model and its processor; what has to be unpacked is unpacked below `folder` and removed again."""
-    vision = tower.tower_config(size.tower.stages, options.side)
+    vision = tower.tower_config(size.tower.stages, options.image_size)
     if isinstance(size.language, Decoder):
         tokenizer, template = decoder_tokenizer(size.language), from_nothing.CHAT_TEMPLATE
         text = decoder_config(size.language, tokenizer)
@@ -88,7 +88,7 @@ def _make(
         model = join(vision, text, tokenizer, seed=options.seed, narrow=False)
         language.put_language(model, pretrained)
     tower.load_tower(model.model.vision_tower, _weights(files, size.tower.package))
-    return model, build_processor(tokenizer, template, options.side)
+    return model, build_processor(tokenizer, template, options.image_size)
 
 
 def _weights(files: dict[Package, Path], package: Package) -> bytes:

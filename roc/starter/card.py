@@ -32,7 +32,7 @@ def write_card(folder: Path, size: Size, options: StarterOptions, starter: Start
     text = f"""{_HEADER}
 # A starter: parts that have not met yet
 
-Built by `roc starter --size {title} --image_size {options.side} --seed {options.seed}`: {starter.parameters:,}
+Built by `roc starter --size {title} --image_size {options.image_size} --seed {options.seed}`: {starter.parameters:,}
 parameters, a picture becomes {starter.image_tokens} tokens.
 
 {size.story}

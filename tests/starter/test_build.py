@@ -111,11 +111,6 @@ def test_a_folder_that_holds_something_is_left_alone_and_an_empty_one_is_filled(
     assert (build(tmp_path / "empty", wheel_folder).path / "config.json").is_file()
 
 
-def test_each_size_has_a_side_of_its_own():
-    assert [StarterOptions(out="out", size=size).side for size in ("small", "full")] == [224, 192]
-    assert StarterOptions(out="out", size="full", image_size=96).side == 96
-
-
 @pytest.mark.parametrize(("pixels", "message"), [(100, "a multiple of 32, such as 96"), (16, "at least 32")])
 def test_image_sizes_that_the_tower_does_not_fit_are_refused(pixels, message):
     with pytest.raises(ValueError, match=message):
