@@ -233,6 +233,7 @@ class RocMixin:
         score_labels: torch.Tensor | None = None,
         score_distributions: torch.Tensor | None = None,
         score_mask: torch.Tensor | None = None,
+        score_weights: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         num_scores_in_batch: torch.Tensor | int | None = None,
         num_distributions_in_batch: torch.Tensor | int | None = None,
@@ -248,6 +249,7 @@ class RocMixin:
             score_distributions: (B, K, N) histograms that sum to 1, NaN where absent.
             score_mask: (B, T) True where the next token is `[SCORE]`; these positions are read, the language-model head
                 is skipped and no loss is computed. Not together with `labels`.
+            score_weights: (B,) importance of each row in the losses on scores and histograms; None: all 1.
             num_items_in_batch, num_scores_in_batch, num_distributions_in_batch: Numbers of supervised tokens, scores
                 and histograms in the whole accumulated batch of all processes; None = those of this batch.
 
@@ -295,6 +297,7 @@ class RocMixin:
             None if score_distributions is None else score_distributions[rows, columns],
             num_scores_in_batch,
             num_distributions_in_batch,
+            None if score_weights is None else score_weights[rows],
         )
         if teaches_words:
             logits = outputs.logits
@@ -315,6 +318,7 @@ class RocMixin:
         distributions: torch.Tensor | None,
         num_scores: torch.Tensor | int | None,
         num_distributions: torch.Tensor | int | None,
+        weights: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Computes smooth L1 on the expectation, soft cross-entropy and EMD on the distribution, each where labelled.
 
@@ -322,6 +326,11 @@ class RocMixin:
             level_logits: (M, N) for the M `[SCORE]` of the batch.
             score_labels: (M,) scores on the native scale, NaN where absent, or None.
             distributions: (M, N), NaN where absent, or None.
+            num_scores, num_distributions: Their numbers in the whole batch; None = those here.
+            weights: (M,) importance of each; None: all 1.
+
+        Raises:
+            ValueError: For weights with the published losses, of which one is no mean over rows.
         """
         declaration, levels = self.declaration, self.score_levels(level_logits.device)
         nothing = torch.zeros(len(level_logits), dtype=torch.bool, device=level_logits.device)
@@ -331,14 +340,18 @@ class RocMixin:
         votes = distributions[voted] if distributions is not None else level_logits.new_zeros(0, level_logits.shape[1])
         scale = 1.0 if declaration.l1_scale == "native" else _PAPER_WIDTH / declaration.space.width
         voted_logits = level_logits[voted]
+        of_scores, of_votes = (None, None) if weights is None else (weights[rated], weights[voted])
         if declaration.published_losses:
+            if weights is not None:
+                raise ValueError("score_weights were given, but the published losses weigh no rows; drop one of them.")
             share = 1.0 if num_distributions is None else len(votes) / num_distributions
             emd_loss = share * batch_emd(voted_logits.softmax(-1), votes)
         else:
-            emd_loss = emd(voted_logits.softmax(-1), votes, num_items=num_distributions)
+            emd_loss = emd(voted_logits.softmax(-1), votes, weights=of_votes, num_items=num_distributions)
+        read = read_levels(level_logits[rated], levels).scores
         return {
-            "l1": smooth_l1(read_levels(level_logits[rated], levels).scores, scores, scale=scale, num_items=num_scores),
-            "ce": soft_cross_entropy(voted_logits, votes, num_items=num_distributions),
+            "l1": smooth_l1(read, scores, scale=scale, weights=of_scores, num_items=num_scores),
+            "ce": soft_cross_entropy(voted_logits, votes, weights=of_votes, num_items=num_distributions),
             "emd": emd_loss,
         }
 

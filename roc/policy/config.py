@@ -11,6 +11,7 @@ from typing import Literal
 
 from roc.settings import Fault, option, settings_of
 from roc.training.config import RunConfig
+from roc.training.error_aware_config import ErrorAwareConfig
 
 REWARDS = ("rank", "error", "binary", "format", "relative", "relative_soft")
 
@@ -25,6 +26,7 @@ NOT_HERE = (
     *("augment_flip", "augment_shift", "demo_train", "demo_val", "demo_test", "demo_size", "head_dropout"),
     *("vision_from", "projector_from", "language_from", "embeddings_from", "batch_norm_momentum", "ema_decay"),
     *("dataloader_num_workers", "deepspeed", "short_answers", "stable_format"),
+    *settings_of(ErrorAwareConfig),
 )
 """Settings of `roc finetune` that reinforcement does not have."""
 

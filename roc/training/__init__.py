@@ -7,6 +7,7 @@ what becomes of the head of a checkpoint, `wording` the question and the answer,
 take, `arguments` the trainer's settings, `finish` the checkpoint and its report. `trainer` is the loop, `samples` the
 data set it reads, `stages` the learning rates of the parts and when each joins, `regularisation` dropout before the
 head and the momentum of batch normalisation, `kept_features` what a frozen tower gave for a picture before,
-`weight_average` the running mean of the weights, `saved_states` what it saves and goes on from, `states` the folders of
-that, `progress` what is seen of it.
+`weight_average` the running mean of the weights, `error_weights` a larger weight for rows that stay wrong, with the
+arithmetic of `error_tracker` and the settings of `error_aware_config`, `saved_states` what it saves and goes on from,
+`states` the folders of that, `progress` what is seen of it.
 """

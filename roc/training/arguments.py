@@ -167,6 +167,7 @@ def build_trainer(
     from roc.data.augment import Augmentation
     from roc.data.rows import DataError
     from roc.model.collator import RocCollator
+    from roc.training.error_weights import error_weights
     from roc.training.finish import UNTAUGHT
     from roc.training.kept_features import keep_features
     from roc.training.row_lengths import check_lengths
@@ -194,6 +195,7 @@ def build_trainer(
         raise DataError(faults)
     lengths = check_lengths(config, data, collator, validates=arguments.eval_strategy != "no")
     longest = [data.train[place] for place in lengths.longest_rows]
+    weights = error_weights(config, arguments, len(data.train))
     try:
         # transformers' older name before 5.23.
         newer = hasattr(arguments, "activation_checkpointing")
@@ -210,6 +212,7 @@ def build_trainer(
             learning_rates={part: rate for part, rate in rates.items() if config.trains(part)},
             joins=config.joins,
             ema_decay=config.ema_decay,
+            error_weights=weights,
             generated=_generated(config, data, arguments, collator),
             stable_format=config.stable_format,
             scores_per_row=max(len(config.attributes), *(len(record.scores) for record in rows)),

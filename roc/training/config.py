@@ -1,4 +1,4 @@
-"""The settings of a training run: five dataclasses whose fields share one flat set of names.
+"""The settings of a training run: six dataclasses whose fields share one flat set of names.
 
 A setting is one field with a help text, a default and its bounds; that line makes it a YAML key, a command-line flag, a
 row of `--help`, and part of what makes two runs the same (roc/settings.py). A method that needs more subclasses
@@ -19,6 +19,7 @@ from roc.data.limits import DEFAULT_PIXEL_LIMIT, FEWEST_PIXELS
 from roc.prompts import SCORE_TOKEN
 from roc.score_space import ScoreSpace
 from roc.settings import ConfigError, Fault, Settings, build, option, read_sources, settings_of
+from roc.training.error_aware_config import ErrorAwareConfig
 from roc.training.published_flags import freeze_parts, rename
 from roc.training.reasoning_config import ReasoningConfig
 
@@ -413,7 +414,7 @@ class TrainConfig(Settings):
 
 
 @dataclass(frozen=True)
-class RunConfig(ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConfig):
+class RunConfig(ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConfig, ErrorAwareConfig):
     """All settings of a run under one flat set of names.
 
     Attributes:
@@ -451,6 +452,8 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConf
             names |= {"demo_train", "demo_val", "demo_test", "demo_size"}
         if self.model_name_or_path is not None:
             names.add("tiny_model")
+        if not self.error_aware:
+            names |= {name for name in settings_of(ErrorAwareConfig) if name != "error_aware"}
         if self.tuning == "full":
             names |= {"lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "lora_parts"}
         # Where nothing is validated, or not when states are saved, the last state is kept, whenever others were saved.

@@ -30,6 +30,7 @@ class LogLines(TrainerCallback):
         if "loss" in logs:
             terms = " ".join(f"{name.removesuffix('_loss')} {logs[name]:.3f}" for name in LOSSES if name in logs)
             line = f"{place}  loss {logs['loss']:.3f} ({terms})  lr {logs['learning_rate']:.1e}"
+            line += _weights_text(logs)
         elif "eval_loss" in logs:
             line = f"{place}  validation {validation_text(logs)}"
         else:
@@ -43,6 +44,14 @@ class Bar(ProgressCallback):
 
     def on_log(self, *args: Any, **kwargs: Any) -> None:
         pass
+
+
+def _weights_text(logs: dict[str, Any]) -> str:
+    """Writes what error-aware weights do: how many rows have an error, and the largest weight once there are any."""
+    if "errors_tracked" not in logs:
+        return ""
+    heaviest = f", weights up to {logs['largest_error_weight']:.2f}" if "largest_error_weight" in logs else ""
+    return f"  errors of {logs['errors_tracked']:.0%} of the rows tracked{heaviest}"
 
 
 def validation_text(logs: dict[str, Any]) -> str:

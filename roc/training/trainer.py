@@ -13,6 +13,9 @@ latter where it is installed.
   test_the_head_in_bfloat16
 - `_load_from_checkpoint` reads the weights of a saved state to resume
   test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one
+- `_save_optimizer_and_scheduler` and `_load_optimizer_and_scheduler` write and read what a saved state holds beside the
+  weights (`error_weights`)
+  test_a_resumed_run_goes_on_with_the_errors_of_an_uninterrupted_one
 - `create_optimizer` keeps an optimiser that is there
   test_learning_rates_by_part_cover_every_parameter
 - `ProgressCallback` and `PrinterCallback` are the ones that print
@@ -58,6 +61,7 @@ from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trai
 
 from roc.evaluation.metrics import mae, plcc, srcc
 from roc.model.head import ScoreHead
+from roc.training.error_weights import ErrorWeights, UpdateErrors, WeighsByError
 from roc.training.progress import LOSSES, Bar, LogLines
 from roc.training.reasoning import Generated, most_open
 from roc.training.saved_states import FindBest, SavesStates
@@ -68,7 +72,7 @@ from roc.training.weight_average import WeightAverage
 _OWN_WEIGHTS_FILE = "training_weights.safetensors"
 
 
-class RocTrainer(SavesStates, Trainer):
+class RocTrainer(WeighsByError, SavesStates, Trainer):
     """Trains a model that carries the score head.
 
     The stock Trainer normalises the text loss over the whole accumulated, gathered batch, but knows nothing of other
@@ -81,6 +85,7 @@ class RocTrainer(SavesStates, Trainer):
         scores_per_row: Most scores a row of any data set holds; validation results are padded to it.
         ema_decay: Above 0, a running mean of the weights (`roc.training.weight_average`) is validated, compared, saved
             as the model and left in it after training; the weights themselves are saved beside it, to resume from.
+        error_weights: Errors of the training rows and the weights that follow from them; None weighs all rows alike.
         generated: Of a model that is taught to reason, the validation on what it writes (`roc.training.reasoning`).
         stable_format: The state with the most open choices is kept too, among those with this share of readable ones.
         **kwargs: For `transformers.Trainer`; `processing_class` is the processor, `data_collator` a `RocCollator`.
@@ -93,6 +98,7 @@ class RocTrainer(SavesStates, Trainer):
         joins: Mapping[str, float] | None = None,
         scores_per_row: int = 1,
         ema_decay: float = 0.0,
+        error_weights: ErrorWeights | None = None,
         generated: Generated | None = None,
         stable_format: float = 1.0,
         **kwargs: Any,
@@ -131,6 +137,9 @@ class RocTrainer(SavesStates, Trainer):
                     "bf16 is on and the model has batch normalisation, whose statistics DeepSpeed keeps in float32 "
                     "beside weights in bfloat16; switch bf16 off, or use --launcher fsdp2."
                 )
+        self.error_weights = error_weights
+        if error_weights is not None:
+            self.add_callback(UpdateErrors(self))
         self._exact_heads: dict[str, torch.Tensor] = {}
         self._counts: dict[str, torch.Tensor] = {}
         self._loss_sums: dict[str, torch.Tensor] = {}
@@ -165,7 +174,7 @@ class RocTrainer(SavesStates, Trainer):
         policy = self.accelerator.state.fsdp_plugin.mixed_precision_policy if self.is_fsdp_enabled else None
         computed_in = policy.param_dtype if policy is not None else self.model.dtype
         for name, tensor in inputs.items():
-            if name in ("score_labels", "score_distributions"):  # DeepSpeed has rounded them
+            if name in ("score_labels", "score_distributions", "score_weights"):  # DeepSpeed has rounded them
                 prepared[name] = tensor.to(prepared[name].device)
             elif self.is_fsdp_enabled and tensor.is_floating_point():
                 prepared[name] = prepared[name].to(computed_in)

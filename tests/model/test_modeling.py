@@ -113,6 +113,25 @@ def test_each_loss_is_the_mean_over_what_it_applies_to(attached):
     torch.testing.assert_close(out.emd_loss, gaps.square().mean().sqrt())
 
 
+def test_each_score_loss_weighs_its_rows(attached):
+    """Rows 0 and 3 have two scores and one, row 1 a score and a histogram; the text loss has no weights."""
+    model, _, collator = attached
+    batch = mixed_batch(collator)
+    plain, out = model(**batch), model(**batch, score_weights=torch.tensor([0.5, 1.5, 9.0, 2.0]))
+    weights, truths = [0.5, 0.5, 1.5, 2.0], [(0, 0, 6.0), (0, 1, 3.0), (1, 0, 8.0), (3, 0, 2.5)]
+    errors = torch.stack([out.scores[row, column] - truth for row, column, truth in truths]).abs()
+    by_hand = torch.where(errors < 1, 0.5 * errors**2, errors - 0.5) * torch.tensor(weights)
+    torch.testing.assert_close(out.l1_loss, by_hand.mean())
+    torch.testing.assert_close(out.ce_loss, 1.5 * plain.ce_loss)
+    torch.testing.assert_close(out.emd_loss, 1.5 * plain.emd_loss)
+    assert torch.equal(out.text_loss, plain.text_loss)
+    ones = model(**batch, score_weights=torch.ones(4))
+    assert torch.equal(ones.loss, plain.loss)
+    declare(model, dataclasses.replace(model.declaration, published_losses=True))
+    with pytest.raises(ValueError, match="the published losses weigh no rows"):
+        model(**batch, score_weights=torch.ones(4))
+
+
 def test_scores_and_losses_stay_float32_under_autocast(attached):
     model, _, collator = attached
     batch = mixed_batch(collator)

@@ -8,10 +8,11 @@ import yaml
 from roc.commands.finetune import main
 from roc.settings import ConfigError, help_text, read_flags
 from roc.training.config import SETTINGS, DataConfig, ModelConfig, RunConfig, ScoreConfig, TrainConfig, load_config
+from roc.training.error_aware_config import ErrorAwareConfig
 from roc.training.published_flags import PUBLISHED_FLAGS
 from roc.training.reasoning_config import ReasoningConfig
 
-GROUPS = (ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConfig)
+GROUPS = (ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConfig, ErrorAwareConfig)
 
 ROOT = Path(__file__).parents[2]
 # Those of configs/distributed/ are accelerate's, those of reinforcement have settings of their own.

@@ -41,10 +41,10 @@ def test_the_same_command_prints_the_table_again(finished, capsys):
 
 
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
-    """The state is saved inside the second epoch, with augmentation, averaged weights and dropout on."""
+    """The state is saved inside the second epoch, with augmentation, averaged and error-aware weights on."""
     settings = ["--save_strategy", "steps", "--save_steps", "2", "--eval_strategy", "steps", "--ema_decay", "0.8",
                 "--augment_flip", "0.5", "--augment_shift", "0.2", "--num_train_epochs", "3",
-                "--save_total_limit", "9"]  # fmt: skip
+                "--error_aware", "true", "--save_total_limit", "9"]  # fmt: skip
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert demo(whole, *settings) == 0
     first = start(killed, *settings)
@@ -59,7 +59,8 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
     for later in (6, 8):  # the kill may come late; the test is about going on from inside an epoch
         shutil.rmtree(killed / "training" / f"checkpoint-{later}", ignore_errors=True)
     assert demo(killed, *settings) == 0
-    for name in ("model.safetensors", "training/checkpoint-9/training_weights.safetensors"):
+    state = "training/checkpoint-9"
+    for name in ("model.safetensors", f"{state}/training_weights.safetensors", f"{state}/errors.safetensors"):
         expected, found = load_file(whole / name), load_file(killed / name)
         assert expected.keys() == found.keys()
         for key, weight in expected.items():
@@ -67,6 +68,10 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
     logs = [json.loads((run / "training/checkpoint-9/trainer_state.json").read_text()) for run in (whole, killed)]
     losses = [{entry["step"]: entry["l1_loss"] for entry in log["log_history"] if "l1_loss" in entry} for log in logs]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    key = "largest_error_weight"
+    heaviest = [{entry["step"]: entry[key] for entry in log["log_history"] if key in entry} for log in logs]
+    assert list(heaviest[0]) == [4, 5, 6, 7, 8, 9] and max(heaviest[0].values()) > 1.1
+    assert heaviest[0] == pytest.approx(heaviest[1])
 
 
 def test_the_mean_of_the_weights_is_what_is_saved(tmp_path):

@@ -8,6 +8,24 @@ from roc.training.progress import LogLines
 
 
 @pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({}, ""),
+        ({"errors_tracked": 0.5}, "  errors of 50% of the rows tracked"),
+        (
+            {"errors_tracked": 1.0, "largest_error_weight": 1.838},
+            "  errors of 100% of the rows tracked, weights up to 1.84",
+        ),
+    ],
+)
+def test_a_log_line_shows_error_aware_weights(caplog, more, says):
+    caplog.set_level("INFO", logger="roc.training.progress")
+    logs = {"loss": 1.5, "l1_loss": 1.5, "learning_rate": 1e-3, "epoch": 1.0, **more}
+    LogLines().on_log(None, SimpleNamespace(is_world_process_zero=True), None, logs)
+    assert caplog.messages == [f"epoch 1.0  loss 1.500 (l1 1.500)  lr 1.0e-03{says}"]
+
+
+@pytest.mark.parametrize(
     ("rows", "line"),
     [
         (300, "epoch 2.0  validation SRCC 0.949 PLCC 0.912 MAE 1.312"),

@@ -11,86 +11,25 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
-from heads import ATTRIBUTES, VOTES, build, picture, record, talk
+from heads import ATTRIBUTES, build
 from safetensors.torch import load_file, save_file
-from transformers import TrainingArguments
+from trainers import (
+    LOSSES,
+    Rows,
+    Words,
+    error_aware_run,
+    free_port,
+    gradient_of_one_step,
+    leave,
+    same_errors,
+    trainer_for,
+)
 
 from roc.model.parts import parameter_parts
 from roc.training import trainer as trainer_module
 from roc.training.saved_states import DivergedError, SavingError
 from roc.training.states import fault_of, newest_whole
-from roc.training.trainer import RocTrainer, validation_metrics
-
-LOSSES = {"ce_weight": 0.5, "emd_weight": 0.5}
-
-
-class Rows(torch.utils.data.Dataset):
-    """Eight rows that differ in scores, histograms, words and length."""
-
-    kinds = (
-        {},
-        {"votes": {"overall": VOTES}},
-        {"scores": {"overall": 8.0}},
-        {"scores": {}, "conversations": talk("What is it?", "A quiet scene with a low horizon.")},
-        {"scores": {"light": 2.0}, "votes": {"light": VOTES[::-1]}},
-        {"scores": {"overall": 3.0}, "conversations": talk("Rate it.", "I say [SCORE].")},
-        {"comment": "The colours clash."},
-        {"scores": {"overall": 9.5, "light": 9.0}},
-    )
-
-    def __len__(self):
-        return len(self.kinds)
-
-    def __getitem__(self, index):
-        return record(str(index), **self.kinds[index]), [picture(index)]
-
-
-def trainer_for(folder, *, batch, accumulation=1, model=None, **settings):
-    arguments = {
-        "max_steps": 1,
-        "learning_rate": 1e-3,
-        "report_to": "none",
-        "save_strategy": "no",
-        "max_grad_norm": 0.0,
-        "logging_steps": 1,
-        "disable_tqdm": True,
-        **settings.pop("arguments", {}),
-    }
-    if model is None:
-        model, processor, collator = build("llava", **LOSSES)
-    else:
-        model, processor, collator = model
-    return RocTrainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(folder),
-            per_device_train_batch_size=batch,
-            gradient_accumulation_steps=accumulation,
-            remove_unused_columns=False,
-            label_names=["labels"],
-            use_cpu=True,
-            seed=1,
-            **arguments,
-        ),
-        data_collator=collator,
-        processing_class=processor,
-        train_dataset=settings.pop("rows", Rows()),
-        scores_per_row=2,
-        **settings,
-    )
-
-
-def gradient_of_one_step(trainer):
-    seen = {}
-
-    def note(optimizer, *_):
-        for name, parameter in trainer.model.named_parameters():
-            seen[name] = None if parameter.grad is None else parameter.grad.clone()
-
-    trainer.create_optimizer_and_scheduler(1)
-    trainer.optimizer.register_step_pre_hook(note)
-    trainer.train()
-    return torch.cat([grad.flatten() for grad in seen.values() if grad is not None])
+from roc.training.trainer import validation_metrics
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +47,6 @@ def test_accumulation_gives_the_gradient_and_losses_of_one_big_batch(one_big_bat
         assert trainer.state.log_history[0][key] == pytest.approx(expected_log[key], rel=1e-5), key
 
 
-class Words(Rows):
-    """Rows without scores."""
-
-    kinds = (Rows.kinds[3],) * 4
-
-
 def _worker(rank, folder, port):
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
@@ -124,6 +57,7 @@ def _worker(rank, folder, port):
     torch.save(weights_in_stages(folder, batch=2, accumulation=2), f"{folder}/stages{rank}.pt")
     scoreless = trainer_for(folder, batch=2, rows=Words(), arguments={"max_steps": 2})
     scoreless.train()
+    torch.save(error_aware_run(folder, batch=1, accumulation=2), f"{folder}/errors{rank}.pt")
     if rank == 0:
         torch.save((gradient, trainer.state.log_history[0]), f"{folder}/found.pt")
         torch.save(scoreless.state.log_history, f"{folder}/scoreless.pt")
@@ -135,20 +69,6 @@ def weights_in_stages(folder, **how):
     trainer = trainer_for(folder, **how, joins={"vision": 0.34}, arguments={"max_steps": 3})
     trainer.train()
     return {name: tensor.clone() for name, tensor in trainer.model.model.vision_tower.state_dict().items()}
-
-
-def leave():
-    """Ends all processes together and at once: threads of the group may abort while the interpreter shuts down."""
-    torch.distributed.barrier()
-    os._exit(0)
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return str(one.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +103,13 @@ def test_a_batch_without_scores_trains_under_ddp(two_processes):
     log = torch.load(two_processes / "scoreless.pt")
     assert log[1]["l1_loss"] == 0
     assert log[1]["text_loss"] < log[0]["text_loss"]
+
+
+def test_error_aware_weights_are_those_of_one_process(two_processes, tmp_path):
+    """Four rows a step, the fourth unrated; in the second step all rows are new and weighed at once."""
+    first, second = (torch.load(two_processes / f"errors{rank}.pt") for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in ("errors", "tracked", "mean", "deviation", "head"))
+    same_errors(first, error_aware_run(tmp_path, batch=4))
 
 
 def test_learning_rates_by_part_cover_every_parameter(tmp_path):
