@@ -133,7 +133,10 @@ def test_attach_stays_the_function_whatever_is_imported():
         "import importlib, pkgutil, roc\n"
         "first = roc.attach\n"
         "from roc import attach, load\n"
-        "for module in pkgutil.walk_packages(roc.__path__, 'roc.'): importlib.import_module(module.name)\n"
+        "for module in pkgutil.walk_packages(roc.__path__, 'roc.'):\n"
+        "    try: importlib.import_module(module.name)\n"
+        "    except ModuleNotFoundError as error:\n"
+        "        if error.name != 'trl': raise\n"  # an extra that is not installed for the tests
         "from roc import attach as later\n"
         "assert callable(first) and first is attach is later is roc.attach, roc.attach\n"
         "assert callable(load) and load is roc.load"

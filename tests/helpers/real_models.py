@@ -71,6 +71,11 @@ CONFIGS = {
                         "num_hidden_layers": 24, "num_attention_heads": 32, "num_key_value_heads": 32,
                         "max_position_embeddings": 8192, "pad_token_id": 2},
     },
+    # Every number is the default of its config class.
+    "mplug_owl2_7b": {"model_type": "mplug_owl2"},
+}  # fmt: skip
+
+OTHERS = {
     "smolvlm_256m": {
         "model_type": "smolvlm",
         "image_token_id": 49190,
@@ -82,9 +87,8 @@ CONFIGS = {
                         "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
                         "max_position_embeddings": 8192, "pad_token_id": 2, "tie_word_embeddings": False},
     },
-    # Every number is the default of its config class.
-    "mplug_owl2_7b": {"model_type": "mplug_owl2"},
 }  # fmt: skip
+"""Models without a file in `configs/models`."""
 
 PARAMETERS = {
     "llava_1_5_7b": 7_063_427_072,
@@ -109,7 +113,7 @@ WORDS = {
 
 def real_config(name: str) -> PretrainedConfig:
     """Makes the configuration of a model, as if read from its `config.json`."""
-    return AutoConfig.for_model(**CONFIGS[name])
+    return AutoConfig.for_model(**(CONFIGS | OTHERS)[name])
 
 
 def real_model(name: str) -> PreTrainedModel:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from real_models import CONFIGS, PARAMETERS, WORDS, real_config, real_model, real_processor
+from real_models import CONFIGS, OTHERS, PARAMETERS, WORDS, real_config, real_model, real_processor
 
 from roc.model.adapters import lora_targets
 from roc.model.attachment import attach
@@ -133,6 +133,11 @@ def test_the_parameters_are_those_of_the_published_weights(name):
     assert counts["embeddings"] == 2 * text.hidden_size * max(text.vocab_size, WORDS[name] + 1)
     assert counts["language"] > 0.7 * PARAMETERS[name]
     assert 3e8 < counts["vision"] < 7e8 and 2e7 < counts["projector"] < 2e8
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_has_no_settings_file_has_the_published_parameters_too(name):
+    assert sum(parameter.numel() for parameter in real_model(name).parameters()) == PARAMETERS[name]
 
 
 @pytest.mark.parametrize("name", CONFIGS)

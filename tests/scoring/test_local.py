@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from roc.scoring import readers
+from roc.scoring.reasoning import Sampling
 from roc.scoring.sources import Source
 
 
@@ -36,7 +37,7 @@ def test_a_score_does_not_depend_on_its_neighbours(rows_of, photos, expected):
 def test_attributes_and_words(rows_of, assessment, photos):
     rows, _ = rows_of(photos[:2], attributes=("light",))
     assert list(rows[0]) == ["image", "prediction.light", "min_score", "max_score", "calibrated", "file"]
-    rows, _ = rows_of(photos[:5], describe=True, max_new_tokens=6)
+    rows, _ = rows_of(photos[:5], describe=True, sampling=Sampling(max_new_tokens=6))
     told = assessment.describe([source.path for source in photos[:5]], max_new_tokens=6)
     assert [row["text"] for row in rows] == [one.text for one in told]
 

@@ -26,7 +26,7 @@ def test_only_images_and_a_checkpoint_are_needed():
         ({"engine": "ray"}, "engine ray needs --out"),
         ({"engine": "ray", "out": "a.csv", "workers": 0}, "expected 1 or more with --engine ray"),
         ({"batch_size": 0}, "batch_size is 0, expected a whole number at least 1"),
-        ({"dtype": "int8"}, "expected one of float32, bfloat16, float16, float8"),
+        ({"dtype": "int4"}, "expected one of float32, bfloat16, float16, float8"),
     ],
 )
 def test_refuses(values, expected):

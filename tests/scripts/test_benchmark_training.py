@@ -135,6 +135,8 @@ def test_the_real_shapes_train_as_well(shape, given, monkeypatch):
     vision.hidden_size, vision.intermediate_size, vision.out_hidden_size = 64, 64, 128
     text.hidden_size, text.intermediate_size, text.num_attention_heads, text.num_key_value_heads = 128, 64, 1, 1
     text.vocab_size, config.image_token_id = 1100, 1001
+    if config.model_type == "smolvlm":
+        vision.num_attention_heads = 4
     if config.model_type == "mplug_owl2":
         queries = config.abstractor_config
         queries.hidden_size = queries.encoder_hidden_size = queries.intermediate_size = 64
