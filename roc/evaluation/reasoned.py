@@ -1,6 +1,7 @@
 """How well a model scores that reasons first: metrics of answers that it wrote, on records, also in training.
 
-    metrics = evaluate_reasoned(model, collator, records, Sampling(max_new_tokens=256), batch_size=16)
+    answers = write_answers_to(model, collator, records, Sampling(max_new_tokens=256), batch_size=16)
+    metrics = reasoned_metrics(records, answers)
 
 Only what the model itself wrote counts. Critiques in data files were written with the score known, so scores that are
 read behind those come out too good. An answer that cannot be read has no score: it leaves the correlations and the
@@ -38,20 +39,6 @@ Open = Callable[[Record], Image.Image]
 def open_first(record: Record) -> Image.Image:
     """Opens the first image of a record."""
     return open_image(record.images[0])
-
-
-def evaluate_reasoned(
-    model: PreTrainedModel,
-    collator: RocCollator,
-    records: Sequence[Record],
-    sampling: Sampling,
-    *,
-    batch_size: int,
-    opened: Open = open_first,
-) -> dict[str, Any]:
-    """Has a model reason about records and measures its scores; see `write_answers_to` and `reasoned_metrics`."""
-    answers = write_answers_to(model, collator, records, sampling, batch_size=batch_size, opened=opened)
-    return reasoned_metrics(records, answers)
 
 
 def write_answers_to(

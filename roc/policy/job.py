@@ -169,12 +169,6 @@ def build_trainer(
     from roc.policy.data import Rows, check_prompts, policy_processor
     from roc.policy.trainer import PolicyTrainer
 
-    rates = {
-        "head": config.head_learning_rate,
-        "vision": config.vision_learning_rate,
-        "projector": config.projector_learning_rate,
-        "embeddings": config.embeddings_learning_rate,
-    }
     collator = RocCollator(processor, model.declaration)
     tried = Rows(data.train, collator, kept=2, pixel_limit=config.pixel_limit)
     check_prompts(tried, *policy_processor(collator), model.config.model_type)
@@ -187,7 +181,7 @@ def build_trainer(
                 train=data.train,
                 collator=collator,
                 generated=_generated(config, data, collator) if arguments.eval_strategy != "no" else None,
-                learning_rates={part: rate for part, rate in rates.items() if rate is not None},
+                learning_rates=config.part_learning_rates,
             )
     except ValueError as error:
         raise run.RunError(f"These settings cannot be trained with: {error}") from error

@@ -213,15 +213,5 @@ def seeded(model: PreTrainedModel, seed: int | None) -> Iterator[None]:
 
 
 def _reasoned(model: PreTrainedModel, written: Written) -> Reasoned:
-    score = None
-    if written.reading is not None:
-        space = model.score_space
-        score = Score(
-            value=written.reading.scores,
-            std=written.reading.stds,
-            distribution=written.reading.probabilities.tolist(),
-            levels=space.levels,
-            range=space.range,
-            calibrated=model.declaration.distribution_supervised,
-        )
+    score = None if written.reading is None else Score.from_reading(written.reading, model.declaration)
     return Reasoned(written.text, written.critique, written.kind, score)

@@ -11,9 +11,13 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from roc.model.reasoned import count_kinds, kinds_text
+
+if TYPE_CHECKING:
+    from roc.model.declaration import Declaration
+    from roc.model.head import LevelReading
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,24 @@ class Score:
                 f"a score needs one probability per level: got {len(self.distribution)} probabilities "
                 f"and {len(self.levels)} levels"
             )
+
+    @classmethod
+    def from_reading(cls, reading: LevelReading, declaration: Declaration) -> Score:
+        """Makes the score of one reading.
+
+        Args:
+            reading: Of a single score: a number, a number, (N,).
+            declaration: Of the model that gave it.
+        """
+        space = declaration.space
+        return cls(
+            value=reading.scores,
+            std=reading.stds,
+            distribution=reading.probabilities.tolist(),
+            levels=space.levels,
+            range=space.range,
+            calibrated=declaration.distribution_supervised,
+        )
 
     def __float__(self) -> float:
         return self.value

@@ -174,12 +174,6 @@ def build_trainer(
     from roc.training.samples import Samples
     from roc.training.trainer import RocTrainer, validation_metrics
 
-    rates = {
-        "head": config.head_learning_rate,
-        "vision": config.vision_learning_rate,
-        "projector": config.projector_learning_rate,
-        "embeddings": config.embeddings_learning_rate,
-    }
     if trains_on_cpu():
         keep_freed_memory()
         if launched_engine() is None:
@@ -209,7 +203,7 @@ def build_trainer(
             train_dataset=Samples(data.train, augmentation=augmentation, seed=config.seed, **shared),
             eval_dataset=Samples(data.val, **shared) if arguments.eval_strategy != "no" else None,
             compute_metrics=validation_metrics(list(config.attributes)),
-            learning_rates={part: rate for part, rate in rates.items() if config.trains(part)},
+            learning_rates=config.part_learning_rates,
             joins=config.joins,
             ema_decay=config.ema_decay,
             error_weights=weights,

@@ -472,6 +472,17 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConf
             return part not in self.freeze
         return part in ("head", "embeddings", *self.lora_parts)
 
+    @property
+    def part_learning_rates(self) -> dict[str, float]:
+        """Learning rate of each trained part that has one of its own, by part."""
+        rates = {
+            "head": self.head_learning_rate,
+            "vision": self.vision_learning_rate,
+            "projector": self.projector_learning_rate,
+            "embeddings": self.embeddings_learning_rate,
+        }
+        return {part: rate for part, rate in rates.items() if rate is not None and self.trains(part)}
+
 
 SETTINGS = settings_of(RunConfig)
 

@@ -7,7 +7,7 @@ import torch
 from heads import picture, record
 from reasoning_models import Script, reasoning_model
 
-from roc.evaluation.reasoned import Openness, evaluate_reasoned, measure_openness, reasoned_metrics
+from roc.evaluation.reasoned import Openness, measure_openness, reasoned_metrics, write_answers_to
 from roc.model.reasoned import reasoned_answer
 from roc.scoring.reasoning import Sampling
 from roc.scoring.results import Reasoned, Score
@@ -47,9 +47,10 @@ def test_the_model_writes_its_own_answers(monkeypatch):
     texts = [reasoned_answer("a"), "none", reasoned_answer("b"), "none"]
     script = Script(model, processor, texts)
     monkeypatch.setattr(type(model), "generate_with_scores", lambda self, **inputs: script(**inputs))
-    found = evaluate_reasoned(
+    answers = write_answers_to(
         model, collator, RECORDS[:4], Sampling(retries=0), batch_size=2, opened=lambda row: picture(int(row.id))
     )
+    found = reasoned_metrics(RECORDS[:4], answers)
     assert (found["n"], found["wrong/no_answer"]) == (2, 2)
     assert [call["rows"] for call in script.asked] == [2, 2]
     assert model.training
