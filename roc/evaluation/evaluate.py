@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_READ_AT_ONCE = 8
+"""Images of a forward pass behind given critiques, where no batch size is given."""
+
 MODEL_FILES = ("config.json", "adapter_config.json")
 """Files by which the folder of a model is known."""
 
@@ -121,6 +124,7 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     # The data file is checked before any weight is read, and the name of the checkpoint before anything is imported.
     declaration = read_declaration(options.checkpoint)
 
+    from roc.evaluation.critique_effect import critique_effect
     from roc.evaluation.rating_scale import check_same_scale, mapped, rating_space, read_rated
     from roc.evaluation.reasoned import answer_metrics
     from roc.evaluation.scored_records import image_metrics, load_assessment, score_records
@@ -184,6 +188,15 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     if options.reason:
         metrics |= {"samples": options.samples, **answer_metrics([one.answers for one in assessed])}
         write_answers(Path(options.out) / ANSWERS_FILE, chosen, assessed)
+        metrics |= critique_effect(
+            assessment.model,
+            assessment.collator,
+            chosen,
+            [one.answers for one in assessed],
+            batch_size=options.batch_size or _READ_AT_ONCE,
+            n_resamples=options.n_resamples,
+            seed=options.seed,
+        )
     metrics |= {"split": split, **image_metrics(assessment, [record.images[0] for record in chosen])}
     if ratings.range != space.range:
         metrics["mapped_from"] = list(ratings.range)

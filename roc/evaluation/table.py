@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from roc.evaluation.critique_effect import critique_text
 from roc.evaluation.image_effect import effect_text
 from roc.evaluation.keys import (
     METRICS,
@@ -63,6 +64,7 @@ def reasoned_lines(metrics: Mapping[str, Any]) -> list[str]:
         ]
         lines.append(f"    {part:<10}" + "  ".join(cells))
     lines += _wrapped(answers_line(metrics, "reasoned/"))
+    lines += _words_matter(metrics, "reasoned/")
     if metrics.get("reasoned/start"):
         lines += _wrapped(
             f"start of reinforcement: {metrics['reasoned/start']}, the highest entropy with a stable format "
@@ -74,6 +76,11 @@ def reasoned_lines(metrics: Mapping[str, Any]) -> list[str]:
             f"(stable_format is {metrics['reasoned/stable_format']:.0%}); more steps teach the form"
         )
     return lines
+
+
+def _words_matter(metrics: Mapping[str, Any], prefix: str = "") -> list[str]:
+    text = critique_text(metrics, prefix)
+    return _wrapped(f"do the words matter: {text}") if text else []
 
 
 def _first_attribute(metrics: Mapping[str, Any]) -> list[str]:
@@ -134,6 +141,7 @@ def _notes(metrics: Mapping[str, Any]) -> list[str]:
         scale = scale_of(metrics)
         width = None if scale is None else scale[1] - scale[0]
         lines += _wrapped(f"does it look at the picture: {effect_text(metrics, width)}")
+    lines += _words_matter(metrics)
     if metrics["calibrated"] is False:
         lines.append("  note: std and distributions are uncalibrated: the model was trained on scores alone")
     reasons: dict[tuple[str, str], list[str]] = {}

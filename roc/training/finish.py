@@ -214,9 +214,10 @@ def reasoned_part(
 
     Returns:
         Keys of an evaluation below `reasoned/`: those of `summarize_reasoned`; `one_pass_srcc`, `one_pass_plcc` and
-        `one_pass_mae` of the same rows in one forward pass; `start`, the saved state with the highest entropy and a
-        stable format, with `start_entropy` and `start_readable`, where there is one.
+        `one_pass_mae` of the same rows in one forward pass; those of `critique_effect`; `start`, the saved state with
+        the highest entropy and a stable format, with `start_entropy` and `start_readable`, where there is one.
     """
+    from roc.evaluation.critique_effect import critique_effect
     from roc.evaluation.reasoned import summarize_reasoned
     from roc.evaluation.summary import summarize
     from roc.training.reasoning import most_open, some_rated
@@ -230,6 +231,13 @@ def reasoned_part(
     human = [record.scores["overall"] for record in chosen]
     one_pass = summarize([assessed[row].scores["overall"].value for row in rows], human, n_resamples=0)
     found |= {f"one_pass_{name}": one_pass[name] for name in ("srcc", "plcc", "mae")}
+    found |= critique_effect(
+        assessment.model,
+        assessment.collator,
+        chosen,
+        [one.answers for one in written],
+        batch_size=config.per_device_eval_batch_size,
+    )
     start = most_open(history, Path(config.output_dir) / STATES, config.stable_format)
     if start is not None:
         found |= {"start": str(start.state), "start_entropy": start.entropy, "start_readable": start.readable}

@@ -99,6 +99,7 @@ def test_an_evaluation_counts_wrong_answers(folder, tmp_path, says, capsys):
     assert (metrics["n"], metrics["unscored"], metrics["retried"]) == (3, 1, 1)
     table = capsys.readouterr().out
     assert "1 of 4 answers unreadable: 1 no </answer>; 1 written anew; critiques of 1 words" in table
+    assert metrics["critique_n"] == 3 and "do the words matter: MAE" in table
     lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
     assert [line["answers"][0]["kind"] for line in lines] == ["good", "good", "good", "no_answer"]
     assert lines[0]["id"] == "photos/0.png" and lines[0]["answers"][0]["text"] == texts[0]
