@@ -4,6 +4,9 @@
 check of their input, luma, filters. `maps` turns pictures into attribute maps, with `quantiles`; `perturbations` moves
 one attribute of a picture up and down. `routing` holds the formulas of sensitivities and weights. `sensitivity` is a
 whole `roc agree sensitivity`: `folds` divides the photos, `views` gives each in ten perturbed forms, `scorers` scores
-them, `table` is what comes out, and where weights are looked up. `config` holds the settings of `roc agree`, `sheet`
-draws what it shows.
+them, `table` is what comes out, and where weights are looked up. `analysis` is a whole `roc agree analyse`, by
+`analysis_options`: `runs` reads what was evaluated and trained, `common_errors` are photos that all scorers get wrong,
+`marginalisation` says who leans on a rare attribute, `gradients`, `conflicts` and `pull` how attributes pull against
+each other; `analysis_plots` and `analysis_page` show it. `config` holds the settings of `roc agree`, `sheet` draws what
+it shows.
 """

@@ -1,4 +1,4 @@
-"""`roc agree`: the photometric attributes that AGREE looks at, and how much a score depends on each.
+"""`roc agree`: the photometric attributes that AGREE looks at, how much a score depends on each, and their conflicts.
 
 It imports its room when it runs: the room may be deleted, and `roc` then lists no such command.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from roc.commands.line import DONE, FAILED, Subcommand, run_subcommand
 
 if TYPE_CHECKING:
+    from roc.agree.analysis_options import AnalysisOptions
     from roc.agree.config import FoldsOptions, MapsOptions, SensitivityOptions
 
 
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 some photos could not be scored (a file names them), 2 bad input (the reason is on
         stderr), 130 stopped by Ctrl-C.
     """
+    from roc.agree.analysis_options import AnalysisOptions
     from roc.agree.config import FoldsOptions, MapsOptions, SensitivityOptions
 
     subcommands = {
@@ -65,6 +67,22 @@ that cannot be scored are in sens.errors.csv.""",
             _sensitivity,
             lambda options: "the same command goes on from here",
         ),
+        "analyse": Subcommand(
+            "see where photos of different attributes pull against each other, and what AGREE changes",
+            """Reads runs that were evaluated on the same photos and writes a folder: analysis.json with every number
+and its 95% interval, photos.csv with one row a photo, plots, and report.html, one page with all of it.
+
+  common errors    photos among the largest errors of every run; errors on them, and correlations within bands
+  marginalisation  whether photos that lean on a rare attribute are the hard ones (with --table)
+  conflicts        cosines between the gradients of photos that lean on different attributes, at the end and in the
+                   saved states of each run (with --table and checkpoints)
+  changes          baseline against --improved, paired
+
+A table for conflicts holds the training photos, one for marginalisation the tested ones; one table may hold both.""",
+            "roc agree analyse runs/1 runs/2 --hard_from runs/3 runs/4 --table sens.parquet --out analysis",
+            AnalysisOptions,
+            _analyse,
+        ),
     }
     return run_subcommand(
         "roc agree", "Guides the score by five photometric attributes.", subcommands, argv, first="maps"
@@ -102,3 +120,16 @@ def _sensitivity(options: SensitivityOptions) -> int:
     if done.failed:
         print(f"{done.errors}: {done.failed} photos could not be scored", file=sys.stderr)
     return FAILED if done.failed else DONE
+
+
+def _analyse(options: AnalysisOptions) -> None:
+    from roc.agree.analysis import analyse
+    from roc.agree.analysis_page import REPORT_FILE, check_folder, summary, write_analysis
+    from roc.commands.progress import with_progress
+    from roc.evaluation.theme import check_matplotlib
+
+    check_matplotlib()
+    check_folder(options.out)
+    found = analyse(options, with_progress)
+    written = write_analysis(options.out, found)
+    print("\n".join([*summary(found.facts), f"{options.out}: {len(written)} files, see {REPORT_FILE}"]))

@@ -28,7 +28,7 @@ def test_maps(capsys):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["map"], "roc agree: unknown command 'map'; the commands are maps, folds, sensitivity"),
+        (["map"], "roc agree: unknown command 'map'; the commands are maps, folds, sensitivity, analyse"),
         (["maps", "photo.jpg"], "required: --out"),
         (["maps", "gone.jpg", "--out", "sheet.png"], "gone.jpg: no such file"),
         (["maps", "photo.jpg", "--out", "sheet.pdf"], "--out: sheet.pdf: expected a name that ends in one of .png"),
@@ -39,6 +39,8 @@ def test_maps(capsys):
         (["folds", "--data_path", "gone.csv", "--out", "folds", "--folds", "1"], "--folds"),
         (["sensitivity", "--data_path", "gone.csv", "--checkpoint", "a", "--out", "s.csv"], "ends in .parquet"),
         (["sensitivity", "--data_path", "gone.csv", "--checkpoint", "a", "b", "--out", "s.parquet"], "2 checkpoints"),
+        (["analyse", "gone", "--out", "seen"], "gone: no such file or folder"),
+        (["analyse", "gone", "--out", "photo.jpg"], "photo.jpg, which is a file; name a folder"),
     ],
 )
 def test_words_that_cannot_be_used(words, expected, capsys, tmp_path):
@@ -87,3 +89,15 @@ def test_sensitivity(rated, tmp_path, capsys):
     assert SensitivityTable.read("sens.parquet").ids == tuple(f"{i}.png" for i in range(6))
     assert main([*words, "--delta", "0.1"]) == 2
     assert "delta was 0.2, is 0.1" in capsys.readouterr().err
+
+
+def test_analyse(capsys):
+    write_rows("a.csv", [{"id": f"{i}.png", "score": i, "prediction": i + 1 + i % 3} for i in range(9)])
+    write_rows("b.csv", [{"id": f"{i}.png", "score": i, "prediction": i - 1 - i % 3} for i in reversed(range(9))])
+    words = ["agree", "analyse", "a.csv", "b.csv", "--share", "0.34", "--out", "seen", "--n_resamples", "20"]
+    assert main(words) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "3 of 9 photos are hard for a, b" and out[1].startswith("a: all: SRCC 0.9")
+    assert out[-1] == "seen: 3 files, see report.html"
+    assert {path.name for path in Path("seen").iterdir()} == {"analysis.json", "photos.csv", "report.html"}
+    assert main(words) == 0  # replaces its own
