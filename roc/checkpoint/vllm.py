@@ -20,7 +20,7 @@ from roc.model.declaration import Declaration
 
 if TYPE_CHECKING:
     import torch
-    from transformers import ProcessorMixin
+    from transformers import PreTrainedModel, ProcessorMixin
 
 
 def vllm_classify(
@@ -39,13 +39,14 @@ def vllm_classify(
         base: For an adapter, where its base lies now.
 
     Raises:
-        ValueError: If the checkpoint carries no head, `out` is not empty, or the model is a prefix-LM.
+        ValueError: If the checkpoint carries no head, `out` is not empty, the model is a prefix-LM, or it has no
+            language model.
     """
     from roc.model.families import family
     from roc.model.processing import save_processor
 
     check_new(out)
-    model, processor = load_merged(checkpoint, base)
+    model, processor = _load_language_model(checkpoint, base)
     row = family(model.config.model_type)
     if row.prefix_lm:
         raise ValueError(
@@ -85,17 +86,29 @@ def vllm_generate(
         base: For an adapter, where its base lies now.
 
     Raises:
-        ValueError: If the checkpoint carries no head or `out` is not empty.
+        ValueError: If the checkpoint carries no head, `out` is not empty, or the model has no language model.
     """
     from roc.model.processing import save_processor
 
     check_new(out)
-    model, processor = load_merged(checkpoint, base)
+    model, processor = _load_language_model(checkpoint, base)
     declaration, head = take_head(model)
     model.save_pretrained(out)
     save_processor(processor, out)
     write_head(Path(out) / "score_head", declaration, head.weight)
     write_export_card(checkpoint, out, declaration, usage=_GENERATE_USAGE)
+
+
+def _load_language_model(
+    checkpoint: str | os.PathLike, base: str | os.PathLike | None
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    model, processor = load_merged(checkpoint, base)
+    if not model.can_generate():
+        raise ValueError(
+            f"{checkpoint} is a {model.config.model_type} without a language model, and vLLM serves language models; "
+            "use roc serve."
+        )
+    return model, processor
 
 
 def _request(processor: ProcessorMixin, declaration: Declaration) -> dict[str, Any]:

@@ -190,15 +190,25 @@ def _vision_config(config: TinyLlavaConfig) -> PretrainedConfig:
         hidden_dropout_prob=config.dropout,
         attention_probs_dropout_prob=config.dropout / 2,
         backbone_featmap_shape=[1, config.vision_widths[-1], cells, cells],
-        backbone_config={
-            "model_type": "resnet",
-            "layer_type": "basic",
-            "embedding_size": config.vision_widths[0],
-            "hidden_sizes": list(config.vision_widths),
-            "depths": list(config.vision_depths),
-            # DPT asks for three maps and makes tokens of the last.
-            "out_features": [f"stage{stage}" for stage in range(stages - 2, stages + 1)],
-        },
+        # DPT asks for three maps and makes tokens of the last.
+        backbone_config=resnet_config(config, out_features=[f"stage{i}" for i in range(stages - 2, stages + 1)]),
+    )
+
+
+def resnet_config(config: TinyLlavaConfig, **more: list[str]) -> PretrainedConfig:
+    """Makes the configuration of the ResNet at the beginning of the vision tower.
+
+    Args:
+        config: Sizes.
+        **more: Further fields.
+    """
+    return AutoConfig.for_model(
+        "resnet",
+        layer_type="basic",
+        embedding_size=config.vision_widths[0],
+        hidden_sizes=list(config.vision_widths),
+        depths=list(config.vision_depths),
+        **more,
     )
 
 

@@ -33,7 +33,7 @@ def what_to_set(candidate: Candidate) -> dict[str, str]:
     for name, parameter in model.named_parameters():
         counts[parts[name]] += parameter.numel()
     layers = []
-    for part in LORA_PARTS:
+    for part in LORA_PARTS if model.can_generate() else ():
         with contextlib.suppress(ValueError):  # the model has no such layers
             found = lora_targets(model, (part,))
             kinds = Counter(map(layer_kind, found))
@@ -45,7 +45,7 @@ def what_to_set(candidate: Candidate) -> dict[str, str]:
         "model_max_length": f"at least {-(-(prompt + 32) // 64) * 64}, more with comments: question, image of "
         f"{large[0]} x {large[1]} and answer take {prompt}",
         "parts": ", ".join(f"{part} {count_text(counts[part])}" for part in PARTS if counts[part]),
-        "lora_parts": "; ".join(layers),
+        "lora_parts": "; ".join(layers) or "none: the model has no words, and PEFT adapts models that generate",
         "attention": str(model.config._attn_implementation),
     }
 

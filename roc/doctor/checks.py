@@ -220,7 +220,8 @@ def check_gradients(candidate: Candidate) -> Iterable[Finding]:
     with _training(candidate) as batch:
         outputs = model(**batch)
         with _gradients(model) as of_text:
-            outputs.text_loss.backward(retain_graph=True)
+            if outputs.text_loss is not None:
+                outputs.text_loss.backward(retain_graph=True)
         with _gradients(model) as of_score:
             outputs.l1_loss.backward()
     reached = of_text.keys() | of_score.keys()
@@ -236,6 +237,8 @@ def check_gradients(candidate: Candidate) -> Iterable[Finding]:
         faults.append("the score loss trains the output embeddings")
     # Layers of a vision tower behind the one whose output is used get no gradient; that is no fault.
     lost = [name for name in unused if parts[name] != "vision"]
+    if outputs.text_loss is None:  # nor does a vocabulary that no words are taught to
+        lost = [name for name in lost if named[name] is not vocabulary]
     if lost:
         faults.append(f"{len(lost)} parameters get no gradient, {lost[:2]}")
     untrained = sorted(set(parts.values()) - {parts[name] for name in trained})
@@ -251,6 +254,9 @@ def check_gradients(candidate: Candidate) -> Iterable[Finding]:
 
 def check_adapter(candidate: Candidate) -> Iterable[Finding]:
     """Trains LoRA for two steps, which must move the scores, then saves, loads and merges it, which must not."""
+    if not candidate.model.can_generate():
+        yield Finding("LoRA trains", None, "not made: PEFT adapts models that generate", ADVICE["adapter"])
+        return
     tuned = add_lora(candidate.model, rank=8, alpha=16, dropout=0.0)
     before = candidate.scores(tuned)
     with _training(candidate, tuned) as batch:

@@ -6,5 +6,5 @@ text from being read as tokens of the model, `pictures` scales and pads, `positi
 tells how many tokens a row takes before it is made; `families` and `parts` hold facts about models, `device` about the
 machine; `adapters`, `float8`, `int8` and `float32_tower` are about tuning and number formats; `memory` estimates GPU
 memory from a model's `blocks`, and `memory_table` shows it; `from_nothing` is what a model without pretrained parts
-needs; `mplug_owl2/` is the published model.
+needs; `mplug_owl2/` is the published model, `backbone/` a vision encoder alone that carries the head.
 """

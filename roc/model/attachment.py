@@ -15,7 +15,8 @@ import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
 from transformers.integrations import is_deepspeed_zero3_enabled
 
-import roc.model.mplug_owl2  # noqa: F401  the Auto classes know it from here on
+import roc.model.backbone
+import roc.model.mplug_owl2  # noqa: F401  the Auto classes know both from here on
 from roc.model.declaration import WEIGHTS, Declaration, declare
 from roc.model.families import family
 from roc.model.head import ScoreHead
@@ -138,7 +139,8 @@ def model_class(config) -> type[PreTrainedModel]:
     except KeyError:
         raise ValueError(
             f"{config.model_type!r} is no image-text-to-text model of this transformers version; roc attaches to "
-            "models that AutoModelForImageTextToText can load."
+            "models that AutoModelForImageTextToText can load. A vision encoder is trained with `roc finetune --host "
+            "backbone`."
         ) from None
 
 

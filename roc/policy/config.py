@@ -22,7 +22,16 @@ OF_THE_CHECKPOINT = (
 """Settings of `roc finetune` that a checkpoint declares; given here, they have to say the same."""
 
 NOT_HERE = (
-    *("starter", "tiny_model", "new_head", "model_max_length", "image_cache", "keep_features", "features_folder"),
+    *(
+        "host",
+        "starter",
+        "tiny_model",
+        "new_head",
+        "model_max_length",
+        "image_cache",
+        "keep_features",
+        "features_folder",
+    ),
     *("augment_flip", "augment_shift", "demo_train", "demo_val", "demo_test", "demo_size", "head_dropout"),
     *("vision_from", "projector_from", "language_from", "embeddings_from", "batch_norm_momentum", "ema_decay"),
     *("dataloader_num_workers", "deepspeed", "short_answers", "stable_format"),

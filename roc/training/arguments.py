@@ -183,7 +183,7 @@ def build_trainer(
     augmentation = Augmentation(flip=config.augment_flip, shift=config.augment_shift)
     rows = [*data.train, *data.val]
     if not config.text_weight:
-        logger.warning("no answers are taught: %s", UNTAUGHT)
+        logger.warning("no answers are taught: with text_weight 0 %s", UNTAUGHT)
     faults = collator.unreadable(rows)
     if faults:
         raise DataError(faults)

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from roc.training.backbone import build_around, build_stand_in, check_host, wraps_encoder
 from roc.training.checks import adapter_refused
 from roc.training.earlier_head import check_head, settle_head
 from roc.training.processes import first_process_first, whole_on_every_process
@@ -46,6 +47,7 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
     set_seed(config.seed)
     model, processor = _build_stand_in(config, data) if config.source is None else load_source(config)
     declared = {name: getattr(config, name) for name in _LOSS_SETTINGS}
+    declared["text_weight"] = config.taught_text_weight
     declared["image_aspect_ratio"] = config.image_aspect_ratio
     if config.max_pixels is not None:
         declared["max_pixels"] = config.max_pixels
@@ -103,7 +105,9 @@ def base_config(config: RunConfig) -> PretrainedConfig | None:
         raise
     except (OSError, ValueError, ImportError) as error:
         raise _not_loaded(config, error) from error
-    check_head(config, base)
+    check_host(config, base)
+    if not wraps_encoder(config, base):
+        check_head(config, base)
     return base
 
 
@@ -120,6 +124,8 @@ def _build_stand_in(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, 
     from roc.demo.tiny_model import PRESETS, build_tiny_llava
 
     with whole_on_every_process():
+        if config.host == "backbone":
+            return build_stand_in(config)
         return build_tiny_llava(tokenizer_texts(config, data), PRESETS[config.tiny_model or "demo"], seed=config.seed)
 
 
@@ -142,6 +148,8 @@ def load_source(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
     try:
         if config.tuning == "qlora":
             arguments |= _in_four_bits(config, base)
+        if wraps_encoder(config, base):
+            return build_around(config, base, **arguments)
         if declares_head(base):
             return load(source, **arguments)
         return load_weights(model_class(base), source, **arguments), load_processor(source)
@@ -177,7 +185,10 @@ def tuned(config: RunConfig, model: PreTrainedModel) -> PreTrainedModel:
     from roc.model.parts import freeze
 
     if config.tuning == "full":
-        freeze(model, list(config.freeze))
+        try:
+            freeze(model, list(config.freeze))
+        except ValueError as error:
+            raise RunError(f"freeze {','.join(config.freeze)}: {error}") from error
         return model
     try:
         return add_lora(

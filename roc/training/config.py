@@ -35,6 +35,11 @@ class ModelConfig(Settings):
     model_name_or_path: str | None = option(
         None, "model to start from: a hub name or a folder; none builds the small model that tiny_model names"
     )
+    host: Literal["multimodal", "backbone"] = option(
+        "multimodal",
+        "what carries the head: a multimodal LLM, or a vision encoder alone (any that AutoModel or AutoBackbone loads, "
+        "or the tower of a multimodal model): a small, fast scorer without words (docs/training.md)",
+    )
     starter: Literal["small", "full"] | None = option(
         None,
         "small model with a pretrained vision tower to start from where model_name_or_path is none: built from "
@@ -109,6 +114,14 @@ class ModelConfig(Settings):
             )
         if self.tuning == "full":
             return found
+        if self.host == "backbone":
+            found.append(
+                (
+                    "tuning",
+                    f"tuning {self.tuning} adapts a language model, and host backbone has none; leave it out, and "
+                    "freeze vision to train the readout and the head alone",
+                )
+            )
         if self.freeze:
             found.append(
                 (
@@ -427,14 +440,24 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConf
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
+    def taught_text_weight(self) -> float:
+        """Weight of the text loss; 0 for a host without words."""
+        return 0.0 if self.host == "backbone" else self.text_weight
+
+    @property
     def joins(self) -> dict[str, float]:
         """Share of the steps after which a part of the model joins the training, for those that join later."""
         shares = {part: getattr(self, f"{part}_from") for part in ("vision", "projector", "language", "embeddings")}
         return {part: share for part, share in shares.items() if share}
 
     def faults(self) -> list[Fault]:
-        """Finds parts that are to join the training later and are not trained at all."""
-        return [
+        """Finds words for a host without words, and parts that are to join the training later but are never trained."""
+        wordless = [
+            (name, f"{name} is given, but host backbone reads and writes no words; leave it out")
+            for name in ("question", "answer")
+            if self.host == "backbone" and getattr(self, name) is not None
+        ]
+        return wordless + [
             (
                 f"{part}_from",
                 f"{part}_from is {share:g}, but nothing of the part {part} is trained; "
@@ -452,6 +475,8 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConf
             names |= {"demo_train", "demo_val", "demo_test", "demo_size"}
         if self.model_name_or_path is not None:
             names.add("tiny_model")
+        if self.host == "backbone":
+            names.add("text_weight")
         if not self.error_aware:
             names |= {name for name in settings_of(ErrorAwareConfig) if name != "error_aware"}
         if self.tuning == "full":

@@ -12,6 +12,7 @@ from roc.data.reading import read_records
 from roc.data.records import Record, few_rated, resolve_splits
 from roc.data.rows import DataError
 from roc.model.device import usable_cores
+from roc.training.backbone import row_faults
 from roc.training.config import OVERALL
 from roc.training.reasoning import reasoning_faults, reasoning_question, with_short_answers
 from roc.training.run import SCENES
@@ -59,6 +60,8 @@ def read_data(config: RunConfig) -> RunData:
         splits["val"] = _read(config, config.eval_data_path)
     faults = [*attribute_faults(config, path, splits), *overlap_faults(config, splits)]
     faults += reasoning_faults(path, (row for rows in splits.values() for row in rows), config.attributes)
+    if config.host == "backbone":
+        faults += row_faults(path, (row for rows in splits.values() for row in rows))
     if not splits["train"]:
         faults.append(f"{path}: no row to train on; every row is marked as validation or test")
     if faults:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TABLE_FILE = "metrics.txt"
-UNTAUGHT = "with text_weight 0 a run teaches no words; read scores in one forward pass with .score()"
+UNTAUGHT = "the run teaches no words; read scores in one forward pass with .score()"
 _FEW_ANSWERS = 0.9
 """Share of generated answers with all scores below which `.score()` is shown to users instead."""
 
@@ -114,7 +114,7 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict], *, trained_b
         write_card(out, model.declaration, adapter=hasattr(model, "peft_config"), metrics=metrics)
         write_report(out, rows, metrics, history)
         checked = metrics["answers/n"] > 0
-        answering = metrics["answers/complete"] >= _FEW_ANSWERS if checked else config.text_weight > 0
+        answering = metrics["answers/complete"] >= _FEW_ANSWERS if checked else config.taught_text_weight > 0
         if model.declaration.reasons:
             answering = metrics.get("reasoned/readable", 1.0) >= _FEW_ANSWERS
         lines = [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics, config)]
@@ -178,7 +178,7 @@ def check_answers(
         and the one-forward score, native scale.
     """
     reasons = assessment.model.declaration.reasons
-    checked = records[: config.check_answers] if config.text_weight and not reasons else []
+    checked = records[: config.check_answers] if config.taught_text_weight and not reasons else []
     complete, difference = 0, 0.0
     written = assessment.describe([record.images[0] for record in checked], max_new_tokens=256) if checked else []
     taught = assessment.model.declaration.answer
@@ -267,7 +267,7 @@ def _heading(metrics: dict, config: RunConfig) -> str:
 
 def _extra_lines(metrics: dict, config: RunConfig) -> list[str]:
     lines = [""]
-    if not config.text_weight:
+    if not config.taught_text_weight:
         lines.append(f"  generated answers: not checked, since {UNTAUGHT}")
     elif metrics["answers/n"] and metrics["answers/complete"] < _FEW_ANSWERS:
         lines += [

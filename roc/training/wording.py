@@ -24,8 +24,11 @@ def usual_wording(config: RunConfig, data: RunData) -> dict[str, str | None]:
     Returns:
         `question` and `answer`: those of the settings, else those of most training rows with a conversation and no
         critique; None where there is neither, for the built-in ones. `reasoning`: what asks for a critique, None where
-        the rows hold none. A critique is of one image and never declared for others.
+        the rows hold none. A critique is of one image and never declared for others. The answer of a backbone, which
+        has no words, is its scores alone.
     """
+    if config.host == "backbone":
+        return {"question": None, "answer": " ".join([SCORE_TOKEN] * len(config.attributes)), "reasoning": None}
     questions, answers = Counter(), Counter()
     for record in data.train:
         if record.conversations is not None and not is_reasoned(record):
