@@ -1,4 +1,4 @@
-"""The model of a run with `--host backbone`: a vision encoder with the readout of `roc.model.backbone`, and its rows."""
+"""The model of a run with `--host backbone`: a vision encoder with its readout, and the rows it takes."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def row_faults(path: str | Path, records: Iterable[Record]) -> list[str]:
 
 
 def _pictures(config: RunConfig, encoder: PretrainedConfig) -> Pictures:
-    """Reads how a checkpoint's encoder takes pictures; where it does not say, ImageNet's mean and deviation are taken."""
+    """Reads how a checkpoint's encoder takes pictures; where it does not say, ImageNet's mean is taken."""
     from transformers import AutoImageProcessor
 
     from roc.model.backbone.inputs import Pictures, pictures_of

@@ -1,7 +1,7 @@
 """The vision encoder inside a model of `transformers`, and its output in one form: a feature map.
 
-Encoders of `AutoModel` and `AutoBackbone` give a map (B, C, h, w), a list of maps, or tokens (B, T, C), in which a class
-token and registers may come before the cells of the picture.
+Encoders of `AutoModel` and `AutoBackbone` give a map (B, C, h, w), a list of maps, or tokens (B, T, C), in which a
+class token and registers may come before the cells of the picture.
 """
 
 from __future__ import annotations
