@@ -9,6 +9,10 @@ uses two mappings to the unit scale, which differ for every range that does not 
 
 The choice is part of the record. Rank correlations do not depend on it; errors on the unit scale do.
 
+Attributes of one image may be rated on other ranges: AADB's light lies on -1..1 beside an overall score on 0..1, the
+effect of an edit on -10..10 beside a score on 0..10. Such ranges are named in `attribute_ranges`, and `of` gives the
+space of one attribute. Settings write them as `delta=-10:10` (`parse_ranges`).
+
 This file needs neither numpy nor torch, but its arithmetic works on their arrays.
 """
 
@@ -16,14 +20,21 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 TOLERANCE = 1e-6
 """Distance that a score may lie outside its range, on the native scale, because text files round."""
 
 MODES = ("minmax", "max")
+
+Range = tuple[float, float]
+"""Lowest and highest score."""
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_ATTRIBUTE_RANGE = re.compile(rf"\s*([^=]*[^=\s])\s*=\s*({_NUMBER})\s*:\s*({_NUMBER})(?=\s|$)")
 
 
 @dataclass(frozen=True)
@@ -35,9 +46,11 @@ class ScoreSpace:
         max_score: Highest possible score; above `min_score`.
         num_levels: Number N of levels of the score head, at least 2, evenly spaced from lowest to highest.
         mode: Mapping to the unit scale, `minmax` or `max` (see this file's docstring).
+        attribute_ranges: Attribute -> (lowest, highest) score, for attributes on another range; levels and mode are
+            shared. A range that equals `min_score..max_score` is left out.
 
     Raises:
-        ValueError: If the range is empty or not finite, there are fewer than two levels, or the mode is unknown.
+        ValueError: If a range is empty or not finite, there are fewer than two levels, or the mode is unknown.
 
     Example:
         >>> space = ScoreSpace(1, 5, num_levels=5)
@@ -51,6 +64,7 @@ class ScoreSpace:
     max_score: float = 10.0
     num_levels: int = 10
     mode: str = "minmax"
+    attribute_ranges: Mapping[str, Range] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("min_score", "max_score"):
@@ -75,6 +89,47 @@ class ScoreSpace:
                 f"score mode 'max' divides by max_score, which is {self.max_score:g}; "
                 "give a max_score above 0, or use mode 'minmax'"
             )
+        object.__setattr__(self, "attribute_ranges", self._checked_ranges())
+
+    def _checked_ranges(self) -> dict[str, Range]:
+        checked = {}
+        for name, ends in dict(self.attribute_ranges).items():
+            if not isinstance(ends, list | tuple) or len(ends) != 2:
+                raise ValueError(f"the range of {name!r} is {ends!r}; expected its lowest and its highest score")
+            try:
+                own = replace(self, min_score=ends[0], max_score=ends[1], attribute_ranges={})
+            except ValueError as error:
+                raise ValueError(f"the range of {name!r}: {error}") from None
+            if own.range != self.range:
+                checked[name] = own.range
+        return checked
+
+    def of(self, attribute: str) -> ScoreSpace:
+        """Returns the space of one attribute: its own range where it has one, otherwise the common one."""
+        if not self.attribute_ranges:
+            return self
+        low, high = self.attribute_ranges.get(attribute, self.range)
+        return replace(self, min_score=low, max_score=high, attribute_ranges={})
+
+    def led_by(self, attributes: Sequence[str]) -> ScoreSpace:
+        """Returns the same ranges with that of the first attribute as the common one.
+
+        Args:
+            attributes: All attributes, at least one.
+
+        Raises:
+            ValueError: If a range is given for another attribute.
+        """
+        if not self.attribute_ranges:
+            return self
+        unknown = [name for name in self.attribute_ranges if name not in attributes]
+        if unknown:
+            raise ValueError(
+                f"there is a range for {', '.join(unknown)}, but the attributes are {', '.join(attributes)}; name it "
+                "among them, or leave its range out"
+            )
+        first, *others = attributes
+        return replace(self.of(first), attribute_ranges={name: self.of(name).range for name in others})
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -130,12 +185,13 @@ class ScoreSpace:
             return unit * self.max_score
         return unit * self.width + self.min_score
 
-    def check(self, score: Any, what: str = "score") -> float:
+    def check(self, score: Any, what: str = "score", *, settings: str = "min_score, max_score") -> float:
         """Makes sure that one score lies in the range.
 
         Args:
             score: A number on the native scale.
             what: Name of the number in the error message, such as `"gt_score"` or `"the score of photo 12"`.
+            settings: Those that declare the range, for the message.
 
         Returns:
             The score as a float, neither rounded nor clipped.
@@ -147,21 +203,28 @@ class ScoreSpace:
         if not self.min_score - TOLERANCE <= value <= self.max_score + TOLERANCE:
             raise ValueError(
                 f"{what} is {value:g}, outside the range {self.min_score:g}..{self.max_score:g}; "
-                "correct the score, or declare the range it was given on (min_score, max_score)"
+                f"correct the score, or declare the range it was given on ({settings})"
             )
         return value
 
-    def to_dict(self) -> dict[str, float | int | str]:
-        """Returns the four fields by name, ready for JSON."""
-        return asdict(self)
+    @property
+    def ranges(self) -> dict[str, Any]:
+        """The ranges by name, ready for JSON: `min_score`, `max_score` and, where there are any, `attribute_ranges`."""
+        return {name: value for name, value in self.to_dict().items() if name not in ("num_levels", "mode")}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields by name, ready for JSON; `attribute_ranges` only where there are any."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        ranges = values.pop("attribute_ranges")
+        return values | ({"attribute_ranges": {name: list(ends) for name, ends in ranges.items()}} if ranges else {})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ScoreSpace:
         """Reads back what `to_dict` wrote.
 
         Args:
-            values: A mapping with `min_score`, `max_score`, `num_levels` and, if it is not `minmax`, `mode`. Other keys
-                are ignored.
+            values: A mapping with `min_score`, `max_score`, `num_levels` and, if it is not `minmax`, `mode`, and, if
+                there are any, `attribute_ranges`. Other keys are ignored.
 
         Raises:
             ValueError: If one of the first three is missing (a range is never guessed), or a value is not allowed.
@@ -170,6 +233,86 @@ class ScoreSpace:
         if missing:
             raise ValueError(f"a score space needs {', '.join(missing)}; found only: {', '.join(values) or 'nothing'}")
         return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+
+
+def parse_ranges(words: Iterable[str]) -> dict[str, Range]:
+    """Reads ranges of attributes as settings write them.
+
+    Args:
+        words: `NAME=LOWEST:HIGHEST`, one or several in a word, separated by spaces.
+
+    Returns:
+        Attribute -> (lowest, highest) score.
+
+    Raises:
+        ValueError: If a word has another form, a range is empty, or a name stands there twice.
+
+    Example:
+        >>> parse_ranges(["delta=-10:10 light=0:5"])
+        {'delta': (-10.0, 10.0), 'light': (0.0, 5.0)}
+    """
+    found: dict[str, Range] = {}
+    for word in words:
+        place = 0
+        while word[place:].strip():
+            match = _ATTRIBUTE_RANGE.match(word, place)
+            if match is None:
+                raise ValueError(f"{word[place:].strip()!r} is no range of an attribute; expected NAME=LOWEST:HIGHEST")
+            name, low, high = match[1], float(match[2]), float(match[3])
+            if name in found:
+                raise ValueError(f"{name!r} is given two ranges; keep one")
+            if not low < high:
+                raise ValueError(f"the range of {name!r} is {match[2]}:{match[3]}; expected the lowest score first")
+            found[name] = (low, high)
+            place = match.end()
+    return found
+
+
+def range_faults(words: Sequence[str], attributes: Sequence[str] | None = None) -> list[tuple[str, str]]:
+    """Finds what is wrong with the setting `attribute_ranges`, as `Settings.faults` gives it.
+
+    Args:
+        words: The setting.
+        attributes: All attributes; None where they are not known.
+    """
+    try:
+        named = parse_ranges(words)
+    except ValueError as error:
+        return [("attribute_ranges", f"attribute_ranges: {error}")]
+    unknown = [name for name in named if attributes is not None and name not in attributes]
+    if not unknown:
+        return []
+    return [
+        (
+            "attribute_ranges",
+            f"attribute_ranges names {', '.join(unknown)}, but attributes is {', '.join(attributes)}; add it there, or "
+            "leave its range out",
+        )
+    ]
+
+
+def range_in(facts: Mapping[str, Any], attribute: str) -> Range:
+    """Reads the range of one attribute from a mapping that holds what `ScoreSpace.ranges` gives."""
+    low, high = facts.get("attribute_ranges", {}).get(attribute, (facts["min_score"], facts["max_score"]))
+    return low, high
+
+
+def ranges_text(facts: Mapping[str, Any], attributes: Iterable[str]) -> str:
+    """Says on which range attributes are, those of one range together: `overall, light on 0..10, delta on -10..10`.
+
+    Args:
+        facts: Holds what `ScoreSpace.ranges` gives.
+        attributes: Names of the attributes.
+    """
+    names: dict[Range, list[str]] = {}
+    for name in attributes:
+        names.setdefault(range_in(facts, name), []).append(name)
+    return ", ".join(f"{', '.join(those)} on {low:g}..{high:g}" for (low, high), those in names.items())
+
+
+def range_words(ranges: Mapping[str, Range]) -> list[str]:
+    """Writes ranges of attributes as settings take them: `["delta=-10:10"]`."""
+    return [f"{name}={low:g}:{high:g}" for name, (low, high) in ranges.items()]
 
 
 def _finite(value: Any, what: str) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from roc.score_space import ScoreSpace
+from roc.score_space import ScoreSpace, parse_ranges, range_faults, range_in, range_words, ranges_text
 
 
 def test_levels_are_evenly_spaced_and_include_both_ends():
@@ -112,3 +112,55 @@ def test_from_dict_never_guesses_a_range():
 def test_needs_neither_torch_nor_numpy():
     code = "import sys, roc.score_space; sys.exit(any(name in sys.modules for name in ('torch', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+MIXED = ScoreSpace(0, 1, 5, attribute_ranges={"light": (-1, 1), "overall": (0, 1), "delta": [-10, 10]})
+
+
+def test_attributes_may_be_on_ranges_of_their_own():
+    assert MIXED.attribute_ranges == {"light": (-1.0, 1.0), "delta": (-10.0, 10.0)}  # overall's is the common one
+    assert MIXED.of("light").levels == (-1, -0.5, 0, 0.5, 1) and MIXED.of("light") == ScoreSpace(-1, 1, 5)
+    assert MIXED.of("overall") == MIXED.of("anything") == ScoreSpace(0, 1, 5)
+    assert ScoreSpace.from_dict(MIXED.to_dict()) == MIXED and "attribute_ranges" not in ScoreSpace().to_dict()
+    assert range_in(MIXED.ranges, "delta") == (-10, 10) and range_in(ScoreSpace().ranges, "delta") == (1, 10)
+    assert ranges_text(MIXED.ranges, ("overall", "delta", "x")) == "overall, x on 0..1, delta on -10..10"
+
+
+def test_the_range_of_the_first_attribute_is_the_common_one():
+    led = MIXED.led_by(("delta", "light", "overall"))
+    assert led.range == (-10, 10) and led.attribute_ranges == {"light": (-1, 1), "overall": (0, 1)}
+    assert ScoreSpace(0, 1).led_by(("delta",)) == ScoreSpace(0, 1)
+    with pytest.raises(ValueError, match="a range for light, but the attributes are overall, delta"):
+        MIXED.led_by(("overall", "delta"))
+
+
+def test_ranges_are_written_as_words():
+    assert parse_ranges(["delta=-10:10 rule of thirds = -1:1e0", "x=.5:1."]) == {
+        "delta": (-10, 10),
+        "rule of thirds": (-1, 1),
+        "x": (0.5, 1),
+    }
+    assert parse_ranges(range_words(MIXED.attribute_ranges)) == MIXED.attribute_ranges
+    assert range_faults(["delta=-10:10"], ("overall", "delta")) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["delta"], "'delta' is no range of an attribute; expected NAME=LOWEST:HIGHEST"),
+        (["a=0:1 b=3"], "'b=3' is no range"),
+        (["a=1:1"], "range of 'a' is 1:1; expected the lowest score first"),
+        (["a=0:1", "a=0:2"], "'a' is given two ranges"),
+        (["light=0:1"], "names light, but attributes is overall; add it there"),
+    ],
+)
+def test_ranges_that_cannot_be_meant_are_refused(words, message):
+    ((name, text),) = range_faults(words, ("overall",))
+    assert name == "attribute_ranges" and message in text
+
+
+def test_a_range_of_an_attribute_is_checked_as_the_common_one():
+    with pytest.raises(ValueError, match=r"range of 'a': the score range 2\.\.1 is empty"):
+        ScoreSpace(attribute_ranges={"a": (2, 1)})
+    with pytest.raises(ValueError, match="range of 'a' is 3; expected its lowest and its highest"):
+        ScoreSpace(attribute_ranges={"a": 3})

@@ -27,6 +27,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from roc.model.declaration import Declaration
+from roc.score_space import ScoreSpace, ranges_text
 
 logger = logging.getLogger(__name__)
 
@@ -219,7 +220,9 @@ def _body(
         else "not trained: only the score itself is meaningful; distribution and standard deviation are uncalibrated"
     )
     lines = [
-        f"# Image scores from {low:g} to {high:g}: {names}",
+        f"# Image scores from {low:g} to {high:g}: {names}"
+        if not space.attribute_ranges
+        else f"# Image scores: {ranges_text(space.ranges, declaration.attributes)}",
         "",
         "A multimodal language model with a score head, made with the package `roc-mllm`. It looks at an image and "
         f"gives a score from {low:g} to {high:g}; **higher is better**."
@@ -231,6 +234,7 @@ def _body(
         f"- Scores: {names}",
         *(["- It reasons: `.describe` writes a critique before the score, `.score` does not."] * declaration.reasons),
         f"- Range: {low:g} to {high:g}, higher is better",
+        *_own_ranges(space),
         f"- Levels: {space.num_levels} ({levels})",
         f"- Distribution over the levels: {supervised}",
         f"- Question: {declaration.question}",
@@ -246,6 +250,12 @@ def _body(
     ]
     lines += ["None are recorded."] if metrics is None else _metrics_lines(declaration, metrics, command)
     return "\n".join(lines) + "\n\n"
+
+
+def _own_ranges(space: ScoreSpace) -> list[str]:
+    """Names the attributes on other ranges, a line; none where all are on one."""
+    others = [f"{name} {low:g} to {high:g}" for name, (low, high) in space.attribute_ranges.items()]
+    return [f"- Attributes on other ranges, with as many levels: {', '.join(others)}"] if others else []
 
 
 def _licence_text(licence: Mapping[str, str]) -> str:
@@ -267,7 +277,9 @@ def _metrics_lines(declaration: Declaration, metrics: Mapping[str, Any], command
         "|---" * (len(keys) + 1) + "|",
     ]
     for attribute, prefix in _attributes(declaration, metrics):
-        lines.append(f"| {attribute} | " + " | ".join(_cell(metrics, prefix, key) for key in keys) + " |")
+        low, high = declaration.space.of(attribute).range
+        shown = f"{attribute} ({low:g} to {high:g})" if declaration.space.attribute_ranges else attribute
+        lines.append(f"| {shown} | " + " | ".join(_cell(metrics, prefix, key) for key in keys) + " |")
     reservations = _reservations(declaration, metrics)
     lines += ["", *reservations] if reservations else []
     command = command or metrics.get("command", "# the command was not recorded")

@@ -120,5 +120,12 @@ def write_head(folder: str | os.PathLike, declaration: Declaration, weight: torc
 
 
 def meaning(declaration: Declaration) -> dict[str, Any]:
-    """The content of `roc.json`: the level values on the native scale, and the whole declaration."""
-    return {"levels": declaration.space.levels, "roc": declaration.to_dict()}
+    """The content of `roc.json`: the level values on the native scale, and the whole declaration.
+
+    `levels` are those of the first attribute; `attribute_levels` holds those of each attribute where they differ.
+    """
+    levels: dict[str, Any] = {"levels": declaration.spaces[0].levels}
+    if declaration.space.attribute_ranges:
+        names = declaration.attributes
+        levels["attribute_levels"] = {name: space.levels for name, space in zip(names, declaration.spaces, strict=True)}
+    return {**levels, "roc": declaration.to_dict()}

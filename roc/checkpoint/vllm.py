@@ -204,19 +204,21 @@ output = {call}[0].outputs
 {read}
 ```"""
 
-_READ_ONE = """print(sum(p * level for p, level in zip({probs}, about["levels"])))"""
+_READ_ONE = """print(sum(p * level for p, level in zip({probs}, {levels})))"""
 _READ_MANY = """for name, position in about["positions"].items():  # counted from the end
-    print(name, sum(p * level for p, level in zip({probs}[position], about["levels"])))"""
+    print(name, sum(p * level for p, level in zip({probs}[position], {levels})))"""
 
 
 def _classify_usage(declaration: Declaration, request: Mapping[str, Any]) -> str:
     """Writes how to start vLLM and turn its probabilities into scores; each attribute is read at a token of its own."""
     if len(declaration.attributes) == 1:
         where, read = "the last token of the prompt in `roc.json`", _READ_ONE
+        levels = 'about["levels"]'
         served = {"option": "", "task": "", "path": "classify", "probs": 'reply["probs"]'}
         called = {"imports": "", "setting": "", "call": "llm.classify(prompt)", "probs": "output.probs"}
     else:
         where, read = "each token of the prompt in `roc.json`; those at `positions` are read", _READ_MANY
+        levels = 'about["attribute_levels"][name]' if declaration.space.attribute_ranges else 'about["levels"]'
         served = {
             "option": """--pooler-config '{"task": "token_classify"}' """,
             "task": ', "task": "token_classify"',
@@ -246,6 +248,6 @@ def _classify_usage(declaration: Declaration, request: Mapping[str, Any]) -> str
     if request["prompt"] is None:
         parts.append("No text gives exactly the tokens this head was trained after, so a server cannot be asked.")
     else:
-        parts.append(_SERVE.format(**served, read=read.format(probs=served["probs"])))
-    parts.append(_OFFLINE.format(**called, read=read.format(probs=called["probs"])))
+        parts.append(_SERVE.format(**served, read=read.format(probs=served["probs"], levels=levels)))
+    parts.append(_OFFLINE.format(**called, read=read.format(probs=called["probs"], levels=levels)))
     return "\n\n".join(parts)

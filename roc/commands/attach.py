@@ -59,15 +59,17 @@ def _attach(options: AttachOptions) -> None:
     from roc.checkpoint.weights import load_weights
     from roc.model.attachment import attach, model_class
     from roc.model.processing import load_processor
+    from roc.score_space import ranges_text
 
     model = load_weights(model_class(read_config(options.model)), options.model, dtype=options.dtype)
     processor = load_processor(options.model)
-    scale = ("min_score", "max_score", "num_tokens")
+    scale = ("min_score", "max_score", "attribute_ranges", "num_tokens")
     carried = [name for name in settings_of(ScoreConfig) if name not in scale]
     carried += ["image_aspect_ratio", "max_pixels"]
     attach(model, processor, options.score_space, **{name: getattr(options, name) for name in carried})
     save(model, processor, out)
+    declared = model.declaration
     print(
-        f"{out}: [SCORE] is token {model.declaration.token_id}, {options.num_tokens} levels on "
-        f"{options.min_score:g}..{options.max_score:g} for {', '.join(options.attributes)}"
+        f"{out}: [SCORE] is token {declared.token_id}, {options.num_tokens} levels for "
+        f"{ranges_text(declared.space.ranges, declared.attributes)}"
     )

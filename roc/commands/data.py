@@ -11,6 +11,7 @@ from typing import Literal
 
 from roc.commands.line import DONE, FAILED, Subcommand, run_subcommand
 from roc.data.datasets.convert import DATASETS
+from roc.score_space import range_faults
 from roc.settings import REQUIRED, Fault, Settings, option
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx")
@@ -75,6 +76,9 @@ class CheckOptions(SurveyOptions):
     )
     min_score: float | None = option(None, "lowest score of the native scale; needs --max_score")
     max_score: float | None = option(None, "highest score of the native scale; needs --min_score")
+    attribute_ranges: tuple[str, ...] = option(
+        (), "ranges of attributes on another scale, NAME=LOWEST:HIGHEST each; need --min_score and --max_score"
+    )
     num_tokens: int | None = option(None, "length that every histogram has to have", low=1)
     attributes: tuple[str, ...] = option((), "columns that have to hold scores", unset="those that do")
     images: bool = option(True, "only check that the images exist, open none")
@@ -91,6 +95,9 @@ class CheckOptions(SurveyOptions):
         found = []
         if (self.min_score is None) != (self.max_score is None):
             found.append(("", "--min_score and --max_score belong together; give both or neither"))
+        if self.attribute_ranges and self.min_score is None:
+            found.append(("", "--attribute_ranges needs the range of the others; give --min_score and --max_score"))
+        found += range_faults(self.attribute_ranges)
         if self.write_good is not None and Path(self.write_good).suffix.lower() not in _TABLES:
             found.append(("write_good", f"{self.write_good}: expected a file that ends in {', '.join(_TABLES)}"))
         return found
@@ -177,12 +184,17 @@ def _check(options: CheckOptions) -> int:
     from roc.data.check import check_data
     from roc.data.good_rows import write_good
     from roc.files import write_text
-    from roc.score_space import ScoreSpace
+    from roc.score_space import ScoreSpace, parse_ranges
 
     _prepare_report(options.report, options.file)
     space = None
     if options.min_score is not None:
-        space = ScoreSpace(options.min_score, options.max_score, num_levels=options.num_tokens or 2)
+        space = ScoreSpace(
+            options.min_score,
+            options.max_score,
+            num_levels=options.num_tokens or 2,
+            attribute_ranges=parse_ranges(options.attribute_ranges),
+        )
     report = check_data(
         options.file,
         options.image_folder,

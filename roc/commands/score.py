@@ -80,6 +80,7 @@ def _print_scores(options: ScoreOptions) -> int:
 
 def _write_scores(options: ScoreOptions) -> int:
     from roc.commands.progress import with_progress
+    from roc.score_space import ranges_text
     from roc.scoring.outputs import Outputs
     from roc.scoring.run import score_to_file
 
@@ -88,10 +89,8 @@ def _write_scores(options: ScoreOptions) -> int:
     speed = ", all of it before"
     if outcome.scored is not None:
         speed = f", {outcome.scored / outcome.seconds:.1f} images/s" if outcome.scored else ""
-    print(
-        f"{options.out}: {facts['images'] - facts['failed']} images, {', '.join(facts['settings']['attributes'])} on "
-        f"{facts['min_score']:g}..{facts['max_score']:g}{speed}"
-    )
+    scales = ranges_text(facts, facts["settings"]["attributes"])
+    print(f"{options.out}: {facts['images'] - facts['failed']} images, {scales}{speed}")
     if "answers" in facts:
         from roc.model.reasoned import told_kinds
 

@@ -17,7 +17,7 @@ import math
 import os
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +77,7 @@ class DataReport:
         filled: std, n_votes, comment, conversations, group, edit -> number of records that have it.
         scores: overall scores in the order of the file, (n,).
         range: native range that was given; None where it had to be guessed.
+        attribute_ranges: attribute -> range that was given for it alone.
         guess: guessed native range; None where none of `USUAL_RANGES` holds all scores.
     """
 
@@ -95,6 +96,7 @@ class DataReport:
     filled: Counter[str] = field(default_factory=Counter)
     scores: np.ndarray = field(default_factory=lambda: np.zeros(0))
     range: tuple[float, float] | None = None
+    attribute_ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     guess: tuple[float, float] | None = None
 
     def summary(self) -> str:
@@ -104,7 +106,10 @@ class DataReport:
         for title, counts in (("split", self.splits), ("data set", self.datasets)):
             if set(counts) - {""}:
                 lines.append(_row(title, [f"{name or '(none)'} {count}" for name, count in sorted(counts.items())]))
-        scores = [f"{name} {one.count} ({one.low:.4g} .. {one.high:.4g})" for name, one in self.attributes.items()]
+        scores = [
+            f"{name} {one.count} ({one.low:.4g} .. {one.high:.4g}{self._own(name)})"
+            for name, one in self.attributes.items()
+        ]
         lines.append(_row("scores", scores or ["none"]))
         votes = [f"{count} of {levels} levels" for levels, count in sorted(self.histograms.items()) if levels]
         lines.append(_row("histograms", [*votes, f"{self.histograms[0]} without"]))
@@ -114,6 +119,11 @@ class DataReport:
             with np.errstate(over="ignore", invalid="ignore"):  # from scores near the largest float
                 lines += ["", *self._scale(), "", *_bars(self.scores, self.range or self.guess)]
         return "\n".join(lines)
+
+    def _own(self, attribute: str) -> str:
+        """Names the range that was given for one attribute alone."""
+        low, high = self.attribute_ranges.get(attribute, (None, None))
+        return "" if low is None else f", on {low:g}..{high:g}"
 
     def _scale(self) -> list[str]:
         scores = self.scores
@@ -154,7 +164,8 @@ def check_data(
     Args:
         path: a `.json`, `.jsonl`, `.csv`, `.tsv` or `.parquet` file, see `roc/data/reading.py`.
         image_folder: folder that the paths in the file are relative to; None for the folder of the file itself.
-        space: native scale that every score has to lie on; None guesses the range.
+        space: native scale that every score has to lie on, an attribute with a range of its own on that; None guesses
+            the range.
         num_levels: length that every histogram must have; None takes the length of the first one.
         attributes: names for scores that stand in a list, as for `read_records`.
         open_images: whether to decode every image. False only checks that the files exist.
@@ -171,7 +182,9 @@ def check_data(
         ValueError, OSError: `memory` cannot be used.
     """
     faults, warnings = Faults(Path(path)), Faults(Path(path))
-    report = DataReport(os.fspath(path), range=space.range if space is not None else None)
+    report = DataReport(os.fspath(path))
+    if space is not None:
+        report.range, report.attribute_ranges = space.of("overall").range, space.attribute_ranges
     tally = _Tally(report, faults, warnings)
     records = scan_records(
         path, image_folder, faults, space=space, num_levels=num_levels, attributes=attributes, drop=drop

@@ -43,7 +43,7 @@ class Columns:
         faults: collects what is wrong with the names.
         parsed: value of a cell -> the number it stands for, None where it is no number.
         wanted: attributes that somebody asked for; None where nobody said.
-        fits: whether a score lies on the native scale.
+        fits: whether a score, the second argument, lies on the range of an attribute.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Columns:
         faults: Faults,
         parsed: Callable[[Any], float | None],
         wanted: Sequence[str] | None = None,
-        fits: Callable[[float], bool] = lambda score: True,
+        fits: Callable[[str, float], bool] = lambda attribute, score: True,
     ) -> None:
         self._faults = faults
         self._parsed = parsed
@@ -119,7 +119,7 @@ class _AttributeCandidates:
     """Columns that are neither fixed nor votes; each is an attribute if what stands in it are numbers."""
 
     def __init__(
-        self, parsed: Callable[[Any], float | None], wanted: Sequence[str] | None, fits: Callable[[float], bool]
+        self, parsed: Callable[[Any], float | None], wanted: Sequence[str] | None, fits: Callable[[str, float], bool]
     ) -> None:
         self._parsed = parsed
         self._wanted = wanted
@@ -145,7 +145,7 @@ class _AttributeCandidates:
                 if number is None:
                     self._texts[name] += 1
                     self._first_text.setdefault(name, (line, row[name]))
-                elif self._wanted is not None and not self._fits(number):
+                elif self._wanted is not None and not self._fits(name, number):
                     self._outside[name] += 1
 
     def chosen(self, faults: Faults) -> list[str]:

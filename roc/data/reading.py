@@ -63,8 +63,8 @@ def read_records(
         path: a file of one of the kinds at the head of this module.
         image_folder: folder that the paths in the file are relative to; None for the folder of the file itself. No
             path may lead out of it; absolute paths have to lie inside it where it is given.
-        space: native scale that every score has to lie on; None leaves the range unchecked (scores still have to be
-            finite).
+        space: native scale that every score has to lie on, an attribute with a range of its own on that; None leaves
+            the range unchecked (scores still have to be finite).
         num_levels: length that every histogram must have; None takes the length of the first one.
         attributes: names for a `gt_score` that is a list, in its order, "overall" first; None for "overall",
             "score_2", "score_3", ... A sample can name its own under the key `attributes`. A column of one of these
@@ -189,7 +189,10 @@ class _RowReader:
         self._faults = faults
         self._numbers_as_text = numbers_as_text
         self._space = space
-        self._range = RangeCheck(space) if space is not None else None
+        self._checks: dict[str | None, RangeCheck] = {}  # of each attribute on a range of its own; None: of the others
+        if space is not None:
+            self._checks = {name: RangeCheck(space.of(name), name) for name in space.attribute_ranges}
+            self._checks[None] = RangeCheck(space)
         self._num_levels = num_levels
         self._list_attributes = attributes
         self._line = 0
@@ -212,8 +215,8 @@ class _RowReader:
             images = [] if imageless else self._paths.named(row.get("image"))
             if images or imageless:
                 yield self._record(row, images, attributes)
-        if self._range is not None:
-            self._range.add_faults(self._faults)
+        for check in self._checks.values():
+            check.add_faults(self._faults)
         if empty and not self._faults:
             self._faults.add(None, "there is no sample in this file")
 
@@ -223,8 +226,8 @@ class _RowReader:
     def _turns_fault(self, what: str) -> None:
         self._fault(what, ("turns", what))  # what is wrong with one conversation is most often wrong with all
 
-    def _fits(self, score: float) -> bool:
-        low, high = self._space.range if self._space is not None else (-math.inf, math.inf)
+    def _fits(self, attribute: str, score: float) -> bool:
+        low, high = self._space.of(attribute).range if self._space is not None else (-math.inf, math.inf)
         return low - TOLERANCE <= score <= high + TOLERANCE
 
     def _record(self, row: Mapping[str, Any], written: list[str | Picture], attributes: list[str]) -> Record:
@@ -262,15 +265,15 @@ class _RowReader:
         scores: dict[str, float | None] = {}
         if isinstance(value, list):
             for name, score in zip(self._list_names(row, len(value)), value, strict=True):
-                scores[name] = self._score(score, f"the score of {name!r}")
+                scores[name] = self._score(score, name, f"the score of {name!r}")
         elif value is not None:
-            scores["overall"] = self._score(value, "the score")
+            scores["overall"] = self._score(value, "overall", "the score")
         elif given and row.get("conversations") is None:
             self._fault("the score is empty; give a number, or remove the sample", "empty score")
             scores["overall"] = None
         for name in attributes:
             if row.get(name) is not None:
-                scores[name] = self._score(row[name], f"the score of {name!r}")
+                scores[name] = self._score(row[name], name, f"the score of {name!r}")
         return scores
 
     def _list_names(self, row: Mapping[str, Any], count: int) -> list[str]:
@@ -294,9 +297,10 @@ class _RowReader:
             return default
         return names
 
-    def _score(self, value: Any, what: str) -> float | None:
+    def _score(self, value: Any, attribute: str, what: str) -> float | None:
         score = self._number(value, what)
-        if score is None or self._range is None or self._range.see(score, what, self._line):
+        check = self._checks.get(attribute, self._checks.get(None))
+        if score is None or check is None or check.see(score, what, self._line):
             return score
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 
 from roc.data.faults import Faults
 from roc.score_space import ScoreSpace
@@ -34,10 +35,12 @@ class RangeCheck:
 
     Args:
         space: the declared range.
+        attribute: the one whose scores it looks at, where that has a range of its own; None for all others.
     """
 
-    def __init__(self, space: ScoreSpace) -> None:
+    def __init__(self, space: ScoreSpace, attribute: str | None = None) -> None:
         self._space = space
+        self._attribute = attribute
         self._count, self._low, self._high = 0, math.inf, -math.inf
         self._outside: dict[str, list[tuple[int, str]]] = {}
 
@@ -52,7 +55,8 @@ class RangeCheck:
         self._count += 1
         self._low, self._high = min(self._low, score), max(self._high, score)
         try:
-            self._space.check(score, what)
+            settings = "min_score, max_score" if self._attribute is None else "attribute_ranges"
+            self._space.check(score, what, settings=settings)
         except ValueError as error:
             self._outside.setdefault(what, []).append((line, str(error)))
             return False
@@ -66,8 +70,11 @@ class RangeCheck:
             advice = f". {outside} of {self._count} scores are outside; all lie on {self._low:.4g}..{self._high:.4g}"
             guess = guess_range(self._low, self._high)
             if guess is not None:
-                advice += f", by guess on the scale {guess[0]:g}..{guess[1]:g}: --min_score {guess[0]:g} "
-                advice += f"--max_score {guess[1]:g}"
+                low, high = (f"{end:g}" for end in guess)
+                flags = f"--min_score {low} --max_score {high}"
+                if self._attribute is not None:
+                    flags = f"--attribute_ranges {shlex.quote(f'{self._attribute}={low}:{high}')}"
+                advice += f", by guess on the scale {low}..{high}: {flags}"
         for what, found in self._outside.items():
             for line, text in found:
                 faults.add(line, f"{text}{advice}", ("outside the range", what))

@@ -30,7 +30,7 @@ from roc.model.collator import RocCollator
 from roc.model.declaration import declaration_of, declares_head
 from roc.model.device import checked_device
 from roc.model.processing import load_processor
-from roc.score_space import ScoreSpace
+from roc.score_space import ScoreSpace, ranges_text
 from roc.scoring.one_forward import one_forward, to_model
 
 SPACE = ScoreSpace(1, 10, 10)
@@ -120,11 +120,17 @@ class Candidate:
     @functools.cached_property
     def samples(self) -> list[tuple[Record, list[Image.Image]]]:
         """The first two images as training samples, one rated high, one low."""
-        space, attributes = self.model.score_space, self.model.declaration.attributes
-        ratings = [space.min_score + share * space.width for share in (0.8, 0.2)]
+        declared = self.model.declaration
+        ratings = [
+            {
+                name: space.min_score + share * space.width
+                for name, space in zip(declared.attributes, declared.spaces, strict=True)
+            }
+            for share in (0.8, 0.2)
+        ]
         return [
-            (Record(id=f"row {i}", images=("picture",), scores=dict.fromkeys(attributes, rating)), [image])
-            for i, (rating, image) in enumerate(zip(ratings, self.pictures, strict=False))
+            (Record(id=f"row {i}", images=("picture",), scores=scores), [image])
+            for i, (scores, image) in enumerate(zip(ratings, self.pictures, strict=False))
         ]
 
     @property
@@ -137,7 +143,7 @@ class Candidate:
         share = ROUNDING[full] * step * math.sqrt(depth(self.model))
         if not full:
             share = min(max(share, HALF_PRECISION[0]), HALF_PRECISION[1])
-        return share * self.model.score_space.width
+        return share * max(space.width for space in self.model.declaration.spaces)
 
     def scores(self, model: PreTrainedModel | None = None) -> torch.Tensor:
         """Scores the images in one forward pass.
@@ -267,7 +273,7 @@ def _attached(candidate: Candidate, planned: Plan | None) -> Finding:
         if not model.score_head.weight.any():
             _fill_head(candidate)
         space = model.score_space
-        text = f"carries a head: {space.num_levels} levels on {space.min_score:g}..{space.max_score:g}"
+        text = f"carries a head: {space.num_levels} levels, {ranges_text(space.ranges, model.declaration.attributes)}"
         return Finding("attaches", True, f"{text}, [SCORE] is token {model.declaration.token_id}")
     batch = to_model(model, planned.collator.prompt_batch(candidate.pictures[:1]))
     with torch.inference_mode():

@@ -108,7 +108,7 @@ def _generated(candidate: Candidate) -> torch.Tensor:
     if written.sequences.tolist() != [words] * 2:
         raise RuntimeError("generation did not follow the prescribed answer")
     logits = torch.stack(written.score_logits).float().cpu()
-    return read_levels(logits, model.score_levels()).scores
+    return read_levels(logits, model.levels_at(range(logits.shape[1]))).scores
 
 
 def check_batch(candidate: Candidate) -> Iterable[Finding]:

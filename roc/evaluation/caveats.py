@@ -28,8 +28,9 @@ def find_caveats(metrics: Mapping[str, Any]) -> list[str]:
 
     Args:
         metrics: What `evaluate_predictions` found, and what else is known: `split`; `mapped_from`, the range that human
-            scores were mapped from; `image_n, image_swapped, image_black` (roc/evaluation/image_effect.py);
-            `untrained`, `idle_adapter` and `stand_in`, true where the checkpoint is one.
+            scores were mapped from, `<attribute>/mapped_from` for an attribute on another one;
+            `image_n, image_swapped, image_black` (roc/evaluation/image_effect.py); `untrained`, `idle_adapter` and
+            `stand_in`, true where the checkpoint is one.
 
     Returns:
         Sentences, the most important first; empty where there is nothing to say.
@@ -57,11 +58,13 @@ def _about_the_checkpoint(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 def _about_the_rows(metrics: Mapping[str, Any]) -> Iterator[str]:
     scale = scale_of(metrics)
-    if "mapped_from" in metrics:
-        yield (
-            f"human scores were mapped from {range_text(metrics['mapped_from'])} onto {range_text(scale)}; all errors "
-            "are on the latter"
-        )
+    for name, prefix in _parts(metrics):
+        if f"{prefix}mapped_from" in metrics:
+            yield (
+                f"human scores{f' of {name}' if name else ''} were mapped from "
+                f"{range_text(metrics[f'{prefix}mapped_from'])} onto {range_text(scale_of(metrics, prefix))}; all "
+                "errors are on the latter"
+            )
     human = metrics["score_range"]
     if scale is not None and human is not None and human[1] <= sum(scale) / 2 and "mapped_from" not in metrics:
         yield (
@@ -83,10 +86,10 @@ def _about_the_rows(metrics: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _about_the_predictions(metrics: Mapping[str, Any]) -> Iterator[str]:
-    scale = scale_of(metrics)
     for name, prefix in _parts(metrics):
         if name.startswith("subset ") or metrics[f"{prefix}n"] < MIN_ROWS:
             continue
+        scale = scale_of(metrics, prefix)
         label = f"predictions of {name}" if name else "predictions"
         model, people = metrics[f"{prefix}prediction_std"], metrics[f"{prefix}score_std"]
         narrow = scale is not None and model < HARDLY_VARY * (scale[1] - scale[0]) and model < people / 2

@@ -101,8 +101,6 @@ def compare_evaluations(
         ValueError: If rows, human scores or scales are not the same; the message names what differs.
     """
     _check_same_rows(a, b)
-    scale = scale_of(a.metrics)
-    space = ScoreSpace(*scale) if scale else None
     of_b = {row.id: row for row in b.rows}
     rows = [(row, replace(of_b[row.id], scores=row.scores, h_n=row.h_n)) for row in a.rows]
     found: dict[str, Difference] = {}
@@ -110,7 +108,10 @@ def compare_evaluations(
     attributes = a.metrics["attributes"]
     for attribute in _common_attributes(a, b):
         prefix = attribute_prefix(attribute, attributes)
-        for first, second in _estimates(rows, attribute, space, threshold, is_first=attribute == attributes[0]):
+        scale = scale_of(a.metrics, prefix)
+        space = ScoreSpace(*scale) if scale else None
+        border = threshold if scale == scale_of(a.metrics) else None
+        for first, second in _estimates(rows, attribute, space, border, is_first=attribute == attributes[0]):
             differences = compare_estimates(first, second, n_resamples=n_resamples, seed=seed)
             found |= {prefix + key: one for key, one in differences.items()}
             notes |= {prefix + key: why for key, why in _reasons(first, second).items()}
@@ -210,11 +211,15 @@ def _check_same_rows(a: Evaluation, b: Evaluation) -> None:
         alone = [name for name in here if name not in there]
         if alone:
             faults.append(f"{len(alone)} rows are in {one.folder} only: {_named(alone)}")
-    scales = [scale_of(one.metrics) for one in (a, b)]
-    if scales[0] != scales[1]:
-        texts = [range_text(scale) if scale else "not given" for scale in scales]
-        faults.append(f"the scales differ: {texts[0]} in {a.folder}, {texts[1]} in {b.folder}")
-    elif not faults:
+    differ = False
+    for attribute in _common_attributes(a, b):
+        scales = [scale_of(one.metrics, attribute_prefix(attribute, one.metrics["attributes"])) for one in (a, b)]
+        if scales[0] != scales[1] and not differ:
+            differ = True
+            texts = [range_text(scale) if scale else "not given" for scale in scales]
+            of = f" of {attribute}" if attribute != a.metrics["attributes"][0] else ""
+            faults.append(f"the scales{of} differ: {texts[0]} in {a.folder}, {texts[1]} in {b.folder}")
+    if not faults:
         for attribute in _common_attributes(a, b):
             moved = [name for name in rows[0] if _differ(rows[0][name], rows[1][name], attribute)]
             if moved:

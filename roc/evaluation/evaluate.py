@@ -18,13 +18,13 @@ from roc.evaluation.benchmarks import TEST_SETS
 from roc.evaluation.caveats import find_caveats
 from roc.evaluation.evaluated_rows import EvaluatedRow, evaluable, evaluated_rows, scored_rows
 from roc.evaluation.folder import ANSWERS_FILE, Evaluation, write_answers, write_evaluation
-from roc.evaluation.keys import range_text
+from roc.evaluation.keys import attribute_prefix, range_text
 from roc.evaluation.options import EvaluateOptions
 from roc.evaluation.predictions import read_predictions
 from roc.evaluation.report import REPORT_FILE
 from roc.evaluation.summary import evaluate_predictions
 from roc.evaluation.theme import check_matplotlib
-from roc.score_space import ScoreSpace
+from roc.score_space import ScoreSpace, parse_ranges
 
 if TYPE_CHECKING:
     from roc.scoring.run import Watch
@@ -92,8 +92,11 @@ def _of_predictions(options: EvaluateOptions) -> tuple[list[EvaluatedRow], dict[
         scale = options.min_score, options.max_score
     elif test_set is not None:
         scale = test_set.min_score, test_set.max_score
-    space = ScoreSpace(*scale) if scale else None
-    found = read_predictions(options.predictions, scale=scale, image_folder=options.image_folder)
+    space = ScoreSpace(*scale, attribute_ranges=parse_ranges(options.attribute_ranges)) if scale else None
+    found = read_predictions(options.predictions, space=space, image_folder=options.image_folder)
+    if space is not None:
+        space = space.led_by(found.attributes)
+        scale = space.range
     for note in found.notes:
         logger.warning(note)
     if space is None:
@@ -132,7 +135,13 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
 
     space = declaration.space
     given = None if options.min_score is None else (options.min_score, options.max_score)
-    ratings = rating_space(space, given, map_range=options.map_range, checkpoint=options.checkpoint)
+    ratings = rating_space(
+        space,
+        given,
+        parse_ranges(options.attribute_ranges),
+        map_range=options.map_range,
+        checkpoint=options.checkpoint,
+    )
     records = read_rated(
         options.data_path,
         options.image_folder,
@@ -149,8 +158,7 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
         raise ValueError(f"{options.data_path} has no row with one image and a score to evaluate")
     if given is None:
         check_same_scale(chosen, space, options.checkpoint)
-    else:
-        chosen = mapped(chosen, ratings, space)
+    chosen = mapped(chosen, ratings, space)
     assessment = load_assessment(options.checkpoint, options.device)
     if options.reason and not declaration.reasons:
         raise ValueError(
@@ -198,8 +206,12 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
             seed=options.seed,
         )
     metrics |= {"split": split, **image_metrics(assessment, [record.images[0] for record in chosen])}
-    if ratings.range != space.range:
-        metrics["mapped_from"] = list(ratings.range)
+    own = {*ratings.attribute_ranges, *space.attribute_ranges}
+    for name in declaration.attributes:
+        first = name == declaration.attributes[0]
+        if ratings.of(name).range != space.of(name).range and (first or name in own):
+            prefix = attribute_prefix(name, declaration.attributes)
+            metrics[f"{prefix}mapped_from"] = list(ratings.of(name).range)
     return rows, metrics | {"caveats": find_caveats(metrics)}
 
 

@@ -93,9 +93,22 @@ def split_key(key: str) -> tuple[str, str]:
     return prefix + slash, name
 
 
-def scale_of(metrics: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Lowest and highest score of an evaluation; None where the scale is not known."""
-    return (metrics["min_score"], metrics["max_score"]) if "min_score" in metrics else None
+def scale_of(metrics: Mapping[str, Any], prefix: str = "") -> tuple[float, float] | None:
+    """Lowest and highest score of an evaluation; None where the scale is not known.
+
+    Args:
+        metrics: Of the evaluation.
+        prefix: Of an attribute or a subset; an attribute may be on another range than the first one.
+    """
+    if "min_score" not in metrics:
+        return None
+    low, high = (metrics.get(prefix + end, metrics[end]) for end in ("min_score", "max_score"))
+    return low, high
+
+
+def own_scale_text(metrics: Mapping[str, Any], prefix: str) -> str:
+    """Writes the range of an attribute that is on another one than the first, ` (-10..10)`; empty for any other."""
+    return f" ({range_text(scale_of(metrics, prefix))})" if prefix and f"{prefix}min_score" in metrics else ""
 
 
 def range_text(scale: tuple[float, float]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from roc.evaluation.benchmarks import TEST_SETS
+from roc.score_space import range_faults
 from roc.settings import REQUIRED, Fault, Settings, option
 
 COMPARISON_SUFFIXES = (".html", ".json")
@@ -52,9 +53,12 @@ class SubjectOptions(Settings):
     max_score: float | None = option(
         None, "highest score of that scale", unset="with --checkpoint, both ends of its range"
     )
-    map_range: bool = option(
-        False, "map the ratings from --min_score .. --max_score linearly onto the range of --checkpoint"
+    attribute_ranges: tuple[str, ...] = option(
+        (),
+        "ranges of attributes that people rated on another scale, NAME=LOWEST:HIGHEST each",
+        unset="with --checkpoint, its own",
     )
+    map_range: bool = option(False, "map the ratings from the scales given here linearly onto those of --checkpoint")
     test_set: str | None = option(
         None,
         "public test set that the rows are, for its published numbers and, without --min_score, its scale: "
@@ -91,6 +95,11 @@ class EvaluateOptions(SubjectOptions, EstimateOptions):
             found.append(("", "--checkpoint and --data_path go together; a file of predictions alone is --predictions"))
         if (self.min_score is None) != (self.max_score is None):
             found.append(("", "--min_score and --max_score go together; give both ends of the scale"))
+        found += range_faults(self.attribute_ranges)
+        if self.predictions is not None and self.attribute_ranges and self.min_score is None and not self.test_set:
+            found.append(
+                ("", "--attribute_ranges needs the range of the first score; give --min_score and --max_score")
+            )
         if self.predictions is not None:
             foreign = ("split", "device", "batch_size", "workers", "map_range")
             found += [
@@ -106,7 +115,7 @@ class EvaluateOptions(SubjectOptions, EstimateOptions):
             for name, usual in given.items()
             if getattr(self, name) != usual and not self.reason
         ]
-        if self.predictions is None and self.map_range and self.min_score is None:
+        if self.predictions is None and self.map_range and self.min_score is None and not self.attribute_ranges:
             found.append(("", "--map_range needs the scale of the ratings; give its ends, --min_score and --max_score"))
         if self.test_set is not None and self.test_set not in TEST_SETS:
             near = difflib.get_close_matches(self.test_set, TEST_SETS, n=1)

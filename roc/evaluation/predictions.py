@@ -33,7 +33,7 @@ from roc.data.pictures import Picture
 from roc.data.rows import DataError, Faults, iter_rows, write_rows
 from roc.evaluation.evaluated_rows import EvaluatedRow, is_number
 from roc.evaluation.keys import range_text
-from roc.score_space import TOLERANCE
+from roc.score_space import TOLERANCE, ScoreSpace
 
 _LEVEL = re.compile(r"([hp])_(\d+)")
 _ATTRIBUTE = re.compile(r"(score|prediction)\.(.+)", re.IGNORECASE)
@@ -107,14 +107,15 @@ def _cell(value: Any) -> str | None:
 def read_predictions(
     path: str | os.PathLike[str],
     *,
-    scale: tuple[float, float] | None = None,
+    space: ScoreSpace | None = None,
     image_folder: str | os.PathLike[str] | None = None,
 ) -> Predictions:
     """Reads a file of predictions and checks all of it.
 
     Args:
         path: A `.csv`, `.tsv`, `.jsonl`, `.json` or `.parquet` file with the columns listed at the top of this module.
-        scale: Lowest and highest human score; None leaves the range unchecked. Predictions may lie outside.
+        space: Range of the human scores, with those of attributes on another one; None leaves the range unchecked.
+            Predictions may lie outside.
         image_folder: Folder that the paths of images start from; an `id` names the image where there is no `image`.
             None takes the folder of the file, for an `image` column only.
 
@@ -125,7 +126,7 @@ def read_predictions(
     faults = Faults(path)
     parser = _RowParser(
         faults,
-        scale=scale,
+        space=space,
         folder=path.parent if image_folder is None else Path(image_folder),
         ids_are_paths=image_folder is not None,
     )
@@ -142,17 +143,17 @@ class _RowParser:
 
     Args:
         faults: Collects what is wrong.
-        scale: Lowest and highest human score; None leaves the range unchecked.
+        space: Range of the human scores; None leaves it unchecked.
         folder: Folder that the paths of images start from.
         ids_are_paths: Whether an `id` names the image where there is no `image`.
     """
 
-    def __init__(self, faults: Faults, *, scale: tuple[float, float] | None, folder: Path, ids_are_paths: bool) -> None:
+    def __init__(self, faults: Faults, *, space: ScoreSpace | None, folder: Path, ids_are_paths: bool) -> None:
         self.attributes: tuple[str, ...] = ("overall",)
         self.calibrated: bool | None = None
         self.notes: list[str] = []
         self._faults = faults
-        self._scale = scale
+        self._space = space
         self._folder = folder
         self._ids_are_paths = ids_are_paths
         self._columns: dict[str, list[str]] | None = None
@@ -178,8 +179,8 @@ class _RowParser:
             suffix = "" if name == "overall" else f".{name}"
             scores[name] = self._number(cells, f"score{suffix}")
             predictions[name] = self._number(cells, f"prediction{suffix}")
-            if self._scale is not None and is_number(scores[name]):
-                self._check_range(scores[name], f"score{suffix}")
+            if self._space is not None and is_number(scores[name]):
+                self._check_range(scores[name], name, f"score{suffix}")
         std = self._number(cells, "std")
         if std is not None and std < 0:
             self._fault(f"the std is {std:g}; a standard deviation cannot be negative", "negative std")
@@ -286,13 +287,14 @@ class _RowParser:
             return None
         return number
 
-    def _check_range(self, score: float, name: str) -> None:
-        low, high = self._scale
+    def _check_range(self, score: float, attribute: str, column: str) -> None:
+        low, high = scale = self._space.of(attribute).range
         if not low - TOLERANCE <= score <= high + TOLERANCE:
+            flags = "--attribute_ranges" if attribute in self._space.attribute_ranges else "--min_score and --max_score"
             self._fault(
-                f"{name} is {score:g}, outside the range {range_text(self._scale)}; correct it, or give the scale of "
-                "this file with --min_score and --max_score",
-                ("outside the range", name),
+                f"{column} is {score:g}, outside the range {range_text(scale)}; correct it, or give the scale of this "
+                f"file with {flags}",
+                ("outside the range", column),
             )
 
     def _text(self, cells: Mapping[str, Any], name: str) -> str | None:

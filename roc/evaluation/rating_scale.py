@@ -7,14 +7,14 @@ compare two scales. A data file does not say its scale; the options may, and the
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from roc.data.reading import read_records
 from roc.data.records import Record
 from roc.data.rows import DataError
 from roc.evaluation.keys import range_text
-from roc.score_space import ScoreSpace
+from roc.score_space import Range, ScoreSpace
 
 SUSPECT_ROWS = 10
 """From this many rows on, ratings that all lie in the lower half of the checkpoint's range look like another scale. Of
@@ -25,29 +25,45 @@ SUSPECT_STARS = 5
 
 
 def rating_space(
-    space: ScoreSpace, given: tuple[float, float] | None, *, map_range: bool, checkpoint: str | os.PathLike[str]
+    space: ScoreSpace,
+    given: Range | None,
+    own: Mapping[str, Range] | None = None,
+    *,
+    map_range: bool,
+    checkpoint: str | os.PathLike[str],
 ) -> ScoreSpace:
     """Decides which scale the ratings are on.
 
     Args:
-        space: The range of the checkpoint.
+        space: The ranges of the checkpoint.
         given: Lowest and highest rating that the options name; None where they name none.
+        own: Attribute -> the same of its ratings. An attribute that is not named, and has a range of its own in the
+            checkpoint, is rated on that.
         map_range: Whether ratings on another scale are to be mapped.
         checkpoint: Its name, for messages.
 
     Raises:
         ValueError: If the scales differ and nobody asked for a mapping.
     """
-    if given is None:
-        return space
-    ratings = ScoreSpace(*given, num_levels=space.num_levels)
-    if ratings.range != space.range and not map_range:
-        raise ValueError(
-            f"--min_score and --max_score say that the ratings are on {range_text(ratings.range)}, but {checkpoint} "
-            f"scores on {range_text(space.range)}, so every error would compare two scales. Add --map_range to map "
-            "the ratings onto the checkpoint's range, or leave both out if the ratings are on it"
-        )
-    return ratings
+    low, high = given or space.range
+    ranges = {**space.attribute_ranges, **(own or {})}
+    ratings = replace(space, min_score=low, max_score=high, attribute_ranges=ranges)
+    others = [name for name in (*ratings.attribute_ranges, *space.attribute_ranges) if _moves(ratings, space, name)]
+    if map_range or (ratings.range == space.range and not others):
+        return ratings
+    of, flags, theirs, ours = "", "--min_score and --max_score say", ratings.range, space.range
+    if theirs == ours:
+        of, flags = f" of {others[0]}", "--attribute_ranges says"
+        theirs, ours = ratings.of(others[0]).range, space.of(others[0]).range
+    raise ValueError(
+        f"{flags} that the ratings{of} are on {range_text(theirs)}, but {checkpoint} scores{of and ' it'} on "
+        f"{range_text(ours)}, so every error would compare two scales. Add --map_range to map the ratings onto the "
+        "checkpoint's range, or leave both out if the ratings are on it"
+    )
+
+
+def _moves(ratings: ScoreSpace, space: ScoreSpace, attribute: str) -> bool:
+    return ratings.of(attribute).range != space.of(attribute).range
 
 
 def read_rated(
@@ -64,7 +80,7 @@ def read_rated(
     Args:
         path, image_folder, attributes, split: As for `read_records`.
         ratings: The scale of the ratings.
-        space: The range of the checkpoint.
+        space: The ranges of the checkpoint.
 
     Raises:
         DataError: With all faults of the file.
@@ -78,20 +94,30 @@ def read_rated(
         return read(ratings)
     except DataError as error:
         try:
-            found = [score for record in read(None) for score in record.scores.values()]
+            found = [pair for record in read(None) for pair in record.scores.items()]
         except ValueError:
             found = []
-        if not found or all(ratings.min_score <= score <= ratings.max_score for score in found):
+        name = next((name for name, score in found if not _inside(ratings.of(name), score)), None)
+        if name is None:
             raise
-        outside = sum(not ratings.min_score <= score <= ratings.max_score for score in found)
+        scale, own = ratings.of(name).range, name in ratings.attribute_ranges
+        alike = {name} if own else {other for other, _ in found} - set(ratings.attribute_ranges)
+        scores = [score for other, score in found if other in alike]
+        outside = sum(not _inside(ratings.of(name), score) for score in scores)
+        what = f"ratings of {name}" if own else "ratings"
         faults = str(error)
-        if 2 * outside >= len(found):  # the scale is wrong, not the rows
-            faults = f"{path}: {outside} of {len(found)} ratings lie outside the range {range_text(ratings.range)}."
+        if 2 * outside >= len(scores):  # the scale is wrong, not the rows
+            faults = f"{path}: {outside} of {len(scores)} {what} lie outside the range {range_text(scale)}."
+        ends = f"--attribute_ranges {name}=LOWEST:HIGHEST" if own else "--min_score LOWEST --max_score HIGHEST"
         raise ValueError(
-            f"{faults}\nThe ratings lie on {range_text((min(found), max(found)))}, the checkpoint scores on "
-            f"{range_text(space.range)}. If they were given on another scale, name its ends and have it mapped: "
-            "--min_score LOWEST --max_score HIGHEST --map_range"
+            f"{faults}\nThe {what} lie on {range_text((min(scores), max(scores)))}, the checkpoint scores on "
+            f"{range_text(space.of(name).range)}. If they were given on another scale, name its ends and have it "
+            f"mapped: {ends} --map_range"
         ) from error
+
+
+def _inside(space: ScoreSpace, score: float) -> bool:
+    return space.min_score <= score <= space.max_score
 
 
 def check_same_scale(records: Sequence[Record], space: ScoreSpace, checkpoint: str | os.PathLike[str]) -> None:
@@ -101,9 +127,14 @@ def check_same_scale(records: Sequence[Record], space: ScoreSpace, checkpoint: s
         ValueError: If no rating of at least `SUSPECT_ROWS` rows, or of `SUSPECT_STARS` rows with stars, is above the
             middle of the range.
     """
-    found = [score for record in records for score in record.scores.values()]
+    found = [
+        score
+        for record in records
+        for name, score in record.scores.items()
+        if name not in space.attribute_ranges  # those lie on both sides of the middle of another range
+    ]
     are_stars = all((2 * score).is_integer() for score in found)
-    if len(records) < (SUSPECT_STARS if are_stars else SUSPECT_ROWS) or max(found) > space.midpoint:
+    if not found or len(records) < (SUSPECT_STARS if are_stars else SUSPECT_ROWS) or max(found) > space.midpoint:
         return
     low, high = (f"{value:g}" for value in space.range)
     raise ValueError(
@@ -115,14 +146,22 @@ def check_same_scale(records: Sequence[Record], space: ScoreSpace, checkpoint: s
 
 
 def mapped(records: Sequence[Record], ratings: ScoreSpace, space: ScoreSpace) -> list[Record]:
-    """Maps ratings linearly onto the range of the checkpoint, lowest onto lowest and highest onto highest."""
+    """Maps ratings linearly onto the ranges of the checkpoint, lowest onto lowest and highest onto highest.
+
+    Ratings that are on the checkpoint's range already stay as they are.
+    """
+
+    def score_of(name: str, score: float) -> float:
+        if not _moves(ratings, space, name):
+            return score
+        theirs, ours = ratings.of(name), space.of(name)
+        return ours.min_score + (score - theirs.min_score) * (ours.width / theirs.width)
+
     factor = space.width / ratings.width
     return [
         replace(
             record,
-            scores={
-                name: space.min_score + (score - ratings.min_score) * factor for name, score in record.scores.items()
-            },
+            scores={name: score_of(name, score) for name, score in record.scores.items()},
             std=None if record.std is None else record.std * factor,
         )
         for record in records

@@ -22,6 +22,7 @@ from roc.evaluation.keys import (
     attribute_prefix,
     interval_text,
     metric_text,
+    own_scale_text,
     range_text,
     scale_of,
     subset_prefix,
@@ -218,14 +219,14 @@ def _parts(title: str, prefixes: Mapping[str, str], metrics: Mapping[str, Any]) 
     rows = []
     for name, prefix in prefixes.items():
         cells = "".join(
-            f'<td class="number">{value_text(metrics[prefix + key])}'
+            f'<td class="number">{value_text(metrics.get(prefix + key))}'
             f"<small>{interval_text(metrics, prefix + key)}</small></td>"
             for key in keys
         )
         counts = (
             f'<td class="number">{metrics[prefix + "n"]:,}</td><td class="number">{metrics[prefix + "unscored"]:,}</td>'
         )
-        rows.append(f'<tr><td class="name">{escape(name)}</td>{counts}{cells}</tr>')
+        rows.append(f'<tr><td class="name">{escape(name + own_scale_text(metrics, prefix))}</td>{counts}{cells}</tr>')
     header = (title.removesuffix("s").lower(), "rows", "unscored", *(METRICS[key].name for key in keys))
     return f"<h2>{title}</h2>\n" + table(header, rows, numbers=range(1, len(header)))
 

@@ -56,9 +56,10 @@ def evaluate_predictions(
 
     Args:
         rows: Human and predicted scores, in any order.
-        space: The native scale; None leaves out what needs it.
+        space: The native scale, with the ranges of attributes on another one; None leaves out what needs it.
         attributes: Names of the scores; distributions and subsets belong to the first.
-        threshold: Border between bad and good on the native scale; adds `accuracy`.
+        threshold: Border between bad and good on the native scale; adds `accuracy`, for attributes on the range of the
+            first.
         n_resamples: Bootstrap resamples for the intervals; 0 leaves them out.
         seed: Seed of the resampling.
         baseline_histogram: (N,) mean histogram of the training rows; adds `emd_baseline` and `emd_ratio`.
@@ -70,8 +71,9 @@ def evaluate_predictions(
         n_resamples, seed`. Then, for the first attribute, the keys of `summarize`, those of `summarize_distributions`
         if there are histograms, and those of `summarize_coverage` if there are standard deviations; besides them
         `prediction_std, score_std` and `prediction_range, score_range` (smallest and largest); for each further
-        attribute `<attribute>/<key>`; for each subset, named under `subsets`, `subset/<name>/<key>`. Last `notes`,
-        key -> why it is 0 or None, or what it assumes, and `caveats`, what must be known before a number is quoted.
+        attribute `<attribute>/<key>`, with its `min_score` and `max_score` where it is on another range; for each
+        subset, named under `subsets`, `subset/<name>/<key>`. Last `notes`, key -> why it is 0 or None, or what it
+        assumes, and `caveats`, what must be known before a number is quoted.
 
     Raises:
         ValueError: If there are no rows or no attributes, a value is infinite, or distributions do not fit together.
@@ -82,9 +84,14 @@ def evaluate_predictions(
         raise ValueError("no attribute to evaluate; name at least one, as a rule 'overall'")
     options = {"n_resamples": n_resamples, "seed": seed}
     first, *others = attributes
+    spaces = {name: None if space is None else space.of(name) for name in attributes}
+    space = spaces[first]
+    own = [name for name in others if space is not None and spaces[name].range != space.range]
     common = {"space": space, "threshold": threshold, "options": options}
     found = {"": _first_attribute(rows, first, baseline=baseline_histogram, **common)}
-    found |= {attribute_prefix(name, attributes): _scores(rows, name, **common) for name in others}
+    for name in others:
+        asked = common | ({"space": spaces[name], "threshold": None} if name in own else {})
+        found[attribute_prefix(name, attributes)] = _scores(rows, name, **asked)
     subsets: dict[str, list[EvaluatedRow]] = {}
     for row in rows:
         if row.subset is not None:
@@ -95,6 +102,9 @@ def evaluate_predictions(
     metrics: dict[str, Any] = {"attributes": list(attributes)}
     if space is not None:
         metrics |= {"min_score": space.min_score, "max_score": space.max_score}
+    for name in own:
+        prefix = attribute_prefix(name, attributes)
+        metrics |= {f"{prefix}min_score": spaces[name].min_score, f"{prefix}max_score": spaces[name].max_score}
     if threshold is not None:
         metrics["threshold"] = threshold
     metrics |= {"calibrated": calibrated, **options}

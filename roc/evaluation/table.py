@@ -13,6 +13,7 @@ from roc.evaluation.keys import (
     attribute_prefix,
     interval_text,
     metric_text,
+    own_scale_text,
     range_text,
     scale_of,
     split_key,
@@ -114,7 +115,8 @@ def _spans(metrics: Mapping[str, Any]) -> list[str]:
 def _parts(metrics: Mapping[str, Any]) -> list[str]:
     """One line for each further attribute and each subset."""
     attributes = metrics["attributes"]
-    prefixes = {name: attribute_prefix(name, attributes) for name in attributes[1:]}
+    found = {name: attribute_prefix(name, attributes) for name in attributes[1:]}
+    prefixes = {f"{name}{own_scale_text(metrics, prefix)}": prefix for name, prefix in found.items()}
     prefixes |= {f"subset {name}": subset_prefix(name) for name in metrics.get("subsets", [])}
     if not prefixes:
         return []

@@ -30,8 +30,9 @@ from roc.score_space import ScoreSpace
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-FORMAT = 2
-"""Highest version of the section's layout. 1: as at first, when it had no number. 2: with `max_pixels`."""
+FORMAT = 3
+"""Highest version of the section's layout. 1: as at first, when it had no number. 2: with `max_pixels`. 3: with
+`attribute_ranges`."""
 
 WEIGHTS = ("text_weight", "l1_weight", "ce_weight", "emd_weight")
 L1_SCALES = ("unit", "native")
@@ -43,7 +44,8 @@ class Declaration:
     """Everything that is needed to read a score head, and how it was trained.
 
     Attributes:
-        space: Range and levels of the scores.
+        space: Range and levels of the scores. The common range is that of the first attribute; `attribute_ranges` holds
+            those of the others that differ (`space.of(attribute)`).
         token_id: Vocabulary row of `token`.
         token: Word that stands in an answer where a score is.
         attributes: Names of the scores of an answer, in order, at least one.
@@ -104,6 +106,7 @@ class Declaration:
             object.__setattr__(self, "question", house_question(self.attributes))
         if self.answer is None:
             object.__setattr__(self, "answer", house_answer(self.attributes))
+        object.__setattr__(self, "space", self.space.led_by(self.attributes))
         self._check_values()
         if not self.token:
             raise ValueError("token is empty; expected the word that stands where a score is")
@@ -168,6 +171,11 @@ class Declaration:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected text or null")
 
     @property
+    def spaces(self) -> tuple[ScoreSpace, ...]:
+        """Range and levels of each attribute, in their order."""
+        return tuple(map(self.space.of, self.attributes))
+
+    @property
     def num_levels(self) -> int:
         """Number N of levels, the rows of the head."""
         return self.space.num_levels
@@ -180,10 +188,9 @@ class Declaration:
             if getattr(self, name) is None:
                 del own[name]
         own["attributes"] = list(self.attributes)
-        written = 2
+        written = 3 if self.space.attribute_ranges else 2 if self.max_pixels is not None else 1
         if self.max_pixels is None:
             del own["max_pixels"]
-            written = 1
         return {"format": written, **own, **self.space.to_dict(), **self.others}
 
     @classmethod
@@ -233,12 +240,19 @@ def declaration_of(config: PreTrainedConfig) -> Declaration:
     section = config.roc
     if not isinstance(section, Mapping):
         return Declaration.from_dict(section)
-    items = tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in section.items())
+    items = tuple((name, _hashable(name, value)) for name, value in section.items())
     try:
         hash(items)
     except TypeError:  # nested
         return Declaration.from_dict(section)
     return _parsed(items)
+
+
+def _hashable(name: str, value: Any) -> Any:
+    """Turns a list into a tuple, and ranges by attribute into a tuple of their entries; `dict` turns it back."""
+    if name == "attribute_ranges" and isinstance(value, Mapping):
+        return tuple((attribute, tuple(ends) if isinstance(ends, list) else ends) for attribute, ends in value.items())
+    return tuple(value) if isinstance(value, list) else value
 
 
 @functools.lru_cache(maxsize=64)

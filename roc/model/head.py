@@ -38,10 +38,10 @@ def read_levels(logits: torch.Tensor, levels: torch.Tensor) -> LevelReading:
 
     Args:
         logits: (..., N) level logits of any floating dtype; the computation is in float32 or wider.
-        levels: (N,) score value of each level, ascending.
+        levels: (N,) score value of each level, ascending; (..., N) where attributes have ranges of their own.
 
     Returns:
-        The distribution, its mean and its standard deviation; the mean lies within `[levels[0], levels[-1]]`.
+        The distribution, its mean and its standard deviation; the mean lies between the lowest and the highest level.
     """
     dtype = torch.promote_types(logits.dtype, torch.float32)
     probabilities = logits.to(dtype).softmax(dim=-1)  # (..., N)

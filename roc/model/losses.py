@@ -59,7 +59,7 @@ def smooth_l1(
     scores: Tensor,
     labels: Tensor,
     beta: float = 1.0,
-    scale: float = 1.0,
+    scale: Tensor | float = 1.0,
     weights: Tensor | None = None,
     num_items: Tensor | float | None = None,
 ) -> Tensor:
@@ -69,7 +69,8 @@ def smooth_l1(
         scores: (M,), predicted scores on the native scale.
         labels: (M,), human scores on the same scale, none of them NaN.
         beta: error at which the quadratic part ends, measured after `scale`; 0 gives the plain absolute error.
-        scale: multiplies both scores first. `9 / (max - min)` makes every range train like 1..10.
+        scale: multiplies both scores first. `9 / (max - min)` makes every range train like 1..10; (M,) where the
+            scores are on several ranges.
         weights: (M,), importance of each row; None: all 1. Weights with mean 1 keep the size of the loss.
         num_items: rows of the whole batch; None: M.
 

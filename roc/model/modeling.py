@@ -17,7 +17,7 @@ import dataclasses
 import functools
 import inspect
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -105,16 +105,33 @@ class RocMixin:
 
     @property
     def score_space(self) -> ScoreSpace:
-        """Range and levels of the head."""
+        """Range and levels of the first attribute, with the ranges of those that have one of their own."""
         return self.declaration.space
 
     def score_levels(self, device: torch.device | None = None) -> torch.Tensor:
-        """Returns the (N,) float32 score value of each level, on the native scale; shared, so never write to it.
+        """Returns the (N,) float32 score value of each level of the first attribute; shared, so never write to it.
 
         It is no buffer, because `transformers` builds models on `meta` and does not restore buffers that no file holds.
         """
-        levels = _level_values(self.score_space)
+        levels = _level_values(self.score_space.of(self.declaration.attributes[0]))
         return levels if device is None else levels.to(device)
+
+    def levels_at(self, columns: Sequence[int] | torch.Tensor, device: torch.device | None = None) -> torch.Tensor:
+        """Returns the float32 score value of each level for scores at certain places in their answers.
+
+        Args:
+            columns: (M,) places, 0 for the first attribute; a score past the last attribute is on the common range.
+            device: Of the result; None = the CPU.
+
+        Returns:
+            (M, N), or the (N,) of `score_levels` where all attributes share one range; `read_levels` takes both.
+        """
+        declaration = self.declaration
+        if not declaration.space.attribute_ranges:
+            return self.score_levels(device)
+        table = torch.stack([_level_values(space) for space in (*declaration.spaces, declaration.spaces[0])])
+        columns = torch.as_tensor(columns, dtype=torch.long, device=device).clamp(max=len(table) - 1)
+        return table.to(columns.device)[columns]
 
     def generate_with_scores(self, **inputs: Any) -> ScoredGeneration:
         """Generates as `generate` does and reads the score at every `[SCORE]` it writes, without a second forward.
@@ -298,6 +315,7 @@ class RocMixin:
             num_scores_in_batch,
             num_distributions_in_batch,
             None if score_weights is None else score_weights[rows],
+            columns=columns,
         )
         if teaches_words:
             logits = outputs.logits
@@ -319,6 +337,8 @@ class RocMixin:
         num_scores: torch.Tensor | int | None,
         num_distributions: torch.Tensor | int | None,
         weights: torch.Tensor | None = None,
+        *,
+        columns: torch.Tensor,
     ) -> dict[str, torch.Tensor]:
         """Computes smooth L1 on the expectation, soft cross-entropy and EMD on the distribution, each where labelled.
 
@@ -328,17 +348,22 @@ class RocMixin:
             distributions: (M, N), NaN where absent, or None.
             num_scores, num_distributions: Their numbers in the whole batch; None = those here.
             weights: (M,) importance of each; None: all 1.
+            columns: (M,) place of each in its answer, which tells its attribute.
 
         Raises:
             ValueError: For weights with the published losses, of which one is no mean over rows.
         """
-        declaration, levels = self.declaration, self.score_levels(level_logits.device)
+        declaration = self.declaration
         nothing = torch.zeros(len(level_logits), dtype=torch.bool, device=level_logits.device)
         rated = nothing if score_labels is None else ~score_labels.isnan()
         voted = nothing if distributions is None else ~distributions.isnan().any(dim=-1)
         scores = score_labels[rated] if score_labels is not None else level_logits.new_zeros(0)
         votes = distributions[voted] if distributions is not None else level_logits.new_zeros(0, level_logits.shape[1])
-        scale = 1.0 if declaration.l1_scale == "native" else _PAPER_WIDTH / declaration.space.width
+        levels = self.levels_at(columns[rated], level_logits.device)  # (N,) or (R, N)
+        scale: torch.Tensor | float = 1.0
+        if declaration.l1_scale != "native":
+            widths = declaration.space.width if levels.ndim == 1 else levels[:, -1] - levels[:, 0]
+            scale = _PAPER_WIDTH / widths
         voted_logits = level_logits[voted]
         of_scores, of_votes = (None, None) if weights is None else (weights[rated], weights[voted])
         if declaration.published_losses:
@@ -367,7 +392,7 @@ class RocMixin:
         """Adds `scores` (B, K) and `score_logits` (B, K, N), NaN where absent, to the base output."""
         if num_columns is None:
             num_columns = int(columns.max()) + 1 if len(columns) else 0
-        scores = read_levels(level_logits, self.score_levels(level_logits.device)).scores
+        scores = read_levels(level_logits, self.levels_at(columns, level_logits.device)).scores
         blank = level_logits.new_full((batch_size, num_columns, level_logits.shape[1]), float("nan"))
         fields = {**outputs, "logits": outputs.logits.squeeze(0)}
         fields["scores"] = blank[..., 0].clone().index_put((rows, columns), scores)

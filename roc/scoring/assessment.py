@@ -232,7 +232,8 @@ class Assessment:
                 do_sample=False,
             )
         for row, path in enumerate(paths):
-            reading = read_levels(answer.score_logits[row].float().cpu(), self.model.score_levels())
+            logits = answer.score_logits[row].float().cpu()  # (k, N)
+            reading = read_levels(logits, self.model.levels_at(range(len(logits))))
             text = self.processor.tokenizer.decode(answer.sequences[row], skip_special_tokens=True)
             for value in reading.scores.tolist():
                 text = text.replace(SCORE_TOKEN, f"{value:.{precision}f}", 1)
@@ -274,7 +275,8 @@ class Assessment:
     def _scores(self, reading: LevelReading, row: int, count: int) -> list[Score]:
         declaration = self.model.declaration
         return [
-            Score.from_reading(LevelReading(*(part[row, k] for part in reading)), declaration) for k in range(count)
+            Score.from_reading(LevelReading(*(part[row, k] for part in reading)), declaration, name)
+            for k, name in zip(range(count), declaration.attributes, strict=False)
         ]
 
     def _batches(self, images: Any) -> Iterator[tuple[list[str | None], list[Image.Image]]]:

@@ -23,7 +23,7 @@ from roc.scoring.assessment import Assessment
 from roc.scoring.one_forward import level_logits
 from roc.scoring.prepare import Prepared
 from roc.scoring.reasoning import Sampling
-from roc.scoring.results import Assessed
+from roc.scoring.results import Assessed, scale_columns
 
 logger = logging.getLogger(__name__)
 
@@ -256,7 +256,9 @@ class Scorer:
         logits = level_logits(assessment.model, merged(range(len(batch))))
         return lambda: list(
             assessment.read_scores(
-                read_levels(logits.float().cpu(), assessment.model.score_levels()), wanted.attributes, paths
+                read_levels(logits.float().cpu(), assessment.model.levels_at(range(logits.shape[1]))),
+                wanted.attributes,
+                paths,
             )
         )
 
@@ -284,11 +286,9 @@ class Scorer:
                 columns |= {f"p_{n}": probability for n, probability in enumerate(probabilities, start=1)}
         if self.wanted.describe:
             columns |= {"text": assessed.text, **assessed.answer_columns()}
-        return columns | {
-            "min_score": declaration.space.min_score,
-            "max_score": declaration.space.max_score,
-            "calibrated": declaration.distribution_supervised,
-        }
+        space = declaration.space
+        others = {name: space.of(name).range for name in self.wanted.attributes}
+        return columns | scale_columns(space.range, others, declaration.distribution_supervised)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

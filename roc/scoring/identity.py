@@ -34,6 +34,8 @@ def identity(assessment: Assessment) -> dict[str, Any]:
     for name in ("max_pixels", "reasoning"):
         if getattr(declared, name) is not None:  # left out otherwise, so that earlier journals stay valid
             others[name] = getattr(declared, name)
+    if declared.space.attribute_ranges:
+        others["attribute_ranges"] = declared.space.to_dict()["attribute_ranges"]
     return {
         "weights": weights_fingerprint(assessment.model),
         "config": config_fingerprint(assessment.model.config),

@@ -37,7 +37,8 @@ def one_forward(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> Level
     Returns:
         Float32 on the CPU: `probabilities` (B, K, N), `scores` and `stds` (B, K) on the native scale.
     """
-    return read_levels(level_logits(model, batch).to("cpu", torch.float32), model.score_levels())
+    logits = level_logits(model, batch).to("cpu", torch.float32)
+    return read_levels(logits, model.levels_at(range(logits.shape[1])))
 
 
 @torch.inference_mode()

@@ -213,5 +213,7 @@ def seeded(model: PreTrainedModel, seed: int | None) -> Iterator[None]:
 
 
 def _reasoned(model: PreTrainedModel, written: Written) -> Reasoned:
-    score = None if written.reading is None else Score.from_reading(written.reading, model.declaration)
+    declared, score = model.declaration, None
+    if written.reading is not None:
+        score = Score.from_reading(written.reading, declared, declared.attributes[0])
     return Reasoned(written.text, written.critique, written.kind, score)

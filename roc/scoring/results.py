@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -58,14 +58,15 @@ class Score:
             )
 
     @classmethod
-    def from_reading(cls, reading: LevelReading, declaration: Declaration) -> Score:
+    def from_reading(cls, reading: LevelReading, declaration: Declaration, attribute: str) -> Score:
         """Makes the score of one reading.
 
         Args:
             reading: Of a single score: a number, a number, (N,).
             declaration: Of the model that gave it.
+            attribute: Name of the score, which may have a range of its own.
         """
-        space = declaration.space
+        space = declaration.space.of(attribute)
         return cls(
             value=reading.scores,
             std=reading.stds,
@@ -81,6 +82,28 @@ class Score:
     def to_dict(self) -> dict[str, Any]:
         """Gives the fields by name, sequences as lists, ready for JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+
+def scale_columns(
+    common: tuple[float, float] | None, ranges: Mapping[str, tuple[float, float]], calibrated: bool
+) -> dict[str, Any]:
+    """Gives the columns of a row that name the scale of its scores.
+
+    Args:
+        common: Range of the first attribute; None where it is not known.
+        ranges: Attribute -> its range.
+        calibrated: Whether distributions were trained.
+
+    Returns:
+        `min_score, max_score`, then `min_score.<attribute>, max_score.<attribute>` for each attribute on another range
+        than the common one, and `calibrated`.
+    """
+    low, high = common or (None, None)
+    columns: dict[str, Any] = {"min_score": low, "max_score": high}
+    for name, own in ranges.items():
+        if own != common:
+            columns |= {f"min_score.{name}": own[0], f"max_score.{name}": own[1]}
+    return columns | {"calibrated": calibrated}
 
 
 @dataclass(frozen=True)
@@ -171,7 +194,8 @@ class Assessed:
         Returns:
             `image`, then `prediction` and `std` of the first attribute and `prediction.<attribute>` of the others (None
             where the model gave no score), `text` where there is one, the columns of `answer_columns` where the model
-            reasoned, `min_score`, `max_score`, `calibrated`. Levels and distributions are in `scores[name].to_dict()`.
+            reasoned, `min_score`, `max_score`, the same with `.<attribute>` for each other attribute on another range,
+            `calibrated`. Levels and distributions are in `scores[name].to_dict()`.
         """
         row: dict[str, Any] = {"image": self.path}
         for place, (name, score) in enumerate(self.scores.items()):
@@ -181,9 +205,15 @@ class Assessed:
         if self.text is not None:
             row["text"] = self.text
         row |= self.answer_columns()
-        given = next((score for score in self.scores.values() if score is not None), None)
-        scale = (None, None, None) if given is None else (*given.range, given.calibrated)
-        return row | dict(zip(("min_score", "max_score", "calibrated"), scale, strict=True))
+        given = {name: score for name, score in self.scores.items() if score is not None}
+        if not given:
+            return row | dict.fromkeys(("min_score", "max_score", "calibrated"))
+        ranges = {name: score.range for name, score in given.items()}
+        first = next(iter(self.scores))
+        common = ranges[first] if first in ranges else None
+        if common is None and len({*ranges.values()}) == 1:
+            common = next(iter(ranges.values()))
+        return row | scale_columns(common, ranges, next(iter(given.values())).calibrated)
 
     def answer_columns(self) -> dict[str, Any]:
         """Gives the columns about the answers of a model that reasons; none where there are no answers.

@@ -378,8 +378,7 @@ def _about(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
         "roc": roc.__version__,
         "checkpoint": os.path.abspath(options.checkpoint) if is_folder else options.checkpoint,
         "asked": _asked(options),
-        "min_score": declared.space.min_score,
-        "max_score": declared.space.max_score,
+        **declared.space.ranges,
         "calibrated": declared.distribution_supervised,
         "versions": _versions(),
     }

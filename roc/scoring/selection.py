@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from roc.data.rows import write_rows
+from roc.score_space import range_in
 from roc.scoring.copies import Fault, carry_out, copy_images, plan_moves
 from roc.scoring.options import ScoreOptions
 from roc.scoring.outputs import Facts, Outputs
@@ -98,7 +99,7 @@ def select(options: ScoreOptions, facts: Facts, sources: Sequence[Source], rows:
         write_gallery(
             options.gallery,
             [Shown(by_name[row["image"]], first_score(row), row.get("text")) for row in chosen],
-            scale=(facts["min_score"], facts["max_score"]),
+            scale=range_in(facts, facts["settings"]["attributes"][0]),
             attribute=facts["settings"]["attributes"][0],
             caption=f"scored by {Path(facts['checkpoint']).name}",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from roc.score_space import ScoreSpace, range_in
 from roc.scoring.results import Score, combined, variances
 from roc.server.errors import Refusal
 from roc.server.options import Limits
@@ -74,7 +75,7 @@ def combine(facts: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, 
 def model_data(facts: dict[str, Any], limits: Limits) -> dict[str, Any]:
     """Builds the entry of `/v1/models`."""
     kept = ("id", "min_score", "max_score", "levels", "attributes", "calibrated", "reasons")
-    model = {name: facts[name] for name in kept}
+    model = {name: facts[name] for name in kept} | {"attribute_ranges": facts.get("attribute_ranges", {})}
     names = ("images", "bytes_per_image", "bytes_per_request", "pixels", "pixels_per_request")
     allowed = {name: getattr(limits, name) for name in names}
     return {**model, "num_levels": len(facts["levels"]), "limits": allowed, "describe": True} | {
@@ -92,7 +93,7 @@ def put_scores(facts: dict[str, Any], order: Order, found: Found) -> dict[str, A
         raise _unusable(order.images, found)
     wanted = list(dict.fromkeys(order.attributes or facts["attributes"]))
     return {
-        **_scale(facts),
+        **_scale(facts, wanted),
         "attributes": wanted,
         "results": [_result(*both, wanted, order.distribution) for both in zip(order.images, found, strict=True)],
     }
@@ -129,7 +130,7 @@ def put_ranks(facts: dict[str, Any], order: Order, found: Found) -> dict[str, An
         raise Refusal(422, "unscored", f"{missing[0]}: the model gave no score for {attribute}; leave this image out")
     best, wins = rank([score["value"] for score in scores], [score["std"] for score in scores])
     return {
-        **_scale(facts),
+        **_scale(_of_attribute(facts, attribute), [attribute]),
         "attribute": attribute,
         "order": best,
         "win_probability": wins,
@@ -140,7 +141,8 @@ def put_ranks(facts: dict[str, Any], order: Order, found: Found) -> dict[str, An
 def put_rewards(facts: dict[str, Any], order: Order, found: Found) -> dict[str, Any]:
     """Builds the answer of `/v1/reward`."""
     attribute = order.attributes[0] if order.attributes else facts["attributes"][0]
-    lowest, span = facts["min_score"], facts["max_score"] - facts["min_score"]
+    lowest, highest = range_in(facts, attribute)
+    span = highest - lowest
     scores = [one["scores"][attribute] if "error" not in one else None for one in found]
     values = [None if score is None else score["value"] for score in scores]
     if order.scale == "unit":
@@ -154,8 +156,19 @@ def put_rewards(facts: dict[str, Any], order: Order, found: Found) -> dict[str, 
     }
 
 
-def _scale(facts: dict[str, Any]) -> dict[str, Any]:
-    return {"model": facts["id"]} | {name: facts[name] for name in ("min_score", "max_score", "levels", "calibrated")}
+def _scale(facts: dict[str, Any], attributes: Sequence[str]) -> dict[str, Any]:
+    scale = {name: facts[name] for name in ("min_score", "max_score", "levels", "calibrated")}
+    own = {name: ends for name, ends in facts.get("attribute_ranges", {}).items() if name in attributes}
+    return {"model": facts["id"], **scale, "attribute_ranges": own}
+
+
+def _of_attribute(facts: dict[str, Any], attribute: str) -> dict[str, Any]:
+    """Gives the facts of a model that has this attribute alone, with its range as the only one."""
+    low, high = range_in(facts, attribute)
+    space = ScoreSpace(low, high, len(facts["levels"]))
+    common = (facts["min_score"], facts["max_score"]) == space.range
+    levels = facts["levels"] if common else list(space.levels)
+    return facts | {"min_score": low, "max_score": high, "levels": levels, "attribute_ranges": {}}
 
 
 def _result(image: Upload, one: dict[str, Any], wanted: Sequence[str], distribution: bool) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class RewardRequest(_Request):
         min_length=1, description="files in base64"
     )
     attribute: Name | None = Field(default=None, description="which score; null = the first of the model")
-    scale: Literal["unit", "native"] = Field(default="unit", description="0..1, or min_score..max_score of the model")
+    scale: Literal["unit", "native"] = Field(default="unit", description="0..1, or the native range of the attribute")
 
     model_config = ConfigDict(
         extra="forbid",
@@ -126,8 +126,14 @@ class ErrorAnswer(BaseModel):
     )
 
 
+_OWN_RANGES = Field(
+    default_factory=dict,
+    description="lowest and highest score of each attribute that is on another range; its levels are spread evenly",
+)
+
+
 class ScoreData(BaseModel):
-    """One score, on min_score..max_score."""
+    """One score, on min_score..max_score, or on the attribute's own range in attribute_ranges."""
 
     value: float = Field(examples=[7.1])
     std: float = Field(description="standard deviation; meaningful only if `calibrated` is true", examples=[1.2])
@@ -171,7 +177,8 @@ class _Scale(BaseModel):
     model: str = Field(examples=["demo"])
     min_score: float = Field(examples=[1.0])
     max_score: float = Field(examples=[10.0])
-    levels: list[float] = Field(description="value of each level on the native scale, ascending")
+    levels: list[float] = Field(description="value of each level on min_score..max_score, ascending")
+    attribute_ranges: dict[str, tuple[float, float]] = _OWN_RANGES
     calibrated: bool = Field(description="whether std and distribution were learned from votes")
 
 
@@ -226,6 +233,7 @@ class ModelData(BaseModel):
     max_score: float
     num_levels: int
     levels: list[float]
+    attribute_ranges: dict[str, tuple[float, float]] = _OWN_RANGES
     attributes: list[str]
     calibrated: bool
     limits: ModelLimits

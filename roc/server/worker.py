@@ -100,8 +100,7 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
     path = Path(checkpoint)
     return {
         "id": path.resolve().name if path.is_dir() else checkpoint,
-        "min_score": declaration.space.min_score,
-        "max_score": declaration.space.max_score,
+        **declaration.space.ranges,
         "levels": assessment.model.score_levels().float().tolist(),
         "attributes": list(assessment.attributes),
         "reasons": declaration.reasons,

@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from roc.data.limits import DEFAULT_PIXEL_LIMIT, FEWEST_PIXELS
 from roc.prompts import SCORE_TOKEN
-from roc.score_space import ScoreSpace
+from roc.score_space import ScoreSpace, parse_ranges, range_faults
 from roc.settings import ConfigError, Fault, Settings, build, option, read_sources, settings_of
 from roc.training.error_aware_config import ErrorAwareConfig
 from roc.training.published_flags import freeze_parts, rename
@@ -151,6 +151,11 @@ class ScoreConfig(Settings):
 
     min_score: float = option(1.0, "lowest score of the scale the data is rated on")
     max_score: float = option(10.0, "highest score of that scale")
+    attribute_ranges: tuple[str, ...] = option(
+        (),
+        "ranges of attributes that are rated on another scale, NAME=LOWEST:HIGHEST each: delta=-10:10 light=-1:1; "
+        "levels are as many for all",
+    )
     num_tokens: int = option(
         10, "number of score levels; the length of the rating histogram (`target`, `h_1` ..) where there is one", low=2
     )
@@ -178,8 +183,14 @@ class ScoreConfig(Settings):
 
     @property
     def score_space(self) -> ScoreSpace:
-        """Range and levels as one value."""
-        return ScoreSpace(min_score=self.min_score, max_score=self.max_score, num_levels=self.num_tokens)
+        """Ranges and levels as one value."""
+        space = ScoreSpace(
+            min_score=self.min_score,
+            max_score=self.max_score,
+            num_levels=self.num_tokens,
+            attribute_ranges=parse_ranges(self.attribute_ranges),
+        )
+        return space.led_by(self.attributes)
 
     def faults(self) -> list[Fault]:
         """Finds contradictions between the score settings."""
@@ -187,6 +198,16 @@ class ScoreConfig(Settings):
         if not self.min_score < self.max_score:
             found.append(
                 ("min_score", f"min_score {self.min_score:g} must be below max_score {self.max_score:g}; swap them?")
+            )
+        wrong = range_faults(self.attribute_ranges, self.attributes)
+        found += wrong
+        if self.published_losses and self.attribute_ranges and not wrong:
+            found.append(
+                (
+                    "published_losses",
+                    f"published_losses is on and attribute_ranges is {' '.join(self.attribute_ranges)}; the published "
+                    "objective knows one range, so leave one of them out",
+                )
             )
         if self.l1_weight == self.ce_weight == self.emd_weight == 0:
             found.append(

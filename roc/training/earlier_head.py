@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from roc import __version__
+from roc.score_space import range_words, ranges_text
 from roc.training.config import OVERALL
 from roc.training.run import RunError
 from roc.training.wording import differing, usual_wording
@@ -76,9 +77,9 @@ def settle_head(config: RunConfig, data: RunData, model: PreTrainedModel, **decl
     from roc.model.declaration import declare
 
     before, source = model.declaration, config.model_name_or_path
-    after = replace(before, attributes=config.attributes, **_wording(config, data, before), **declared)
-    if _scale(before.space) != _scale(config.score_space):
-        after = replace(after, space=config.score_space)
+    asked = config.score_space
+    space = before.space if _scale(before.space) == _scale(asked) else asked
+    after = replace(before, space=space, attributes=config.attributes, **_wording(config, data, before), **declared)
     if after.image_aspect_ratio != before.image_aspect_ratio:
         logger.warning(
             "%s was trained with image_aspect_ratio %s and goes on with %s; --image_aspect_ratio %s keeps it",
@@ -87,8 +88,8 @@ def settle_head(config: RunConfig, data: RunData, model: PreTrainedModel, **decl
     if config.new_head:
         renew_head(model, replace(after, base=model.name_or_path or before.base, version=__version__))
         logger.warning(
-            "%s gets a new, untrained head: %d levels on %s for %s; the rest of the model starts as it was trained",
-            *(source, after.num_levels, _range(after.space), ", ".join(after.attributes)),
+            "%s gets a new, untrained head: %d levels for %s; the rest of the model starts as it was trained",
+            *(source, after.num_levels, ranges_text(after.space.ranges, after.attributes)),
         )
         return
     declare(model, after)
@@ -117,9 +118,11 @@ def _wording(config: RunConfig, data: RunData, before: Declaration) -> dict[str,
 
 def _other_values(config: RunConfig, declaration: Declaration) -> dict[str, tuple[Any, Any]]:
     """Finds the settings that differ from a head: `(value of the checkpoint, value asked for)` by name."""
+    asked = config.score_space
     values = {
-        "min_score": (declaration.space.min_score, config.min_score),
-        "max_score": (declaration.space.max_score, config.max_score),
+        "min_score": (declaration.space.min_score, asked.min_score),
+        "max_score": (declaration.space.max_score, asked.max_score),
+        "attribute_ranges": tuple(tuple(range_words(one.attribute_ranges)) for one in (declaration.space, asked)),
         "num_tokens": (declaration.num_levels, config.num_tokens),
         "attributes": (declaration.attributes, config.attributes),
     }
@@ -128,7 +131,7 @@ def _other_values(config: RunConfig, declaration: Declaration) -> dict[str, tupl
 
 def _difference(config: RunConfig, other: dict[str, tuple[Any, Any]]) -> str:
     differences = "; ".join(
-        f"{name}: the checkpoint has {_text(has)}, the settings say {_text(says)}"
+        f"{name}: the checkpoint has {_text(has) or 'none'}, the settings say {_text(says) or 'none'}"
         for name, (has, says) in other.items()
     )
     return f"{config.model_name_or_path} carries another score head than asked for. {differences}. Add one of these:"
@@ -152,9 +155,11 @@ def _changes(before: Declaration, space: ScoreSpace, attributes: tuple[str, ...]
     """Says what carrying a head over to a range and attributes changes; empty where both stay."""
     changes = []
     if before.space.range != space.range:
-        point = before.space.min_score + 0.75 * before.space.width
-        moved = space.min_score + 0.75 * space.width
-        changes.append(f"{_range(before.space)} becomes {_range(space)} in proportion, {point:g} as {moved:g}")
+        changes.append(_moved(before.space, space))
+    for name in attributes:
+        if name in before.attributes and (name in before.space.attribute_ranges or name in space.attribute_ranges):
+            old, new = before.space.of(name), space.of(name)
+            changes += [f"{name}: {_moved(old, new)}"] * (old.range != new.range)
     added = [name for name in attributes if name not in before.attributes]
     dropped = [name for name in before.attributes if name not in attributes]
     if added:
@@ -166,8 +171,14 @@ def _changes(before: Declaration, space: ScoreSpace, attributes: tuple[str, ...]
     return changes
 
 
-def _scale(space: ScoreSpace) -> tuple[float, float, int]:
-    return *space.range, space.num_levels
+def _scale(space: ScoreSpace) -> dict[str, Any]:
+    return {**space.ranges, "num_levels": space.num_levels}
+
+
+def _moved(old: ScoreSpace, new: ScoreSpace) -> str:
+    """Says where a score of the old range comes to lie on the new one."""
+    point, moved = (space.min_score + 0.75 * space.width for space in (old, new))
+    return f"{_range(old)} becomes {_range(new)} in proportion, {point:g} as {moved:g}"
 
 
 def _range(space: ScoreSpace) -> str:

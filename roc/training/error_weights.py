@@ -103,27 +103,28 @@ def error_weights(config: RunConfig, arguments: TrainingArguments, num_rows: int
     )
 
 
-def row_errors(scores: torch.Tensor, batch: dict[str, torch.Tensor], space: ScoreSpace) -> torch.Tensor:
+def row_errors(scores: torch.Tensor, batch: dict[str, torch.Tensor], spaces: Sequence[ScoreSpace]) -> torch.Tensor:
     """Computes how wrong the score of each row is.
 
     Args:
         scores: (B, K) on the native scale, NaN where absent.
         batch: Holds `score_labels` (B, K) and possibly `score_distributions` (B, K, N), both NaN where absent.
-        space: The native scale.
+        spaces: The native scale of each attribute, at least K.
 
     Returns:
         (B,) in 0..1, the mean over the rated scores of a row; NaN where nothing of it is rated.
     """
-    return ((scores - human_scores(batch, space)).abs() / space.width).nanmean(dim=1)
+    widths = torch.tensor([space.width for space in spaces[: scores.shape[1]]], device=scores.device)  # (K,)
+    return ((scores - human_scores(batch, spaces)).abs() / widths).nanmean(dim=1)
 
 
-def human_scores(batch: dict[str, torch.Tensor], space: ScoreSpace) -> torch.Tensor:
+def human_scores(batch: dict[str, torch.Tensor], spaces: Sequence[ScoreSpace]) -> torch.Tensor:
     """Returns (B, K) human scores of a batch: the rated ones, else the mean of the histogram, else NaN."""
     labels, votes = batch["score_labels"], batch.get("score_distributions")
     if votes is None:
         return labels
-    levels = torch.tensor(space.levels, dtype=votes.dtype, device=votes.device)
-    return torch.where(labels.isnan(), votes @ levels, labels)
+    levels = torch.tensor([space.levels for space in spaces[: votes.shape[1]]], dtype=votes.dtype, device=votes.device)
+    return torch.where(labels.isnan(), (votes * levels).sum(dim=-1), labels)
 
 
 class WeighsByError:
@@ -165,7 +166,7 @@ class WeighsByError:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         numbers, inputs = inputs[_NUMBERS], {key: value for key, value in inputs.items() if key != _NUMBERS}
         loss, outputs = super().compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items_in_batch)
-        self._passed.append((numbers, row_errors(outputs.scores.detach(), inputs, self.model.score_space)))
+        self._passed.append((numbers, row_errors(outputs.scores.detach(), inputs, self.model.declaration.spaces)))
         return (loss, outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -183,9 +184,9 @@ class WeighsByError:
 
     def _weigh(self, batches: Sequence[dict[str, torch.Tensor]]) -> None:
         """Puts `score_weights` (B,) into the batches of a step; their mean over its rated rows is 1."""
-        tracker, space = self.error_weights, self.model.score_space
+        tracker, spaces = self.error_weights, self.model.declaration.spaces
         numbers = torch.cat([batch[_NUMBERS] for batch in batches]).cpu()
-        rated = torch.cat([(~human_scores(batch, space).isnan()).any(dim=1) for batch in batches]).cpu()
+        rated = torch.cat([(~human_scores(batch, spaces).isnan()).any(dim=1) for batch in batches]).cpu()
         errors = torch.full((len(numbers),), float("nan"), dtype=torch.float64)
         everyone, their_errors = self._together(numbers[rated], errors[rated])
         if not len(everyone):
@@ -209,7 +210,7 @@ class WeighsByError:
         with torch.no_grad(), torch.random.fork_rng(devices=devices), self.compute_loss_context_manager():
             for batch in batches:
                 inputs = self._prepare_inputs({key: value for key, value in batch.items() if key != _NUMBERS})
-                found.append(row_errors(model(**inputs).scores, inputs, model.score_space))
+                found.append(row_errors(model(**inputs).scores, inputs, model.declaration.spaces))
             for name, buffer in model.named_buffers():
                 buffer.copy_(kept[name])  # statistics of batch normalisation
         return torch.cat(found).cpu().double()

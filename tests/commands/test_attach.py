@@ -21,7 +21,7 @@ def test_attach_writes_a_checkpoint_that_loads(saved_model, tmp_path, capsys):
     words = ["--min_score", "1", "--max-score", "5", "--num_tokens", "5", "--attributes", "overall", "light"]
     words += ["--max_pixels", "50000"]
     assert main(["attach", saved_model, str(out), *words]) == 0
-    assert "5 levels on 1..5 for overall, light" in capsys.readouterr().out
+    assert "5 levels for overall, light on 1..5" in capsys.readouterr().out
     model, processor = roc.load(out)
     assert (model.config.roc["min_score"], model.config.roc["max_score"]) == (1.0, 5.0)
     assert model.config.roc["attributes"] == ["overall", "light"] and model.declaration.max_pixels == 50_000

@@ -92,7 +92,7 @@ AADB_ATTRIBUTES = (
     *("balancing_elements", "colour_harmony", "content", "depth_of_field", "light", "motion_blur", "object"),
     *("repetition", "rule_of_thirds", "symmetry", "vivid_colour"),
 )
-AADB_SCORES = {"overall": 0.75, **dict.fromkeys(AADB_ATTRIBUTES, 0.5), "light": 1.0, "motion_blur": 0.25}
+AADB_SCORES = {"overall": 0.75, **dict.fromkeys(AADB_ATTRIBUTES, 0.0), "light": 1.0, "motion_blur": -0.5}
 
 PARA_LEVELS = [f"aestheticScore_{level / 2:.1f}" for level in range(2, 11)]
 PARA_MEANS = {

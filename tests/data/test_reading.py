@@ -766,3 +766,14 @@ def test_one_split_of_a_file(folder):
     assert faults(path, split="test") == ["no record belongs to the split 'test'; give them a column 'split'"]
     with pytest.raises(ValueError, match="split is 'dev'; expected one of"):
         read(path, split="dev")
+
+
+def test_an_attribute_on_another_range_is_checked_on_that(folder):
+    options = {"space": ScoreSpace(1, 10, attribute_ranges={"light": (-1, 1)}), "attributes": ("overall", "light")}
+    records = read(write(folder, "data.csv", "image,score,light\na.jpg,5,-1\nb.jpg,6,0.5\n"), **options)
+    assert [record.scores["light"] for record in records] == [-1, 0.5]
+    path = write(folder, "odd.csv", "id,image,score,light\n1,a.jpg,-1,0\n2,b.jpg,6,4\n3,c.jpg,6,5\n4,a.jpg,7,3\n")
+    light, overall = sorted((text for text in faults(path, **options) if "outside" in text), reverse=True)
+    assert "2: the score is -1, outside the range 1..10; correct" in overall and "(min_score, max_score)" in overall
+    assert "3: the score of 'light' is 4, outside the range -1..1" in light and "(attribute_ranges)" in light
+    assert light.count("--attribute_ranges light=0:5") == 1  # 3 of its 4 scores are outside

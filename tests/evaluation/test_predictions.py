@@ -7,6 +7,7 @@ import pytest
 from roc.data.rows import DataError
 from roc.evaluation.evaluated_rows import EvaluatedRow
 from roc.evaluation.predictions import read_predictions, write_predictions
+from roc.score_space import ScoreSpace
 
 
 def written(tmp_path, text, name="predictions.csv"):
@@ -75,7 +76,7 @@ def test_all_faults_are_reported_together_with_their_lines(tmp_path):
         "b,11,inf,-1,0.5,0.7,no\n"
         "a,5,5,,1,,yes\n"
     )  # fmt: skip
-    assert faults_of(written(tmp_path, text), scale=(1, 10)) == [
+    assert faults_of(written(tmp_path, text), space=ScoreSpace(1, 10)) == [
         "2: score is 'bad'; expected a number, or an empty cell where there is none",
         "3: prediction is 'inf'; expected a number, or an empty cell where there is none",
         "3: score is 11, outside the range 1..10; correct it, or give the scale of this file with --min_score and "
@@ -171,3 +172,9 @@ def test_capital_letters_in_the_names_of_attributes_make_no_difference(tmp_path)
     assert found.rows[0].predictions == {"overall": 2, "Light": 4, "colour": 6}
     twice = written(tmp_path, "score,prediction,score.light,Score.Light\n1,2,3,4\n")
     assert faults_of(twice) == ["2: there are two columns for 'score.light'; drop one"]
+
+
+def test_a_score_outside_its_attributes_own_range_names_the_setting(tmp_path):
+    text = "score,prediction,score.delta,prediction.delta\n1,1.5,-8,0\n2,2,11,0\n"
+    (fault,) = faults_of(written(tmp_path, text), space=ScoreSpace(1, 10, attribute_ranges={"delta": (-10, 10)}))
+    assert fault.startswith("3: score.delta is 11, outside the range -10..10") and fault.endswith("--attribute_ranges")

@@ -67,3 +67,27 @@ def test_other_faults_of_the_file_are_reported_as_they_are(tmp_path):
     (tmp_path / "r.csv").write_text("image,score\na.png,3\n")
     with pytest.raises(DataError, match="r.csv:2"):
         read(tmp_path / "r.csv")
+
+
+MIXED = ScoreSpace(1, 10, 10, attribute_ranges={"light": (-1, 1)})
+
+
+def test_an_attribute_on_another_range_is_rated_on_that_unless_it_is_named():
+    assert rating_space(MIXED, None, map_range=False, checkpoint="c") == MIXED
+    stars = rating_space(MIXED, (1, 5), map_range=True, checkpoint="c")
+    assert (stars.range, stars.of("light").range) == ((1, 5), (-1, 1))
+    with pytest.raises(ValueError, match="--attribute_ranges says that the ratings of light are on 0..1, but c scores"):
+        rating_space(MIXED, None, {"light": (0, 1)}, map_range=False, checkpoint="c")
+    given = Record(id="a", images=("a.jpg",), scores={"overall": 6.7, "light": 0.75})
+    named = rating_space(MIXED, None, {"light": (0, 1)}, map_range=True, checkpoint="c")
+    assert mapped([given], named, MIXED)[0].scores == {"overall": 6.7, "light": 0.5}
+    assert mapped([given], stars, MIXED)[0].scores == {"overall": pytest.approx(1 + 5.7 * 9 / 4), "light": 0.75}
+
+
+def test_ratings_outside_an_attributes_own_range_name_that(tmp_path):
+    (tmp_path / "r.csv").write_text("image,score,light\na.png,3,4\nb.png,8,5\n")
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(b"")
+    said = r"2 of 2 ratings of light lie outside the range -1..1.\n.* lie on 4..5, .* --attribute_ranges light=LOWEST"
+    with pytest.raises(ValueError, match=said):
+        read_rated(tmp_path / "r.csv", None, ratings=MIXED, space=MIXED, attributes=("overall", "light"), split=None)

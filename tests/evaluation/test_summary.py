@@ -11,7 +11,10 @@ from evaluations import LEVELS, SPACE, make_metrics, make_rows, noisy_scores
 from scipy import stats
 
 from roc.evaluation import metrics
+from roc.evaluation.compare import compare_evaluations
 from roc.evaluation.evaluated_rows import EvaluatedRow
+from roc.evaluation.folder import Evaluation
+from roc.evaluation.report import report_html
 from roc.evaluation.summary import evaluate_predictions, summarize, summarize_coverage, summarize_distributions
 from roc.evaluation.table import format_table
 from roc.score_space import ScoreSpace
@@ -234,3 +237,23 @@ def test_coverage_of_honest_spreads_is_what_they_promise():
         assert found[f"coverage_{percent}_low"] < percent / 100 < found[f"coverage_{percent}_high"]
     half_as_wide = metrics.coverage(predictions, stds / 2, scores, 95)
     assert half_as_wide == pytest.approx(2 * stats.norm.cdf(1.96 / 2) - 1, abs=0.02)
+
+
+def test_an_attribute_on_another_range_is_measured_on_that():
+    rng = np.random.default_rng(0)
+    rows = [
+        EvaluatedRow(id=str(i), scores={"overall": a, "light": b}, predictions={"overall": a + 1, "light": b + 1})
+        for i, (a, b) in enumerate(zip(rng.uniform(1, 9, 30), rng.uniform(-10, 9, 30), strict=True))
+    ]
+    space = ScoreSpace(1, 10, attribute_ranges={"light": (-10, 10)})
+    found = evaluate_predictions(rows, space=space, attributes=("overall", "light"), threshold=5, n_resamples=0)
+    assert (found["min_score"], found["light/min_score"], found["light/max_score"]) == (1, -10, 10)
+    assert found["mae_unit"] == pytest.approx(1 / 9) and found["light/mae_unit"] == pytest.approx(1 / 20)
+    assert "accuracy" in found and "light/accuracy" not in found  # the threshold is a score of the first range
+    assert "light (-10..10)" in format_table(found) and "light (-10..10)" in report_html(rows, found, {}, {})
+    a, b = (Evaluation(name, rows, dict(found)) for name in "ab")
+    compared = compare_evaluations(a, b, threshold=5, n_resamples=0)["metrics"]
+    assert compared["light/mae_unit"].a == pytest.approx(0.05) and "light/accuracy" not in compared
+    b.metrics["light/min_score"] = -5
+    with pytest.raises(ValueError, match="the scales of light differ: -10..10 in a, -5..10 in b"):
+        compare_evaluations(a, b, n_resamples=0)

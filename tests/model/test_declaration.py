@@ -2,6 +2,7 @@ import ast
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from heads import SPACE, build
@@ -83,8 +84,24 @@ def test_the_oldest_section_is_read():
 def test_a_section_with_a_limit_of_pixels_is_not_for_older_releases():
     """They would score other pictures; without a limit the section is what they wrote themselves."""
     section = declared(max_pixels=50_000).to_dict()
-    assert section["format"] == FORMAT == 2 and Declaration.from_dict(section).max_pixels == 50_000
+    assert section["format"] == 2 and Declaration.from_dict(section).max_pixels == 50_000
     assert "max_pixels" not in declared().to_dict() and declared().to_dict()["format"] == 1
+
+
+def test_ranges_of_attributes_are_not_for_older_releases():
+    """They would read the scores on the common range; where all share one, the section is what they wrote."""
+    mixed = replace(SPACE, attribute_ranges={"delta": (-10, 10), "light": SPACE.range})
+    section = declared(space=mixed, attributes=("overall", "light", "delta")).to_dict()
+    assert section["format"] == FORMAT == 3 and section["attribute_ranges"] == {"delta": [-10.0, 10.0]}
+    config = SimpleNamespace(roc=json.loads(json.dumps(section)))
+    declaration = declaration_of(config)
+    assert declaration is declaration_of(config)  # parsed once
+    assert [space.range for space in declaration.spaces] == [SPACE.range, SPACE.range, (-10, 10)]
+    assert declaration.to_dict() == section
+    first = declared(space=mixed, attributes=("delta", "light")).space
+    assert first.range == (-10, 10) and first.attribute_ranges == {"light": SPACE.range}
+    with pytest.raises(ValueError, match="a range for delta, but the attributes are overall"):
+        declared(space=mixed)
 
 
 def test_keys_of_a_later_release_are_kept():

@@ -380,3 +380,34 @@ def test_a_large_vocabulary_costs_only_at_supervised_positions():
     with LargestTensor() as scoring:
         one_forward(model, RocCollator(processor, model.config.roc).scoring_batch([picture(0)]))
     assert scoring.bytes < rows * 4
+
+
+def test_each_attribute_is_read_and_trained_on_its_own_range():
+    """The logits stay; the second score and its label lie on -10..10 as they did on 1..10, and the loss is the same."""
+    model, _, collator = build("llava")
+    batch = mixed_batch(collator)
+    plain, common = model(**batch), one_forward(model, collator.scoring_batch([picture(0)]))
+    mixed = dataclasses.replace(SPACE, attribute_ranges={"light": (-10, 10)})
+    declare(model, dataclasses.replace(model.declaration, space=mixed))
+
+    def moved(scores):
+        return torch.stack([scores[..., 0], (scores[..., 1] - 1) / 9 * 20 - 10], dim=-1)
+
+    out = model(**{**batch, "score_labels": moved(batch["score_labels"])})
+    assert torch.equal(out.score_logits.nan_to_num(), plain.score_logits.nan_to_num())
+    assert torch.equal(out.scores[:, 0].nan_to_num(), plain.scores[:, 0].nan_to_num())
+    torch.testing.assert_close(out.scores, moved(plain.scores), equal_nan=True)
+    torch.testing.assert_close(out.l1_loss, plain.l1_loss)
+    read = one_forward(model, collator.scoring_batch([picture(0)]))
+    torch.testing.assert_close(read.scores, moved(common.scores))
+    torch.testing.assert_close(read.stds[:, 1], common.stds[:, 1] / 9 * 20)
+    assert model.levels_at([0, 1, 2])[:, 0].tolist() == [1, -10, 1]  # one [SCORE] more than there are attributes
+
+
+def test_the_native_smooth_l1_is_stated_in_each_attributes_own_points():
+    model, _, collator = build("llava", l1_scale="native")
+    mixed = dataclasses.replace(SPACE, attribute_ranges={"light": (-10, 10)})
+    declare(model, dataclasses.replace(model.declaration, space=mixed))
+    out = model(**collator([sample(0, scores={"overall": 6.0, "light": -8.0})]))
+    errors = (out.scores[0] - torch.tensor([6.0, -8.0])).abs()
+    torch.testing.assert_close(out.l1_loss, torch.where(errors < 1, 0.5 * errors**2, errors - 0.5).mean())

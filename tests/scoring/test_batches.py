@@ -1,5 +1,7 @@
 """Prepared images in batches: joined, grouped by shape, as many as fit."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from heads import ATTRIBUTES, SPACE, picture
@@ -7,9 +9,13 @@ from tiny_models import FAMILY_BUILDERS
 
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
+from roc.model.declaration import Declaration
+from roc.model.head import LevelReading
+from roc.score_space import ScoreSpace
 from roc.scoring import batches
-from roc.scoring.batches import LARGEST_BATCH, WINDOW, BatchSize, OutOfMemory, by_shape, merge
+from roc.scoring.batches import LARGEST_BATCH, WINDOW, BatchSize, OutOfMemory, Scorer, Wanted, by_shape, merge
 from roc.scoring.prepare import Prepared
+from roc.scoring.results import Assessed, Score
 
 SIZES = [(40, 30), (30, 60), (64, 20), (28, 28)]
 
@@ -120,3 +126,23 @@ def test_a_rare_shape_does_not_wait_for_ever():
     place = next(i for i, batch in enumerate(batches) if batch[0].index == 0 or any(one.index == 0 for one in batch))
     assert place <= WINDOW + 1
     assert sorted(one.index for batch in batches for one in batch) == list(range(101))
+
+
+def test_a_row_names_the_ranges_of_its_attributes():
+    space = ScoreSpace(1, 10, attribute_ranges={"delta": (-10, 10)})
+    declaration = Declaration(space=space, token_id=0, attributes=("overall", "light", "delta"))
+    tokenizer = SimpleNamespace(pad_token_id=0)
+    assessment = SimpleNamespace(
+        collator=SimpleNamespace(declaration=declaration),
+        attributes=declaration.attributes,
+        processor=SimpleNamespace(tokenizer=tokenizer),
+    )
+    reading = LevelReading(torch.full((10,), 0.1), torch.tensor(0.0), torch.tensor(1.0))
+    scores = {name: Score.from_reading(reading, declaration, name) for name in declaration.attributes}
+    assert scores["delta"].range == (-10, 10) and scores["delta"].levels[0] == -10
+    row = Scorer(assessment, Wanted(("light", "delta"))).row(Assessed(scores))
+    assert list(row) == [
+        *("prediction.light", "prediction.delta"),
+        *("min_score", "max_score", "min_score.delta", "max_score.delta", "calibrated"),
+    ]
+    assert (row["min_score"], row["min_score.delta"], row["max_score.delta"]) == (1, -10, 10)

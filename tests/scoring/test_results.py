@@ -73,3 +73,14 @@ def test_one_probability_per_level():
 def test_a_score_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         a_score().value = 3.0
+
+
+def test_an_attribute_on_another_range_names_it():
+    light = dataclasses.replace(a_score(), range=(-1, 1), levels=np.linspace(-1, 1, 4))
+    row = Assessed({"overall": a_score(), "light": light}).to_dict()
+    assert {name: row[name] for name in row if "_score" in name} == {
+        **{"min_score": 1.0, "max_score": 4.0},
+        **{"min_score.light": -1.0, "max_score.light": 1.0},
+    }
+    row = Assessed({"overall": None, "light": light, "colour": a_score()}).to_dict()
+    assert row["min_score"] is None and row["min_score.colour"] == 1.0  # that of the missing score is not known

@@ -18,6 +18,17 @@ test("a score has the decimals of its scale", () => {
   assert.equal(pure.scoreText(null, model), "–");
 });
 
+test("an attribute with a range of its own is shown on that", () => {
+  const both = { ...model, levels: [1, 5.5, 10], attribute_ranges: { light: [-1, 1] } };
+  assert.equal(pure.scaleOf(both, "overall"), both);
+  assert.equal(pure.scaleOf(model, "light"), model);
+  assert.deepEqual(pure.scaleOf(both, "light"), { min_score: -1, max_score: 1, levels: [-1, 0, 1] });
+  assert.equal(pure.scoreText(0.5, pure.scaleOf(both, "light")), "0.500");
+  const [header, row] = pure.csvText([photo(1, 5)], both).split("\r\n");
+  assert.ok(header.endsWith(",text,min_score,max_score,min_score.light,max_score.light,calibrated,error"));
+  assert.ok(row.endsWith(",1,10,-1,1,True,"));
+});
+
 test("a percentage never promises all", () => {
   assert.deepEqual([0, 0.001, 0.5, 0.999, 1].map(pure.percentText), ["0%", "under 1%", "50%", "over 99%", "100%"]);
 });

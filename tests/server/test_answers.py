@@ -41,3 +41,19 @@ def test_several_answers_are_combined_as_assessment_does():
     assert found["text"] == "good" and [answer["kind"] for answer in found["answers"]] == ["cut", "good", "good"]
     none = combine(facts, [bad, bad])
     assert none["scores"] == {"overall": None} and none["variance"] is None and none["text"] == "cut"
+
+
+def test_an_attribute_on_another_range_is_answered_on_that():
+    facts = {"id": "m", "min_score": 0.0, "max_score": 2.0, "levels": [0, 1, 2], "attributes": ["overall", "delta"]}
+    facts |= {"calibrated": True, "attribute_ranges": {"delta": [-10.0, 10.0]}}
+    found = [
+        {"scores": {name: {"value": value, "std": 1.0, "distribution": [0, 1]} for name in ("overall", "delta")}}
+        for value in (0.0, 1.0)
+    ]
+    images = [Upload("a", b""), Upload("b", b"")]
+    scores = put_scores_and_texts(facts, Order(images), found)
+    assert (scores["min_score"], scores["attribute_ranges"]) == (0.0, {"delta": [-10.0, 10.0]})
+    assert put_scores_and_texts(facts, Order(images, attributes=["overall"]), found)["attribute_ranges"] == {}
+    ranks = put_ranks(facts, Order(images, attributes=["delta"]), found)
+    assert (ranks["min_score"], ranks["max_score"], ranks["levels"]) == (-10.0, 10.0, [-10.0, 0.0, 10.0])
+    assert put_rewards(facts, Order(images, attributes=["delta"]), found)["rewards"] == [0.5, 0.55]

@@ -341,3 +341,13 @@ def test_read_flags_does_not_take_a_negative_number_for_a_flag():
 def test_a_config_cannot_be_changed():
     with pytest.raises(AttributeError):
         RunConfig().seed = 1
+
+
+def test_an_attribute_may_be_on_a_range_of_its_own():
+    words = ["--attributes", "overall", "delta", "--attribute_ranges", "delta=-10:10 overall=0:10"]
+    space = load_config(None, words).score_space
+    assert space.range == (0, 10) and space.attribute_ranges == {"delta": (-10, 10)}
+    assert load_config(None, ["--attribute_ranges", ""]).score_space.attribute_ranges == {}
+    assert "names light, but attributes is overall" in refusal(None, {"attribute_ranges": "light=0:1"})
+    both = {"attributes": "overall,delta", "attribute_ranges": "delta=-10:10", "published_losses": True}
+    assert "the published objective knows one range" in refusal(None, both)

@@ -49,6 +49,24 @@ def test_a_head_carried_over_gives_the_old_scores_moved_to_the_new_range(checkpo
     assert (model.declaration.space.range, model.declaration.num_levels) == ((low, high), 10)
 
 
+def test_a_head_carried_over_to_a_range_of_one_attribute_moves_that_attribute(checkpoint, tmp_path, caplog):
+    before = scores_of(*load(checkpoint))
+    words = {"attributes": "overall,light", "attribute_ranges": "light=-1:1"}
+    with pytest.raises(
+        RunError, match="attribute_ranges: the checkpoint has none, the settings say light=-1:1"
+    ) as said:
+        base_config(load_config(None, {"model_name_or_path": checkpoint, **words}))
+    assert "carries its head over; light: 1..10 becomes -1..1 in proportion, 7.75 as 0.5" in str(said.value)
+    model, processor = built(checkpoint, new_head=False, **words)
+    scores = scores_of(model, processor)
+    assert torch.equal(scores[:, 0], before[:, 0])
+    torch.testing.assert_close(scores[:, 1], -1 + (before[:, 1] - 1) * 2 / 9, rtol=1e-6, atol=1e-6)
+    save(model, processor, tmp_path / "moved")
+    assert torch.equal(scores_of(*load(tmp_path / "moved")), scores)
+    with pytest.raises(RunError, match="--attribute_ranges light=-1:1 "):
+        base_config(load_config(None, {"model_name_or_path": str(tmp_path / "moved"), "attributes": "overall,light"}))
+
+
 @pytest.mark.parametrize("attributes", ["overall", "overall,mood,light", "overall,mood"])
 def test_a_head_carried_over_to_other_attributes_answers_those(checkpoint, attributes):
     before, _ = load(checkpoint)

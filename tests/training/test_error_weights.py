@@ -101,9 +101,12 @@ def test_the_error_of_a_row():
     }
     scores = torch.tensor([[2.0, 4.0], [3.0, 3.0], [1.0, nan], [3.0, 3.0]])
     expected = torch.tensor([(1 / 4 + 2 / 4) / 2, 1 / 4, 1.0, nan])
-    torch.testing.assert_close(row_errors(scores, batch, space), expected, equal_nan=True)
+    torch.testing.assert_close(row_errors(scores, batch, [space] * 2), expected, equal_nan=True)
+    wider = [space, ScoreSpace(0, 8, 3)]
+    expected[0] = (1 / 4 + 2 / 8) / 2
+    torch.testing.assert_close(row_errors(scores, batch, wider), expected, equal_nan=True)
     del batch["score_distributions"]
-    assert row_errors(scores, batch, space).isnan().tolist() == [False, True, False, True]
+    assert row_errors(scores, batch, wider).isnan().tolist() == [False, True, False, True]
 
 
 def step(**changes):

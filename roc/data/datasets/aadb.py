@@ -10,8 +10,7 @@ Layout, as on the authors' Google Drive:
   ("0.500_farm1_487_....jpg") where the list has none.
 
 Native range: overall 0..1, the attributes -1..1 (mean of -1, 0 and 1 for "against", "no matter" and "in favour"),
-higher is better. **One head has one scale, so the attributes are brought to 0..1 as (a + 1) / 2**, which changes no
-correlation; in their own units, errors on attributes are twice as large as reported.
+higher is better. The records hold both as they are; `attribute_ranges` tells training of it.
 
 Split: that of the lists, Train 8,458, Validation 500, TestNew 1,000 images. Published are mean ratings, no votes.
 
@@ -56,7 +55,7 @@ AADB_newtest_originalSize/ or AADB_newtest/                 test images""",
     max_score=1,
     attributes=tuple(ATTRIBUTES),
     splits=("train", "val", "test"),
-    remarks=("the attributes were brought from -1..1 to 0..1 as (a + 1) / 2, because one head has one scale",),
+    attribute_ranges=dict.fromkeys(ATTRIBUTES, (-1.0, 1.0)),
 )
 
 _PARTS = {"test": "TestNew", "val": "Validation", "train": "Train"}
@@ -88,7 +87,7 @@ def read(dataset: DatasetFolder) -> None:
                     _ordered(folders, split),
                     image,
                     score=score,
-                    attributes={name: (scores[image] + 1) / 2 for name, scores in attributes.items()},
+                    attributes={name: scores[image] for name, scores in attributes.items()},
                     split=split,
                     other_names=_test_names(image, score) if split == "test" else (),
                 )

@@ -26,6 +26,7 @@ from roc.data.datasets.dataset_folder import DatasetFolder
 from roc.data.datasets.layout import Layout
 from roc.data.rows import DataError, write_rows
 from roc.files import write_text
+from roc.score_space import range_words
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,10 @@ class Conversion:
         lines = [f"{records}: {self.splits.total()} records of {layout.name}: {counts}"]
         lines += [f"{path}: beside them, by id" for path in beside]
         lines.append(f"native range {layout.min_score:g}..{layout.max_score:g}, higher is better")
+        own = range_words(layout.attribute_ranges)
+        if own:
+            low, high = next(iter(layout.attribute_ranges.values()))
+            lines.append(f"native range of {', '.join(layout.attribute_ranges)}: {low:g}..{high:g}")
         if self.has_histograms:
             lines.append(f"histograms of the votes on {levels} levels")
         if not layout.splits:
@@ -88,6 +93,7 @@ class Conversion:
         words += ["--min_score", f"{layout.min_score:g}", "--max_score", f"{layout.max_score:g}"]
         words += ["--num_tokens", str(levels)]
         words += ["--attributes", "overall", *layout.attributes]
+        words += ["--attribute_ranges", *own] if own else []
         return "\n".join([*lines, f"to train on it: roc finetune {shlex.join(words)}"])
 
 

@@ -309,7 +309,7 @@ class DatasetFolder:
             score: score in the native range; None takes the mean of `counts`.
             counts: votes for each of the layout's levels (N,); std, number of votes and histogram come from them.
             std, n_votes: statistics of the votes, where only they are published.
-            attributes: name -> score in the same range; None where not rated.
+            attributes: name -> score in its range; None where not rated.
             split, group, comment: as in `Record`.
             id: only for images with several records; None takes the image's path.
             other_names: further names that the image's file may have.
@@ -319,11 +319,11 @@ class DatasetFolder:
         """
         if counts is not None:
             score, std, n_votes = statistics(counts, self._level_values)
-        values = {"the score": score, **{f"the score of {name!r}": value for name, value in (attributes or {}).items()}}
-        for what, value in values.items():
+        for name, value in {"overall": score, **(attributes or {})}.items():
             if value is not None:
+                what = "the score" if name == "overall" else f"the score of {name!r}"
                 try:
-                    self._space.check(value, what)
+                    self._space.of(name).check(value, what)
                 except ValueError as error:
                     raise Unusable(str(error)) from error
         if std is not None and std < 0:

@@ -8,9 +8,8 @@ Layout, as in the authors' repository:
 * `images/EVA_together/<image_id>.jpg`, one zip cut into seven files in the repository.
 
 Native range: score 0..10 in whole steps, so 11 levels; the attributes 1..4, "very bad" to "very good"; higher is
-better. The attributes keep their 1..4, which lies inside 0..10: a head for 0..10 learns them as they are. `visual` is
-"light and colour", `composition` is "composition and depth". `difficulty` (1 = very difficult to judge, 4 = very easy)
-says nothing about the photo and is left out.
+better. `visual` is "light and colour", `composition` is "composition and depth". `difficulty` (1 = very difficult to
+judge, 4 = very easy) says nothing about the photo and is left out.
 
 Split: none is published. The photos are AVA's: a model trained on AVA has seen most of them.
 
@@ -40,10 +39,8 @@ images/EVA_together/<image_id>.jpg""",
     max_score=10,
     num_tokens=11,
     attributes=tuple(ATTRIBUTES),
-    remarks=(
-        "the attributes keep their own range 1..4, inside 0..10",
-        "the photos are AVA's: do not report a model trained on AVA on them without a look at `roc data leaks`",
-    ),
+    attribute_ranges=dict.fromkeys(ATTRIBUTES, (1.0, 4.0)),
+    remarks=("the photos are AVA's: do not report a model trained on AVA on them without a look at `roc data leaks`",),
 )
 
 

@@ -70,7 +70,8 @@ async function meet() {
     return;
   }
   const range = `${model.min_score} to ${model.max_score}`;
-  find("model").textContent = `${model.id}, ${range}${model.calibrated ? "" : ", spread uncalibrated"}`;
+  const others = Object.entries(model.attribute_ranges ?? {}).map(([name, ends]) => `, ${name} ${ends.join(" to ")}`);
+  find("model").textContent = `${model.id}, ${range}${others.join("")}${model.calibrated ? "" : ", spread uncalibrated"}`;
   find("scale").textContent = ` from ${range}`;
   tools.meet(model);
   line.release();

@@ -1,6 +1,6 @@
 // The card of one photo: its thumbnail, its progress, its scores, its buttons.
 
-import { commentText, percentText, scoreOf, scoreText } from "./pure.js";
+import { commentText, percentText, scaleOf, scoreOf, scoreText } from "./pure.js";
 import { drawBars, find, hidePicture, make, showPicture } from "./parts.js";
 import { thumbnail } from "./thumbnail.js";
 
@@ -89,14 +89,15 @@ export class Card {
     this.comment();
     if (photo.state !== "scored") return;
     const score = scoreOf(photo, attribute);
+    const scale = scaleOf(model, attribute);
     this.part("which").textContent = attribute === model.attributes[0] ? "" : attribute;
-    this.part("value").textContent = scoreText(score?.value, model);
+    this.part("value").textContent = scoreText(score?.value, scale);
     this.part("value").dataset.value = score ? score.value : "";
-    this.part("spread").textContent = score ? `± ${scoreText(score.std, model)}` : "no score";
+    this.part("spread").textContent = score ? `± ${scoreText(score.std, scale)}` : "no score";
     for (const name of ["bars", "ends"]) this.part(name).toggleAttribute("hidden", !score?.distribution);
-    if (score?.distribution) drawBars(this.part("bars"), score, model.levels);
-    this.part("low").textContent = model.min_score;
-    this.part("high").textContent = model.max_score;
+    if (score?.distribution) drawBars(this.part("bars"), score, scale.levels);
+    this.part("low").textContent = scale.min_score;
+    this.part("high").textContent = scale.max_score;
     this.part("uncalibrated").hidden = model.calibrated;
     const others = model.attributes.filter((name) => name !== attribute);
     this.part("parts").replaceChildren(...others.map((name) => this.#other(name)));
@@ -104,12 +105,13 @@ export class Card {
 
   #other(name) {
     const score = scoreOf(this.photo, name);
-    const { min_score: low, max_score: high } = this.model;
+    const scale = scaleOf(this.model, name);
+    const { min_score: low, max_score: high } = scale;
     const filled = make("span");
     filled.style.width = `${score ? (100 * (score.value - low)) / (high - low) : 0}%`;
     const track = make("span", { className: "track" }, filled);
     track.setAttribute("aria-hidden", "true");
-    const value = make("dd", {}, scoreText(score?.value, this.model));
+    const value = make("dd", {}, scoreText(score?.value, scale));
     value.dataset.value = score ? score.value : "";
     return make("div", {}, make("dt", {}, name), track, value);
   }

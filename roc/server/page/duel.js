@@ -1,6 +1,6 @@
 // Two photos side by side: which one scores higher, and how certain that is.
 
-import { percentText, scoreText, verdict } from "./pure.js";
+import { percentText, scaleOf, scoreText, verdict } from "./pure.js";
 import { askRank } from "./server.js";
 import { copyOfBars, drawBars, find, hidePicture, make, showPicture } from "./parts.js";
 
@@ -99,15 +99,15 @@ export class Duel {
 
   #caption(index, score) {
     const caption = find(index ? "duel-second" : "duel-first").querySelector("figcaption");
-    const model = this.#model;
+    const scale = scaleOf(this.#model, find("duel-attribute").value);
     caption.replaceChildren(make("span", { className: "name" }, this.#photos[index].name));
     if (!score) return;
-    const value = make("span", { className: "value" }, scoreText(score.value, model));
-    const spread = make("span", { className: "spread" }, `± ${scoreText(score.std, model)}`);
+    const value = make("span", { className: "value" }, scoreText(score.value, scale));
+    const spread = make("span", { className: "spread" }, `± ${scoreText(score.std, scale)}`);
     caption.append(make("span", { className: "score" }, value, " ", spread));
     if (!score.distribution) return;
     const bars = copyOfBars();
-    drawBars(bars, score, model.levels);
+    drawBars(bars, score, scale.levels);
     caption.append(bars);
   }
 }

@@ -8,9 +8,18 @@ export function decimals(min, max) {
   return span > 0 ? Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(span / 4)))) : 2;
 }
 
+/** The scale of an attribute {min_score, max_score, levels}: its own range if it has one, else that of the model. */
+export function scaleOf(model, attribute) {
+  const own = model.attribute_ranges?.[attribute];
+  if (!own) return model;
+  const [low, high] = own;
+  const step = (high - low) / (model.levels.length - 1);
+  return { min_score: low, max_score: high, levels: model.levels.map((_, index) => low + step * index) };
+}
+
 /** A score as text, with the decimals of its scale; null as a dash. */
-export function scoreText(value, model) {
-  return value === null || value === undefined ? "–" : value.toFixed(decimals(model.min_score, model.max_score));
+export function scoreText(value, scale) {
+  return value === null || value === undefined ? "–" : value.toFixed(decimals(scale.min_score, scale.max_score));
 }
 
 /** A whole percentage; 0% and 100% stand only for exactly none and all. */
@@ -211,12 +220,15 @@ export function csvText(photos, model) {
   const levels = model.levels.map((_, index) => index);
   const header = ["image", "prediction", "std", ...levels.map((index) => `p_${index + 1}`)];
   header.push(...others.flatMap((name) => [`prediction.${name}`, `std.${name}`]));
-  header.push("text", "min_score", "max_score", "calibrated", "error");
+  header.push("text", "min_score", "max_score");
+  const own = others.filter((name) => model.attribute_ranges?.[name]);
+  header.push(...own.flatMap((name) => [`min_score.${name}`, `max_score.${name}`]), "calibrated", "error");
   const rows = photos.map((photo) => {
     const score = scoreOf(photo, first);
     const row = [photo.name, score?.value, score?.std, ...levels.map((index) => score?.distribution?.[index])];
     row.push(...others.flatMap((name) => [scoreOf(photo, name)?.value, scoreOf(photo, name)?.std]));
-    row.push(photo.text, model.min_score, model.max_score, model.calibrated, photo.error);
+    row.push(photo.text, model.min_score, model.max_score);
+    row.push(...own.flatMap((name) => model.attribute_ranges[name]), model.calibrated, photo.error);
     return row;
   });
   return [header, ...rows].map((row) => `${row.map(csvCell).join(",")}\r\n`).join("");

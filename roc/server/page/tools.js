@@ -1,6 +1,6 @@
 // The form above the photos: how they are sorted, and which of them are shown.
 
-import { scoreText } from "./pure.js";
+import { scaleOf, scoreText } from "./pure.js";
 import { find, make } from "./parts.js";
 
 const TURNS = {
@@ -18,6 +18,8 @@ export class Tools {
     find("tools").addEventListener("submit", (event) => event.preventDefault());
     find("sort").addEventListener("change", () => {
       this.#setTurn(this.by.kind === "score");
+      const { min_score: low, max_score: high } = scaleOf(this.#model, this.by.attribute);
+      if (find("minimum").min !== String(low) || find("minimum").max !== String(high)) this.#scaleMinimum();
       on.sorted(find("sort").selectedOptions[0].textContent);
     });
     find("turn").addEventListener("click", () => {
@@ -45,9 +47,15 @@ export class Tools {
       make("option", { value: "name" }, "name"),
       make("option", { value: "added" }, "order added"),
     );
-    find("minimum").min = find("minimum").value = model.min_score;
-    find("minimum").max = model.max_score;
+    this.#scaleMinimum();
     find("comments-field").hidden = !model.describe;
+  }
+
+  /** Gives the slider the range of the attribute that it filters by; it then passes all photos. */
+  #scaleMinimum() {
+    const { min_score: low, max_score: high } = scaleOf(this.#model, this.by.attribute);
+    const slider = find("minimum");
+    [slider.min, slider.max, slider.value] = [low, high, low];
   }
 
   /** How photos are sorted, for `sorted` of pure.js; `attribute` is always the score that cards show large. */
@@ -63,8 +71,8 @@ export class Tools {
   /** Which photos are shown, for `passes` of pure.js. */
   get filter() {
     const minimum = Number(find("minimum").value);
-    const all = !this.#model || minimum <= this.#model.min_score;
     const { attribute } = this.by;
+    const all = !this.#model || minimum <= scaleOf(this.#model, attribute).min_score;
     return { find: find("find").value, minimum: all ? null : minimum, attribute, unscored: this.#onlyUnscored };
   }
 
@@ -89,7 +97,7 @@ export class Tools {
     find("download").textContent = some ? `Download CSV of ${shown.toLocaleString("en")}` : "Download CSV";
     const { attribute, minimum } = this.filter;
     find("minimum-label").textContent = `Minimum ${attribute}`;
-    const text = minimum === null ? "none" : scoreText(minimum, this.#model);
+    const text = minimum === null ? "none" : scoreText(minimum, scaleOf(this.#model, attribute));
     find("minimum-told").textContent = text;
     find("minimum").setAttribute("aria-valuetext", text);
   }

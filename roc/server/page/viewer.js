@@ -1,6 +1,6 @@
 // One photo, large, with all its scores.
 
-import { commentText, scoreOf, scoreText } from "./pure.js";
+import { commentText, scaleOf, scoreOf, scoreText } from "./pure.js";
 import { copyOfBars, drawBars, find, hidePicture, make, showPicture } from "./parts.js";
 
 export class Viewer {
@@ -73,8 +73,9 @@ export class Viewer {
 
   #attribute(photo, name) {
     const score = scoreOf(photo, name);
-    const value = make("span", { className: "value" }, scoreText(score?.value, this.#model));
-    const spread = score ? `± ${scoreText(score.std, this.#model)}` : "no score";
+    const scale = scaleOf(this.#model, name);
+    const value = make("span", { className: "value" }, scoreText(score?.value, scale));
+    const spread = score ? `± ${scoreText(score.std, scale)}` : "no score";
     const section = make(
       "section",
       {},
@@ -83,10 +84,10 @@ export class Viewer {
     );
     if (!score?.distribution) return section;
     const bars = copyOfBars();
-    drawBars(bars, score, this.#model.levels);
+    drawBars(bars, score, scale.levels);
     const ends = make("p", { className: "ends quiet" });
     ends.setAttribute("aria-hidden", "true");
-    ends.append(make("span", {}, String(this.#model.min_score)), make("span", {}, String(this.#model.max_score)));
+    ends.append(make("span", {}, String(scale.min_score)), make("span", {}, String(scale.max_score)));
     section.append(bars, ends);
     return section;
   }
