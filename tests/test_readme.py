@@ -345,7 +345,9 @@ def test_the_table_of_data_sets_is_that_of_the_code():
     assert list(rows) == list(DATASETS)
     for name, (file, _) in DATASETS.items():
         layout = importlib.import_module(f"roc.data.datasets.{file}").LAYOUT
-        assert rows[name][1:] == [f"{layout.min_score:g}..{layout.max_score:g}", ", ".join(layout.splits) or "none"]
+        ranges = f"{layout.min_score:g}..{layout.max_score:g}"
+        ranges += "".join(f", attributes {low:g}..{high:g}" for low, high in {*layout.attribute_ranges.values()})
+        assert rows[name][1:] == [ranges, ", ".join(layout.splits) or "none"]
 
 
 def test_every_page_is_linked_from_another():

@@ -23,7 +23,7 @@ def test_a_checkpoint_with_a_head_is_checked_as_it_is(folder, tmp_path):
     save(model, processor, tmp_path)
     candidate = admit(tmp_path)
     assert torch.equal(candidate.model.score_head.weight, model.score_head.weight)
-    assert "5 levels on 0..100" in candidate.findings[1].figure
+    assert "5 levels, overall on 0..100" in candidate.findings[1].figure
     assert 1e-5 < candidate.tolerance / 100 * 9 < 3e-5
     assert {finding.name: finding for finding in examine(candidate)}["save and reload"].passed
 
