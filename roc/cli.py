@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
 
 METHODS = {
     "agree": "look at a photo's photometric attributes, which AGREE guides scores by",
+    "relative": "records of edits and of how much better or worse they made a photo",
     "reasoning": "critiques that teach a model to think before it scores, and reinforcement",
 }
 """The same of methods, each in a room of its name. A room that was deleted leaves no command behind."""

@@ -44,6 +44,7 @@ SUBCOMMANDS = {
     "agree": ("maps", "folds", "sensitivity", "analyse"),
     "data": ("check", "split", "leaks", "show", "convert"),
     "reasoning": ("corpus", "convert", "show", "train"),
+    "relative": ("build",),
 }
 """Verbs whose next word has flags of its own."""
 

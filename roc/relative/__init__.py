@@ -1,5 +1,8 @@
 """RED-Aes: learning from edits which picture is better.
 
-`consensus` agrees on a photo's score and chooses anchors, `agreement` combines and compares judges. `operations` are
-the edits that need no model, `editors` whoever edits, behind one small interface.
+`build` goes from photos to records in `steps` that a journal keeps; `config` is what it is asked. `photos` are found
+and written, `votes` on them read, `consensus` agrees on their scores and chooses anchors. `editors` edit, behind one
+small interface; `operations` are the edits that need no model. `judges` say how much better or worse an edit is,
+`agreement` combines and compares them, `changes` is what they come to. `wording` are questions and answers, `outputs`
+the files, `sheet` the page of pairs.
 """

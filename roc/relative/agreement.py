@@ -15,8 +15,8 @@ from typing import NamedTuple
 HIGHEST = 10.0
 """Largest difference, of the best picture over the worst."""
 
-SAME = 1e-9
-"""A difference as small as this has no direction."""
+SAME = 0.005
+"""A difference below this has no direction: deltas are written with two decimals."""
 
 
 class Verdict(NamedTuple):
@@ -62,7 +62,7 @@ def unbiased(forward: float, backward: float) -> float:
 
 def direction(difference: float) -> int:
     """Gives the sign of a difference: 1, -1 or 0."""
-    return 0 if abs(difference) <= SAME else int(math.copysign(1, difference))
+    return 0 if abs(difference) < SAME else int(math.copysign(1, difference))
 
 
 def verdict(differences: Sequence[float]) -> Verdict:

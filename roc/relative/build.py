@@ -1,0 +1,376 @@
+"""A build: photos are edited, judges say how much better or worse each edit is, and records are made of that.
+
+It works in phases, each of steps that a journal keeps: the chosen photos are written at one size, some of them damaged;
+each gets its edits; each edit is judged in both orders by all judges. What is then kept is decided by the outcomes
+alone, so the same command, run again, goes on or gives the same files.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+from roc.data.images import ImageError, open_image
+from roc.model.device import usable_cores
+from roc.relative.agreement import HIGHEST, Agreement, agreement
+from roc.relative.changes import TOLD, Anchor, Change, Heard, change_of
+from roc.relative.config import BuildOptions
+from roc.relative.consensus import choose_anchors
+from roc.relative.editors import EditError, Editor, Embedded, Order, plan
+from roc.relative.judges import Judge, JudgeError, Judgement, Pair, make_judge
+from roc.relative.outputs import Outputs
+from roc.relative.photos import Photo, edit_fault, read_photo, split_of, write_picture
+from roc.relative.steps import KEY, Progress, Row, Step, Steps
+from roc.relative.votes import Votes, read_votes
+from roc.scoring.journal import Journal
+from roc.scoring.sources import find_sources
+
+logger = logging.getLogger(__name__)
+
+FAULTS = ("unreadable", "failed", "other size", "unjudged")
+"""Reasons for which something is not used although it was meant to be."""
+
+
+@dataclass
+class Built:
+    """What a build made.
+
+    Attributes:
+        changes: The pairs, in the order of the photos.
+        anchors: The anchors, in that order.
+        rejected: What is not used: `id`, `image`, `reason`, `detail` and more.
+        agreement: How far the judges agree on all edits that all of them judged.
+        photos: Photos that were found.
+        done: Steps that this run did.
+        seconds: How long it took.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    anchors: list[Anchor] = field(default_factory=list)
+    rejected: list[Row] = field(default_factory=list)
+    agreement: Agreement = field(default_factory=lambda: agreement([]))
+    photos: int = 0
+    done: int = 0
+    seconds: float = 0.0
+
+    def reject(self, photo: Photo, reason: str, detail: str, **more: Any) -> None:
+        """Notes what is not used, and why."""
+        head = {"id": photo.id, "image": photo.source.path, "split": photo.split}
+        self.rejected.append(head | {"reason": reason, "detail": detail} | more)
+
+
+def build(
+    options: BuildOptions,
+    progress: Progress,
+    *,
+    editors: Mapping[str, Editor] | None = None,
+    judges: Sequence[Judge] | None = None,
+) -> Built:
+    """Builds records, or goes on with building them.
+
+    Args:
+        options: Photos, edits, judges, and where the records go.
+        progress: Shows how far each phase is.
+        editors: Name -> editor; None makes those that the options name.
+        judges: The judges; None makes those that the options name.
+
+    Returns:
+        What was made; it is written.
+
+    Raises:
+        DataError: With all faults of a table of votes.
+        ValueError: Photos, editors or judges that cannot be used, a folder that is in the way, or no pair at all.
+    """
+    from roc.relative.sheet import write_page
+
+    start = time.monotonic()
+    files = Outputs(options.out)
+    photos = find_photos(options)
+    votes = read_votes(options, {photo.id: photo.source.path for photo in photos}, options.image_folder)
+    photos = [
+        photo if photo.id not in votes.splits else Photo(photo.id, photo.source, votes.splits[photo.id])
+        for photo in photos
+    ]
+    files.check(overwrite=options.overwrite)
+    with Journal(files.journal, settings_of_run(options), overwrite=options.overwrite, key=KEY) as journal:
+        steps = Steps(journal, progress, retry=options.retry_failed)
+        built = Run(options, files, steps, photos, votes, editors, judges).all()
+        built.done, built.seconds = steps.done, time.monotonic() - start
+    files.write(built, options)
+    if not built.changes:
+        counts = ", ".join(f"{reason} {count}" for reason, count in _reasons(built))
+        raise ValueError(f"no edit is of use ({counts}); {files.rejected} says why of each")
+    write_page(files, built, options.samples)
+    return built
+
+
+def _reasons(built: Built) -> list[tuple[str, int]]:
+    return Counter(row["reason"] for row in built.rejected).most_common()
+
+
+def settings_of_run(options: BuildOptions) -> dict[str, Any]:
+    """Collects what decides the pictures; a build goes on only under the same. Journals hold it: names stay."""
+    names = ("editors", "edits", "categories", "weakest", "strongest", "damaged", "side", "seed")
+    return {"build": 1} | {name: options.to_dict()[name] for name in names}
+
+
+def find_photos(options: BuildOptions) -> list[Photo]:
+    """Lists the photos, each with its split."""
+    listing = find_sources(
+        options.sources, image_folder=options.image_folder, column=options.column, leave_out=[options.out]
+    )
+    if listing.repeated:
+        logger.warning("%d photos were named more than once; each is taken once", listing.repeated)
+    return [
+        Photo(source.name, source, split_of(source.name, options.val, options.test, options.seed))
+        for source in listing.sources
+    ]
+
+
+class Run:
+    """One run of a build.
+
+    Args:
+        options: Of the build.
+        files: Its files.
+        steps: What was done, and does the rest.
+        photos: All photos.
+        votes: What scorers say about them.
+        editors, judges: As for `build`.
+    """
+
+    def __init__(
+        self,
+        options: BuildOptions,
+        files: Outputs,
+        steps: Steps,
+        photos: Sequence[Photo],
+        votes: Votes,
+        editors: Mapping[str, Editor] | None,
+        judges: Sequence[Judge] | None,
+    ) -> None:
+        self._options, self._files, self._steps, self._photos = options, files, steps, photos
+        self._at_once = options.workers or usable_cores()
+        self._editors = {"embedded": Embedded(self._at_once)} if editors is None else editors
+        self._judges = [make_judge(name, self._at_once) for name in options.judges] if judges is None else judges
+        self._consensus = votes.agreed(options)
+        if votes.strangers:
+            logger.warning("%d rows of the votes are about none of the photos", votes.strangers)
+        self._built = Built(photos=len(photos))
+        self._plans: dict[str, tuple[Order | None, list[Order]]] = {}
+
+    def all(self) -> Built:
+        """Does what is left to do, and collects what came of everything."""
+        anchors, chosen = self._choose()
+        wanted = [photo for photo in self._photos if photo.id in anchors or photo.id in chosen]
+        ready = self._write_photos(wanted, chosen)
+        edited = [photo for photo in ready if photo.id in chosen]
+        self._edit(edited)
+        self._judge(edited)
+        for photo in wanted:
+            if photo.id in anchors and photo in ready:
+                row = self._photo_row(photo)
+                self._built.anchors.append(Anchor(photo.id, photo.split, row["picture"], self._consensus[photo.id]))
+        self._collect(edited)
+        return self._built
+
+    def _choose(self) -> tuple[set[str], set[str]]:
+        """Chooses the anchors and the photos to edit."""
+        options = self._options
+        scores = {name: found.value for name, found in self._consensus.items() if found.value is not None}
+        for photo in self._photos:
+            found = self._consensus.get(photo.id)
+            if found is not None and found.value is None:
+                kept = f"{sum(found.keep)} of {len(found.keep)} votes are near enough to each other"
+                self._built.reject(photo, "no consensus", f"{kept}, {options.fewest_votes} are needed")
+        training = {
+            photo.id: scores[photo.id] for photo in self._photos if photo.split == "train" and photo.id in scores
+        }
+        anchors = choose_anchors(training, options.anchors, seed=options.seed)
+        if scores and len(anchors) < options.anchors:
+            logger.warning("%d anchors, not %d: no more photos have a consensus", len(anchors), options.anchors)
+        if options.count is None:
+            return set(anchors), {photo.id for photo in self._photos}
+        if len(scores) >= options.count:
+            return set(anchors), set(choose_anchors(scores, options.count, seed=options.seed))
+        names = {photo.id: 0.0 for photo in self._photos}
+        return set(anchors), set(choose_anchors(names, options.count, seed=options.seed))
+
+    # --- photos -------------------------------------------------------------------------------------------------------
+
+    def _photo_key(self, photo: Photo) -> str:
+        """Names the step that writes a photo; it is another one once the file was replaced."""
+        try:
+            facts = os.stat(photo.source.path)
+            stamp = f"{facts.st_size}.{facts.st_mtime_ns}"
+        except OSError:
+            stamp = str(photo.source.version)
+        return f"photo:{photo.id}:{stamp}"
+
+    def _photo_row(self, photo: Photo) -> Row:
+        return self._steps.row(self._photo_key(photo)) or {}
+
+    def _plan(self, photo: Photo) -> tuple[Order | None, list[Order]]:
+        options = self._options
+        if photo.id not in self._plans:
+            self._plans[photo.id] = plan(
+                photo.id,
+                options.edits,
+                categories=options.categories,
+                strengths=(options.weakest, options.strongest),
+                damaged=options.damaged,
+                seed=options.seed,
+            )
+        return self._plans[photo.id]
+
+    def _write_photos(self, photos: Sequence[Photo], chosen: set[str]) -> list[Photo]:
+        """Writes the photos, and the damaged ones; gives those that can be used."""
+        steps = []
+        for photo in photos:
+            key = self._photo_key(photo)
+            damage = self._plan(photo)[0] if photo.id in chosen else None
+            row = self._steps.row(key)
+            # A photo that was only an anchor before has to be damaged now, and a picture may have been deleted.
+            if row is not None and "error" not in row:
+                if row["damage"] != (None if damage is None else asdict(damage)) or not self._there(row):
+                    self._steps.forget(key)
+            steps.append(Step(key, partial(self._write_photo, photo, damage)))
+        self._steps.carry_out(steps, at_once=self._at_once, unit="photos")
+        usable, digests = [], {}
+        for photo in photos:
+            row = self._photo_row(photo)
+            if "error" in row:
+                self._built.reject(photo, "unreadable", row["error"])
+            elif (same := digests.setdefault(row["digest"], photo.id)) != photo.id:
+                self._built.reject(photo, "repeated", f"it is the same file as {same}")
+            else:
+                usable.append(photo)
+        return usable
+
+    def _there(self, row: Row) -> bool:
+        return all((self._files.out / row[name]).is_file() for name in ("picture", "source") if row.get(name))
+
+    def _write_photo(self, photo: Photo, damage: Order | None) -> Row:
+        try:
+            picture, digest = read_photo(photo.source, self._options.side)
+        except (ImageError, OSError) as error:
+            return {"error": str(error)}
+        written = f"{photo.folder}/photo.jpg"
+        write_picture(self._files.out / written, picture)
+        source = written
+        if damage is not None:
+            source = f"{photo.folder}/0.jpg"
+            write_picture(self._files.out / source, self._editors["embedded"].edit(picture, damage).picture)
+        facts = {"digest": digest, "picture": written, "source": source}
+        return facts | {"damage": None if damage is None else asdict(damage)}
+
+    # --- edits --------------------------------------------------------------------------------------------------------
+
+    def _edit_key(self, photo: Photo, number: int) -> str:
+        return f"edit:{self._photo_row(photo)['digest'][:16]}:{photo.id}:{number}"
+
+    def _edit(self, photos: Sequence[Photo]) -> None:
+        steps = []
+        for photo in photos:
+            source = self._photo_row(photo)["source"]
+            for number, order in enumerate(self._plan(photo)[1], start=1):
+                key = self._edit_key(photo, number)
+                row = self._steps.row(key)
+                if row is not None and row.get("picture") and not (self._files.out / row["picture"]).is_file():
+                    self._steps.forget(key)
+                steps.append(Step(key, partial(self._edit_one, source, order, f"{photo.folder}/{number}.jpg")))
+        self._steps.carry_out(steps, at_once=self._at_once, unit="edits")
+
+    def _edit_one(self, source: str, order: Order, written: str) -> Row:
+        editor = self._editors["embedded"]
+        facts = {"editor": editor.name, **{name: value for name, value in asdict(order).items() if name != "level"}}
+        before = open_image(self._files.out / source)
+        try:
+            edited = editor.edit(before, order)
+        except EditError as error:
+            return facts | {"reason": "failed", "error": str(error)}
+        fault = edit_fault(before, edited.picture)
+        if fault is not None:
+            return facts | {"reason": fault[0], "error": fault[1]}
+        write_picture(self._files.out / written, edited.picture)
+        return facts | {"picture": written, "known": edited.known}
+
+    # --- judgements ---------------------------------------------------------------------------------------------------
+
+    def _edited(self, photo: Photo) -> list[tuple[str, str, Row]]:
+        """Lists a photo's edits: name, key and row."""
+        keys = [self._edit_key(photo, number) for number in range(1, len(self._plan(photo)[1]) + 1)]
+        return [
+            (f"{photo.id}#{number}", key, row)
+            for number, key in enumerate(keys, start=1)
+            if (row := self._steps.row(key)) is not None
+        ]
+
+    def _judge(self, photos: Sequence[Photo]) -> None:
+        for judge in self._judges:
+            steps = []
+            for photo in photos:
+                source = self._photo_row(photo)["source"]
+                for name, key, row in self._edited(photo):
+                    if "picture" in row:
+                        pair = self._pair(name, source, row)
+                        for swapped in (False, True):
+                            work = partial(_judge_one, judge, pair, swapped)
+                            steps.append(Step(_judge_key(judge, key, swapped), work))
+            self._steps.carry_out(steps, at_once=judge.at_once, unit=f"judgements of {judge.name}")
+
+    def _pair(self, name: str, source: str, row: Row) -> Pair:
+        before, after = (str(self._files.out / path) for path in (source, row["picture"]))
+        return Pair(name, before, after, row["instruction"], row["category"], row["known"])
+
+    def _collect(self, photos: Sequence[Photo]) -> None:
+        judged = []
+        for photo in photos:
+            source = self._photo_row(photo)["source"]
+            for name, key, row in self._edited(photo):
+                more = {"edited": row.get("picture"), "edit": {name: row[name] for name in TOLD}}
+                if "error" in row:
+                    self._built.reject(photo, row["reason"], row["error"], **more)
+                    continue
+                found = self._judgements(key)
+                if isinstance(found, str):
+                    self._built.reject(photo, "unjudged", found, **more)
+                    continue
+                judged.append({judge: one.difference for judge, one in found.items()})
+                change = change_of(name, photo.id, photo.split, source, row, found)
+                if isinstance(change, str):
+                    self._built.reject(photo, "not unanimous", change, **more)
+                else:
+                    self._built.changes.append(change)
+        self._built.agreement = agreement(judged)
+
+    def _judgements(self, key: str) -> dict[str, Heard] | str:
+        """Combines what each judge says in both orders; what went wrong where one said nothing of use."""
+        found = {}
+        for judge in self._judges:
+            rows = [self._steps.row(_judge_key(judge, key, swapped)) or {} for swapped in (False, True)]
+            if errors := [row.get("error", "it was not asked") for row in rows if "difference" not in row]:
+                return f"{judge.name}: {errors[0]}"
+            found[judge.name] = Heard.of(*(Judgement(row["difference"], row["words"], row["spread"]) for row in rows))
+        return found
+
+
+def _judge_key(judge: Judge, key: str, swapped: bool) -> str:
+    return f"judge:{judge.name}:{key}:{'ba' if swapped else 'ab'}"
+
+
+def _judge_one(judge: Judge, pair: Pair, swapped: bool) -> Row:
+    try:
+        found = judge.judge(pair, swapped=swapped)
+    except JudgeError as error:
+        return {"error": str(error)}
+    if not (math.isfinite(found.difference) and abs(found.difference) <= HIGHEST):
+        return {"error": f"the difference is {found.difference:g}, expected a number in -{HIGHEST:g}..{HIGHEST:g}"}
+    return {"difference": found.difference, "words": found.words, "spread": found.spread}

@@ -1,0 +1,87 @@
+"""The words of pairs: what a model is asked about an edit, what it answers, and how a known edit is put into words.
+
+A change is looked at under eight headings, and summed up. The wording is ours; `VERSION` is raised whenever it changes.
+"""
+
+from __future__ import annotations
+
+from roc.model.reasoned import reasoned_answer
+from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
+from roc.relative.agreement import HIGHEST
+
+VERSION = 1
+
+HEADINGS = (
+    "Composition and framing",
+    "Lighting and exposure",
+    "Colour quality",
+    "Sharpness and clarity",
+    "Subject emphasis",
+    "Background and distractions",
+    "Emotional impact and appeal",
+    "Coherence and finish",
+)
+
+_SCALE = f"on a scale from -{HIGHEST:g} (far worse) over 0 (no change) to {HIGHEST:g} (far better)"
+_THINK = "Think about it under eight headings first, then give the number."
+
+PAIR_QUESTION = (
+    f"{IMAGE_PLACEHOLDER}{IMAGE_PLACEHOLDER}The second photo is the first one with a change. How much better or worse "
+    f"does it look, {_SCALE}?"
+)
+"""Asks about two pictures that are both shown."""
+
+
+def pair_question(*, words: bool) -> str:
+    """Asks how much better the second of two photos is."""
+    return f"{PAIR_QUESTION} {_THINK}" if words else PAIR_QUESTION
+
+
+def edit_question(instruction: str, *, words: bool) -> str:
+    """Asks how much better a photo will be after an edit that is only told."""
+    planned = f'{IMAGE_PLACEHOLDER}This photo is to be edited: "{instruction}"'
+    asked = f"{planned} How much better or worse will it look, {_SCALE}?"
+    return f"{asked} {_THINK}" if words else asked
+
+
+def answer(words: str | None) -> str:
+    """Words an answer about a change: with the thoughts behind it, or the number alone."""
+    return f"The change is {SCORE_TOKEN}." if not words else reasoned_answer(words)
+
+
+_SEEN: dict[str, tuple[str, str, str]] = {
+    # heading that a kind of edit shows under, and what is seen of it when it is there more and when it is there less
+    "exposure": ("Lighting and exposure", "the exposure is off, with detail lost", "the exposure is balanced"),
+    "contrast": ("Lighting and exposure", "the tones are out of balance", "the tones are well spread"),
+    "white_balance": ("Colour quality", "a cast lies over the colours", "the colours are neutral"),
+    "saturation": ("Colour quality", "the strength of the colours is unnatural", "the colours are natural"),
+    "blur": ("Sharpness and clarity", "the detail is blurred", "the detail is clear"),
+    "sharpening": ("Sharpness and clarity", "edges have hard halos", "edges are clean"),
+    "noise": ("Sharpness and clarity", "grain covers the detail", "surfaces are clean"),
+    "vignette": ("Lighting and exposure", "the light falls unevenly over the frame", "the light is even"),
+    "tilt": ("Composition and framing", "the frame is tilted", "the frame is level"),
+    "framing": ("Composition and framing", "the subject is badly placed", "the subject is well placed"),
+    "compression": ("Coherence and finish", "blocks and smears show", "the picture is clean"),
+    "clutter": ("Background and distractions", "loud things draw the eye away", "nothing distracts"),
+}
+
+
+def known_words(category: str, change: float) -> str:
+    """Puts a known change into words: what is seen under its heading, and that the others stay as they are.
+
+    Args:
+        category: Kind of the edit.
+        change: Points by which the second picture is better than the first.
+    """
+    heading, worse, better = _SEEN[category]
+    size = abs(change)
+    much = "hardly" if size < 0.25 else "a little" if size < 1 else "clearly" if size < 2 else "much"
+    way = "better" if change > 0 else "worse" if change < 0 else "no different"
+    lines = []
+    for one in HEADINGS:
+        if one == heading and change:
+            lines.append(f"{one}: {much} {way}, in the second photo {better if change > 0 else worse}.")
+        else:
+            lines.append(f"{one}: no change.")
+    summed = "no different" if not change else f"{much} {way}"
+    return " ".join([*lines, f"Conclusion: the second photo is {summed}."])
