@@ -24,6 +24,7 @@ import torch
 from roc.agree.attributes import ATTRIBUTES
 from roc.agree.config import SensitivityOptions
 from roc.agree.folds import fold_numbers, seen_photos
+from roc.agree.photo_journal import check_free, check_photos, journal_of, source_of
 from roc.agree.routing import from_scores, medians_of
 from roc.agree.scorers import Callables, Checkpoints, Pictures
 from roc.agree.table import PREFIX, SensitivityTable, write_table
@@ -95,17 +96,18 @@ def measure(
     out = Path(options.out)
     records = read_records(options.data_path, options.image_folder, space=None, check_images=False)
     folds = fold_numbers(records, options.folds, options.seed)
-    journal_file = out.with_name(f"{out.name}.journal.jsonl")
-    _check_free(out, journal_file, options)
+    import pyarrow  # noqa: F401  # tells early that Parquet cannot be written
+
+    check_free(out, options.data_path, overwrite=options.overwrite)
     seen = None if functions is not None else _count_seen(options, records, folds)
     scorers = Checkpoints(options) if functions is None else Callables(functions, options.checkpoint)
-    sources = [_source(record) for record in records]
+    sources = [source_of(record) for record in records]
     out.parent.mkdir(parents=True, exist_ok=True)
     about = {"versions": versions(), "checkpoints": list(options.checkpoint), "data_path": options.data_path}
     with Journal(
-        journal_file, _settings(options, scorers.facts), about, overwrite=options.overwrite, key="id"
+        journal_of(out), _settings(options, scorers.facts), about, overwrite=options.overwrite, key="id"
     ) as journal:
-        _check_photos(journal, sources)
+        check_photos(journal, sources)
         start = time.perf_counter()
         scored = _score_all(options, scorers, sources, folds, journal, watch)
         seconds = time.perf_counter() - start
@@ -113,32 +115,11 @@ def measure(
         return _written(options, journal, scorers.facts, rows, scored, seconds, seen)
 
 
-def _source(record: Record) -> Source:
-    if len(record.images) != 1:
-        return Source(record.id, "", fault=f"the record has {len(record.images)} pictures; one is perturbed and scored")
-    return Source(record.id, record.images[0])
-
-
 def _settings(options: SensitivityOptions, facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Collects what decides the numbers; a run goes on only under the same. Journals hold it: names and values stay."""
     models = {f"{name}.{place}": value for place, one in enumerate(facts, start=1) for name, value in one.items()}
     own = {"delta": options.delta, "side": options.side, "folds": options.folds, "seed": options.seed}
     return {**own, **models}
-
-
-def _check_free(out: Path, journal: Path, options: SensitivityOptions) -> None:
-    """Refuses to write over what no run of this output wrote, and tells early that Parquet cannot be written."""
-    import pyarrow  # noqa: F401
-
-    if out.is_dir():
-        raise ValueError(f"--out is {out}, which is a folder; name a file")
-    if os.path.realpath(out) == os.path.realpath(options.data_path):
-        raise ValueError(f"--out is {out}, the data file itself; name another file")
-    if out.exists() and not journal.exists() and not options.overwrite:
-        raise ValueError(
-            f"{out} is there already, and {journal.name}, the journal it could be continued from, is not; name another "
-            "--out, or replace it with --overwrite"
-        )
 
 
 def _count_seen(options: SensitivityOptions, records: Sequence[Record], folds: Sequence[int]) -> int | None:
@@ -170,22 +151,6 @@ def _count_seen(options: SensitivityOptions, records: Sequence[Record], folds: S
             )
         total += len(met)
     return total if known else None
-
-
-def _check_photos(journal: Journal, sources: Sequence[Source]) -> None:
-    if journal.lost:
-        logger.warning("%s: its torn end (%d bytes) is done again", journal.path, journal.lost)
-    names = {source.name for source in sources}
-    gone = [identity for identity in journal.images if identity not in names]
-    if gone:
-        raise ValueError(
-            f"{journal.path} holds {len(gone)} photos that are not in the data file ({gone[0]}, ...); give the same "
-            "--data_path, name another --out, or start anew with --overwrite"
-        )
-    then, now = journal.about.get("versions", {}), versions()
-    unlike = [f"{name} {then[name]}, now {now[name]}" for name in now if name in then and then[name] != now[name]]
-    if unlike and len(journal):
-        logger.warning("%s was begun with %s; scores may differ by a rounding", journal.path, "; ".join(unlike))
 
 
 def _score_all(

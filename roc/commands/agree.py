@@ -13,6 +13,7 @@ from roc.commands.line import DONE, FAILED, Subcommand, run_subcommand
 
 if TYPE_CHECKING:
     from roc.agree.analysis_options import AnalysisOptions
+    from roc.agree.anchor_options import AnchorOptions
     from roc.agree.config import FoldsOptions, MapsOptions, SensitivityOptions
 
 
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stderr), 130 stopped by Ctrl-C.
     """
     from roc.agree.analysis_options import AnalysisOptions
+    from roc.agree.anchor_options import AnchorOptions
     from roc.agree.config import FoldsOptions, MapsOptions, SensitivityOptions
 
     subcommands = {
@@ -65,6 +67,19 @@ that cannot be scored are in sens.errors.csv.""",
             "roc agree sensitivity --checkpoint fold_1 fold_2 --folds 2 --data_path ratings.csv --out sens.parquet",
             SensitivityOptions,
             _sensitivity,
+            lambda options: "the same command goes on from here",
+        ),
+        "anchors": Subcommand(
+            "extract what a frozen multimodal LLM says of each attribute, as text features",
+            """Shows a frozen model each photo and its five attribute maps, asks for one sentence about each, and keeps
+the mean of the hidden states behind its words: six features a photo (overall and the five attributes), each of length
+1, in one safetensors file with an index by id. --fixed needs no photo: one sentence for each attribute stands for all.
+
+Killed at any moment, the same command goes on where it stopped, and adds photos that came into the data file. Those
+that cannot be read are in anchors.errors.csv; what is missing in the file is an error when it is looked up.""",
+            "roc agree anchors --model MODEL --data_path ratings.csv --image_folder photos --out anchors.safetensors",
+            AnchorOptions,
+            _anchors,
             lambda options: "the same command goes on from here",
         ),
         "analyse": Subcommand(
@@ -119,6 +134,21 @@ def _sensitivity(options: SensitivityOptions) -> int:
         print(f"{done.seen} photos were scored by a model that was trained on them")
     if done.failed:
         print(f"{done.errors}: {done.failed} photos could not be scored", file=sys.stderr)
+    return FAILED if done.failed else DONE
+
+
+def _anchors(options: AnchorOptions) -> int:
+    from roc.agree.anchors import extract
+    from roc.commands.progress import with_progress
+
+    done = extract(options, with_progress)
+    if options.fixed:
+        print(f"{options.out}: six fixed sentences, {done.width} numbers each")
+        return DONE
+    speed = f", {done.seconds / done.described:.1f} s each" if done.described else ", all of it before"
+    print(f"{options.out}: {done.photos - done.failed} of {done.photos} photos, six times {done.width} numbers{speed}")
+    if done.failed:
+        print(f"{done.errors}: {done.failed} photos could not be described", file=sys.stderr)
     return FAILED if done.failed else DONE
 
 

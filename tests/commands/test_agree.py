@@ -28,7 +28,7 @@ def test_maps(capsys):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["map"], "roc agree: unknown command 'map'; the commands are maps, folds, sensitivity, analyse"),
+        (["map"], "roc agree: unknown command 'map'; the commands are maps, folds, sensitivity, anchors, analyse"),
         (["maps", "photo.jpg"], "required: --out"),
         (["maps", "gone.jpg", "--out", "sheet.png"], "gone.jpg: no such file"),
         (["maps", "photo.jpg", "--out", "sheet.pdf"], "--out: sheet.pdf: expected a name that ends in one of .png"),
@@ -39,6 +39,9 @@ def test_maps(capsys):
         (["folds", "--data_path", "gone.csv", "--out", "folds", "--folds", "1"], "--folds"),
         (["sensitivity", "--data_path", "gone.csv", "--checkpoint", "a", "--out", "s.csv"], "ends in .parquet"),
         (["sensitivity", "--data_path", "gone.csv", "--checkpoint", "a", "b", "--out", "s.parquet"], "2 checkpoints"),
+        (["anchors", "--data_path", "a.csv", "--out", "a.safetensors"], "there is no model to describe with"),
+        (["anchors", "--model", "gone", "--out", "a.safetensors"], "there are no photos to describe"),
+        (["anchors", "--model", "gone", "--fixed", "--out", "a.pt"], "expected a name that ends in .safetensors"),
         (["analyse", "gone", "--out", "seen"], "gone: no such file or folder"),
         (["analyse", "gone", "--out", "photo.jpg"], "photo.jpg, which is a file; name a folder"),
     ],
@@ -101,3 +104,16 @@ def test_analyse(capsys):
     assert out[-1] == "seen: 3 files, see report.html"
     assert {path.name for path in Path("seen").iterdir()} == {"analysis.json", "photos.csv", "report.html"}
     assert main(words) == 0  # replaces its own
+
+
+def test_anchors(rated, tmp_path, capsys):
+    model, processor, _ = build("llava")
+    save(model, processor, tmp_path / "model")
+    words = ["agree", "anchors", *rated, "--checkpoint", "model", "--out", "a.safetensors", "--max_new_tokens", "2"]
+    Path("photos/4.png").write_bytes(b"no picture")
+    assert main(words) == 1
+    out, err = capsys.readouterr()
+    assert "a.safetensors: 5 of 6 photos, six times 32 numbers, " in out
+    assert "a.errors.csv: 1 photos could not be described" in err
+    assert main(["agree", "anchors", "--model", "model", "--fixed", "--out", "fixed.safetensors"]) == 0
+    assert capsys.readouterr().out == "fixed.safetensors: six fixed sentences, 32 numbers each\n"

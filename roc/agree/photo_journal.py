@@ -1,0 +1,67 @@
+"""What jobs over the photos of a data file share: their sources, a free output, and a journal that fits them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from roc.data.records import Record
+from roc.scoring.identity import versions
+from roc.scoring.journal import Journal
+from roc.scoring.sources import Source
+
+logger = logging.getLogger(__name__)
+
+
+def source_of(record: Record) -> Source:
+    """The picture of a record; one with several pictures cannot be used and says so."""
+    if len(record.images) != 1:
+        return Source(record.id, "", fault=f"the record has {len(record.images)} pictures; expected one")
+    return Source(record.id, record.images[0])
+
+
+def journal_of(out: str | os.PathLike[str]) -> Path:
+    """Names the journal of an output: `FILE.journal.jsonl` beside it."""
+    out = Path(out)
+    return out.with_name(f"{out.name}.journal.jsonl")
+
+
+def check_free(out: Path, data_path: str | None, *, overwrite: bool) -> None:
+    """Refuses to write over what no run of this output wrote.
+
+    Raises:
+        ValueError: A folder, the data file, or a file without its journal is in the way.
+    """
+    if out.is_dir():
+        raise ValueError(f"--out is {out}, which is a folder; name a file")
+    if data_path is not None and os.path.realpath(out) == os.path.realpath(data_path):
+        raise ValueError(f"--out is {out}, the data file itself; name another file")
+    journal = journal_of(out)
+    if out.exists() and not journal.exists() and not overwrite:
+        raise ValueError(
+            f"{out} is there already, and {journal.name}, the journal it could be continued from, is not; name another "
+            "--out, or replace it with --overwrite"
+        )
+
+
+def check_photos(journal: Journal, sources: Sequence[Source]) -> None:
+    """Makes sure that the journal is of these photos; says what was lost, and which versions began it.
+
+    Raises:
+        ValueError: It holds others.
+    """
+    if journal.lost:
+        logger.warning("%s: its torn end (%d bytes) is done again", journal.path, journal.lost)
+    names = {source.name for source in sources}
+    gone = [identity for identity in journal.images if identity not in names]
+    if gone:
+        raise ValueError(
+            f"{journal.path} holds {len(gone)} photos that are not in the data file ({gone[0]}, ...); give the same "
+            "--data_path, name another --out, or start anew with --overwrite"
+        )
+    then, now = journal.about.get("versions", {}), versions()
+    unlike = [f"{name} {then[name]}, now {now[name]}" for name in now if name in then and then[name] != now[name]]
+    if unlike and len(journal):
+        logger.warning("%s was begun with %s; numbers may differ by a rounding", journal.path, "; ".join(unlike))
