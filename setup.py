@@ -49,7 +49,7 @@ EXTRAS = {
     # roc reasoning train. One minor version: private methods of TRL's trainer are overridden (roc/policy/trainer.py).
     # Not in [dev], since it asks for a newer pyarrow than the rest; its tests are skipped without it.
     "rl": ["trl>=1.16,<1.17", "accelerate>=1.13", "tensorboard", "matplotlib"],
-    # roc reasoning with an OpenAI-compatible chat endpoint as writer or judge.
+    # roc reasoning and roc relative with an OpenAI-compatible endpoint as writer, judge or voter.
     "chat": ["openai>=2"],
     # pyarrow, openpyxl: so that the tests read Parquet and .xlsx too. num2words: SmolVLM's processor asks for it.
     # sentencepiece: of [owl2]; gguf: of [starter]; openai: of [chat].

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from roc.endpoints.chat import Reply
 from roc.reasoning.config import AuthorOptions, CorpusConfig
 from roc.reasoning.tiers import Photo
 from roc.reasoning.wording import facts_prompt, tone_prompt, writing_prompt
@@ -54,23 +55,6 @@ class Request:
     def facts(cls, photo: Photo, critique: str, attempt: int) -> Request:
         """Asks what a critique claims beyond what the photo shows."""
         return cls("facts", facts_prompt(critique), photo, critique, attempt)
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What an author answered.
-
-    Attributes:
-        text: The words.
-        tokens_in: Tokens that were read, as the author counts them; 0 where nobody counts.
-        tokens_out: Tokens that were written.
-        cut: Whether the answer ended at the limit of tokens.
-    """
-
-    text: str
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cut: bool = False
 
 
 class AuthorError(RuntimeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from roc.endpoints.options import EndpointOptions
 from roc.score_space import ScoreSpace
 from roc.settings import REQUIRED, Fault, Settings, option
 
@@ -35,32 +36,15 @@ class ScaleOptions(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuthorOptions(Settings):
+class AuthorOptions(EndpointOptions):
     """Who writes and who judges, how they are asked, and what it costs."""
 
     writer: str = option("embedded", f"who writes: {', '.join(AUTHORS)}; embedded knows the demo's scenes alone")
     judge: str | None = option(None, "who judges, named in the same way", unset="the writer")
-    base_url: str | None = option(
-        None, "address of the chat endpoint, such as http://127.0.0.1:8000/v1", unset="that of the client library"
-    )
     judge_url: str | None = option(None, "address of the judge's chat endpoint", unset="base_url")
-    key_variable: str = option("OPENAI_API_KEY", "environment variable that holds the key of the endpoint")
     temperature: float | None = option(
         1.0, "randomness of the writer; judges are asked with 0 first; none leaves it to the model", low=0
     )
-    max_tokens: int = option(1024, "most tokens of one answer; a text that is cut there is rejected", low=16)
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = option(
-        "max_tokens", "what the endpoint calls that limit", matters=False
-    )
-    image_side: int = option(768, "longest side of a picture as it is shown to an author, in pixels", low=28)
-    requests_at_once: int = option(4, "requests to chat endpoints in flight", low=1, matters=False)
-    requests_per_minute: float | None = option(
-        None, "most requests a minute to each chat endpoint", above=0, unset="no limit", matters=False
-    )
-    retries: int = option(
-        6, "how often a request is tried again after 429, 5xx, a timeout or a lost connection", low=0, matters=False
-    )
-    timeout: float = option(120.0, "seconds until a request is given up", above=0, matters=False)
     device: str | None = option(
         None, "device of a local model, such as cuda:0 or cpu", unset="the best there is", matters=False
     )

@@ -17,7 +17,8 @@ from typing import Any
 
 from roc.data.images import ImageError
 from roc.data.reading import read_records
-from roc.reasoning.authors import Author, AuthorError, Reply, Request, authors_of
+from roc.endpoints.chat import Reply
+from roc.reasoning.authors import Author, AuthorError, Request, authors_of
 from roc.reasoning.config import CorpusConfig
 from roc.reasoning.filters import Rejection, check_facts, check_form, check_leak, check_tone
 from roc.reasoning.outputs import Outputs, rejected_rows

@@ -21,7 +21,8 @@ from roc.demo.attributes import THIRDS
 from roc.demo.dataset import scene_of
 from roc.demo.scenes import KnownScene
 from roc.demo.things import BYSTANDERS, KINDS, PLACES
-from roc.reasoning.authors import Reply, Request
+from roc.endpoints.chat import Reply
+from roc.reasoning.authors import Request
 from roc.reasoning.tiers import TIERS
 
 HIGH, LOW = 0.62, 0.38

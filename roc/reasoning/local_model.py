@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from roc.data.images import open_image
-from roc.reasoning.authors import Reply, Request, temperature_of
+from roc.endpoints.chat import Reply
+from roc.reasoning.authors import Request, temperature_of
 from roc.reasoning.config import AuthorOptions
 
 if TYPE_CHECKING:

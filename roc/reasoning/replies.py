@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from roc.data.images import ImageError
-from roc.reasoning.authors import Author, AuthorError, Reply, Request, temperature_of
+from roc.endpoints.chat import Reply
+from roc.reasoning.authors import Author, AuthorError, Request, temperature_of
 from roc.reasoning.config import AuthorOptions
 from roc.scoring.journal import Journal
 

@@ -8,8 +8,6 @@ alone, so the same command, run again, goes on or gives the same files.
 from __future__ import annotations
 
 import logging
-import math
-import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,12 +17,14 @@ from typing import Any
 
 from roc.data.images import ImageError, open_image
 from roc.model.device import usable_cores
-from roc.relative.agreement import HIGHEST, Agreement, agreement
-from roc.relative.changes import TOLD, Anchor, Change, Heard, change_of
+from roc.relative.agreement import Agreement, agreement
+from roc.relative.asked import make_judges, vote_of_models
+from roc.relative.changes import TOLD, Anchor, Change, change_of
 from roc.relative.config import BuildOptions
 from roc.relative.consensus import choose_anchors
 from roc.relative.editors import EditError, Editor, Embedded, Order, plan
-from roc.relative.judges import Judge, JudgeError, Judgement, Pair, make_judge
+from roc.relative.judges import Judge
+from roc.relative.judging import Judging
 from roc.relative.outputs import Outputs
 from roc.relative.photos import Photo, edit_fault, read_photo, split_of, write_picture
 from roc.relative.steps import KEY, Progress, Row, Step, Steps
@@ -159,8 +159,10 @@ class Run:
         self._options, self._files, self._steps, self._photos = options, files, steps, photos
         self._at_once = options.workers or usable_cores()
         self._editors = {"embedded": Embedded(self._at_once)} if editors is None else editors
-        self._judges = [make_judge(name, self._at_once) for name in options.judges] if judges is None else judges
-        self._consensus = votes.agreed(options)
+        judges = make_judges(options, self._at_once, steps.stopping) if judges is None else judges
+        self._judging = Judging(judges, steps, files.out)
+        vote_of_models(options, votes, photos, steps)
+        self._votes, self._consensus = votes, votes.agreed(options)
         if votes.strangers:
             logger.warning("%d rows of the votes are about none of the photos", votes.strangers)
         self._built = Built(photos=len(photos))
@@ -189,7 +191,10 @@ class Run:
             found = self._consensus.get(photo.id)
             if found is not None and found.value is None:
                 kept = f"{sum(found.keep)} of {len(found.keep)} votes are near enough to each other"
-                self._built.reject(photo, "no consensus", f"{kept}, {options.fewest_votes} are needed")
+                why = f"; {self._votes.failed[photo.id]}" if photo.id in self._votes.failed else ""
+                self._built.reject(photo, "no consensus", f"{kept}, {options.fewest_votes} are needed{why}")
+            elif found is None and photo.id in self._votes.failed:
+                self._built.reject(photo, "no consensus", self._votes.failed[photo.id])
         training = {
             photo.id: scores[photo.id] for photo in self._photos if photo.split == "train" and photo.id in scores
         }
@@ -207,12 +212,7 @@ class Run:
 
     def _photo_key(self, photo: Photo) -> str:
         """Names the step that writes a photo; it is another one once the file was replaced."""
-        try:
-            facts = os.stat(photo.source.path)
-            stamp = f"{facts.st_size}.{facts.st_mtime_ns}"
-        except OSError:
-            stamp = str(photo.source.version)
-        return f"photo:{photo.id}:{stamp}"
+        return f"photo:{photo.id}:{photo.stamp}"
 
     def _photo_row(self, photo: Photo) -> Row:
         return self._steps.row(self._photo_key(photo)) or {}
@@ -263,12 +263,13 @@ class Run:
         except (ImageError, OSError) as error:
             return {"error": str(error)}
         written = f"{photo.folder}/photo.jpg"
-        write_picture(self._files.out / written, picture)
+        content = write_picture(self._files.out / written, picture)
         source = written
         if damage is not None:
             source = f"{photo.folder}/0.jpg"
-            write_picture(self._files.out / source, self._editors["embedded"].edit(picture, damage).picture)
-        facts = {"digest": digest, "picture": written, "source": source}
+            damaged = Embedded().edit(picture, damage).picture
+            content = write_picture(self._files.out / source, damaged)
+        facts = {"digest": digest, "picture": written, "source": source, "content": content}
         return facts | {"damage": None if damage is None else asdict(damage)}
 
     # --- edits --------------------------------------------------------------------------------------------------------
@@ -299,78 +300,44 @@ class Run:
         fault = edit_fault(before, edited.picture)
         if fault is not None:
             return facts | {"reason": fault[0], "error": fault[1]}
-        write_picture(self._files.out / written, edited.picture)
-        return facts | {"picture": written, "known": edited.known}
+        content = write_picture(self._files.out / written, edited.picture)
+        return facts | {"picture": written, "content": content, "known": edited.known}
 
     # --- judgements ---------------------------------------------------------------------------------------------------
 
-    def _edited(self, photo: Photo) -> list[tuple[str, str, Row]]:
-        """Lists a photo's edits: name, key and row."""
+    def _edited(self, photo: Photo) -> list[tuple[str, Row]]:
+        """Lists a photo's edits: name and row."""
         keys = [self._edit_key(photo, number) for number in range(1, len(self._plan(photo)[1]) + 1)]
-        return [
-            (f"{photo.id}#{number}", key, row)
-            for number, key in enumerate(keys, start=1)
-            if (row := self._steps.row(key)) is not None
-        ]
+        rows = [self._steps.row(key) for key in keys]
+        return [(f"{photo.id}#{number}", row) for number, row in enumerate(rows, start=1) if row is not None]
 
     def _judge(self, photos: Sequence[Photo]) -> None:
-        for judge in self._judges:
-            steps = []
-            for photo in photos:
-                source = self._photo_row(photo)["source"]
-                for name, key, row in self._edited(photo):
-                    if "picture" in row:
-                        pair = self._pair(name, source, row)
-                        for swapped in (False, True):
-                            work = partial(_judge_one, judge, pair, swapped)
-                            steps.append(Step(_judge_key(judge, key, swapped), work))
-            self._steps.carry_out(steps, at_once=judge.at_once, unit=f"judgements of {judge.name}")
-
-    def _pair(self, name: str, source: str, row: Row) -> Pair:
-        before, after = (str(self._files.out / path) for path in (source, row["picture"]))
-        return Pair(name, before, after, row["instruction"], row["category"], row["known"])
+        self._judging.judge(
+            [
+                (name, self._photo_row(photo), row)
+                for photo in photos
+                for name, row in self._edited(photo)
+                if "picture" in row
+            ]
+        )
 
     def _collect(self, photos: Sequence[Photo]) -> None:
         judged = []
         for photo in photos:
-            source = self._photo_row(photo)["source"]
-            for name, key, row in self._edited(photo):
-                more = {"edited": row.get("picture"), "edit": {name: row[name] for name in TOLD}}
+            source = self._photo_row(photo)
+            for name, row in self._edited(photo):
+                more = {"edited": row.get("picture"), "edit": {key: row[key] for key in TOLD}}
                 if "error" in row:
                     self._built.reject(photo, row["reason"], row["error"], **more)
                     continue
-                found = self._judgements(key)
-                if isinstance(found, str):
-                    self._built.reject(photo, "unjudged", found, **more)
+                heard = self._judging.heard(source, row)
+                if isinstance(heard, str):
+                    self._built.reject(photo, "unjudged", heard, **more)
                     continue
-                judged.append({judge: one.difference for judge, one in found.items()})
-                change = change_of(name, photo.id, photo.split, source, row, found)
-                if isinstance(change, str):
-                    self._built.reject(photo, "not unanimous", change, **more)
-                else:
+                judged.append({judge: one.difference for judge, one in heard.items()})
+                change = change_of(name, photo.id, photo.split, source["source"], row, heard)
+                if isinstance(change, Change):
                     self._built.changes.append(change)
+                else:
+                    self._built.reject(photo, *change, **more)
         self._built.agreement = agreement(judged)
-
-    def _judgements(self, key: str) -> dict[str, Heard] | str:
-        """Combines what each judge says in both orders; what went wrong where one said nothing of use."""
-        found = {}
-        for judge in self._judges:
-            rows = [self._steps.row(_judge_key(judge, key, swapped)) or {} for swapped in (False, True)]
-            if errors := [row.get("error", "it was not asked") for row in rows if "difference" not in row]:
-                return f"{judge.name}: {errors[0]}"
-            found[judge.name] = Heard.of(*(Judgement(row["difference"], row["words"], row["spread"]) for row in rows))
-        return found
-
-
-def _judge_key(judge: Judge, key: str, swapped: bool) -> str:
-    return f"judge:{judge.name}:{key}:{'ba' if swapped else 'ab'}"
-
-
-def _judge_one(judge: Judge, pair: Pair, swapped: bool) -> Row:
-    try:
-        found = judge.judge(pair, swapped=swapped)
-    except JudgeError as error:
-        return {"error": str(error)}
-    if not (math.isfinite(found.difference) and abs(found.difference) <= HIGHEST):
-        return {"error": f"the difference is {found.difference:g}, expected a number in -{HIGHEST:g}..{HIGHEST:g}"}
-    return {"difference": found.difference, "words": found.words, "spread": found.spread}

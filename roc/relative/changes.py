@@ -84,7 +84,7 @@ class Heard:
 
 def change_of(
     name: str, photo: str, split: str, source: str, row: Mapping[str, Any], found: Mapping[str, Heard]
-) -> Change | str:
+) -> Change | tuple[str, str]:
     """Makes a change of what the judges say.
 
     Args:
@@ -96,12 +96,14 @@ def change_of(
         found: Judge -> what it says.
 
     Returns:
-        The change, or how the judges differ where they are not unanimous.
+        The change, or (reason, detail) where the judges see none, or not the same one.
     """
     combined = verdict([one.difference for one in found.values()])
     said = {judge: round(one.difference, 4) for judge, one in found.items()}
     if not combined.unanimous:
-        return ", ".join(f"{judge} {difference:+.2f}" for judge, difference in said.items())
+        seen = any(direction(difference) for difference in said.values())
+        told = ", ".join(f"{judge} {difference:+.2f}" for judge, difference in said.items())
+        return "not unanimous" if seen else "no change", told
     # The words are those of the judge nearest to the median that has any.
     speakers = sorted(found.values(), key=lambda one: abs(one.difference - combined.delta))
     speaker = next((one for one in speakers if one.words), None)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from roc.endpoints.options import EndpointOptions
 from roc.settings import REQUIRED, Fault, Settings, option
 
 CATEGORIES = (
@@ -17,8 +18,11 @@ CATEGORIES = (
 EDITORS = ("embedded",)
 """How an editor is named on a command line."""
 
-JUDGES = ("embedded", "embedded:SPREAD")
+JUDGES = ("embedded", "embedded:SPREAD", "roc:CHECKPOINT", "chat:MODEL[@URL]")
 """How a judge is named on a command line."""
+
+VOTERS = ("roc:CHECKPOINT", "chat:MODEL[@URL]")
+"""How a scorer of photos is named on a command line."""
 
 LARGEST_GROUP = 8
 """A source and its edits."""
@@ -37,6 +41,9 @@ class VoteOptions(Settings):
         metavar="FILE[=LOW:HIGH]",
         commas=False,
     )
+    voters: tuple[str, ...] = option(
+        (), f"models that vote on the photos, beside the tables: {', '.join(VOTERS)}", metavar="NAME"
+    )
     vote_columns: tuple[str, ...] | None = option(
         None, "columns of these tables that hold a scorer's votes each", unset="prediction, else score"
     )
@@ -50,8 +57,11 @@ class VoteOptions(Settings):
     anchors: int = option(200, "photos whose score is taught, in equal numbers from ten parts of the scale", low=0)
 
     def faults(self) -> list[Fault]:
-        """Finds tables whose range is empty, and columns without a table."""
+        """Finds voters that nobody knows, tables whose range is empty, and columns without a table."""
         found = []
+        for name in self.voters:
+            if not is_model(name):
+                found.append(("voters", f"voters has {name!r}, expected some of {', '.join(VOTERS)}"))
         for name in self.votes:
             _, low, high = vote_table(name)
             if low >= high:
@@ -115,6 +125,18 @@ class JudgeOptions(Settings):
         f"who judges, each of them each pair in both orders: {', '.join(JUDGES)}; embedded knows what the embedded "
         "editor did, with SPREAD it errs by so many points",
     )
+    patience: float = option(
+        120.0, "minutes for which an endpoint may answer nobody until the run ends", low=0, matters=False
+    )
+    device: str | None = option(
+        None, "device of checkpoints: cuda, mps or cpu", unset="the first there is", matters=False
+    )
+    dtype: Literal["float32", "bfloat16", "float16", "float8", "int8"] | None = option(
+        None, "number format of checkpoints", unset="bfloat16 on a GPU that has it, else float32"
+    )
+    batch_size: int | None = option(
+        None, "pictures per forward pass of a checkpoint", low=1, unset="found while scoring", matters=False
+    )
 
     def faults(self) -> list[Fault]:
         """Finds judges that nobody knows, and one that is named twice."""
@@ -133,15 +155,28 @@ def is_judge(name: str) -> bool:
     """Tells whether a name is that of a judge."""
     kind, colon, spread = name.partition(":")
     if kind != "embedded":
-        return False
+        return is_model(name)
     try:
         return not colon or 0 <= float(spread) <= 10
     except ValueError:
         return False
 
 
+def is_model(name: str) -> bool:
+    """Tells whether a name is that of a checkpoint or of a model behind an endpoint."""
+    kind, _, rest = name.partition(":")
+    return kind in ("roc", "chat") and bool(rest)
+
+
+def chat_name(name: str) -> tuple[str, str | None]:
+    """Splits `chat:MODEL@URL` into the model and the address; None where the name has no address."""
+    rest = name.partition(":")[2]
+    model, at, url = rest.rpartition("@")
+    return (model, url) if at and url.startswith(("http://", "https://")) else (rest, None)
+
+
 @dataclass(frozen=True, kw_only=True)
-class BuildOptions(VoteOptions, EditOptions, JudgeOptions):
+class BuildOptions(VoteOptions, EditOptions, JudgeOptions, EndpointOptions):
     """The photos, and where the records go."""
 
     sources: tuple[str, ...] = option(

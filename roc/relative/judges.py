@@ -107,9 +107,3 @@ class KnownDirection:
         shift = draw.gauss(0.0, self._spread) if self._spread else 0.0
         change = max(-HIGHEST, min(HIGHEST, (-pair.known if swapped else pair.known) + shift))
         return Judgement(round(change, 4), known_words(pair.category, change), self._spread)
-
-
-def make_judge(name: str, at_once: int) -> Judge:
-    """Makes the judge that a name stands for."""
-    _, _, spread = name.partition(":")
-    return KnownDirection(float(spread or 0), at_once)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,15 @@ class Photo:
     split: str
 
     @property
+    def stamp(self) -> str:
+        """Tells its file from another one that replaced it."""
+        try:
+            facts = os.stat(self.source.path)
+        except OSError:
+            return str(self.source.version)
+        return f"{facts.st_size}.{facts.st_mtime_ns}"
+
+    @property
     def folder(self) -> str:
         """Names the folder of its pictures, below that of the build."""
         digest = hashlib.sha256(self.id.encode()).hexdigest()
@@ -74,11 +84,12 @@ def read_photo(source: Source, side: int) -> tuple[Image.Image, str]:
     return picture, hashlib.sha256(content).hexdigest()
 
 
-def write_picture(path: Path, picture: Image.Image) -> None:
-    """Writes a picture, as a whole or not at all."""
+def write_picture(path: Path, picture: Image.Image) -> str:
+    """Writes a picture, as a whole or not at all; gives a digest of it."""
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
     write_whole(path, lambda temporary: temporary.write_bytes(buffer.getvalue()))
+    return hashlib.sha256(buffer.getvalue()).hexdigest()[:20]
 
 
 def edit_fault(before: Image.Image, after: Image.Image) -> tuple[str, str] | None:

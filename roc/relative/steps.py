@@ -7,6 +7,7 @@ failed has `error`. Steps of one phase do not depend on each other, so several a
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, NamedTuple
@@ -46,12 +47,14 @@ class Steps:
 
     Attributes:
         done: Steps that were done since this was made.
+        stopping: Set once the run is to end, so that whoever waits for something gives up.
     """
 
     def __init__(self, journal: Journal, progress: Progress, *, retry: bool = False) -> None:
         self._journal, self._progress, self._retry = journal, progress, retry
         self._again: set[str] = set()
         self.done = 0
+        self.stopping = threading.Event()
         if retry:
             self._again = {row[KEY] for row in journal.rows(list(journal.images)) if "error" in row}
 
@@ -77,6 +80,23 @@ class Steps:
         for _ in self._progress(self._each(todo, at_once), len(steps), len(steps) - len(todo), unit=unit):
             pass
 
+    def carry_out_in_order(
+        self, keys: Sequence[str], work: Callable[[Sequence[str]], Iterator[Row]], *, unit: str
+    ) -> None:
+        """Does a phase whose rows come one after the other, as of a model that takes its pictures in batches.
+
+        Args:
+            keys: Of all steps.
+            work: Takes the keys of those that are still to be done, and yields their rows in this order.
+            unit: What one is called, for the bar.
+        """
+        todo = [key for key in keys if key not in self._journal or key in self._again]
+        if not todo:
+            return
+        rows = (self._keep(key, row) for key, row in zip(todo, work(todo), strict=True))
+        for _ in self._progress(rows, len(keys), len(keys) - len(todo), unit=unit):
+            pass
+
     def _each(self, todo: Sequence[Step], at_once: int) -> Iterator[str]:
         waiting = iter(todo)
         running: dict[Future[Row], str] = {}
@@ -91,6 +111,7 @@ class Steps:
                         yield self._keep(running.pop(future), future.result())
             except BaseException:
                 logger.info("Stopping; what is under way is waited for and kept")
+                self.stopping.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 for future, key in running.items():
                     if not future.cancelled() and future.exception() is None:

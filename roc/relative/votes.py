@@ -30,11 +30,13 @@ class Votes:
         by_photo: Id -> scorer -> vote, on `SCALE`.
         splits: Id -> split, where a table says it.
         strangers: Rows that are about no photo.
+        failed: Id -> why a model gave no vote; the last reason counts.
     """
 
     by_photo: dict[str, dict[str, float]] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
     strangers: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, photo: str, scorer: str, vote: float, low: float, high: float) -> None:
         """Adds a vote that was given on low..high."""

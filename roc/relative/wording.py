@@ -5,6 +5,8 @@ A change is looked at under eight headings, and summed up. The wording is ours; 
 
 from __future__ import annotations
 
+import re
+
 from roc.model.reasoned import reasoned_answer
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 from roc.relative.agreement import HIGHEST
@@ -85,3 +87,36 @@ def known_words(category: str, change: float) -> str:
             lines.append(f"{one}: no change.")
     summed = "no different" if not change else f"{much} {way}"
     return " ".join([*lines, f"Conclusion: the second photo is {summed}."])
+
+
+VOTE_QUESTION = (
+    "How good is this photo aesthetically? Look at its composition, its subject, its light and its mood, not at "
+    "technical values. Give one number from 0 (very bad) to 10 (outstanding), with two decimals, between <answer> and "
+    "</answer>."
+)
+"""Asks a chat model how good a photo is."""
+
+JUDGE_QUESTION = (
+    "You see two photos, the first photo and then the second photo. They show the same scene, and one was made of the "
+    "other by an edit; you are not told which. How does the aesthetic quality change from the first photo to the "
+    f"second? Write a sentence or two under each of these headings: {'; '.join(HEADINGS)}. Then a conclusion that "
+    'starts with "Conclusion:". Write all of that between <think> and </think>, without any number, and then the '
+    f"change as one number from -{HIGHEST:g} to {HIGHEST:g} with two decimals between <answer> and </answer>: above 0 "
+    "where the second photo is better, below 0 where it is worse, 0 where there is no difference."
+)
+"""Asks a chat model how much better the second of two pictures is."""
+
+_ANSWER = re.compile(r"<answer>\s*([+\u2212-]?\d+(?:[.,]\d+)?)\s*(?:/\s*10)?\s*</answer>")
+_MARKS = re.compile(r"</?(?:think|answer)>|" + re.escape(SCORE_TOKEN) + "|" + re.escape(IMAGE_PLACEHOLDER))
+
+
+def read_number(text: str) -> float | None:
+    """Reads the number of an answer; None where there is none, or more than one."""
+    found = _ANSWER.findall(text)
+    return float(found[0].replace("\u2212", "-").replace(",", ".")) if len(found) == 1 else None
+
+
+def read_words(text: str) -> str | None:
+    """Reads what stands before the answer, on one line; None where nothing does."""
+    words = " ".join(_MARKS.sub(" ", text.partition("<answer>")[0]).split())
+    return words or None

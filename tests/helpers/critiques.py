@@ -7,7 +7,8 @@ import threading
 from chat_stand_in import CRITIQUE, answer
 from PIL import Image
 
-from roc.reasoning.authors import AuthorError, Reply
+from roc.endpoints.chat import Reply
+from roc.reasoning.authors import AuthorError
 from roc.reasoning.config import CorpusConfig
 
 GOOD_TEXT = CRITIQUE + "All in all the photo is strong and succeeds."

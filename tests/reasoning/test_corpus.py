@@ -9,8 +9,8 @@ from roc.data.images import ImageError
 from roc.data.reading import read_records
 from roc.data.records import Record
 from roc.demo.dataset import write_dataset
+from roc.endpoints.chat import Reply
 from roc.model.reasoned import take_apart
-from roc.reasoning.authors import Reply
 from roc.reasoning.config import CorpusConfig
 from roc.reasoning.corpus import write_corpus
 from roc.reasoning.outputs import Outputs

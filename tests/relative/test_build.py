@@ -8,8 +8,8 @@ import sys
 import time
 from collections import Counter
 
-import numpy as np
 import pytest
+from edited_photos import rows, shown, write_photos
 from PIL import Image
 
 from roc.data.reading import read_records
@@ -19,24 +19,6 @@ from roc.relative.editors import Edited, EditError, Embedded
 from roc.relative.judges import JudgeError, Judgement, KnownDirection
 from roc.relative.operations import OPERATIONS
 from roc.settings import ConfigError
-
-
-def shown(items, total, done=0, *, unit):
-    """Progress that shows nothing."""
-    return items
-
-
-def rows(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def write_photos(folder, count=4, size=(64, 48)):
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        draw = np.random.default_rng(number)
-        small = draw.integers(30, 220, (6, 8, 3)).astype(np.uint8)
-        Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(folder / f"{number}.png")
-    return folder
 
 
 @pytest.fixture

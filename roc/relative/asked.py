@@ -1,0 +1,76 @@
+"""Who is asked in a build, made of their names: judges and voters, checkpoints and models behind endpoints."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from roc.relative.agreement import HIGHEST
+from roc.relative.config import BuildOptions, chat_name
+from roc.relative.judges import Judge, KnownDirection
+from roc.relative.judging import score_pictures
+from roc.relative.photos import Photo
+from roc.relative.scorers import ChatVoter, Checkpoint, Differences
+from roc.relative.steps import Step, Steps
+from roc.relative.votes import Votes
+
+if TYPE_CHECKING:
+    from roc.endpoints.chat import Chat
+    from roc.endpoints.patience import Patience
+
+
+def make_judges(options: BuildOptions, at_once: int, stopping: threading.Event) -> list[Judge]:
+    """Makes the judges that the options name.
+
+    Raises:
+        ValueError: A missing key, a checkpoint that cannot be used.
+        ImportError: With the command that installs the client library of chat endpoints.
+    """
+    judges: list[Judge] = []
+    for name in options.judges:
+        kind, _, rest = name.partition(":")
+        if kind == "chat":
+            from roc.relative.chat_judge import ChatJudge
+
+            judges.append(ChatJudge(*_endpoint(name, options, stopping), options.requests_at_once))
+        elif kind == "roc":
+            judges.append(Differences(Checkpoint(rest, options)))
+        else:
+            judges.append(KnownDirection(float(rest or 0), at_once))
+    return judges
+
+
+def vote_of_models(options: BuildOptions, votes: Votes, photos: Sequence[Photo], steps: Steps) -> None:
+    """Has the voters that the options name score all photos, and adds what they say to the votes.
+
+    Votes that fail are missing: whether enough are left decides each photo's consensus.
+    """
+    for name in options.voters:
+        kind, _, rest = name.partition(":")
+        if kind == "roc":
+            checkpoint = Checkpoint(rest, options)
+            keys = {photo.id: f"vote:{checkpoint.identity}:{photo.id}:{photo.stamp}" for photo in photos}
+            score_pictures(checkpoint, steps, {keys[photo.id]: photo.source for photo in photos})
+        else:
+            voter = ChatVoter(*_endpoint(name, options, steps.stopping), options.requests_at_once)
+            keys = {photo.id: f"vote:{voter.name}:{photo.id}:{photo.stamp}" for photo in photos}
+            work = [Step(keys[photo.id], partial(voter.vote, photo.source)) for photo in photos]
+            steps.carry_out(work, at_once=voter.at_once, unit=f"votes of {voter.name}")
+        for photo in photos:
+            row = steps.row(keys[photo.id]) or {}
+            if "score" in row:
+                votes.add(photo.id, name, row["score"], 0.0, HIGHEST)
+            else:
+                votes.failed[photo.id] = f"{name}: {row.get('error', 'it was not asked')}"
+
+
+def _endpoint(name: str, options: BuildOptions, stopping: threading.Event) -> tuple[Chat, Patience]:
+    from roc.endpoints.chat import Chat
+    from roc.endpoints.patience import Patience
+
+    model, url = chat_name(name)
+    chat = Chat(model, url or options.base_url, key=os.environ.get(options.key_variable), options=options)
+    return chat, Patience(f"{chat.name} at {url or options.base_url or 'its endpoint'}", options.patience, stopping)

@@ -1,0 +1,179 @@
+"""Scorers: whoever says how good a single picture is, on 0..10: checkpoints of roc, models behind chat endpoints."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from roc.relative.agreement import HIGHEST
+from roc.relative.judges import Judgement, Pair
+from roc.relative.wording import VOTE_QUESTION, read_number
+from roc.scoring.sources import Source
+from roc.scoring.urls import is_url
+
+if TYPE_CHECKING:
+    from roc.endpoints.chat import Chat
+    from roc.endpoints.patience import Patience
+    from roc.relative.config import BuildOptions
+    from roc.scoring.assessment import Assessment
+
+Row = dict[str, Any]
+
+ATTEMPTS = 3
+"""How often a model is asked until its answer can be read."""
+
+
+class Checkpoint:
+    """A checkpoint of roc; its score and spread are brought to 0..10. It is loaded when it is first needed.
+
+    Args:
+        path: Folder or hub id.
+        options: Device, number format, batch size and workers.
+
+    Attributes:
+        name: What records and messages call it.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+    """
+
+    def __init__(self, path: str, options: BuildOptions) -> None:
+        from roc.checkpoint.names import check_exists
+
+        check_exists(path)
+        self.name = f"roc:{path}"
+        self._path, self._options = path, options
+        self._loaded: Assessment | None = None
+        self._identity: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """Tells it from a checkpoint with other weights; steps are kept under it."""
+        from roc.scoring.identity import short_identity
+
+        if self._identity is None:
+            self._identity = short_identity(self._assessment())
+        return self._identity
+
+    def rows(self, sources: Sequence[Source]) -> Iterator[Row]:
+        """Scores pictures.
+
+        Yields:
+            A row a source, in their order: `score` and `spread`, or `error`.
+
+        Raises:
+            ValueError: A single picture does not fit into memory.
+        """
+        from roc.scoring.batches import OutOfMemory, Scorer, Wanted
+        from roc.scoring.local import score_images
+
+        assessment, options = self._assessment(), self._options
+        first = assessment.attributes[0]
+        low, high = assessment.model.declaration.space.of(first).range
+        scorer = Scorer(assessment, Wanted((first,)), options.batch_size)
+        unit = HIGHEST / (high - low)
+        try:
+            for row in score_images(scorer, sources, self._path, workers=options.workers):
+                if "error" in row or row["prediction"] is None:
+                    yield {"error": row.get("error", "the model gave no score")}
+                else:
+                    spread = None if row["std"] is None else row["std"] * unit
+                    yield {"score": (row["prediction"] - low) * unit, "spread": spread}
+        except OutOfMemory as error:
+            raise ValueError(f"{error}; free some, and the same command goes on from here") from error
+
+    def free(self) -> None:
+        """Gives its memory back."""
+        self._loaded = None
+
+    def _assessment(self) -> Assessment:
+        if self._loaded is None:
+            from roc.scoring.assessment import Assessment
+
+            self._loaded = Assessment(self._path, device=self._options.device, dtype=self._options.dtype)
+        return self._loaded
+
+
+class Differences:
+    """A `Judge` that knows the scores of both pictures, by a checkpoint: their difference, with its own spread.
+
+    The two scores are taken as independent, so the spread is the root of the sum of squares.
+
+    Args:
+        checkpoint: Whose scores they are.
+
+    Attributes:
+        scores: Picture -> its row, filled before anything is judged.
+    """
+
+    at_once = 1
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.name = checkpoint.name
+        self.checkpoint = checkpoint
+        self.scores: dict[str, Mapping[str, Any]] = {}
+
+    def judge(self, pair: Pair, *, swapped: bool) -> Judgement:
+        """Judges a pair; see `Judge.judge`."""
+        from roc.relative.judges import JudgeError
+
+        before, after = self.scores[pair.before], self.scores[pair.after]
+        for row in (before, after):
+            if "error" in row:
+                raise JudgeError(row["error"])
+        change = after["score"] - before["score"]
+        spreads = [row["spread"] for row in (before, after)]
+        spread = None if None in spreads else (spreads[0] ** 2 + spreads[1] ** 2) ** 0.5
+        return Judgement(round(-change if swapped else change, 4), None, None if spread is None else round(spread, 4))
+
+
+class Voter(Protocol):
+    """Whoever scores one picture at a time.
+
+    Attributes:
+        name: What it is, in the journal and in messages.
+        at_once: Pictures that it takes at the same time.
+    """
+
+    name: str
+    at_once: int
+
+    def vote(self, source: Source) -> Row:
+        """Gives `score` on 0..10, or `error` where this picture got none."""
+
+
+@dataclass(frozen=True)
+class ChatVoter:
+    """A `Voter` behind a chat endpoint."""
+
+    chat: Chat
+    patience: Patience
+    at_once: int
+
+    @property
+    def name(self) -> str:
+        """What it is."""
+        return self.chat.name
+
+    def vote(self, source: Source) -> Row:
+        """Scores a picture; see `Voter.vote`."""
+        from roc.data.images import ImageError
+        from roc.endpoints.chat import EndpointDown, EndpointError, Question
+
+        try:
+            in_archive = source.offset is not None or is_url(source.path)
+            shown = source.read() if in_archive else os.fspath(source.path)
+            heard = ""
+            for attempt in range(ATTEMPTS):
+                asked = Question(VOTE_QUESTION, (shown,), 0.0 if attempt == 0 else 1.0)
+                heard = self.patience(lambda asked=asked: self.chat.ask(asked)).text
+                score = read_number(heard)
+                if score is not None and 0 <= score <= HIGHEST:
+                    return {"score": score, "spread": None}
+        except EndpointDown:
+            raise
+        except (EndpointError, ImageError) as error:
+            return {"error": str(error)}
+        return {"error": f"{ATTEMPTS} answers hold no number in 0..{HIGHEST:g}, the last one: {heard[:80]!r}"}

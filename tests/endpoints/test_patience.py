@@ -1,0 +1,69 @@
+"""A run waits while nobody answers, says so, and can be ended; what nobody else is troubled by is given up."""
+
+import threading
+import time
+
+import pytest
+
+from roc.endpoints import patience
+from roc.endpoints.chat import EndpointDown, EndpointError
+from roc.endpoints.patience import Patience
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(patience, "SHORTEST", 0.01)
+    monkeypatch.setattr(patience, "LONGEST", 0.02)
+
+
+def failing(times, status=None):
+    """Fails so many times, then answers."""
+    left = [times]
+
+    def ask():
+        left[0] -= 1
+        if left[0] >= 0:
+            raise EndpointDown("nobody there", status)
+        return "yes"
+
+    return ask
+
+
+def test_it_waits_until_somebody_answers_and_says_so(caplog, monkeypatch):
+    monkeypatch.setattr(patience, "TELL", 0.05)
+    assert Patience("chat:m", 10, threading.Event())(failing(12)) == "yes"
+    told = [record.getMessage() for record in caplog.records]
+    assert "chat:m does not answer (nobody there); waiting. Ctrl-C ends the run, nothing is lost" == told[0]
+    assert 3 <= len(told) < 8 and "answers again, after" in told[-1]
+
+
+def test_after_too_long_the_run_ends():
+    with pytest.raises(ValueError, match=r"has not answered for 0 minutes \(--patience\).*goes on from here"):
+        Patience("chat:m", 0.001, threading.Event())(failing(1000))
+
+
+def test_a_run_that_is_to_end_does_not_wait():
+    stopping, start = threading.Event(), time.monotonic()
+    patience.SHORTEST = 30.0
+    threading.Timer(0.05, stopping.set).start()
+    with pytest.raises(EndpointDown):
+        Patience("chat:m", 10, stopping)(failing(1000))
+    assert time.monotonic() - start < 5
+
+
+def test_a_question_that_only_itself_gets_no_answer_is_given_up():
+    waiting = Patience("chat:m", 10, threading.Event())
+    tries = failing(1000)
+
+    def ask():
+        waiting(lambda: "another one")
+        return tries()
+
+    with pytest.raises(EndpointError, match=r"nobody there \(3 tries\)"):
+        waiting(ask)
+
+
+def test_a_question_that_breaks_the_endpoint_is_given_up():
+    with pytest.raises(EndpointError, match=r"\(5 tries\)"):
+        Patience("chat:m", 10, threading.Event())(failing(1000, 500))
+    assert Patience("chat:m", 10, threading.Event())(failing(9, 503)) == "yes"
