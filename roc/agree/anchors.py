@@ -92,7 +92,7 @@ def extract(
             raise ValueError(f"{out} is there already; name another --out, or replace it with --overwrite")
     else:
         check_free(out, options.data_path, overwrite=options.overwrite)
-        records = read_records(options.data_path, options.image_folder, space=None, check_images=False)
+        records = read_records(options.data_path, options.image_folder, space=None, check_images=False, unrated=True)
         sources = [source_of(record) for record in records]
     name = options.model or base_of(options.checkpoint)
     if writer is None:

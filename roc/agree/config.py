@@ -37,7 +37,9 @@ class MapsOptions(Settings):
 class DivisionOptions(Settings):
     """A data file and how it is divided into folds."""
 
-    data_path: str = option(REQUIRED, "data file of the photos, as for `roc finetune`", metavar="FILE")
+    data_path: str = option(
+        REQUIRED, "data file of the photos, as for `roc finetune`; photos need not be rated", metavar="FILE"
+    )
     image_folder: str | None = option(
         None, "folder that its image paths start from", metavar="DIR", unset="that of data_path"
     )

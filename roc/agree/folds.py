@@ -3,7 +3,8 @@
 A model has learnt its training photos by heart, so their scores move less than those of new ones. So the photos are
 divided, by `source_names`, which keeps the edits of a photo and its groups together; a hash of the source's name alone
 decides its fold. `write_folds` writes a training file for each fold, with nothing of that fold in it, whatever its
-split, and no test row. `seen_photos` reads what a checkpoint was trained on from the folder of its run.
+split, no test row and no photo that nobody rated. `seen_photos` reads what a checkpoint was trained on from the folder
+of its run.
 """
 
 from __future__ import annotations
@@ -97,13 +98,16 @@ def write_folds(options: FoldsOptions) -> Folds:
         OSError: The files cannot be written.
     """
     path, out = Path(options.data_path), Path(options.out)
-    records = read_records(path, options.image_folder, space=None, check_images=False)
+    records = read_records(path, options.image_folder, space=None, check_images=False, unrated=True)
     numbers = fold_numbers(records, options.folds, options.seed)
     suffix = path.suffix.lower() if path.suffix.lower() in TABLES else ".parquet"
     files = tuple(out / f"train_{number}{suffix}" for number in range(1, options.folds + 1))
     _check_free(files, out / FOLDS_FILE, path, overwrite=options.overwrite)
     kept = [
-        [number != fold and record.split != "test" for number, record in zip(numbers, records, strict=True)]
+        [
+            number != fold and record.split != "test" and bool(record.scores or record.conversations)
+            for number, record in zip(numbers, records, strict=True)
+        ]
         for fold in range(1, options.folds + 1)
     ]
     for fold, chosen in enumerate(kept, start=1):

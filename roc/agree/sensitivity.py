@@ -94,7 +94,7 @@ def measure(
         OSError: An output cannot be written.
     """
     out = Path(options.out)
-    records = read_records(options.data_path, options.image_folder, space=None, check_images=False)
+    records = read_records(options.data_path, options.image_folder, space=None, check_images=False, unrated=True)
     folds = fold_numbers(records, options.folds, options.seed)
     import pyarrow  # noqa: F401  # tells early that Parquet cannot be written
 

@@ -44,6 +44,7 @@ class Columns:
         parsed: value of a cell -> the number it stands for, None where it is no number.
         wanted: attributes that somebody asked for; None where nobody said.
         fits: whether a score, the second argument, lies on the range of an attribute.
+        unrated: whether the overall score may be missing.
     """
 
     def __init__(
@@ -52,11 +53,14 @@ class Columns:
         parsed: Callable[[Any], float | None],
         wanted: Sequence[str] | None = None,
         fits: Callable[[str, float], bool] = lambda attribute, score: True,
+        *,
+        unrated: bool = False,
     ) -> None:
         self._faults = faults
         self._parsed = parsed
         self._wanted = wanted
         self._fits = fits
+        self._unrated = unrated
         self._names: dict[tuple[str, ...], list[str]] = {}
         self._vote_columns: dict[tuple[str, ...], dict[str, dict[int, str]]] = {}
         self._doubled: set[str] = set()
@@ -92,7 +96,7 @@ class Columns:
                 None, f"there is no 'image', only {', '.join(map(repr, seen))}; rename the column of paths"
             )
             return None
-        if seen and not any(name in seen for name in (*SCORE_COLUMNS, "conversations")):
+        if seen and not self._unrated and not any(name in seen for name in (*SCORE_COLUMNS, "conversations")):
             self._faults.add(None, f"there are no overall scores; name their column one of {', '.join(SCORE_COLUMNS)}")
             return None
         return candidates.chosen(self._faults)

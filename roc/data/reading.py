@@ -56,6 +56,7 @@ def read_records(
     check_images: bool = True,
     pixel_limit: int = DEFAULT_PIXEL_LIMIT,
     split: str | None = None,
+    unrated: bool = False,
 ) -> list[Record]:
     """Reads a data file and checks that all of it can be used.
 
@@ -75,6 +76,7 @@ def read_records(
         pixel_limit: an image with more pixels is a fault.
         split: split to return ("train", "val" or "test"); None for all. The rows of the others are checked all the
             same, their images are not.
+        unrated: whether rows, or all of the file, may lack every score.
 
     Returns:
         Records in the order of the file, at least one.
@@ -90,7 +92,8 @@ def read_records(
     faults = Faults(path)
     repeats = Repeats(faults)
     records = []
-    for record in scan_records(path, image_folder, faults, space=space, num_levels=num_levels, attributes=attributes):
+    asked = {"space": space, "num_levels": num_levels, "attributes": attributes, "unrated": unrated}
+    for record in scan_records(path, image_folder, faults, **asked):
         repeats.see(record)
         records.append(record)
     if require_histogram and records and not any(record.histograms for record in records):
@@ -122,6 +125,7 @@ def scan_records(
     num_levels: int | None = None,
     attributes: Sequence[str] | None = None,
     drop: Collection[str] = (),
+    unrated: bool = False,
 ) -> Iterator[Record]:
     """Reads the records of a file one by one, so that a file may be larger than memory.
 
@@ -129,7 +133,7 @@ def scan_records(
     records. Images are not opened, and records are not compared with each other (`Repeats` does that).
 
     Args:
-        path, image_folder, space, num_levels, attributes: as for `read_records`.
+        path, image_folder, space, num_levels, attributes, unrated: as for `read_records`.
         faults: collects everything that is wrong; complete once the iterator is exhausted. If it is not empty then,
             records may be missing or incomplete.
         drop: columns to read as if they were not there.
@@ -151,6 +155,7 @@ def scan_records(
         space=space,
         num_levels=num_levels,
         attributes=attributes,
+        unrated=unrated,
     )
     return reader.read(lambda faults: dropped(iter_rows(path, faults), drop))
 
@@ -172,7 +177,7 @@ class _RowReader:
         folder: folder that image paths are relative to.
         anywhere: whether absolute paths may lead out of it.
         numbers_as_text: whether "5" is a number, as in a CSV file.
-        space, num_levels, attributes: as for `read_records`.
+        space, num_levels, attributes, unrated: as for `read_records`.
     """
 
     def __init__(
@@ -185,8 +190,10 @@ class _RowReader:
         space: ScoreSpace | None,
         num_levels: int | None,
         attributes: Sequence[str] | None,
+        unrated: bool,
     ) -> None:
         self._faults = faults
+        self._unrated = unrated
         self._numbers_as_text = numbers_as_text
         self._space = space
         self._checks: dict[str | None, RangeCheck] = {}  # of each attribute on a range of its own; None: of the others
@@ -197,7 +204,7 @@ class _RowReader:
         self._list_attributes = attributes
         self._line = 0
         self._parsed = functools.partial(as_number, from_text=numbers_as_text)
-        self._columns = Columns(faults, self._parsed, attributes, self._fits)
+        self._columns = Columns(faults, self._parsed, attributes, self._fits, unrated=unrated)
         self._paths = ImagePaths(folder, self._fault, anywhere=anywhere)
 
     def read(self, rows: Callable[[Faults], Iterator[Row]]) -> Iterator[Record]:
@@ -233,7 +240,7 @@ class _RowReader:
     def _record(self, row: Mapping[str, Any], written: list[str | Picture], attributes: list[str]) -> Record:
         scores = self._scores(row, attributes)
         conversations = read_turns(row.get("conversations"), len(written), len(scores), self._turns_fault)
-        if not scores and conversations is None:
+        if not scores and conversations is None and not self._unrated:
             self._fault("there is no score; give one, or remove the sample", "no score")
         n_votes = self._n_votes(row)
         identity = as_id(self._text(row, "id"))
@@ -268,7 +275,7 @@ class _RowReader:
                 scores[name] = self._score(score, name, f"the score of {name!r}")
         elif value is not None:
             scores["overall"] = self._score(value, "overall", "the score")
-        elif given and row.get("conversations") is None:
+        elif given and row.get("conversations") is None and not self._unrated:
             self._fault("the score is empty; give a number, or remove the sample", "empty score")
             scores["overall"] = None
         for name in attributes:

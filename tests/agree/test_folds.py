@@ -52,6 +52,18 @@ def test_no_file_holds_anything_of_its_fold(data):
     assert again == list(facts["fold"].values()) != fold_numbers(records, 2, seed=1)
 
 
+def test_photos_that_nobody_rated_have_a_fold_and_train_nothing(data):
+    rows = [{"image": f"{i:02d}.png", "score": None if i % 3 else 1 + i % 9} for i in range(24)]
+    write_rows(data, rows)
+    folds = write_folds(options())
+    facts = json.loads(Path("folds/folds.json").read_text())
+    assert len(facts["fold"]) == 24 == sum(folds.photos)
+    assert sorted(one.id for file in folds.files for one in records_of(file)) == [
+        f"{i:02d}.png" for i in range(0, 24, 3)
+    ]
+    assert folds.trained == tuple(len(records_of(file)) for file in folds.files)
+
+
 def test_the_commands_name_the_files(data):
     *train, last = write_folds(options(seed=3)).commands("ratings.csv", 3)
     assert "--data_path folds/train_2.csv --image_folder photos --min_score 1 --max_score 10" in train[1]

@@ -81,6 +81,14 @@ def test_a_callable_is_measured(data):
     assert found.facts["versions"].keys() >= {"roc", "torch"} and found.facts["photos"] == NUMBER
 
 
+def test_photos_need_no_rating(data):
+    write_rows("ratings.csv", [{"image": f"{i}.png"} for i in range(NUMBER)])
+    assert measure(options(), functions=[brightness_of]).failed == 0
+    write_rows("ratings.csv", [{"image": f"{i}.png", "score": i or None} for i in range(NUMBER)])
+    assert measure(options(), functions=[brightness_of]).scored == 0
+    assert len(SensitivityTable.read("sens.parquet").ids) == NUMBER
+
+
 def test_what_leans_on_saturation_is_not_called_blur(data):
     for i in range(NUMBER):  # of one colour each, so that a blur changes nothing
         Image.new("RGB", (24, 18), (120 + i, 90, 60)).save(f"photos/{i}.png")

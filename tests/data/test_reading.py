@@ -360,6 +360,13 @@ def test_without_space_only_the_range_is_left_unchecked(folder):
     ]
 
 
+def test_rows_may_lack_every_score_where_that_is_said(folder):
+    path = write(folder, "data.csv", "image,score\na.jpg,\nb.jpg,5\n")
+    assert [one.scores for one in read(path, unrated=True)] == [{}, {"overall": 5.0}]
+    assert [one.scores for one in read(write(folder, "bare.csv", "image\na.jpg\n"), unrated=True)] == [{}]
+    assert "the score is 'good'" in faults(write(folder, "bad.csv", "image,score\na.jpg,good\n"), unrated=True)[0]
+
+
 # --- what is refused, CSV --------------------------------------------------------------------------------------------
 
 

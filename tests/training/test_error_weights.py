@@ -10,7 +10,7 @@ from trainers import Rows, error_aware, error_aware_run, same_errors, trainer_fo
 from roc.score_space import ScoreSpace
 from roc.settings import ConfigError
 from roc.training.config import load_config
-from roc.training.error_weights import ERRORS_FILE, error_weights, row_errors
+from roc.training.error_weights import ERRORS_FILE, ErrorWeights, error_weights, row_errors
 from roc.training.run import RunError
 
 SGD = {"max_steps": 4, "optim": "sgd", "learning_rate": 1e-2, "lr_scheduler_type": "constant"}
@@ -78,6 +78,21 @@ def test_a_resumed_run_goes_on_with_the_errors_of_an_uninterrupted_one(whole, tm
     assert torch.equal(again.model.score_head.weight, whole["head"])
     saved = load_file(tmp_path / "checkpoint-2" / ERRORS_FILE)
     assert saved["tracked"].sum() == 7 and not torch.equal(saved["errors"], whole["errors"])
+
+
+def test_no_loss_jumps_where_the_weights_begin_to_count(tmp_path):
+    """With equal weights, a step that is weighed has the losses of one that only tracks, those of histograms too.
+
+    The released code took the mean over the bins before the weights counted and the sum after it: ten times as much.
+    """
+    arguments = {**SGD, "max_steps": 2, "learning_rate": 0.0}
+    weights = ErrorWeights(len(Rows()), epochs=1, beta=0.0)
+    trainer = trainer_for(tmp_path, batch=8, arguments=arguments, error_weights=weights)
+    trainer.train()
+    tracked, weighed = trainer.state.log_history[:2]
+    assert "largest_error_weight" not in tracked and weighed["largest_error_weight"] == 1.0
+    for name in ("loss", "text_loss", "l1_loss", "ce_loss", "emd_loss"):
+        assert tracked[name] > 0 and weighed[name] == pytest.approx(tracked[name], rel=1e-5), name
 
 
 def test_while_errors_are_only_tracked_the_run_is_the_plain_one_to_the_bit(tmp_path):
