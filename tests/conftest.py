@@ -6,6 +6,19 @@ from pathlib import Path
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def float32_unless_asked():
+    """Hides from this process that the CPU multiplies bfloat16: tests compare the same numbers on every machine.
+
+    In bfloat16 a score depends a little on its batch. Commands that tests start keep the machine's choice.
+    """
+    import torch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def vectors():
     """The recorded reference values: name -> {name, status, tol, inputs, expected, note}."""

@@ -78,7 +78,8 @@ def number_format(dtype: str | torch.dtype | None, device: torch.device) -> str:
     """Chooses or checks the number format of a model that scores.
 
     Args:
-        dtype: One of `DTYPES`, or the `torch.dtype`; None = bfloat16 on a GPU that computes it, float32 elsewhere.
+        dtype: One of `DTYPES`, or the `torch.dtype`; None = bfloat16 on a GPU or CPU whose hardware multiplies it,
+            float32 elsewhere.
         device: Where the model will run.
 
     Returns:
@@ -88,7 +89,7 @@ def number_format(dtype: str | torch.dtype | None, device: torch.device) -> str:
         ValueError: If it is none of them.
     """
     if dtype is None:
-        return "bfloat16" if device.type == "cuda" and has_fast_bfloat16("cuda") else "float32"
+        return "bfloat16" if device.type in ("cuda", "cpu") and has_fast_bfloat16(device.type) else "float32"
     name = str(dtype).removeprefix("torch.")
     if name not in DTYPES:
         raise ValueError(f"dtype is {name}; expected one of {', '.join(DTYPES)}, or None to let roc choose")

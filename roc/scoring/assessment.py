@@ -37,10 +37,10 @@ class Assessment:
     Args:
         pretrained: Folder or hub id of a checkpoint that carries the score head.
         device: "cuda", "mps", "cpu", ...; None takes the first of these that is there.
-        dtype: Number format of the backbone; None takes bfloat16 on a GPU that computes it, float32 elsewhere. The head
-            is always float32, and so is a vision tower with batch normalisation. "float8" is bfloat16 with the linear
-            layers of the language model in 8 bits (roc/model/float8.py), for NVIDIA GPUs from Ada and Hopper on. "int8"
-            is float32 with all linear layers in 8 bits (roc/model/int8.py), for CPUs.
+        dtype: Number format of the backbone; None takes bfloat16 on a GPU or CPU whose hardware multiplies it, float32
+            elsewhere. The head is always float32, and so is a vision tower with batch normalisation. "float8" is
+            bfloat16 with the linear layers of the language model in 8 bits (roc/model/float8.py), for NVIDIA GPUs from
+            Ada and Hopper on. "int8" is float32 with all linear layers in 8 bits (roc/model/int8.py), for CPUs.
         batch_size: Images per forward pass; None takes 32 on a GPU, 8 on a CPU.
         compile: Compile the layers when they first run: minutes at the start, faster passes afterwards. Scores move by
             a rounding. Generation is not compiled.

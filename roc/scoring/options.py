@@ -63,7 +63,7 @@ class ScoreOptions(Settings):
     )
     device: str | None = option(None, "cuda, mps or cpu", unset="the first there is")
     dtype: Literal["float32", "bfloat16", "float16", "float8", "int8"] | None = option(
-        None, "number format of the model", unset="bfloat16 on a GPU that has it, else float32"
+        None, "number format of the model", unset="bfloat16 where hardware multiplies it, else float32"
     )
     compile: bool = option(False, "compile the layers: minutes at the start, then faster")
     engine: Literal["local", "ray"] = option("local", "ray: actors, on many machines too")

@@ -46,7 +46,7 @@ class ModelOptions(Settings):
     checkpoint: str = option(REQUIRED, "folder or hub id of a model that carries the score head")
     device: str | None = option(None, "cuda, cuda:1, mps, cpu", unset="the fastest there is")
     dtype: Literal["float32", "bfloat16", "float16", "float8", "int8"] | None = option(
-        None, "number format of the model", unset="bfloat16 on a GPU that has it, else float32"
+        None, "number format of the model", unset="bfloat16 where hardware multiplies it, else float32"
     )
     batch_size: int | None = option(None, "images per forward pass", low=1, unset="found while scoring")
     batch_wait_ms: float = option(5.0, "milliseconds that an image waits for others to share its batch", low=0)

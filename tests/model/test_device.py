@@ -78,6 +78,13 @@ def test_cpus_have_bfloat16_by_their_instructions(monkeypatch):
         assert not has_fast_bfloat16("mps") and not has_fast_bfloat16("cuda")
 
 
+def test_a_cpu_scores_in_bfloat16_where_it_multiplies_it(monkeypatch):
+    for abilities, expected in [({"amx_bf16": True}, "bfloat16"), ({"avx2": True}, "float32")]:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda abilities=abilities: abilities, raising=False)
+        assert number_format(None, torch.device("cpu")) == expected
+        assert number_format("float32", torch.device("cpu")) == "float32"
+
+
 def test_a_number_format_is_read_and_checked():
     cpu = torch.device("cpu")
     assert number_format(torch.float16, cpu) == "float16" and number_format("int8", cpu) == "int8"
