@@ -7,9 +7,9 @@ whole `roc agree sensitivity`: `folds` divides the photos, `views` gives each in
 them, `table` is what comes out, and where weights are looked up. `analysis` is a whole `roc agree analyse`, by
 `analysis_options`: `runs` reads what was evaluated and trained, `common_errors` are photos that all scorers get wrong,
 `marginalisation` says who leans on a rare attribute, `gradients`, `conflicts` and `pull` how attributes pull against
-each other; `analysis_plots` and `analysis_page` show it.
-`anchors` is a whole `roc agree anchors`, by `anchor_options`: `anchor_text` holds questions and sentences,
-`anchor_writer` is the frozen model that answers, `anchor_features` the file of what it said, `anchor_loss` draws
-branches towards it. `photo_journal` is shared by jobs over photos. `config` holds the settings of `roc agree`, `sheet`
-draws what it shows.
+each other; `analysis_plots` and `analysis_page` show it. `anchors` is a whole `roc agree anchors`, by `anchor_options`:
+`anchor_text` holds questions and sentences, `anchor_writer` is the frozen model that answers, `anchor_features` the
+file of what it said, `anchor_loss` draws branches towards it. `photo_journal` is shared by jobs over photos.
+`extension` is the module in a model, with its `branches`; `train` is a whole `roc agree train`, by `train_config`.
+`config` holds the settings of the other commands, `sheet` draws what it shows.
 """

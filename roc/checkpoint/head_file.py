@@ -20,7 +20,16 @@ ROC_FILE = "roc.json"
 
 
 def take_head(model: PreTrainedModel) -> tuple[Declaration, ScoreHead]:
-    """Turns a model that carries the head back into its stock class; returns its declaration and its head."""
+    """Turns a model that carries the head back into its stock class; returns its declaration and its head.
+
+    Raises:
+        ValueError: If it has an extension, without which the stock model is another one.
+    """
+    if extended := ", ".join(getattr(model, "extensions", {})):
+        raise ValueError(
+            f"this model has the extension {extended}, which only roc computes, and without which its scores are "
+            "others; use roc serve"
+        )
     declaration, head = model.declaration, model.score_head
     del model.score_head, model.config.roc
     model.__class__ = model.roc_base_class

@@ -9,12 +9,26 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from roc.commands.finetune import run_training
 from roc.commands.line import DONE, FAILED, Subcommand, run_subcommand
 
 if TYPE_CHECKING:
     from roc.agree.analysis_options import AnalysisOptions
     from roc.agree.anchor_options import AnchorOptions
     from roc.agree.config import FoldsOptions, MapsOptions, SensitivityOptions
+    from roc.agree.train_config import AgreeConfig
+
+_TRAIN = """usage: roc agree train [CONFIG.yaml ...] [--name value ...]
+
+Trains a vision encoder with the score head and the module of AGREE: a branch for each of five attributes, joined with
+text anchors, weighed by the sensitivity of each photo. Each part is a switch; error-aware weights are --error_aware.
+
+example: roc agree train --model_name_or_path MODEL --data_path ratings.csv --image_folder photos \\
+             --routing true --sensitivity sens.parquet --output_dir checkpoints/agree
+
+Of several files a later one wins, and flags win over all. The checkpoint scores like any other.
+The same command again resumes an unfinished run. Exit status: 0 done, 2 bad input.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from roc.agree.analysis_options import AnalysisOptions
     from roc.agree.anchor_options import AnchorOptions
     from roc.agree.config import FoldsOptions, MapsOptions, SensitivityOptions
+    from roc.agree.train_config import NOT_HERE, AgreeConfig
 
     subcommands = {
         "maps": Subcommand(
@@ -99,9 +114,25 @@ A table for conflicts holds the training photos, one for marginalisation the tes
             _analyse,
         ),
     }
-    return run_subcommand(
-        "roc agree", "Guides the score by five photometric attributes.", subcommands, argv, first="maps"
+    subcommands["train"] = Subcommand(
+        "train a vision encoder with a branch for each attribute",
+        _TRAIN,
+        "roc agree train --model_name_or_path MODEL --data_path ratings.csv --output_dir checkpoints/agree",
+        AgreeConfig,
+        _train,
     )
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["train"]:  # with YAML files, as `roc finetune`
+        return run_training("roc agree train", _TRAIN, AgreeConfig, _train, words[1:], without=NOT_HERE)
+    return run_subcommand(
+        "roc agree", "Guides the score by five photometric attributes.", subcommands, words, first="maps"
+    )
+
+
+def _train(config: AgreeConfig) -> str | None:
+    from roc.agree.train import train
+
+    return train(config)
 
 
 def _maps(options: MapsOptions) -> None:

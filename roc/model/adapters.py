@@ -16,6 +16,7 @@ from torch import nn
 from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 
 from roc.model.attachment import model_class
+from roc.model.extensions import extensions_of
 from roc.model.modeling import RocMixin
 from roc.model.parts import parameter_parts
 
@@ -102,6 +103,8 @@ def add_lora(
         )
     if not isinstance(model, RocMixin):
         raise ValueError(f"This {type(model).__name__} carries no score head; call roc.attach on it first.")
+    if extended := ", ".join(extensions_of(model)):
+        raise ValueError(f"This model has the extension {extended}, which LoRA does not train; use --tuning full.")
     keep_four_bit_exact(model)
     token_id = model.declaration.token_id
     embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]

@@ -25,6 +25,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from roc.model.declaration import Declaration, declaration_of
+from roc.model.extensions import begin_pass, build_extensions, extensions_of
 from roc.model.head import ScoreHead, read_levels
 from roc.model.losses import IGNORE_INDEX, batch_emd, emd, smooth_l1, soft_cross_entropy, text_cross_entropy
 from roc.model.positions import check_columns, check_length, rows_and_columns, score_positions
@@ -64,6 +65,7 @@ class RocMixin:
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         self.score_head = ScoreHead(hidden_size(self), declaration_of(config).num_levels)
+        build_extensions(self)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, ScoreHead):
@@ -193,7 +195,7 @@ class RocMixin:
 
         handle = self.get_output_embeddings().register_forward_pre_hook(tap)
         try:
-            outputs = self.roc_base_class.forward(self, *args, **kwargs)
+            outputs = self.roc_base_class.forward(self, *args, **begin_pass(self, kwargs))
         finally:
             handle.remove()
         if len(seen) != 1:
@@ -223,7 +225,7 @@ class RocMixin:
             head.register_forward_pre_hook(_stop_for_levels)
         _THREAD.reads_levels = True
         try:
-            self.roc_base_class.forward(self, **inputs)
+            self.roc_base_class.forward(self, **begin_pass(self, inputs))
         except _HeadReached as reached:
             hidden_states = reached.hidden_states  # (B, T, H)
         else:
@@ -327,6 +329,12 @@ class RocMixin:
         for name, loss in losses.items():
             outputs[f"{name}_loss"] = loss
         outputs.loss = sum(getattr(declaration, f"{name}_weight") * loss for name, loss in losses.items())
+        for extension in extensions_of(self).values():
+            if (added := extension.loss()) is not None:
+                # Of the scores that the step is the mean of, these are the share of this batch.
+                given = score_labels is not None and num_scores_in_batch is not None
+                share = (~score_labels.isnan()).sum() / num_scores_in_batch if given else 1.0
+                outputs.loss = outputs.loss + share * added
         return outputs
 
     def _score_losses(

@@ -2,7 +2,7 @@
 
 The parts are read off the model, not its family: everything below `get_decoder()` is language, the embeddings are those
 that `transformers` names, the projector is recognised by its name, and the rest is vision. Parameters that PEFT adds
-belong to the part of the module that they adapt.
+belong to the part of the module that they adapt, extensions (roc/model/extensions.py) to the head.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def parameter_parts(model: PreTrainedModel) -> dict[str, str]:
     Returns:
         `{parameter name: one of PARTS}`, in the order of `named_parameters()`.
     """
-    head = _parameters(getattr(model, "score_head", None))
+    head = _parameters(getattr(model, "score_head", None)) | _parameters(getattr(model, "extensions", None))
     embeddings = _parameters(model.get_input_embeddings()) | _parameters(model.get_output_embeddings())
     decoder = _parameters(model.get_decoder())
     parts = {}

@@ -41,4 +41,5 @@ def backbone(kind="resnet", *, attributes=ATTRIBUTES, seed=0):
     answer = " ".join(["[SCORE]"] * len(attributes))
     attach(model, processor, SPACE, attributes=attributes, answer=answer, text_weight=0.0)
     fill_head(model)
+    model.score_head.weight.data.mul_(0.1)
     return model, processor, RocCollator(processor, model.declaration)

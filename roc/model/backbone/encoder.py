@@ -71,15 +71,30 @@ def feature_map(encoder: nn.Module, pixel_values: torch.Tensor) -> torch.Tensor:
     Raises:
         ValueError: If its output is none.
     """
-    output = encoder(pixel_values)
+    return map_of(encoder(pixel_values), pixel_values)
+
+
+def map_of(output: Any, pixel_values: torch.Tensor) -> torch.Tensor:
+    """Reads the feature map off the output of an encoder.
+
+    Args:
+        output: What the encoder gave for these pictures.
+        pixel_values: (B, 3, S, S).
+
+    Returns:
+        (B, C, h, w), the last map.
+
+    Raises:
+        ValueError: If there is none.
+    """
     maps = getattr(output, "feature_maps", None)
     features = maps[-1] if maps else output[0]
     if features.ndim == 3:
         features = _as_map(features, *pixel_values.shape[-2:])
     if features.ndim != 4:
         raise ValueError(
-            f"{type(encoder).__name__} gives {tuple(features.shape)} for pictures {tuple(pixel_values.shape)}; "
-            "expected a feature map or tokens."
+            f"The encoder gives {tuple(features.shape)} for pictures {tuple(pixel_values.shape)}; expected a feature "
+            "map or tokens."
         )
     return features
 

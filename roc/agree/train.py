@@ -1,0 +1,265 @@
+"""A training run with the module of AGREE, from start to end: the steps of `roc.training.job`, and the module between.
+
+The routing weights of training photos come from the table of sensitivities. Validation and test photos get theirs as
+new photos will, from the predictor; how far those are from the table's, where it has such photos, is told at the end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from roc.agree.attributes import ATTRIBUTES
+from roc.agree.train_config import AgreeConfig
+from roc.files import write_text
+from roc.training import run
+from roc.training.checks import check_settings
+from roc.training.job import finished_table
+from roc.training.processes import first_process_first, join_processes, leave_processes
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from transformers import PreTrainedModel, ProcessorMixin
+
+    from roc.data.records import Record
+    from roc.model.collator import RocCollator
+    from roc.training.data import RunData
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: AgreeConfig) -> str | None:
+    """Trains, evaluates and saves one run, or carries on with it.
+
+    Args:
+        config: The settings.
+
+    Returns:
+        The table of the evaluation and how to use the checkpoint in `output_dir`; None on all processes but the first.
+
+    Raises:
+        DataError: With every fault of the data, before any training.
+        RunError: If the settings, the table or the anchors cannot be trained with, or `output_dir` holds another run.
+    """
+    check_settings(config)
+    given = {"sensitivity": config.sensitivity, "anchors": config.anchors}
+    if missing := [f"{name} is {path}, and there is no such file" for name, path in given.items() if _lacks(path)]:
+        raise run.Refused("\n".join(missing))
+    if run.is_finished(config):
+        return finished_table(config) if run.is_first_process() else None
+    with run.occupying(config):
+        return _train(config)
+
+
+def _train(config: AgreeConfig) -> str | None:
+    from roc.training.arguments import build_trainer, limit_validation, training_arguments
+    from roc.training.build import base_config, build_model
+    from roc.training.data import check_images, read_data
+    from roc.training.finish import TABLE_FILE, evaluate, publish
+    from roc.training.kept_features import remove_features
+
+    process = join_processes(config)
+    first = process.is_main_process
+    with run.preparing(config, process):
+        arguments = training_arguments(config)
+        base_config(config)
+        with first_process_first(process):
+            data = read_data(config)
+        weights = routed(config, data.train)
+        limit_validation(arguments, data)
+        with first_process_first(process):
+            if first:
+                check_images(config)
+        model, processor = build_model(config, data)
+        # The tower also encodes maps, which are made anew for each pass.
+        plain = replace(config, keep_features=False) if give_module(config, model, processor) else config
+        trainer, lengths = build_trainer(plain, data, arguments, model, processor)
+        if weights is not None:
+            trainer.data_collator = RoutedCollator(trainer.data_collator, weights)
+        state = run.start(config, trainer, process, lengths.longest)
+    run.train(trainer, state)
+    history = trainer.state.log_history
+    publish(trainer, processor, Path(config.output_dir))
+    trainer.accelerator.free_memory()
+    del trainer, model, arguments
+    leave_processes(process)
+    if not first:
+        return None
+    remove_features(config)
+    table = evaluate(config, data, history, trained_by=run.command(config, "agree train"))
+    told = tell_predictor(config, data)
+    if told is not None:
+        table = f"{table}\n\n{told}"
+        write_text(Path(config.output_dir) / TABLE_FILE, table + "\n")
+    run.mark_finished(config)
+    return table
+
+
+def _lacks(path: str | None) -> bool:
+    return path is not None and not Path(path).is_file()
+
+
+def routed(config: AgreeConfig, records: Sequence[Record]) -> dict[str, torch.Tensor] | None:
+    """Looks up the weights of photos in the table of sensitivities; None where there is no routing.
+
+    Returns:
+        Photo's id -> (5,) in the order of `ATTRIBUTES`.
+
+    Raises:
+        RunError: If the table cannot be read, or lacks a photo.
+    """
+    if not config.routing:
+        return None
+    import torch
+
+    from roc.agree.table import SensitivityTable
+
+    try:
+        found = SensitivityTable.read(config.sensitivity).route(records, calibrated=config.calibrated)
+    except ValueError as error:
+        raise run.RunError(f"sensitivity {config.sensitivity}: {error}") from error
+    rows = torch.stack([found.weights[name] for name in ATTRIBUTES], dim=1).float()  # (n, 5)
+    return dict(zip(found.ids, rows, strict=True))
+
+
+def give_module(config: AgreeConfig, model: PreTrainedModel, processor: ProcessorMixin) -> bool:
+    """Gives a model the module that the settings ask for, unless it came with one.
+
+    Returns:
+        Whether it has one now.
+
+    Raises:
+        RunError: If it came with another one, or the anchors cannot be read.
+    """
+    from roc.agree.extension import NAME
+    from roc.model.extensions import add_extension, extensions_of
+
+    settings = _settings(config, processor)
+    if NAME in extensions_of(model):
+        there = model.config.roc_extensions[NAME]
+        if there != settings:
+            other = [name for name in {**there, **(settings or {})} if there.get(name) != (settings or {}).get(name)]
+            raise run.RunError(
+                f"{config.source} has a module of AGREE that differs in {', '.join(sorted(other))}; give the settings "
+                "that it was trained with, or start from a checkpoint without it."
+            )
+        return True
+    if settings is None:
+        return False
+    try:
+        add_extension(model, NAME, settings)
+    except ValueError as error:
+        raise run.RunError(str(error)) from error
+    if config.fusion:
+        model.extensions[NAME].anchors.copy_(_anchors(config))
+    return True
+
+
+def _settings(config: AgreeConfig, processor: ProcessorMixin) -> dict[str, Any] | None:
+    """Makes what `roc.agree.extension.build` takes; None where everything is off."""
+    if not config.decoupling:
+        return None
+    pictures = processor.image_processor
+    return {
+        "width": config.branch_width,
+        "mean": list(pictures.image_mean),
+        "std": list(pictures.image_std),
+        "anchor_width": _anchors(config).shape[1] if config.fusion else None,
+        "routing": config.routing,
+        "predictor_weight": config.predictor_weight,
+    }
+
+
+def _anchors(config: AgreeConfig) -> torch.Tensor:
+    """Reads the anchors (6, D) of `BRANCHES` that are the same for every photo.
+
+    Raises:
+        RunError: If the file cannot be read, or holds features of single photos.
+    """
+    import torch
+
+    from roc.agree.anchor_features import AnchorFeatures
+    from roc.agree.branches import BRANCHES
+
+    try:
+        found = AnchorFeatures.read(config.anchors)
+        if found.per_photo:
+            raise ValueError(
+                "it holds features of single photos, which new photos do not have when they are scored; make one with "
+                "a sentence for each attribute"
+            )
+        rows = found.features(list(found.ids)[:1] or [""])
+        return torch.stack([rows[name][0] for name in BRANCHES])
+    except (OSError, ValueError, KeyError) as error:
+        raise run.RunError(f"anchors {config.anchors}: {error}") from error
+
+
+class RoutedCollator:
+    """A collator that adds the routing weights of photos to batches of which it knows all.
+
+    Args:
+        collator: Makes the rest, and answers for everything else.
+        weights: Photo's id -> (5,).
+    """
+
+    def __init__(self, collator: RocCollator, weights: dict[str, torch.Tensor]) -> None:
+        self.collator, self.weights = collator, weights
+
+    def __call__(self, samples: Sequence[tuple[Record, Sequence[Image.Image]]]) -> dict[str, torch.Tensor]:
+        """Makes a batch; `routing_weights` (B, 5) stand in it where the weights of all its photos are known."""
+        import torch
+
+        from roc.agree.extension import WEIGHTS
+
+        batch = self.collator(samples)
+        if any(record.id not in self.weights for record, _ in samples):
+            return batch
+        return {**batch, WEIGHTS: torch.stack([self.weights[record.id] for record, _ in samples])}
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "collator":  # not set yet, as while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.collator, name)
+
+
+def tell_predictor(config: AgreeConfig, data: RunData) -> str | None:
+    """Compares the predictor's weights with the table's, on held-out photos that it has.
+
+    Returns:
+        A line for the user; None where there is no routing or no such photo.
+    """
+    if not config.routing:
+        return None
+    import torch
+
+    from roc.agree.extension import NAME
+    from roc.agree.table import SensitivityTable
+    from roc.data.images import open_image
+    from roc.scoring.assessment import Assessment
+
+    table = SensitivityTable.read(config.sensitivity)
+    known = set(table.ids)
+    held_out = [record for record in (*data.val, *data.test) if record.id in known]
+    if not held_out:
+        return None
+    found = table.route(held_out, calibrated=config.calibrated)
+    expected = torch.stack([found.weights[name] for name in ATTRIBUTES], dim=1).float()
+    assessment = Assessment(config.output_dir, batch_size=config.per_device_eval_batch_size)
+    predicted: list[torch.Tensor] = []
+    predictor = assessment.model.extensions[NAME].predictor
+    handle = predictor.register_forward_hook(lambda _, args, logits: predicted.append(logits.float().cpu()))
+    try:
+        for start in range(0, len(held_out), assessment.batch_size):
+            assessment.score([open_image(one.images[0]) for one in held_out[start : start + assessment.batch_size]])
+    finally:
+        handle.remove()
+    apart = (torch.cat(predicted).softmax(dim=-1) - expected).abs().mean()
+    uniform = (1 / len(ATTRIBUTES) - expected).abs().mean()
+    return (
+        f"Routing weights of new photos come from the predictor in the checkpoint: on {len(held_out)} held-out photos "
+        f"they are {apart:.3f} from the table's on average; equal weights are {uniform:.3f} from it."
+    )

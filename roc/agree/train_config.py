@@ -1,0 +1,69 @@
+"""The settings of `roc agree train`: those of `roc finetune` on a vision backbone, and the switches of AGREE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from roc.settings import Fault, option
+from roc.training.config import RunConfig
+
+NOT_HERE = (
+    *("keep_features", "features_folder", "attn_implementation", "question", "answer", "text_weight"),
+    *("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "lora_parts", "published_losses"),
+)
+"""Settings of `roc finetune` that make no sense here; `--help` leaves them out."""
+
+
+@dataclass(frozen=True)
+class AgreeConfig(RunConfig):
+    """The parts of AGREE, each a switch. With all of them off, the run is that of `roc finetune --host backbone`.
+
+    The fourth part, error-aware weights, is the setting `error_aware` of every run.
+    """
+
+    TITLE = "AGREE"
+
+    host: Literal["backbone"] = option("backbone", "what carries the head: a vision encoder (docs/training.md)")
+    decoupling: bool = option(True, "a branch for each attribute, which looks at its map; the other two build on it")
+    fusion: bool = option(False, "join each branch with the text anchor of its attribute; needs anchors")
+    routing: bool = option(False, "weigh the branches by how sensitive each photo is; needs sensitivity")
+    sensitivity: str | None = option(None, "table of `roc agree sensitivity` that holds every training photo")
+    calibrated: bool = option(
+        True, "divide sensitivities by the median of their attribute first; false is Eq. 6 as published"
+    )
+    anchors: str | None = option(
+        None, "file of `roc agree anchors` with one sentence for each attribute (docs/agree.md)"
+    )
+    branch_width: int = option(256, "width of the branches", low=8)
+    predictor_weight: float = option(
+        0.2,
+        "weight of the loss of the predictor, which gives new photos their weights; it changes nothing else",
+        low=0,
+    )
+
+    def faults(self) -> list[Fault]:
+        """Finds switches without what they need, and files that no switch uses."""
+        found: list[Fault] = []
+        for switch, file in (("routing", "sensitivity"), ("fusion", "anchors")):
+            on, path = getattr(self, switch), getattr(self, file)
+            if on and not self.decoupling:
+                found.append((switch, f"{switch} is on and decoupling is off, so there are no branches; switch it on"))
+            elif on and path is None:
+                found.append((file, f"{switch} is on and {file} is not set; give --{file} FILE, or --{switch} false"))
+            elif path is not None and not on:
+                found.append((switch, f"{file} is {path} and {switch} is off; add --{switch} true, or leave it out"))
+        if self.decoupling and self.keep_features:
+            found.append(
+                ("keep_features", "keep_features is on, and the maps are made anew for each pass; leave it out")
+            )
+        return found
+
+    def without_effect(self) -> set[str]:
+        """Names the settings that change nothing beside the others."""
+        names = super().without_effect()
+        if not self.decoupling:
+            names.add("branch_width")
+        if not self.routing:
+            names |= {"calibrated", "predictor_weight"}
+        return names

@@ -1,0 +1,145 @@
+"""The module in a model: attaching changes no bit, it is saved and loaded with the model, and says what it needs."""
+
+import copy
+
+import pytest
+import torch
+from backbones import ENCODERS, backbone
+from heads import build as build_multimodal
+from heads import picture, record
+from transformers import CLIPImageProcessorPil
+
+from roc.agree.branches import BRANCHES
+from roc.agree.extension import Agree
+from roc.checkpoint.folder import load, save
+from roc.checkpoint.head_file import take_head
+from roc.model.adapters import add_lora
+from roc.model.collator import RocCollator
+from roc.model.extensions import add_extension, extensions_of
+from roc.model.parts import parameter_parts
+from roc.scoring.one_forward import one_forward
+
+PICTURES = [picture(i) for i in range(3)]
+_CLIP = CLIPImageProcessorPil()
+SETTINGS = {"width": 8, "mean": list(_CLIP.image_mean), "std": list(_CLIP.image_std)}
+
+
+def routed_model(kind="resnet", filled=True, **settings):
+    model, processor, collator = backbone(kind)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        add_extension(model, "agree", {**SETTINGS, **settings})
+        if filled:
+            for weight in model.extensions.parameters():
+                torch.nn.init.normal_(weight, std=0.3)
+    return model, processor, collator
+
+
+def rows(scores=(2.0, 5.0, 8.0)):
+    return [
+        (record(str(i), scores={"overall": score}), [shown])
+        for i, (score, shown) in enumerate(zip(scores, PICTURES, strict=True))
+    ]
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_attaching_changes_no_bit_and_training_it_does(kind):
+    plain, _, collator = backbone(kind)
+    model, _, _ = routed_model(kind, filled=False)
+    batch = collator(rows())
+    for mode in (False, True):
+        torch.manual_seed(0)  # Swin drops paths in training
+        before = plain.train(mode)(**batch)
+        torch.manual_seed(0)
+        after = model.train(mode)(**batch)
+        assert torch.equal(before.score_logits, after.score_logits)
+    for one, other in zip(plain.buffers(), model.buffers(), strict=True):
+        assert torch.equal(one, other)  # no map goes into the statistics of batch normalisation
+    before.loss.backward()
+    after.loss.backward()
+    for name, weight in plain.named_parameters():
+        torch.testing.assert_close(dict(model.named_parameters())[name].grad, weight.grad)
+    assert model.extensions["agree"].module.out.weight.grad.any()
+    filled, _, _ = routed_model(kind)
+    score = one_forward(plain.eval(), collator.scoring_batch(PICTURES)).scores
+    assert (one_forward(filled, collator.scoring_batch(PICTURES)).scores - score).abs().max() > 1e-3
+
+
+def test_a_checkpoint_scores_the_same_to_the_bit(tmp_path):
+    model, processor, collator = routed_model(anchor_width=4)
+    torch.nn.init.normal_(model.extensions["agree"].anchors)
+    scores = one_forward(model, collator.scoring_batch(PICTURES)).scores
+    save(model, processor, tmp_path)
+    again, its_processor = load(tmp_path)
+    batch = RocCollator(its_processor, again.declaration).scoring_batch(PICTURES)
+    assert torch.equal(one_forward(again, batch).scores, scores)
+    twin = copy.deepcopy(model)
+    torch.nn.init.zeros_(twin.extensions["agree"].module.out.weight)
+    torch.nn.init.zeros_(twin.extensions["agree"].module.out.bias)
+    assert torch.equal(one_forward(model, batch).scores, scores)  # the copy has hooks of its own
+    assert not torch.equal(one_forward(twin, batch).scores, scores)
+
+
+def test_weights_of_the_batch_count_and_teach_the_predictor_alone():
+    model, _, collator = routed_model()
+    batch = collator(rows())
+    one, other = torch.eye(5)[[0, 1, 2]], torch.eye(5)[[4, 4, 4]]
+    scores = [model(**batch, routing_weights=weights).scores[:, 0] for weights in (one, other)]
+    assert (scores[0] - scores[1]).abs().max() > 1e-4
+    predicted = model(**batch)
+    by_predictor = model.extensions["agree"].predictor
+    seen = []
+    by_predictor.register_forward_hook(lambda _, args, logits: seen.append(logits.detach()))
+    given = model(**batch, routing_weights=one)
+    again = model(**batch, routing_weights=seen[0].softmax(dim=-1))
+    torch.testing.assert_close(again.scores, predicted.scores, equal_nan=True)
+    divergence = torch.nn.functional.kl_div(seen[0].log_softmax(-1), one, reduction="batchmean")
+    torch.testing.assert_close(given.loss, given.l1_loss + 0.2 * divergence)
+    half = model(**batch, routing_weights=one, num_scores_in_batch=6)
+    torch.testing.assert_close(half.loss, given.loss / 2)  # a micro-batch that holds half of the step's scores
+    grads = torch.autograd.grad(given.loss - given.l1_loss, list(model.parameters()), allow_unused=True)
+    reached = {
+        name for (name, _), grad in zip(model.named_parameters(), grads, strict=True) if grad is not None and grad.any()
+    }
+    assert reached and all(".predictor." in name for name in reached)
+
+
+def test_what_is_switched_off_is_not_there():
+    model, _, collator = routed_model(routing=False)
+    assert {type(one) for one in extensions_of(model).values()} == {Agree}
+    assert not any("predictor" in name or "fusions" in name for name, _ in model.named_parameters())
+    batch = collator(rows())
+    assert torch.equal(model(**batch).loss, model(**batch, routing_weights=torch.eye(5)[:3]).loss)
+    parts = parameter_parts(model)
+    assert {part for name, part in parts.items() if name.startswith("extensions.")} == {"head"}
+
+
+def test_anchors_of_a_batch_stand_in_for_those_of_the_checkpoint():
+    model, _, collator = routed_model(anchor_width=4)
+    batch = collator(rows())
+    own = model(**batch).score_logits[:, :1]
+    anchors = torch.randn(3, len(BRANCHES), 4)
+    assert not torch.equal(model(**batch, anchors=anchors).score_logits[:, :1], own)
+    assert torch.equal(model(**batch, anchors=torch.zeros(3, len(BRANCHES), 4)).score_logits[:, :1], own)
+    with pytest.raises(ValueError, match=r"anchors is \(3, 6, 5\) for 3 pictures; expected \(3, 6, 4\)"):
+        model(**batch, anchors=torch.zeros(3, 6, 5))
+    with pytest.raises(ValueError, match=r"routing_weights is \(3, 4\)"):
+        model(**batch, routing_weights=torch.zeros(3, 4))
+
+
+def test_where_the_module_cannot_be_it_is_refused(tmp_path, monkeypatch):
+    model, processor, _ = routed_model()
+    with pytest.raises(ValueError, match="has the extension agree already"):
+        add_extension(model, "agree", SETTINGS)
+    with pytest.raises(ValueError, match="has the extension agree, which only roc computes"):
+        take_head(model)
+    with pytest.raises(ValueError, match="has the extension agree, which LoRA does not train"):
+        add_lora(model)
+    other, _, _ = build_multimodal("llava")
+    with pytest.raises(ValueError, match="this is a LlavaForConditionalGeneration; train with --host backbone"):
+        add_extension(other, "agree", SETTINGS)
+    save(model, processor, tmp_path)
+    for name in ("roc.agree.extension", "roc.agree"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(ValueError, match="has the extension 'agree', and this installation of roc has no such room"):
+        load(tmp_path)

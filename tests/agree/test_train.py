@@ -1,0 +1,109 @@
+"""`roc agree train`: from ratings and a table of sensitivities to a checkpoint that scores like any other."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from backbones import backbone, encoder
+from safetensors.torch import load_file
+from training_runs import QUICK, finetune, ratings
+
+from roc import Assessment
+from roc.agree.anchor_features import write_features
+from roc.agree.attributes import ATTRIBUTES
+from roc.agree.table import PREFIX, write_table
+from roc.agree.train import give_module
+from roc.agree.train_config import AgreeConfig
+from roc.commands import agree
+from roc.data.reading import read_records
+from roc.training.run import RunError
+
+ROWS = [f"{3 + i % 5},{'test' if i < 4 else 'train'}" for i in range(12)]
+WORDS = ["--max_steps", "3", *QUICK[2:-2], "--val_fraction", "0.3", "--branch_width", "8"]
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory):
+    """Words for an encoder on disk, ratings, and a table of sensitivities of all photos."""
+    folder = tmp_path_factory.mktemp("agree")
+    encoder("resnet").save_pretrained(folder / "resnet")
+    data = ratings(folder, ROWS, "image,score,split")
+    records = read_records(data, space=None)
+    values = torch.rand(len(records), 5, generator=torch.Generator().manual_seed(0)).tolist()
+    rows = [
+        {"id": record.id, "fold": 1, **{PREFIX + name: number for name, number in zip(ATTRIBUTES, row, strict=True)},
+         "f": "abc", "digest": None}
+        for record, row in zip(records, values, strict=True)
+    ]  # fmt: skip
+    write_table(folder / "sens.parquet", rows, {"settings": {}})
+    write_table(folder / "few.parquet", rows[:5], {"settings": {}})
+    words = [*WORDS, "--model_name_or_path", str(folder / "resnet"), "--data_path", data]
+    return words, folder
+
+
+@pytest.mark.slow
+def test_a_routed_run_leaves_a_checkpoint_that_scores_by_its_predictor(given, tmp_path, capsys):
+    words, folder = given
+    routed = ["train", *words, "--routing", "true", "--sensitivity", str(folder / "sens.parquet")]
+    assert agree.main([*routed, "--learning_rate", "1e-2", "--output_dir", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"come from the predictor in the checkpoint: on \d+ held-out photos they are 0\.\d+", printed)
+    weights = load_file(tmp_path / "out" / "model.safetensors")
+    assert weights["extensions.agree.module.out.weight"].any()
+    assert weights["extensions.agree.predictor.3.bias"].any()
+    first, second = (Assessment(tmp_path / "out").score(str(folder / "0.png"))[0].scores["overall"] for _ in range(2))
+    assert first == second
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["command"].startswith("roc agree train")
+    assert agree.main([*routed, "--learning_rate", "1e-2", "--output_dir", str(tmp_path / "out")]) == 0
+    assert "held-out photos" in capsys.readouterr().out  # finished: its table again
+    more = ["train", *words, "--model_name_or_path", str(tmp_path / "out"), "--branch_width", "16"]
+    assert agree.main([*more, "--output_dir", str(tmp_path / "more")]) == 2
+    assert "has a module of AGREE that differs in routing, width" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_with_all_off_the_run_is_the_plain_one_to_the_bit(given, tmp_path):
+    words, _ = given
+    plain = [word for word in words if word not in ("--branch_width", "8")]
+    off = ["train", *plain, "--decoupling", "false", "--keep_features", "false"]
+    assert agree.main([*off, "--output_dir", str(tmp_path / "off")]) == 0
+    assert (
+        finetune(*plain, "--host", "backbone", "--keep_features", "false", "--output_dir", str(tmp_path / "plain")) == 0
+    )
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("off", "plain"))
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_fixed_sentences_become_anchors_of_the_checkpoint(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(6, 4)).astype("f4")
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    write_features(tmp_path / "fixed.safetensors", [rows], None, 4, {})
+    write_features(tmp_path / "photos.safetensors", [rows], ["a.jpg"], 4, {})
+    config = AgreeConfig(fusion=True, anchors=str(tmp_path / "fixed.safetensors"), branch_width=8)
+    model, processor, _ = backbone()
+    assert give_module(config, model, processor) and give_module(config, model, processor)  # the second finds it there
+    np.testing.assert_array_equal(model.extensions["agree"].anchors.numpy(), rows)
+    assert set(model.extensions["agree"].module.fusions) == {"overall", *ATTRIBUTES}
+    config = AgreeConfig(fusion=True, anchors=str(tmp_path / "photos.safetensors"))
+    with pytest.raises(RunError, match="features of single photos, which new photos do not have"):
+        give_module(config, backbone()[0], processor)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--routing", "true"], "routing is on and sensitivity is not set; give --sensitivity FILE"),
+        (["--routing", "true", "--sensitivity", "FEW"], "few.parquet: the table lacks"),
+        (["--sensitivity", "FEW"], "few.parquet and routing is off; add --routing true"),
+        (["--fusion", "true", "--anchors", "nowhere.safetensors"], "anchors is nowhere.safetensors, and there is no"),
+        (["--decoupling", "false", "--routing", "true"], "routing is on and decoupling is off"),
+        (["--host", "multimodal"], "host is 'multimodal'"),
+    ],
+)
+def test_switches_without_what_they_need_are_refused(given, tmp_path, capsys, more, message):
+    words, folder = given
+    more = [str(folder / "few.parquet") if word == "FEW" else word for word in more]
+    assert agree.main(["train", *words, *more, "--output_dir", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
