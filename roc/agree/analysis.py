@@ -70,13 +70,15 @@ class _Leanings:
         weights: Attribute -> (n,) weights of the tested photos.
         frequency: (5,) share of the photos that lean on each attribute.
         counted: What the shares were counted on.
-        by_attribute: Attribute -> training photos that lean on it; empty where gradients are not asked for.
+        by_attribute: Attribute -> photos that `frequency` was counted on and that lean on it.
+        routing: Id of each of these -> its weights, in the order of `ATTRIBUTES`.
     """
 
     weights: dict[str, Array]
     frequency: Array
     counted: str
     by_attribute: dict[str, list[Record]]
+    routing: dict[str, list[float]]
 
 
 def analyse(options: AnalysisOptions, watch: Any = lambda photos, total: photos) -> Analysis:
@@ -115,7 +117,8 @@ def analyse(options: AnalysisOptions, watch: Any = lambda photos, total: photos)
     pulls: dict[str, Pull] = {}
     if leanings is not None:
         if options.gradients:
-            pulls = measure_pulls(options, [*baselines, *improved], leanings.by_attribute, leanings.frequency, watch)
+            given = leanings.by_attribute, leanings.frequency, leanings.routing
+            pulls = measure_pulls(options, [*baselines, *improved], *given, watch)
             facts["gradients"] = {name: pull.facts for name, pull in pulls.items()}
         facts |= _marginalisation_facts(options, leanings, hard, mean_error, pulls.get(first.name), rows)
     if improved:
@@ -153,7 +156,9 @@ def _leanings(options: AnalysisOptions, run: Run) -> _Leanings:
     by_attribute: dict[str, list[Record]] = {name: [] for name in ATTRIBUTES}
     for record, place in zip(records, leading, strict=True):
         by_attribute[ATTRIBUTES[place]].append(record)
-    return _Leanings(weights, frequencies(leading), counted, by_attribute)
+    rows = np.stack([np.asarray(routing.weights[name]) for name in ATTRIBUTES], axis=1).tolist()  # (n, 5)
+    own = dict(zip(routing.ids, rows, strict=True))
+    return _Leanings(weights, frequencies(leading), counted, by_attribute, own)
 
 
 def _training_photos(options: AnalysisOptions, run: Run, table: SensitivityTable) -> list[Record]:

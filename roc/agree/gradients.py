@@ -117,12 +117,16 @@ def with_all(products: NDArray[np.float64], shares: Sequence[float]) -> NDArray[
     return cosines_of_products(np.concatenate([joined, last[..., None, :]], axis=-2))[..., :-1, -1]
 
 
-def score_loss(checkpoint: str, device: torch.device) -> tuple[PreTrainedModel, Loss]:
+def score_loss(
+    checkpoint: str, device: torch.device, routing: Mapping[str, Sequence[float]] | None = None
+) -> tuple[PreTrainedModel, Loss]:
     """Loads a checkpoint and makes the loss of a photo: its score losses with the weights they were trained with.
 
     Args:
         checkpoint: Folder or hub id of a model with a score head.
         device: Where it computes.
+        routing: Id of a photo -> its five routing weights, which a model with branches is given as in its training;
+            None leaves them to its predictor.
 
     Returns:
         The model, in evaluation mode and float32, and the loss; the words of the answer are not part of it.
@@ -130,6 +134,7 @@ def score_loss(checkpoint: str, device: torch.device) -> tuple[PreTrainedModel, 
     Raises:
         ValueError: The checkpoint cannot be used, or it declares no score loss.
     """
+    from roc.agree.extension import WEIGHTS
     from roc.checkpoint.folder import load
     from roc.model.collator import RocCollator
 
@@ -144,8 +149,12 @@ def score_loss(checkpoint: str, device: torch.device) -> tuple[PreTrainedModel, 
         )
     collator = RocCollator(processor, declaration)
 
+    routed = routing is not None and branch_parameters(model) is not None
+
     def loss(record: Record) -> Tensor:
         batch = collator([(record, [open_image(path) for path in record.images])])
+        if routed:
+            batch[WEIGHTS] = torch.tensor([list(routing[record.id])], dtype=torch.float32)
         outputs = model(**{name: tensor.to(device) for name, tensor in batch.items()})
         return sum(weight * outputs[f"{name}_loss"] for name, weight in weights.items())
 
@@ -153,7 +162,7 @@ def score_loss(checkpoint: str, device: torch.device) -> tuple[PreTrainedModel, 
 
 
 def shared_block(model: PreTrainedModel, part: str | None = None) -> Place:
-    """Finds the last block that all photos share.
+    """Finds the last block that all photos share; of a tower without blocks of linear layers, its last stage.
 
     Args:
         model: Plain or wrapped by PEFT.
@@ -162,17 +171,29 @@ def shared_block(model: PreTrainedModel, part: str | None = None) -> Place:
     Raises:
         ValueError: The model has no such block.
     """
-    blocks = find_blocks(model, parameter_parts(model))
-    there = [block.part for block in blocks]
-    wanted = part or ("language" if "language" in there else "vision")
-    if wanted not in there:
+    part_of = parameter_parts(model)
+    last = {block.part: block.module for block in find_blocks(model, part_of)}
+    if "vision" not in last and (stage := _last_stage(model, part_of)) is not None:
+        last["vision"] = stage
+    wanted = part or ("language" if "language" in last else "vision")
+    if wanted not in last:
         raise ValueError(
             f"{type(model).__name__} has no {wanted} block to take gradients of; it has "
-            f"{', '.join(sorted(set(there))) or 'none'}: give --part accordingly"
+            f"{', '.join(sorted(last)) or 'none'}: give --part accordingly"
         )
-    module = [block.module for block in blocks if block.part == wanted][-1]
+    module = last[wanted]
     name = next(name for name, one in model.named_modules() if one is module)
     return Place(name, [one for one in module.parameters() if one.is_floating_point()])
+
+
+def _last_stage(model: PreTrainedModel, part_of: Mapping[str, str]) -> nn.Module | None:
+    """Finds the last module of the outermost list in the vision tower."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList):
+            inside = {part_of[f"{name}.{one}"] for one, _ in module.named_parameters()}
+            if inside == {"vision"} and list(module[-1].parameters()):
+                return module[-1]
+    return None
 
 
 def branch_parameters(model: nn.Module) -> dict[str, Place] | None:

@@ -57,6 +57,7 @@ def measure_pulls(
     runs: Sequence[Run],
     by_attribute: Subsets,
     frequency: Array,
+    routing: Mapping[str, Sequence[float]],
     watch: Callable[[Iterator[Any], int], Iterable[Any]],
 ) -> dict[str, Pull]:
     """Measures every run on the same photos.
@@ -66,6 +67,7 @@ def measure_pulls(
         runs: Those without a checkpoint are left out, with a note.
         by_attribute: Attribute -> training photos that lean on it.
         frequency: (5,) share of the training photos that lean on each attribute.
+        routing: Id of a training photo -> its five weights, for models with branches.
         watch: Sees every photo that is done.
 
     Returns:
@@ -87,7 +89,7 @@ def measure_pulls(
         if run.checkpoint is None:
             logger.warning("%s holds no checkpoint, so no gradient of it is taken", run.path)
             continue
-        found[run.name] = _measure(options, run, subsets, left_out, frequency, watch)
+        found[run.name] = _measure(options, run, subsets, left_out, frequency, routing, watch)
     return found
 
 
@@ -101,9 +103,15 @@ def chosen_photos(by_attribute: Subsets, options: AnalysisOptions) -> dict[str, 
 
 
 def _measure(
-    options: AnalysisOptions, run: Run, subsets: Subsets, left_out: Mapping[str, int], frequency: Array, watch: Any
+    options: AnalysisOptions,
+    run: Run,
+    subsets: Subsets,
+    left_out: Mapping[str, int],
+    frequency: Array,
+    routing: Mapping[str, Sequence[float]],
+    watch: Any,
 ) -> Pull:
-    readings = _readings(options, run.checkpoint, subsets, watch)
+    readings = _readings(options, run.checkpoint, subsets, routing, watch)
     shared = readings["shared"][1]
     facts: dict[str, Any] = {
         "left_out": dict(left_out),
@@ -124,7 +132,7 @@ def _measure(
         for column, (name, place) in enumerate(zip(shared.names, places, strict=True))
     }
     end = _ratio(shared, options)
-    points = [(step, _ratio(_readings(options, state, subsets, watch, branches=False)["shared"][1], options))
+    points = [(step, _ratio(_readings(options, state, subsets, routing, watch, branches=False)["shared"][1], options))
               for step, state in (run.states if options.over_training else [])]  # fmt: skip
     facts["over_training"] = _curve(points)
     known = [value for value in ([value for _, value in points] or [end]) if not np.isnan(value)]
@@ -132,11 +140,17 @@ def _measure(
 
 
 def _readings(
-    options: AnalysisOptions, checkpoint: Path, subsets: Subsets, watch: Any, *, branches: bool = True
+    options: AnalysisOptions,
+    checkpoint: Path,
+    subsets: Subsets,
+    routing: Mapping[str, Sequence[float]],
+    watch: Any,
+    *,
+    branches: bool = True,
 ) -> dict[str, tuple[str, SubsetGradients]]:
     """Takes the gradients of the shared block, and of the branches where the model has them."""
     device = checked_device(options.device)
-    model, loss = score_loss(str(checkpoint), device)
+    model, loss = score_loss(str(checkpoint), device, routing)
     place = shared_block(model, options.part)
     found = {
         "shared": (place.name, subset_gradients(model, loss, subsets, dict.fromkeys(subsets, place.parameters), watch))

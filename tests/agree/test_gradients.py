@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from backbones import backbone
 from heads import build, picture, record
 from torch import nn
 
@@ -11,6 +12,7 @@ from roc.agree.conflicts import cosines
 from roc.agree.gradients import branch_parameters, score_loss, shared_block, subset_gradients, with_all
 from roc.checkpoint.folder import save
 from roc.data.records import Record
+from roc.model.extensions import add_extension
 
 
 class Line(nn.Module):
@@ -98,3 +100,31 @@ def test_branches_are_found_by_the_names_of_the_attributes():
     assert found["hue"].parameters[0] is model.branches["hue"].weight
     model.branches["hue"] = nn.Linear(5, 2)
     assert branch_parameters(model) is None and branch_parameters(nn.Linear(2, 2)) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("resnet", "vision_tower.encoder.stages.2"), ("dinov2", "vision_tower.encoder.layer.0")],
+)
+def test_the_last_stage_of_a_backbone_is_shared(kind, name):
+    block = shared_block(backbone(kind)[0])
+    assert block.name == name and block.parameters
+
+
+def test_the_branches_of_a_trained_module_are_read_with_the_weights_of_the_photos(tmp_path):
+    model, processor, _ = backbone()
+    add_extension(model, "agree", {"width": 8, "mean": [0.5] * 3, "std": [0.5] * 3})
+    torch.nn.init.normal_(model.extensions["agree"].module.out.weight)
+    save(model, processor, tmp_path / "model")
+    picture(0).save(tmp_path / "0.png")
+    photo = Record(id="0", images=(str(tmp_path / "0.png"),), scores={"overall": 2.0, "light": 4.0})
+    found = []
+    for leading in range(2):
+        routing = {"0": [float(place == leading) for place in range(5)]}
+        loaded, loss = score_loss(str(tmp_path / "model"), torch.device("cpu"), routing)
+        own = branch_parameters(loaded)
+        assert own["hue"].name == "extensions.agree.module.branches.hue"
+        parameters = {name: own[name].parameters for name in ("brightness", "contrast")}
+        found.append(subset_gradients(loaded, loss, dict.fromkeys(parameters, [photo]), parameters).products)
+    # A photo moves the branch that it leans on, and no other.
+    assert found[0][0, 0] > 0 == found[0][1, 1] and found[1][1, 1] > 0 == found[1][0, 0]
