@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "score": "score photos, folders, lists and tar files; goes on where it was stopped",
     "serve": "answer requests for scores over HTTP, with a page for people",
     "evaluate": "how well predictions agree with people: metrics, pictures, a report",
+    "rank": "which of several photos is better, and how surely",
     "compare": "two evaluations of the same rows, metric by metric",
     "data": "make, check, compare, divide and look at data files",
     "starter": "build a small model with pretrained parts from packages",

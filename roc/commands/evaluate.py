@@ -13,10 +13,13 @@ from roc.evaluation.options import EvaluateOptions
 DESCRIPTION = """Measures how well predicted scores agree with human ones: those of a checkpoint on a data file, or
 those of a file of predictions. Prints a table; writes metrics.json, predictions.csv, plots and report.html to OUT.
 With --reason, a model that was taught to reason writes a critique before each score (docs/reasoning.md): answers.jsonl
-holds the texts, the table says how many could be read and what was wrong with the others."""
+holds the texts, the table says how many could be read and what was wrong with the others.
+With --pairs, the checkpoint is asked which of two pictures is better: the share it gets right with its interval, ties,
+Kendall's tau within groups, by category of the edit; pairs.json and pairs.csv hold it."""
 EXAMPLES = (
     "roc evaluate --predictions predictions.csv --min_score 1 --max_score 10 --out evaluation",
     "roc evaluate --checkpoint checkpoints/demo --data_path checkpoints/demo/scenes/ratings.csv --out evaluation",
+    "roc evaluate --checkpoint mine --pairs pairs.csv --image_folder photos --out pairs",
     "roc evaluate --checkpoint mine --data_path stars.csv --min_score 1 --max_score 5 --map_range --out stars",
 )
 
@@ -43,6 +46,14 @@ def _evaluate(options: EvaluateOptions, command: str) -> None:
         check_exists(options.checkpoint)
 
     from roc.commands.progress import with_progress
+
+    if options.pairs is not None:
+        from roc.evaluation.pairs import PAIR_METRICS_FILE, evaluate_pairs, format_pairs
+
+        print(format_pairs(evaluate_pairs(options, command=command, watch=with_progress).metrics))
+        print(f"\n{Path(options.out) / PAIR_METRICS_FILE}")
+        return
+
     from roc.evaluation.evaluate import evaluate
     from roc.evaluation.folder import METRICS_FILE
     from roc.evaluation.report import REPORT_FILE, write_report

@@ -45,6 +45,9 @@ class Columns:
         wanted: attributes that somebody asked for; None where nobody said.
         fits: whether a score, the second argument, lies on the range of an attribute.
         unrated: whether the overall score may be missing.
+
+    Attributes:
+        grouped: whether rows may have no score, because their group and their edit say how they stand to each other.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Columns:
         self._names: dict[tuple[str, ...], list[str]] = {}
         self._vote_columns: dict[tuple[str, ...], dict[str, dict[int, str]]] = {}
         self._doubled: set[str] = set()
+        self.grouped = False
 
     def named(self, line: int, row: Mapping[str, Any]) -> dict[str, Any]:
         """Renames the cells of a row: fixed names in small letters, `score.light` as `light`."""
@@ -96,7 +100,9 @@ class Columns:
                 None, f"there is no 'image', only {', '.join(map(repr, seen))}; rename the column of paths"
             )
             return None
-        if seen and not self._unrated and not any(name in seen for name in (*SCORE_COLUMNS, "conversations")):
+        self.grouped = "group" in seen and "edit" in seen
+        needs_scores = seen and not self.grouped and not self._unrated
+        if needs_scores and not any(name in seen for name in (*SCORE_COLUMNS, "conversations")):
             self._faults.add(None, f"there are no overall scores; name their column one of {', '.join(SCORE_COLUMNS)}")
             return None
         return candidates.chosen(self._faults)

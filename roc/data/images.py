@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from roc.data.limits import DEFAULT_PIXEL_LIMIT, MAX_ASPECT
 from roc.data.pictures import shown_path
@@ -156,6 +156,31 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
                 size = tuple(image.tag_v2[tag] for tag in (256, 257)) if image.format == "TIFF" else image.size
                 # The method of PNG images would decode them to look behind the pixels.
                 return size[::-1] if _orientation(image, Image.Image.getexif) in _ON_ITS_SIDE else size
+    except ImageError:
+        raise
+    except Exception as error:  # as in _from_file
+        raise ImageError(f"{name}: cannot be read: {_reason(error)}") from error
+
+
+def exif_block(source: str | os.PathLike[str] | bytes) -> dict[int, Any]:
+    """Reads what the camera wrote into a file, from its header alone.
+
+    Args:
+        source: an image file, or its bytes.
+
+    Returns:
+        Number of the tag -> value, of the Exif block; empty where there is none.
+
+    Raises:
+        ImageError: the header cannot be read.
+    """
+    name = _name(source)
+    try:
+        with pillow_alone(), io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+            head = file.read(64)
+            file.seek(0)
+            with _identify(file, head, name) as image:
+                return dict(image.getexif().get_ifd(ExifTags.IFD.Exif))
     except ImageError:
         raise
     except Exception as error:  # as in _from_file

@@ -14,7 +14,7 @@ The columns: `image`; one of `score`, `mos`, `gt_score`, `mean`; and any of `id`
 (train, val, validation or test), `dataset`, `group`, and the votes for each level `h_1` .. `h_N` (`h_<attribute>_1` ..
 for an attribute). Every other column of numbers is the score of the attribute it is named after; `score.<attribute>`
 means the same. Other columns that nobody asked for are not read. An empty cell of an attribute, or NA, means that it
-was not rated (`roc/data/cells.py`).
+was not rated (`roc/data/cells.py`). Where there are `group` and `edit`, a row of a group needs no score.
 
 A file is read as a whole or not at all: all its faults are found first and reported together, each with its line.
 Nothing is repaired, left out or replaced by another sample.
@@ -240,7 +240,8 @@ class _RowReader:
     def _record(self, row: Mapping[str, Any], written: list[str | Picture], attributes: list[str]) -> Record:
         scores = self._scores(row, attributes)
         conversations = read_turns(row.get("conversations"), len(written), len(scores), self._turns_fault)
-        if not scores and conversations is None and not self._unrated:
+        in_group = self._columns.grouped and row.get("group") is not None
+        if not scores and conversations is None and not (in_group or self._unrated):
             self._fault("there is no score; give one, or remove the sample", "no score")
         n_votes = self._n_votes(row)
         identity = as_id(self._text(row, "id"))

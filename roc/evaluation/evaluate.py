@@ -17,7 +17,7 @@ from roc.data.rows import Faults, iter_rows
 from roc.evaluation.benchmarks import TEST_SETS
 from roc.evaluation.caveats import find_caveats
 from roc.evaluation.evaluated_rows import EvaluatedRow, evaluable, evaluated_rows, scored_rows
-from roc.evaluation.folder import ANSWERS_FILE, Evaluation, write_answers, write_evaluation
+from roc.evaluation.folder import ANSWERS_FILE, Evaluation, check_folder, write_answers, write_evaluation
 from roc.evaluation.keys import attribute_prefix, range_text
 from roc.evaluation.options import EvaluateOptions
 from roc.evaluation.predictions import read_predictions
@@ -33,9 +33,6 @@ logger = logging.getLogger(__name__)
 
 _READ_AT_ONCE = 8
 """Images of a forward pass behind given critiques, where no batch size is given."""
-
-MODEL_FILES = ("config.json", "adapter_config.json")
-"""Files by which the folder of a model is known."""
 
 
 def evaluate(
@@ -56,7 +53,7 @@ def evaluate(
         OSError: If the results cannot be written.
     """
     out = Path(options.out)
-    _check_out(out)
+    check_folder(out)
     if options.report:
         _check_report()
     rows, metrics = _of_predictions(options) if options.predictions else _of_checkpoint(options, watch)
@@ -68,14 +65,6 @@ def evaluate(
     if not options.report and (out / REPORT_FILE).exists():
         logger.warning("%s is of an earlier evaluation; delete it, or leave --no_report out", out / REPORT_FILE)
     return Evaluation(options.out, rows, metrics)
-
-
-def _check_out(out: Path) -> None:
-    held = [name for name in MODEL_FILES if (out / name).exists()]
-    if held:
-        raise ValueError(
-            f"--out {out} is the folder of a model ({held[0]}), with an evaluation of its own; name another"
-        )
 
 
 def _check_report() -> None:

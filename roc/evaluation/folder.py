@@ -27,6 +27,8 @@ from roc.scoring.results import Assessed
 METRICS_FILE = "metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
 ANSWERS_FILE = "answers.jsonl"
+MODEL_FILES = ("config.json", "adapter_config.json")
+"""Files by which the folder of a model is known."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,19 @@ class Evaluation:
     folder: str
     rows: list[EvaluatedRow]
     metrics: dict[str, Any]
+
+
+def check_folder(out: str | os.PathLike[str]) -> None:
+    """Refuses the folder of a model, which holds an evaluation of its own.
+
+    Raises:
+        ValueError: Naming the folder.
+    """
+    held = [name for name in MODEL_FILES if (Path(out) / name).exists()]
+    if held:
+        raise ValueError(
+            f"--out {out} is the folder of a model ({held[0]}), with an evaluation of its own; name another"
+        )
 
 
 def write_evaluation(

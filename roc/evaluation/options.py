@@ -40,6 +40,12 @@ class SubjectOptions(Settings):
     data_path: str | None = option(
         None, "file of rated images: image, score and whatever else `roc finetune` reads", metavar="FILE"
     )
+    pairs: str | None = option(
+        None,
+        "pairs or groups of pictures to compare the scores of --checkpoint with, in place of --data_path: image_a, "
+        "image_b and preferred (a, b or tie) or delta",
+        metavar="FILE",
+    )
     image_folder: str | None = option(
         None,
         "folder that the paths of images start from; with --predictions, for the images of the worst rows",
@@ -91,6 +97,8 @@ class EvaluateOptions(SubjectOptions, EstimateOptions):
         if (self.checkpoint is None) == (self.predictions is None):
             either = "give either --predictions FILE, or --checkpoint CHECKPOINT and --data_path FILE; see --help"
             return [("", either)]
+        if self.pairs is not None:
+            return found + self._pair_faults()
         if (self.checkpoint is None) != (self.data_path is None):
             found.append(("", "--checkpoint and --data_path go together; a file of predictions alone is --predictions"))
         if (self.min_score is None) != (self.max_score is None):
@@ -122,6 +130,16 @@ class EvaluateOptions(SubjectOptions, EstimateOptions):
             hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(sorted(TEST_SETS))}"
             found.append(("test_set", f"there is no test set {self.test_set!r}; {hint}"))
         return found
+
+    def _pair_faults(self) -> list[Fault]:
+        """Finds options that mean nothing where pairs are compared."""
+        found: list[Fault] = []
+        if self.checkpoint is None or self.data_path is not None:
+            found.append(("", "--pairs goes with --checkpoint, and takes the place of --data_path and --predictions"))
+        usual = {"min_score": None, "attribute_ranges": (), "map_range": False, "test_set": None, "threshold": None}
+        usual |= {"reason": False}
+        given = [name for name, value in usual.items() if getattr(self, name) != value]
+        return found + [("", f"--{name} has no meaning for pairs; leave it out") for name in given]
 
 
 @dataclass(frozen=True, kw_only=True)

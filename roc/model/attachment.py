@@ -17,14 +17,14 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 
 import roc.model.backbone
 import roc.model.mplug_owl2  # noqa: F401  the Auto classes know both from here on
-from roc.model.declaration import WEIGHTS, Declaration, declare
+from roc.model.declaration import PAIR_WEIGHTS, WEIGHTS, Declaration, declare
 from roc.model.families import family
 from roc.model.head import ScoreHead
 from roc.model.modeling import RocMixin, hidden_size, roc_class
 from roc.prompts import SCORE_TOKEN
 from roc.score_space import ScoreSpace
 
-SETTINGS = (*WEIGHTS, "l1_scale", "published_losses", "image_aspect_ratio", "max_pixels")
+SETTINGS = (*WEIGHTS, *PAIR_WEIGHTS, "l1_scale", "published_losses", "image_aspect_ratio", "max_pixels")
 """Names of the settings that `attach` takes by keyword; `Declaration` checks their values."""
 
 
@@ -54,9 +54,9 @@ def attach(
         question: What is asked; None = the house wording for these attributes.
         answer: How the answer reads, with one `[SCORE]` per attribute; None = the house wording.
         reasoning: What is asked for a critique before the score; None = the model is not to reason.
-        **settings: `text_weight, l1_weight, ce_weight, emd_weight` (>= 0), `l1_scale` ("unit" or "native"),
-            `published_losses` (bool), `image_aspect_ratio` ("keep", or "pad" to a square first), `max_pixels` (larger
-            images are scaled down to it first; None = none).
+        **settings: `text_weight, l1_weight, ce_weight, emd_weight` and, of pairs, `delta_weight, rank_weight` (>= 0),
+            `l1_scale` ("unit" or "native"), `published_losses` (bool), `image_aspect_ratio` ("keep", or "pad" to a
+            square first), `max_pixels` (larger images are scaled down to it first; None = none).
 
     Returns:
         The same object, now an instance of the roc subclass of its class.

@@ -35,6 +35,7 @@ FORMAT = 3
 `attribute_ranges`."""
 
 WEIGHTS = ("text_weight", "l1_weight", "ce_weight", "emd_weight")
+PAIR_WEIGHTS = ("delta_weight", "rank_weight")
 L1_SCALES = ("unit", "native")
 ASPECT_RATIOS = ("keep", "pad")
 
@@ -54,6 +55,7 @@ class Declaration:
         reasoning: What is asked for a critique before the score (roc/model/reasoned.py), other words than `question`;
             None = the model does not reason.
         text_weight, l1_weight, ce_weight, emd_weight: Weights of the losses, >= 0.
+        delta_weight, rank_weight: Weights of the losses on pairs, >= 0; 0 where it was not trained on pairs.
         l1_scale: Scale of the L1 loss: "unit" brings every range to the width 9, "native" leaves it, as published.
         published_losses: Whether the losses are those of the published code in every detail.
         image_aspect_ratio: "keep", or "pad" to a square with the mean colour first.
@@ -82,6 +84,8 @@ class Declaration:
     l1_weight: float = 1.0
     ce_weight: float = 0.0
     emd_weight: float = 0.0
+    delta_weight: float = 0.0
+    rank_weight: float = 0.0
     l1_scale: str = "unit"
     published_losses: bool = False
     image_aspect_ratio: str = "keep"
@@ -149,7 +153,7 @@ class Declaration:
     def _check_values(self) -> None:
         if not isinstance(self.token_id, int) or isinstance(self.token_id, bool) or self.token_id < 0:
             raise ValueError(f"token_id is {self.token_id!r}; expected the row of {self.token}, 0 or above")
-        for name in WEIGHTS:
+        for name in (*WEIGHTS, *PAIR_WEIGHTS):
             value = getattr(self, name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if not is_number or not math.isfinite(value) or value < 0:
@@ -186,6 +190,9 @@ class Declaration:
         del own["space"], own["others"]
         for name in ("tiny_model", "reasoning"):
             if getattr(self, name) is None:
+                del own[name]
+        for name in PAIR_WEIGHTS:
+            if not getattr(self, name):
                 del own[name]
         own["attributes"] = list(self.attributes)
         written = 3 if self.space.attribute_ranges else 2 if self.max_pixels is not None else 1

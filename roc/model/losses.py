@@ -7,6 +7,9 @@ The head predicts a distribution over N score levels. Four terms train it and th
 * `soft_cross_entropy`: the whole distribution against a vote histogram, level by level;
 * `emd`: the same, but level 6 counts as nearer to 7 than to 1.
 
+Two more train the difference of two scores, where pictures were compared with each other: `smooth_l1` against a known
+difference, and `frank`, by which of the two is better.
+
 Every term is the mean over the rows it applies to. A training batch is often split over micro-batches and processes;
 then the rows of one call are only a part, and `num_items` says how many rows the whole batch has. Losses computed on
 the parts with the same `num_items` add up to the loss of the whole, and so do their gradients.
@@ -163,6 +166,43 @@ def batch_emd(probabilities: Tensor, targets: Tensor, r: float = 2) -> Tensor:
     if not len(gaps):
         return gaps.sum()
     return _root(gaps.mean(), r)
+
+
+def frank(
+    means: Tensor,
+    variances: Tensor,
+    wins: Tensor,
+    gamma: float = 1e-6,
+    num_items: Tensor | float | None = None,
+) -> Tensor:
+    """Mean FRank loss of pairs: one minus the fidelity of the predicted and the wanted outcome.
+
+    The second picture wins with `p = Phi((mean_2 - mean_1) / sqrt(var_1 + var_2 + gamma))`; the loss of a pair is
+    `1 - sqrt(w p) - sqrt((1 - w) (1 - p))`.
+
+    Args:
+        means: (P, 2), predicted scores of the first and the second picture, on the unit scale.
+        variances: (P, 2), variances of their distributions on that scale, >= 0.
+        wins: (P,), 1 where the second is to win, 0 where the first is, 0.5 for a tie.
+        gamma: added to the variances.
+        num_items: pairs of the whole batch; None: P.
+
+    Returns:
+        Scalar in 0..1; 0 where every outcome is predicted with certainty.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+    if means.shape != variances.shape or means.shape != (len(wins), 2):
+        raise ValueError(
+            f"frank got means {tuple(means.shape)}, variances {tuple(variances.shape)} and wins {tuple(wins.shape)}; "
+            "expected (P, 2), (P, 2) and (P,)"
+        )
+    means, variances, wins = map(_at_least_float32, (means, variances, wins))
+    distances = (means[:, 1] - means[:, 0]) / (variances.sum(dim=1) + gamma).sqrt()
+    # From logarithms, because the root of a probability that rounds to 0 has an infinite slope.
+    won, lost = (torch.exp(0.5 * torch.special.log_ndtr(side)) for side in (distances, -distances))
+    return _mean(1 - wins.sqrt() * won - (1 - wins).sqrt() * lost, None, num_items)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

@@ -27,18 +27,24 @@ from transformers import PreTrainedModel
 from roc.model.declaration import Declaration, declaration_of
 from roc.model.extensions import begin_pass, build_extensions, extensions_of
 from roc.model.head import ScoreHead, read_levels
-from roc.model.losses import IGNORE_INDEX, batch_emd, emd, smooth_l1, soft_cross_entropy, text_cross_entropy
+from roc.model.losses import IGNORE_INDEX, batch_emd, emd, frank, smooth_l1, soft_cross_entropy, text_cross_entropy
 from roc.model.positions import check_columns, check_length, rows_and_columns, score_positions
 from roc.score_space import ScoreSpace
 
 # Fields that a roc forward adds to the model's own output.
-_OUTPUT_FIELDS = ("text_loss", "l1_loss", "ce_loss", "emd_loss", "scores", "score_logits")
+_OUTPUT_FIELDS = (
+    *("text_loss", "l1_loss", "ce_loss", "emd_loss", "delta_loss", "rank_loss"),
+    *("scores", "score_logits"),
+)
 
 # Names under which configurations keep the tokens that stand for pictures.
 _PICTURE_MARKS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
 # The paper states its losses on 1..10; "unit" scales every range to that width, so that beta 1 means the same.
 _PAPER_WIDTH = 9.0
+
+# Difference of two scores on the unit scale up to which the loss on a known difference is quadratic.
+_DELTA_BETA = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,9 +259,14 @@ class RocMixin:
         score_distributions: torch.Tensor | None = None,
         score_mask: torch.Tensor | None = None,
         score_weights: torch.Tensor | None = None,
+        pairs: torch.Tensor | None = None,
+        pair_deltas: torch.Tensor | None = None,
+        pair_wins: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         num_scores_in_batch: torch.Tensor | int | None = None,
         num_distributions_in_batch: torch.Tensor | int | None = None,
+        num_pairs_in_batch: torch.Tensor | int | None = None,
+        num_deltas_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> Any:
         """Runs the model's own forward; reads scores and computes their losses.
@@ -269,14 +280,18 @@ class RocMixin:
             score_mask: (B, T) True where the next token is `[SCORE]`; these positions are read, the language-model head
                 is skipped and no loss is computed. Not together with `labels`.
             score_weights: (B,) importance of each row in the losses on scores and histograms; None: all 1.
-            num_items_in_batch, num_scores_in_batch, num_distributions_in_batch: Numbers of supervised tokens, scores
-                and histograms in the whole accumulated batch of all processes; None = those of this batch.
+            pairs: (P, 2) rows of the pictures that were compared by their first score; None: none were.
+            pair_deltas: (P,) how much better the second is on the unit scale, NaN where it is not known.
+            pair_wins: (P,) 1 where the second is better, 0 where the first is, 0.5 for a tie.
+            num_items_in_batch, num_scores_in_batch, num_distributions_in_batch, num_pairs_in_batch,
+                num_deltas_in_batch: Numbers of supervised tokens, scores, histograms, pairs and known differences in
+                the whole accumulated batch of all processes; None = those of this batch.
 
         Returns:
             The model's output class with `loss, text_loss, l1_loss, ce_loss, emd_loss, scores (B, K), score_logits
-            (B, K, N)` (NaN where absent) and, with labels, `logits (n_supervised, V)`. Where `text_weight` is 0 the
-            language-model head is skipped: `text_loss` is None and `logits` are (0, V). Without labels and score_mask
-            the model's own output, unchanged.
+            (B, K, N)` (NaN where absent), with pairs `delta_loss, rank_loss`, and with labels `logits (n_supervised,
+            V)`. Where `text_weight` is 0 the language-model head is skipped: `text_loss` is None and `logits` are
+            (0, V). Without labels and score_mask the model's own output, unchanged.
 
         Raises:
             ValueError: If scores and `[SCORE]` tokens do not match, or positions do not fit.
@@ -319,6 +334,10 @@ class RocMixin:
             None if score_weights is None else score_weights[rows],
             columns=columns,
         )
+        if pairs is not None:
+            losses |= self._pair_losses(
+                outputs.score_logits, pairs, pair_deltas, pair_wins, num_pairs_in_batch, num_deltas_in_batch
+            )
         if teaches_words:
             logits = outputs.logits
             if declaration.published_losses:
@@ -386,6 +405,36 @@ class RocMixin:
             "l1": smooth_l1(read, scores, scale=scale, weights=of_scores, num_items=num_scores),
             "ce": soft_cross_entropy(voted_logits, votes, weights=of_votes, num_items=num_distributions),
             "emd": emd_loss,
+        }
+
+    def _pair_losses(
+        self,
+        score_logits: torch.Tensor,
+        pairs: torch.Tensor,
+        deltas: torch.Tensor,
+        wins: torch.Tensor,
+        num_pairs: torch.Tensor | int | None,
+        num_deltas: torch.Tensor | int | None,
+    ) -> dict[str, torch.Tensor]:
+        """Computes smooth L1 on the difference of two first scores, where it is known, and FRank on which is higher.
+
+        Args:
+            score_logits: (B, K, N).
+            pairs, deltas, wins, num_pairs, num_deltas: As for the forward pass.
+        """
+        space, levels = self.score_space, self.score_levels(score_logits.device)
+        # A batch of words alone has no column; summing over none keeps it in the autograd graph.
+        firsts = score_logits[:, 0] if score_logits.shape[1] else score_logits.sum(dim=1)  # (B, N)
+        reading = read_levels(firsts[pairs], levels)  # (P, 2)
+        # Not from the standard deviation, whose root has an infinite slope at 0.
+        gaps = (levels - reading.scores.unsqueeze(-1)).square()
+        variances = (reading.probabilities * gaps).sum(dim=-1) / space.unit_width**2
+        means = reading.scores / space.unit_width
+        known = ~deltas.isnan()
+        apart = (means[:, 1] - means[:, 0])[known]
+        return {
+            "delta": smooth_l1(apart, deltas[known], beta=_DELTA_BETA, num_items=num_deltas),
+            "rank": frank(means, variances, wins, num_items=num_pairs),
         }
 
     def _with_scores(

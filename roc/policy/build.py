@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from roc.policy.config import OF_THE_CHECKPOINT, PolicyConfig
+from roc.score_space import range_words
 from roc.settings import settings_of
 from roc.training.run import RunError
 
@@ -96,6 +97,7 @@ def _declared(declaration: Declaration) -> dict[str, Any]:
     """What a checkpoint declares, under the names of the settings."""
     space = declaration.space
     values = {"min_score": space.min_score, "max_score": space.max_score, "num_tokens": space.num_levels}
+    values["attribute_ranges"] = tuple(range_words(space.attribute_ranges))
     return values | {name: getattr(declaration, name) for name in OF_THE_CHECKPOINT if name not in values}
 
 

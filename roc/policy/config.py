@@ -12,11 +12,21 @@ from typing import Literal
 from roc.settings import Fault, option, settings_of
 from roc.training.config import RunConfig
 from roc.training.error_aware_config import ErrorAwareConfig
+from roc.training.pair_config import PairConfig
 
 REWARDS = ("rank", "error", "binary", "format", "relative", "relative_soft")
 
 OF_THE_CHECKPOINT = (
-    *("min_score", "max_score", "num_tokens", "attributes", "question", "answer", "image_aspect_ratio"),
+    *(
+        "min_score",
+        "max_score",
+        "attribute_ranges",
+        "num_tokens",
+        "attributes",
+        "question",
+        "answer",
+        "image_aspect_ratio",
+    ),
     *("text_weight", "l1_weight", "ce_weight", "emd_weight", "l1_scale", "published_losses"),
 )
 """Settings of `roc finetune` that a checkpoint declares; given here, they have to say the same."""
@@ -36,6 +46,7 @@ NOT_HERE = (
     *("vision_from", "projector_from", "language_from", "embeddings_from", "batch_norm_momentum", "ema_decay"),
     *("dataloader_num_workers", "deepspeed", "short_answers", "stable_format"),
     *settings_of(ErrorAwareConfig),
+    *settings_of(PairConfig),
 )
 """Settings of `roc finetune` that reinforcement does not have."""
 

@@ -48,6 +48,12 @@ class ScoreOptions(Settings):
     max_new_tokens: int = option(512, "longest answer of --describe and --reason, in tokens", low=1, metavar="N")
     at_least: float | None = option(None, "choose the images that score S or more", metavar="S")
     top: int | None = option(None, "choose the K best", low=1, metavar="K")
+    group_by: Literal["looks", "time"] | None = option(
+        None, "choose only the best of near-duplicates (looks) or of each burst (time of capture), before --top"
+    )
+    group_seconds: float = option(
+        2.0, "with --group_by time: longest time between two photos of a burst", above=0, metavar="S"
+    )
     copy_to: str | None = option(None, "copy the chosen images, names beginning with their rank", metavar="DIR")
     move_to: str | None = option(None, "move them there instead; none is ever lost or replaced", metavar="DIR")
     gallery: str | None = option(None, "write a page of thumbnails, of the chosen images or of all", metavar="HTML")
@@ -77,7 +83,7 @@ class ScoreOptions(Settings):
     @property
     def chooses(self) -> bool:
         """Tells whether images are to be chosen by their scores."""
-        return self.top is not None or self.at_least is not None
+        return self.top is not None or self.at_least is not None or self.group_by is not None
 
     def faults(self) -> list[Fault]:
         """Finds settings that contradict each other."""
@@ -91,13 +97,15 @@ class ScoreOptions(Settings):
 
     def _output_faults(self) -> list[Fault]:
         found: list[Fault] = []
+        if self.group_seconds != 2.0 and self.group_by != "time":
+            found.append(("group_seconds", "group_seconds needs --group_by time"))
         for name in ("copy_to", "move_to"):
             if getattr(self, name) is not None and not self.chooses:
-                found.append((name, f"{name} says where, but not what; add --top K or --at_least S"))
+                found.append((name, f"{name} says where, but not what; add --top K, --at_least S or --group_by"))
         if self.copy_to is not None and self.move_to is not None:
             found.append(("move_to", "copy_to and move_to exclude each other; give one"))
         if self.out is None:
-            for name in ("gallery", "copy_to", "move_to", "overwrite", "top", "at_least"):
+            for name in ("gallery", "copy_to", "move_to", "overwrite", "top", "at_least", "group_by"):
                 if getattr(self, name) not in (None, False):
                     found.append((name, f"{name} needs --out"))
         elif Path(self.out).suffix.lower() not in SUFFIXES:
@@ -116,3 +124,23 @@ class ScoreOptions(Settings):
         if self.device not in (None, "cuda", "cpu"):
             found.append(("device", f"device is {self.device}; expected cuda or cpu with --engine ray"))
         return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankOptions(Settings):
+    """Which photos are ranked, and by what."""
+
+    photos: tuple[str, ...] = option(
+        REQUIRED, "photos, or folders, patterns and lists of them", positional=True, metavar="PHOTO"
+    )
+    checkpoint: str = option(REQUIRED, "folder or hub id of a model that carries the score head", metavar="MODEL")
+    attribute: str | None = option(None, "the score to rank by", metavar="NAME", unset="the first of the checkpoint")
+    describe: bool = option(False, "let the model say why: it generates its answer about each photo (slower)")
+    out: str | None = option(None, "also write all of it as JSON: scores, the order, who beats whom", metavar="FILE")
+    device: str | None = option(None, "cuda, mps or cpu", unset="the first there is")
+
+    def faults(self) -> list[Fault]:
+        """Finds a file of another kind."""
+        if self.out is None or Path(self.out).suffix.lower() == ".json":
+            return []
+        return [("out", f"out is {self.out}; expected a name that ends in .json")]

@@ -33,13 +33,20 @@ class Selection(NamedTuple):
     moved: dict[str, Any] = {}
 
 
-def choose(rows: Rows, *, top: int | None = None, at_least: float | None = None) -> list[dict[str, Any]]:
+def choose(
+    rows: Rows,
+    *,
+    top: int | None = None,
+    at_least: float | None = None,
+    kept: Callable[[list[str]], list[str]] | None = None,
+) -> list[dict[str, Any]]:
     """Chooses rows by their first score.
 
     Args:
         rows: Of a run; those without a score are never chosen.
         top: How many at most.
         at_least: Lowest score.
+        kept: Names of images, best first -> those of them that stand for their groups; before `top` is taken.
 
     Returns:
         The chosen rows, best first; of equal scores, those that came first.
@@ -47,13 +54,25 @@ def choose(rows: Rows, *, top: int | None = None, at_least: float | None = None)
     scores = {row["image"]: score for row in rows() if (score := first_score(row)) is not None}
     if at_least is not None:
         scores = {image: score for image, score in scores.items() if score >= at_least}
-    best = heapq.nlargest(len(scores) if top is None else top, scores, key=scores.__getitem__)
+    count = len(scores) if top is None or kept is not None else top
+    best = heapq.nlargest(count, scores, key=scores.__getitem__)
+    if kept is not None:
+        best = kept(best)[:top]
     rank = {image: i for i, image in enumerate(best)}
     chosen: list[dict[str, Any]] = [{}] * len(best)
     for row in rows():
         if row["image"] in rank:
             chosen[rank[row["image"]]] = row
     return chosen
+
+
+def _groups(options: ScoreOptions, sources: Sequence[Source]) -> Callable[[list[str]], list[str]] | None:
+    if options.group_by is None:
+        return None
+    from roc.scoring.bursts import best_of_groups
+
+    by_name = {source.name: source for source in sources}
+    return lambda names: best_of_groups(names, by_name, options.group_by, seconds=options.group_seconds)
 
 
 def first_score(row: dict[str, Any]) -> float | None:
@@ -76,7 +95,7 @@ def select(options: ScoreOptions, facts: Facts, sources: Sequence[Source], rows:
     if not options.chooses and options.gallery is None:
         return Selection()
     files = Outputs(options.out)
-    chosen = choose(rows, top=options.top, at_least=options.at_least)
+    chosen = choose(rows, top=options.top, at_least=options.at_least, kept=_groups(options, sources))
     names = {row["image"] for row in chosen}
     places = {source.name: place for place, source in enumerate(sources) if source.name in names}
     by_name = {name: sources[place] for name, place in places.items()}

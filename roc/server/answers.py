@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from roc.score_space import ScoreSpace, range_in
+from roc.scoring.ranking import rank
 from roc.scoring.results import Score, combined, variances
 from roc.server.errors import Refusal
 from roc.server.options import Limits
-from roc.server.ranking import rank
 from roc.server.uploads import Order, Upload
 
 Found = list[dict[str, Any]]

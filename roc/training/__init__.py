@@ -1,6 +1,7 @@
 """The main job: teach a model the score head.
 
-`config` declares the settings, `reasoning_config` those of rows with critiques, `published_flags` translates those of
+`config` declares the settings, `reasoning_config` those of rows with critiques, `pair_config` those of pairs,
+`published_flags` translates those of
 the published script, `checks` finds at once what costs nothing to find. `job` runs the steps: `run` is the folder,
 `processes` the launcher's processes, `data` the records, `row_lengths` their lengths, `build` the model, `earlier_head`
 what becomes of the head of a checkpoint, `backbone` that of a vision encoder alone, `wording` the question and the

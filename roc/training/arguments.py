@@ -171,7 +171,7 @@ def build_trainer(
     from roc.training.finish import UNTAUGHT
     from roc.training.kept_features import keep_features
     from roc.training.row_lengths import check_lengths
-    from roc.training.samples import Samples
+    from roc.training.samples import PairCollator, Paired, Samples
     from roc.training.trainer import RocTrainer, validation_metrics
 
     if trains_on_cpu():
@@ -187,6 +187,7 @@ def build_trainer(
     faults = collator.unreadable(rows)
     if faults:
         raise DataError(faults)
+    samples = Samples(data.train, augmentation=augmentation, seed=config.seed, **shared)
     lengths = check_lengths(config, data, collator, validates=arguments.eval_strategy != "no")
     longest = [data.train[place] for place in lengths.longest_rows]
     weights = error_weights(config, arguments, len(data.train))
@@ -200,7 +201,8 @@ def build_trainer(
             args=arguments,
             data_collator=collator,
             processing_class=processor,
-            train_dataset=Samples(data.train, augmentation=augmentation, seed=config.seed, **shared),
+            train_dataset=Paired(samples, data.pairs, config.pair_width) if data.pairs else samples,
+            train_collator=PairCollator(collator) if data.pairs else None,
             eval_dataset=Samples(data.val, **shared) if arguments.eval_strategy != "no" else None,
             compute_metrics=validation_metrics(list(config.attributes)),
             learning_rates=config.part_learning_rates,

@@ -48,6 +48,7 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
     model, processor = _build_stand_in(config, data) if config.source is None else load_source(config)
     declared = {name: getattr(config, name) for name in _LOSS_SETTINGS}
     declared["text_weight"] = config.taught_text_weight
+    declared |= config.pair_weights
     declared["image_aspect_ratio"] = config.image_aspect_ratio
     if config.max_pixels is not None:
         declared["max_pixels"] = config.max_pixels

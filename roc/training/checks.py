@@ -55,7 +55,7 @@ def package_faults(config: RunConfig) -> list[str]:
 def file_faults(config: RunConfig) -> list[str]:
     """Finds data files and folders that are not there or cannot be read."""
     faults = []
-    for path in filter(None, (config.data_path, config.eval_data_path)):
+    for path in filter(None, (config.data_path, config.eval_data_path, config.pairs_path)):
         try:
             next(iter_rows(Path(path), Faults(Path(path))), None)
         except DataError as error:

@@ -20,6 +20,7 @@ from roc.prompts import SCORE_TOKEN
 from roc.score_space import ScoreSpace, parse_ranges, range_faults
 from roc.settings import ConfigError, Fault, Settings, build, option, read_sources, settings_of
 from roc.training.error_aware_config import ErrorAwareConfig
+from roc.training.pair_config import PairConfig
 from roc.training.published_flags import freeze_parts, rename
 from roc.training.reasoning_config import ReasoningConfig
 
@@ -325,17 +326,12 @@ class DataConfig(Settings):
     demo_size: int = option(128, "side of a demo scene in pixels", low=16)
 
     def faults(self) -> list[Fault]:
-        """Finds paths that only make sense together with `data_path`."""
+        """Finds a folder for features that are not kept."""
         found = []
         if self.features_folder is not None and self.keep_features is False:
             found.append(
                 ("features_folder", f"features_folder is {self.features_folder} and keep_features is off; drop one")
             )
-        for key in ("image_folder", "eval_data_path"):
-            if getattr(self, key) is not None and self.data_path is None:
-                found.append(
-                    (key, f"{key} is {getattr(self, key)!r} but data_path is not set; give --data_path FILE as well")
-                )
         return found
 
 
@@ -448,7 +444,7 @@ class TrainConfig(Settings):
 
 
 @dataclass(frozen=True)
-class RunConfig(ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConfig, ErrorAwareConfig):
+class RunConfig(ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfig, TrainConfig, ErrorAwareConfig):
     """All settings of a run under one flat set of names.
 
     Attributes:
@@ -471,33 +467,74 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConf
         shares = {part: getattr(self, f"{part}_from") for part in ("vision", "projector", "language", "embeddings")}
         return {part: share for part, share in shares.items() if share}
 
+    @property
+    def pair_width(self) -> float:
+        """Difference that spans the whole range of the first score."""
+        return self.delta_width or self.score_space.width
+
+    @property
+    def pair_weights(self) -> dict[str, float]:
+        """Weights of the losses on pairs, by name; 0 where there are none."""
+        names = ("delta_weight", "rank_weight")
+        return {name: 0.0 if self.pairs_path is None else getattr(self, name) for name in names}
+
     def faults(self) -> list[Fault]:
-        """Finds words for a host without words, and parts that are to join the training later but are never trained."""
+        """Finds settings that contradict each other across their groups."""
+        found: list[Fault] = []
+        if self.pairs_path is not None and self.error_aware:
+            found.append(
+                (
+                    "error_aware",
+                    "error_aware weighs rated rows, and pairs_path is given; train on one of them at a time",
+                )
+            )
+        if self.pairs_path is not None and self.published_losses:
+            found.append(
+                ("published_losses", "published_losses is on and pairs_path is given, which no published script reads")
+            )
+        if self.pairs_path is not None and not any(self.pair_weights.values()):
+            found.append(
+                (
+                    "rank_weight",
+                    "delta_weight and rank_weight are 0, so nothing would be learnt of the pairs; raise one",
+                )
+            )
+        found += [
+            (key, f"{key} is {getattr(self, key)!r} but data_path is not set; give --data_path FILE as well")
+            for key in ("image_folder", "eval_data_path")
+            if getattr(self, key) is not None and self.data_path is None and self.pairs_path is None
+        ]
         wordless = [
             (name, f"{name} is given, but host backbone reads and writes no words; leave it out")
             for name in ("question", "answer")
             if self.host == "backbone" and getattr(self, name) is not None
         ]
-        return wordless + [
-            (
-                f"{part}_from",
-                f"{part}_from is {share:g}, but nothing of the part {part} is trained; "
-                + ("take it out of freeze" if self.tuning == "full" else "add it to lora_parts")
-                + f", or leave {part}_from out",
-            )
-            for part, share in self.joins.items()
-            if not self.trains(part)
-        ]
+        return (
+            found
+            + wordless
+            + [
+                (
+                    f"{part}_from",
+                    f"{part}_from is {share:g}, but nothing of the part {part} is trained; "
+                    + ("take it out of freeze" if self.tuning == "full" else "add it to lora_parts")
+                    + f", or leave {part}_from out",
+                )
+                for part, share in self.joins.items()
+                if not self.trains(part)
+            ]
+        )
 
     def without_effect(self) -> set[str]:
         """Names the settings that change nothing beside the others."""
         names = set()
-        if self.data_path is not None:
+        if self.data_path is not None or self.pairs_path is not None:
             names |= {"demo_train", "demo_val", "demo_test", "demo_size"}
         if self.model_name_or_path is not None:
             names.add("tiny_model")
         if self.host == "backbone":
             names.add("text_weight")
+        if self.pairs_path is None:
+            names |= {name for name in settings_of(PairConfig) if name != "pairs_path"}
         if not self.error_aware:
             names |= {name for name in settings_of(ErrorAwareConfig) if name != "error_aware"}
         if self.tuning == "full":

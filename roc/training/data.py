@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from roc.data.pairs import Pair, pair_records, read_pairs
 from roc.data.reading import read_records
 from roc.data.records import Record, few_rated, resolve_splits
 from roc.data.rows import DataError
@@ -32,6 +34,7 @@ class RunData:
         val: Rows that choose the best state.
         test: Rows for the final evaluation, never used to choose anything.
         reasoning: Question that asks for a critique, where training rows hold some; None where they do not.
+        pairs: Pairs to train on; the last rows of `train` are their pictures, two a pair, without a score.
         rater_ceiling: How well the raters know each attribute (`roc.demo.raters.rater_ceiling`), of demo scenes only.
     """
 
@@ -40,6 +43,12 @@ class RunData:
     test: list[Record]
     reasoning: str | None = None
     rater_ceiling: dict[str, dict[str, float]] | None = None
+    pairs: tuple[Pair, ...] = ()
+
+    @property
+    def rated(self) -> list[Record]:
+        """The training rows without those of the pairs."""
+        return self.train[: len(self.train) - 2 * len(self.pairs)]
 
 
 def read_data(config: RunConfig) -> RunData:
@@ -51,18 +60,24 @@ def read_data(config: RunConfig) -> RunData:
         DataError: With every fault of the rows, those of unreadable images included; or with every row that does not
             fit the settings.
     """
-    path, ceiling = (config.data_path, None) if config.data_path is not None else _draw_scenes(config)
-    records = _read(config, path, wants_votes=config.ce_weight > 0 or config.emd_weight > 0)
+    path, ceiling = config.data_path, None
+    if path is None and config.pairs_path is None:
+        path, ceiling = _draw_scenes(config)
+    votes = config.ce_weight > 0 or config.emd_weight > 0
+    records = _read(config, path, wants_votes=votes) if path is not None else []
     if config.eval_data_path is None:
         splits = resolve_splits(records, val_fraction=config.val_fraction)
     else:
         splits = resolve_splits(records, val_fraction=0)
         splits["val"] = _read(config, config.eval_data_path)
+    pairs = _read_pairs(config, splits)
+    path = path or config.pairs_path
     faults = [*attribute_faults(config, path, splits), *overlap_faults(config, splits)]
+    faults += pair_faults(config, splits, pairs)
     faults += reasoning_faults(path, (row for rows in splits.values() for row in rows), config.attributes)
     if config.host == "backbone":
         faults += row_faults(path, (row for rows in splits.values() for row in rows))
-    if not splits["train"]:
+    if not splits["train"] and not pairs:
         faults.append(f"{path}: no row to train on; every row is marked as validation or test")
     if faults:
         raise DataError(faults)
@@ -78,12 +93,13 @@ def read_data(config: RunConfig) -> RunData:
         )
         if not config.short_answers:
             logger.warning("short_answers is 0, so one forward pass is not taught: scores of .score() mean nothing")
-    return RunData(**splits, reasoning=reasoning, rater_ceiling=ceiling)
+    splits["train"] += pair_records(pairs)
+    return RunData(**splits, reasoning=reasoning, rater_ceiling=ceiling, pairs=tuple(pairs))
 
 
 def _note_few(config: RunConfig, splits: dict[str, list[Record]]) -> None:
     """Says what to expect where few photos are rated; drawn scenes are as many as asked for."""
-    if config.data_path is None:
+    if config.data_path is None or config.pairs_path is not None:
         return
     rated = sum(bool(record.scores) for rows in splits.values() for record in rows)
     if (few := few_rated(rated)) is not None:
@@ -98,6 +114,8 @@ def check_images(config: RunConfig) -> None:
     """
     for path in filter(None, (config.data_path, config.eval_data_path)):
         _read(config, path, decode=True)
+    if config.pairs_path is not None:
+        read_pairs(config.pairs_path, config.image_folder, width=config.pair_width, pixel_limit=config.pixel_limit)
 
 
 def _draw_scenes(config: RunConfig) -> tuple[Path, dict[str, dict[str, float]]]:
@@ -149,6 +167,45 @@ def attribute_faults(config: RunConfig, path: str | Path, splits: dict[str, list
         faults.append(
             f"{path}: no training row has a score for {', '.join(missing)}; the file has "
             f"{', '.join(sorted(rated)) or 'none'}. {advice}"
+        )
+    return faults
+
+
+def _read_pairs(config: RunConfig, splits: dict[str, list[Record]]) -> list[Pair]:
+    """Reads the pairs to train on: those that are not marked as validation or test."""
+    if config.pairs_path is None:
+        return []
+    found = read_pairs(
+        config.pairs_path,
+        config.image_folder,
+        width=config.pair_width,
+        check_images=False,
+        pixel_limit=config.pixel_limit,
+    )
+    pairs = [pair for pair in found if pair.split in (None, "train")]
+    held = len(found) - len(pairs)
+    if not pairs:
+        raise DataError([f"{config.pairs_path}: no pair to train on; every pair is marked as validation or test"])
+    known = sum(pair.delta is not None for pair in pairs)
+    logger.info("%d pairs to train on, %d of them with a known difference; %d are held out", len(pairs), known, held)
+    return pairs
+
+
+def pair_faults(config: RunConfig, splits: dict[str, list[Record]], pairs: Sequence[Pair]) -> list[str]:
+    """Finds pictures of training pairs that are validated or tested on, and attributes that no row teaches."""
+    held = {image: name for name in ("val", "test") for record in splits[name] for image in record.images}
+    faults = [
+        f"{config.pairs_path}:{pair.line}: {image} is a {held[image]} picture of the rated rows as well; remove the "
+        "pair, or give it that split"
+        for pair in pairs
+        for image in pair.images
+        if image in held
+    ]
+    others = config.attributes[1:]
+    if pairs and others and not splits["train"]:
+        faults.append(
+            f"{config.pairs_path}: pairs teach the first score alone, and nobody rated {', '.join(others)}; give rated "
+            "rows with --data_path, or --attributes overall"
         )
     return faults
 

@@ -120,6 +120,8 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict], *, trained_b
         lines = [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics, config)]
     else:
         lines = ["There is no held-out row to evaluate on; give a test split or --val_fraction."]
+        if config.pairs_path is not None:
+            lines = ["No rated row is held out. To ask which of two pictures is better:", f"  {_pairs_command(config)}"]
         write_plots(out / "plots", draw((), {}, history))
     if config.no_test_table and data.test:
         lines += ["", *_how_to_test(config, len(data.test))]
@@ -302,6 +304,14 @@ def _how_to_test(config: RunConfig, count: int) -> list[str]:
         words += ["--image_folder", config.image_folder]
     words += ["--split", "test", "--out", out / "test"]
     return [f"The {count} test rows were not scored (no_test_table). Their table:", f"  {shlex.join(map(str, words))}"]
+
+
+def _pairs_command(config: RunConfig) -> str:
+    """Writes the command that evaluates on the file of pairs; its rows marked test are those that were held out."""
+    words = ["roc", "evaluate", "--checkpoint", config.output_dir, "--pairs", config.pairs_path]
+    if config.image_folder is not None:
+        words += ["--image_folder", config.image_folder]
+    return shlex.join([*words, "--split", "test", "--out", str(Path(config.output_dir) / "pairs")])
 
 
 def _how_to_use(config: RunConfig, image: str, *, reported: bool, answering: bool) -> list[str]:

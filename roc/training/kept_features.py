@@ -341,7 +341,7 @@ def _installed(config: RunConfig, data: RunData, trainer: RocTrainer) -> KeptFea
 
 def _probed(trainer: RocTrainer, tower: nn.Module, data: RunData) -> Reads:
     """Runs `reads_of` on the first rows with pictures, with the tower frozen and in the trainer's number format."""
-    dataset = trainer.train_dataset
+    dataset = getattr(trainer.train_dataset, "samples", trainer.train_dataset)  # of pairs, their pictures
     places = [i for i, record in enumerate(data.train) if record.images][:_ROWS]
     inputs = trainer._prepare_inputs(trainer.data_collator([dataset[i] for i in places]))
     trained = [parameter for parameter in tower.parameters() if parameter.requires_grad]

@@ -14,7 +14,7 @@ from roc.model.reasoned import WRONG
 
 logger = logging.getLogger(__name__)
 
-LOSSES = ("text_loss", "l1_loss", "ce_loss", "emd_loss")
+LOSSES = ("text_loss", "l1_loss", "ce_loss", "emd_loss", "delta_loss", "rank_loss")
 """The terms of the loss, by their names in the model's output and in the log."""
 
 _VALIDATED = {"srcc": "SRCC", "plcc": "PLCC", "mae": "MAE"}

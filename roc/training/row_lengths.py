@@ -82,8 +82,10 @@ def check_lengths(config: RunConfig, data: RunData, collator: RocCollator, *, va
 
 
 def _report(config: RunConfig, data: RunData, collator: RocCollator, validates: bool) -> LengthReport:
-    path = Path(config.data_path or Path(config.output_dir) / SCENES / RATINGS_FILE)
-    of_file = [(path, data.train), (Path(config.eval_data_path or path), data.val if validates else [])]
+    path = Path(config.data_path or config.pairs_path or Path(config.output_dir) / SCENES / RATINGS_FILE)
+    paired = data.train[len(data.rated) :]
+    of_file = [(path, data.rated), (Path(config.pairs_path or path), paired)]
+    of_file.append((Path(config.eval_data_path or path), data.val if validates else []))
     sizes = _picture_sizes(record for _, records in of_file for record in records)
     rows = [_Row(file, one, [sizes[image] for image in one.images]) for file, records in of_file for one in records]
     counter = RowLengths(collator)

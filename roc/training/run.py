@@ -356,7 +356,8 @@ def train(trainer: RocTrainer, state: Path | None) -> None:
 
 def data_hashes(config: RunConfig) -> list[str | None]:
     """Hashes the content of each data file or data set, None where it is not known; edited data make another run."""
-    return [content_digest(Path(path)) for path in (config.data_path, config.eval_data_path) if path is not None]
+    files = (config.data_path, config.eval_data_path, config.pairs_path)
+    return [content_digest(Path(path)) for path in files if path is not None]
 
 
 def _is_same_data(before: list[str | None], now: list[str | None]) -> bool:

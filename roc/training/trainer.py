@@ -57,6 +57,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.data import DataLoader
 from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from roc.evaluation.metrics import mae, plcc, srcc
@@ -70,6 +71,9 @@ from roc.training.weight_average import WeightAverage
 
 # With a mean of the weights, model.safetensors is the mean; these are the weights that training goes on from.
 _OWN_WEIGHTS_FILE = "training_weights.safetensors"
+
+# Numbers of a batch that are learnt from and stay float32.
+_TARGETS = ("score_labels", "score_distributions", "score_weights", "pair_deltas", "pair_wins")
 
 
 class RocTrainer(WeighsByError, SavesStates, Trainer):
@@ -88,6 +92,7 @@ class RocTrainer(WeighsByError, SavesStates, Trainer):
         error_weights: Errors of the training rows and the weights that follow from them; None weighs all rows alike.
         generated: Of a model that is taught to reason, the validation on what it writes (`roc.training.reasoning`).
         stable_format: The state with the most open choices is kept too, among those with this share of readable ones.
+        train_collator: Makes the training batches where rows are drawn otherwise than in validation; None: as there.
         **kwargs: For `transformers.Trainer`; `processing_class` is the processor, `data_collator` a `RocCollator`.
     """
 
@@ -101,9 +106,11 @@ class RocTrainer(WeighsByError, SavesStates, Trainer):
         error_weights: ErrorWeights | None = None,
         generated: Generated | None = None,
         stable_format: float = 1.0,
+        train_collator: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.train_collator = train_collator
         for stock in (ProgressCallback, PrinterCallback):
             self.remove_callback(stock)
         self.add_callback(LogLines)
@@ -174,7 +181,13 @@ class RocTrainer(WeighsByError, SavesStates, Trainer):
         policy = self.accelerator.state.fsdp_plugin.mixed_precision_policy if self.is_fsdp_enabled else None
         computed_in = policy.param_dtype if policy is not None else self.model.dtype
         for name, tensor in inputs.items():
-            if name in ("score_labels", "score_distributions", "score_weights"):  # DeepSpeed has rounded them
+            if name in (
+                "score_labels",
+                "score_distributions",
+                "score_weights",
+                "pair_deltas",
+                "pair_wins",
+            ):  # DeepSpeed has rounded them
                 prepared[name] = tensor.to(prepared[name].device)
             elif self.is_fsdp_enabled and tensor.is_floating_point():
                 prepared[name] = prepared[name].to(computed_in)
@@ -187,14 +200,24 @@ class RocTrainer(WeighsByError, SavesStates, Trainer):
             self.train_dataset.set_epoch(int(self.state.epoch or 0))
         self._steps_summed += 1
         batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
-        counts = torch.stack([_count_targets(batch) for batch in batches]).sum(dim=0) if batches else torch.zeros(2)
+        counts = torch.stack([_count_targets(batch) for batch in batches]).sum(dim=0) if batches else torch.zeros(4)
         counts = counts.to(device)
         if self.args.world_size > 1:
             counts = self.accelerator.gather(counts.unsqueeze(0)).sum(dim=0)
         # A step without any score has a score loss of 0 whatever it is divided by.
-        scores, distributions = counts.clamp(min=1)
-        self._counts = {"num_scores_in_batch": scores, "num_distributions_in_batch": distributions}
+        names = ("scores", "distributions", "pairs", "deltas")
+        counted = zip(names, counts.clamp(min=1), strict=True)
+        self._counts = {f"num_{name}_in_batch": count for name, count in counted}
         return batches, num_items
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Makes the loader of the training rows."""
+        collator = self.data_collator
+        self.data_collator = self.train_collator or collator
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = collator
 
     def compute_loss(
         self, model: Any, inputs: dict, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -399,7 +422,10 @@ def validation_metrics(attributes: list[str]) -> Callable[[EvalPrediction], dict
 
 
 def _count_targets(batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Counts the scores and the histograms of a batch; (2,)."""
+    """Counts the scores, the histograms, the pairs and the pairs with a known difference of a batch; (4,)."""
     scores = (~batch["score_labels"].isnan()).sum()
-    votes = batch.get("score_distributions")
-    return torch.stack([scores, scores.new_zeros(()) if votes is None else (~votes.isnan().any(dim=-1)).sum()])
+    votes, deltas = batch.get("score_distributions"), batch.get("pair_deltas")
+    nothing = scores.new_zeros(())
+    voted = nothing if votes is None else (~votes.isnan().any(dim=-1)).sum()
+    pairs, known = (nothing, nothing) if deltas is None else (scores.new_tensor(len(deltas)), (~deltas.isnan()).sum())
+    return torch.stack([scores, voted, pairs, known])

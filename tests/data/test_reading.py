@@ -784,3 +784,12 @@ def test_an_attribute_on_another_range_is_checked_on_that(folder):
     assert "2: the score is -1, outside the range 1..10; correct" in overall and "(min_score, max_score)" in overall
     assert "3: the score of 'light' is 4, outside the range -1..1" in light and "(attribute_ranges)" in light
     assert light.count("--attribute_ranges light=0:5") == 1  # 3 of its 4 scores are outside
+
+
+def test_a_row_of_a_group_of_edits_may_have_no_score(folder):
+    rows = [{"image": "a.jpg", "group": "s"}, {"image": "b.jpg", "group": "s", "edit": {"delta": 1.5}}]
+    path = write(folder, "groups.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    first, second = read(path)
+    assert (first.scores, first.edit, second.group, second.edit) == ({}, None, "s", {"delta": 1.5})
+    alone = write(folder, "alone.jsonl", "".join(json.dumps(row) + "\n" for row in (*rows, {"image": "c.jpg"})))
+    assert faults(alone) == ["3: there is no score; give one, or remove the sample"]

@@ -8,7 +8,9 @@ import torch
 from heads import VOTES, build, picture, record, talk
 from transformers import TrainingArguments
 
+from roc.data.pairs import Pair
 from roc.training.error_weights import ErrorWeights
+from roc.training.samples import PairCollator, Paired
 from roc.training.trainer import RocTrainer
 
 LOSSES = {"ce_weight": 0.5, "emd_weight": 0.5}
@@ -81,6 +83,25 @@ def gradient_of_one_step(trainer):
     trainer.optimizer.register_step_pre_hook(note)
     trainer.train()
     return torch.cat([grad.flatten() for grad in seen.values() if grad is not None])
+
+
+class PairRows(Rows):
+    """The same, drawn as four rated rows and two pairs."""
+
+    def set_epoch(self, epoch):
+        pass
+
+    @classmethod
+    def paired(cls):
+        pairs = [Pair("p", ("a", "b"), 1.0, 2.5), Pair("q", ("a", "b"), 0.0)]
+        return Paired(cls(), pairs, width=10)
+
+
+def pair_trainer_for(folder, **how):
+    """Makes a trainer on rated rows and pairs."""
+    model, processor, collator = build("llava", delta_weight=2.0, rank_weight=3.0)
+    together = {"model": (model, processor, collator), "rows": PairRows.paired()}
+    return trainer_for(folder, **together, train_collator=PairCollator(collator), **how)
 
 
 class Words(Rows):

@@ -234,3 +234,35 @@ def test_other_wrong_input_is_refused():
         losses.smooth_l1(torch.ones(4), torch.ones(4), num_items=0)
     with pytest.raises(ValueError, match="exponent r 0.5"):
         losses.emd(torch.ones(1, 4) / 4, torch.ones(1, 4) / 4, r=0.5)
+
+
+@pytest.mark.parametrize("name", ["red.delta_loss.a", "red.delta_loss.b"])
+def test_the_loss_on_a_known_difference_reference(vectors, name):
+    entry = vectors[name]
+    given = entry["inputs"]
+    apart, delta = tensor([given["v_edit"] - given["v_source"]]), tensor([given["delta"] / given["scale"]])
+    loss = losses.smooth_l1(apart, delta, beta=given["beta"])
+    assert loss.item() == pytest.approx(entry["expected"], abs=entry["tol"])
+
+
+@pytest.mark.parametrize("name", ["glue.frank_loss.a", "glue.frank_loss.b"])
+def test_frank_reference(vectors, name):
+    """The first of the vector is our second picture: `p_c` is the share of its wins."""
+    entry = vectors[name]
+    given = entry["inputs"]
+    means, variances = (tensor([[given[f"{kind}_j"], given[f"{kind}_i"]]]) for kind in ("m", "var"))
+    loss = losses.frank(means, variances, tensor([given["p_c"]]), gamma=given["gamma"])
+    assert loss.item() == pytest.approx(entry["expected"], abs=entry["tol"])
+
+
+def test_frank_of_a_tie_a_certainty_and_no_pair():
+    none = torch.zeros(2, 2)
+    assert losses.frank(none, none, torch.tensor([0.5, 0.5])).item() == pytest.approx(0, abs=1e-6)
+    means = torch.tensor([[0.0, 1.0], [1.0, 0.0]], requires_grad=True)
+    parts = [losses.frank(means[i : i + 1], none[:1], torch.ones(1), num_items=2) for i in (0, 1)]
+    assert [part.item() for part in parts] == pytest.approx([0, 0.5])  # right, and wrong with certainty
+    sum(parts).backward()
+    assert means.grad.isfinite().all()
+    assert losses.frank(none[:0], none[:0], none[0, :0]).item() == 0
+    with pytest.raises(ValueError, match=r"expected \(P, 2\), \(P, 2\) and \(P,\)"):
+        losses.frank(none, none, torch.ones(1))

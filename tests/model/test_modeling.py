@@ -22,6 +22,8 @@ from tiny_models import BUILDERS
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.declaration import declare
+from roc.model.head import read_levels
+from roc.model.losses import frank
 from roc.model.modeling import RocMixin, roc_class
 from roc.model.positions import score_positions
 from roc.score_space import ScoreSpace
@@ -411,3 +413,29 @@ def test_the_native_smooth_l1_is_stated_in_each_attributes_own_points():
     out = model(**collator([sample(0, scores={"overall": 6.0, "light": -8.0})]))
     errors = (out.scores[0] - torch.tensor([6.0, -8.0])).abs()
     torch.testing.assert_close(out.l1_loss, torch.where(errors < 1, 0.5 * errors**2, errors - 0.5).mean())
+
+
+def test_pairs_are_compared_by_their_first_score():
+    """The batch holds two pairs around a rated row; only of one is the difference known."""
+    model, _, collator = build("llava", delta_weight=2.0, rank_weight=3.0)
+    batch = collator(
+        [sample(0, scores={}), sample(1), sample(2, scores={}), sample(3, scores={}), sample(4, scores={})]
+    )
+    compared = {
+        "pairs": torch.tensor([[0, 2], [3, 4]]),
+        "pair_wins": torch.tensor([1.0, 0.5]),
+        "pair_deltas": torch.tensor([0.125, float("nan")]),
+    }
+    out, plain = model(**batch, **compared), model(**batch)
+    read = read_levels(out.score_logits[:, 0], model.score_levels())
+    unit, variances = read.scores / 9, (read.stds / 9).square()
+    error = float((unit[2] - unit[0] - 0.125).abs())
+    by_hand = error - 0.025 if error > 0.05 else 10 * error**2
+    assert out.delta_loss.item() == pytest.approx(by_hand, rel=1e-4)
+    expected = frank(unit[compared["pairs"]], variances[compared["pairs"]], compared["pair_wins"])
+    torch.testing.assert_close(out.rank_loss, expected)
+    torch.testing.assert_close(out.loss, plain.loss + 2 * out.delta_loss + 3 * out.rank_loss)
+    out.loss.backward()
+    assert model.score_head.weight.grad.isfinite().all()
+    nothing = {name: tensor[:0] for name, tensor in compared.items()}
+    assert torch.equal(model(**batch, **nothing).loss, plain.loss)

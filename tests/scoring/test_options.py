@@ -20,7 +20,7 @@ def test_only_images_and_a_checkpoint_are_needed():
     ("values", "expected"),
     [
         ({"out": "scores.xls"}, "ends in .csv, .tsv, .jsonl, .parquet, .xlsx"),
-        ({"out": "a.csv", "copy_to": "best"}, "add --top K or --at_least S"),
+        ({"out": "a.csv", "copy_to": "best"}, "add --top K, --at_least S or --group_by"),
         ({"gallery": "a.html", "overwrite": True}, "gallery needs --out\noverwrite needs --out"),
         ({"actors": 2}, "actors needs --engine ray"),
         ({"engine": "ray"}, "engine ray needs --out"),

@@ -9,10 +9,11 @@ from roc.commands.finetune import main
 from roc.settings import ConfigError, help_text, read_flags
 from roc.training.config import SETTINGS, DataConfig, ModelConfig, RunConfig, ScoreConfig, TrainConfig, load_config
 from roc.training.error_aware_config import ErrorAwareConfig
+from roc.training.pair_config import PairConfig
 from roc.training.published_flags import PUBLISHED_FLAGS
 from roc.training.reasoning_config import ReasoningConfig
 
-GROUPS = (ModelConfig, ScoreConfig, DataConfig, ReasoningConfig, TrainConfig, ErrorAwareConfig)
+GROUPS = (ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfig, TrainConfig, ErrorAwareConfig)
 
 ROOT = Path(__file__).parents[2]
 # Those of configs/distributed/ are accelerate's, those of reinforcement have settings of their own.
@@ -351,3 +352,14 @@ def test_an_attribute_may_be_on_a_range_of_its_own():
     assert "names light, but attributes is overall" in refusal(None, {"attribute_ranges": "light=0:1"})
     both = {"attributes": "overall,delta", "attribute_ranges": "delta=-10:10", "published_losses": True}
     assert "the published objective knows one range" in refusal(None, both)
+
+
+def test_pairs_go_with_some_settings_only():
+    pairs = {"pairs_path": "pairs.csv"}
+    assert load_config(None, pairs).pair_weights == {"delta_weight": 1.0, "rank_weight": 1.0}
+    assert load_config(None, {}).pair_weights == {"delta_weight": 0.0, "rank_weight": 0.0}
+    assert load_config(None, pairs).pair_width == 9 and load_config(None, {**pairs, "delta_width": 10}).pair_width == 10
+    assert load_config(None, {**pairs, "image_folder": "photos"}).image_folder == "photos"
+    assert "train on one of them at a time" in refusal(None, {**pairs, "error_aware": True})
+    assert "nothing would be learnt of the pairs" in refusal(None, {**pairs, "delta_weight": 0, "rank_weight": 0})
+    assert "which no published script reads" in refusal(None, {**pairs, "published_losses": True})

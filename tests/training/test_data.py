@@ -125,3 +125,37 @@ def test_what_does_not_fit_the_settings_is_told_before_any_image_is_decoded(tmp_
     read_data(config)
     check_images(config)
     assert decoded == [False, False, True]
+
+
+def pairs_file(folder, *rows):
+    for number in range(6):
+        picture(number).save(folder / f"{number}.png")
+    (folder / "pairs.csv").write_text("image_a,image_b,delta,split\n" + "".join(f"{row}\n" for row in rows))
+    return str(folder / "pairs.csv")
+
+
+def test_pairs_are_trained_on_alone_or_beside_rated_rows(tmp_path):
+    pairs = pairs_file(tmp_path, "0.png,1.png,2.5,", "1.png,2.png,-1,train", "0.png,2.png,1,test")
+    alone = read_data(load_config(None, {"pairs_path": pairs, "tiny_model": "demo"}))
+    assert [pair.delta for pair in alone.pairs] == [2.5, -1] and alone.rated == alone.val == alone.test == []
+    assert [record.images[0][-5:] for record in alone.train] == ["0.png", "1.png", "1.png", "2.png"]
+    (tmp_path / "r.csv").write_text("image,score,split\n3.png,5,train\n4.png,6,test\n")
+    both = read_data(load_config(None, {"pairs_path": pairs, "data_path": str(tmp_path / "r.csv")}))
+    assert len(both.rated) == 1 and len(both.train) == 5 and len(both.test) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "message"),
+    [
+        (["0.png,4.png,1,"], {}, "pairs.csv:2: .*4.png is a test picture of the rated rows as well; remove the pair"),
+        (["0.png,1.png,1,val"], {}, "no pair to train on; every pair is marked as validation or test"),
+        (["0.png,1.png,9.5,"], {}, r"pairs.csv:2: delta is 9.5, outside -9\.\.9"),
+        (["0.png,1.png,3,"], {"delta_width": 2}, r"delta is 3, outside -2\.\.2"),
+        (["0.png,1.png,3,"], {"data_path": None, "attributes": "overall,light"}, "nobody rated light; give rated rows"),
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused(rows, changes, message, tmp_path):
+    (tmp_path / "r.csv").write_text("image,score,split\n3.png,5,train\n4.png,6,test\n")
+    settings = {"pairs_path": pairs_file(tmp_path, *rows), "data_path": str(tmp_path / "r.csv"), **changes}
+    with pytest.raises(DataError, match=message):
+        read_data(load_config(None, settings))

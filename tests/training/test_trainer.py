@@ -21,6 +21,7 @@ from trainers import (
     free_port,
     gradient_of_one_step,
     leave,
+    pair_trainer_for,
     same_errors,
     trainer_for,
 )
@@ -47,6 +48,25 @@ def test_accumulation_gives_the_gradient_and_losses_of_one_big_batch(one_big_bat
         assert trainer.state.log_history[0][key] == pytest.approx(expected_log[key], rel=1e-5), key
 
 
+@pytest.fixture(scope="module")
+def pairs_in_one_batch(tmp_path_factory):
+    trainer = pair_trainer_for(tmp_path_factory.mktemp("pairs"), batch=6)
+    return gradient_of_one_step(trainer), trainer.state.log_history[0]
+
+
+def same_pairs(found, found_log, expected, expected_log):
+    assert (found - expected).norm() / expected.norm() < 1e-6
+    for key in ("loss", "text_loss", "l1_loss", "delta_loss", "rank_loss"):
+        assert found_log[key] == pytest.approx(expected_log[key], rel=1e-5), key
+
+
+def test_accumulation_gives_the_losses_of_pairs_of_one_big_batch(pairs_in_one_batch, tmp_path):
+    """Four rated rows and two pairs, of which one difference is known; some micro-batches hold no pair."""
+    assert min(pairs_in_one_batch[1][key] for key in ("delta_loss", "rank_loss")) > 0
+    trainer = pair_trainer_for(tmp_path, batch=2, accumulation=3)
+    same_pairs(gradient_of_one_step(trainer), trainer.state.log_history[0], *pairs_in_one_batch)
+
+
 def _worker(rank, folder, port):
     os.environ |= {
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
@@ -58,7 +78,10 @@ def _worker(rank, folder, port):
     scoreless = trainer_for(folder, batch=2, rows=Words(), arguments={"max_steps": 2})
     scoreless.train()
     torch.save(error_aware_run(folder, batch=1, accumulation=2), f"{folder}/errors{rank}.pt")
+    pairs = pair_trainer_for(folder, batch=1, accumulation=3)
+    of_pairs = gradient_of_one_step(pairs)
     if rank == 0:
+        torch.save((of_pairs, pairs.state.log_history[0]), f"{folder}/pairs.pt")
         torch.save((gradient, trainer.state.log_history[0]), f"{folder}/found.pt")
         torch.save(scoreless.state.log_history, f"{folder}/scoreless.pt")
     leave()
@@ -298,3 +321,7 @@ def test_the_docstring_names_tests_that_are_there():
     defined = {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)}
     named = set(re.findall(r"test_\w+", trainer_module.__doc__))
     assert len(named) > 10 and named <= defined, named - defined
+
+
+def test_two_processes_give_the_losses_of_pairs_of_one_big_batch(two_processes, pairs_in_one_batch):
+    same_pairs(*torch.load(two_processes / "pairs.pt"), *pairs_in_one_batch)

@@ -1,0 +1,148 @@
+"""Who beats whom: the order of images and how likely each beats another one, from the mean and spread of each score.
+
+`win_probability` and `rank` are the arithmetic, on plain numbers; `rank_photos` is the work of `roc rank`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from roc.scoring.options import RankOptions
+    from roc.scoring.results import Assessed
+    from roc.scoring.sources import Source
+
+
+def win_probability(mean: float, std: float, other_mean: float, other_std: float) -> float:
+    """Computes the probability that a draw from the first normal distribution exceeds one from the second.
+
+    Phi((mean - other_mean) / sqrt(std^2 + other_std^2)); 1, 0.5 or 0 if both spreads are 0.
+    """
+    spread = math.hypot(std, other_std)
+    if spread == 0:
+        return 0.5 + 0.5 * ((mean > other_mean) - (mean < other_mean))
+    return 0.5 * (1 + math.erf((mean - other_mean) / spread / math.sqrt(2)))
+
+
+def rank(means: Sequence[float], stds: Sequence[float]) -> tuple[list[int], list[list[float]]]:
+    """Orders images and computes pairwise win probabilities.
+
+    Args:
+        means: (n,) scores; higher is better.
+        stds: (n,) standard deviations.
+
+    Returns:
+        (order, wins): indices, best first, ties in their given order; (n, n) probabilities that row i beats column j,
+        0.5 on the diagonal.
+    """
+    order = sorted(range(len(means)), key=lambda i: -means[i])
+    pairs = list(zip(means, stds, strict=True))
+    return order, [
+        [0.5 if i == j else win_probability(*one, *other) for j, other in enumerate(pairs)]
+        for i, one in enumerate(pairs)
+    ]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Photos in the order of a score.
+
+    Attributes:
+        attribute: Name of the score.
+        names: (n,) photos, best first.
+        assessed: (n,) what the model says of each, the score that ranks it present in all.
+        wins: (n, n) probability that the photo of the row beats that of the column.
+    """
+
+    attribute: str
+    names: list[str]
+    assessed: list[Assessed]
+    wins: list[list[float]]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Gives a row for each photo: `rank`, `image`, the score with its spread, `beats_next`, and words if any.
+
+        `beats_next` is the probability that it beats the photo behind it; None for the last one.
+        """
+        rows = []
+        for place, (name, one) in enumerate(zip(self.names, self.assessed, strict=True)):
+            score = one.scores[self.attribute]
+            last = place + 1 == len(self.names)
+            row = {"rank": place + 1, "image": name, "prediction": score.value, "std": score.std}
+            row |= {"beats_next": None if last else self.wins[place][place + 1]}
+            rows.append(row | ({} if one.text is None else {"text": one.text}))
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives all of it, ready for JSON: attribute, its range, whether the spread was trained, photos, wins."""
+        score = self.assessed[0].scores[self.attribute]
+        about = {"attribute": self.attribute, "range": list(score.range), "calibrated": score.calibrated}
+        return {**about, "photos": self.rows(), "win_probability": self.wins}
+
+
+def rank_photos(options: RankOptions) -> Ranking:
+    """Scores photos and puts them in order, best first.
+
+    Raises:
+        ValueError: There are fewer than two photos, one cannot be read or gets no score, or the checkpoint carries no
+            head or does not know the attribute.
+    """
+    from roc.scoring.sources import find_sources
+
+    sources = find_sources(options.photos).sources
+    if len(sources) < 2:
+        raise ValueError(f"there is {len(sources)} photo to rank; name two or more, or a folder that holds them")
+
+    pictures = _opened(sources)
+
+    from roc.scoring.assessment import Assessment
+
+    assessment = Assessment(options.checkpoint, device=options.device)
+    attribute = assessment.wanted(options.attribute)[0]
+    assessed = assessment.describe(pictures) if options.describe else assessment.score(pictures, [attribute])
+    names = [source.name for source in sources]
+    return ranking(attribute, dict(zip(names, assessed, strict=True)))
+
+
+def _opened(sources: Sequence[Source]) -> list[Image.Image]:
+    """Opens all photos; those that cannot be read are told together."""
+    from roc.data.images import ImageError
+
+    pictures, faults = [], []
+    for source in sources:
+        try:
+            pictures.append(source.open())
+        except ImageError as error:
+            faults.append(f"{source.name}: {error}")
+    if faults:
+        raise ValueError("\n".join(faults))
+    return pictures
+
+
+def ranking(attribute: str, assessed: Mapping[str, Assessed]) -> Ranking:
+    """Puts photos that were scored in order.
+
+    Args:
+        attribute: Name of the score.
+        assessed: Photo -> what the model says of it.
+
+    Raises:
+        ValueError: A photo has no such score.
+    """
+    names = list(assessed)
+    scores = [assessed[name].scores[attribute] for name in names]
+    missing = [name for name, score in zip(names, scores, strict=True) if score is None]
+    if missing:
+        raise ValueError(f"{missing[0]}: the model gave no score for {attribute}; leave this photo out")
+    order, wins = rank([score.value for score in scores], [score.std for score in scores])
+    return Ranking(
+        attribute,
+        [names[i] for i in order],
+        [assessed[names[i]] for i in order],
+        [[wins[i][j] for j in order] for i in order],
+    )
