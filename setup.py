@@ -51,6 +51,8 @@ EXTRAS = {
     "rl": ["trl>=1.16,<1.17", "accelerate>=1.13", "tensorboard", "matplotlib"],
     # roc reasoning and roc relative with an OpenAI-compatible endpoint as writer, judge or voter.
     "chat": ["openai>=2"],
+    # roc relative with an image-editing pipeline. Not in [dev]: its test is skipped without it.
+    "diffusers": ["diffusers>=0.42.1"],
     # pyarrow, openpyxl: so that the tests read Parquet and .xlsx too. num2words: SmolVLM's processor asks for it.
     # sentencepiece: of [owl2]; gguf: of [starter]; openai: of [chat].
     "test": [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roc.relative.agreement import HIGHEST
 from roc.relative.config import BuildOptions, chat_name
+from roc.relative.editors import Editor, Embedded
 from roc.relative.judges import Judge, KnownDirection
 from roc.relative.judging import score_pictures
 from roc.relative.photos import Photo
@@ -18,8 +19,40 @@ from roc.relative.steps import Step, Steps
 from roc.relative.votes import Votes
 
 if TYPE_CHECKING:
-    from roc.endpoints.chat import Chat
     from roc.endpoints.patience import Patience
+
+
+def make_editors(options: BuildOptions, at_once: int, stopping: threading.Event) -> dict[str, Editor]:
+    """Makes the editors that the options name.
+
+    Raises:
+        ValueError: A missing key, a pipeline that cannot be used.
+        ImportError: With the command that installs what is missing.
+    """
+    editors: dict[str, Editor] = {}
+    for name in options.editors:
+        kind, _, rest = name.partition(":")
+        if kind == "diffusers":
+            from roc.relative.image_editors import Pipeline
+
+            editors[name] = Pipeline.load(rest, device=options.device, dtype=options.dtype, steps=options.steps)
+        elif kind == "images":
+            from roc.endpoints.images import ImageEdits
+            from roc.relative.image_editors import EndpointEditor
+
+            endpoint = _endpoint(name, options, stopping, ImageEdits)
+            editors[name] = EndpointEditor(*endpoint, options.requests_at_once, seeded=options.send_seed)
+        else:
+            editors[name] = Embedded(at_once)
+    return editors
+
+
+def make_helpers(options: BuildOptions, stopping: threading.Event) -> tuple[tuple | None, tuple | None]:
+    """Makes the chat model that writes instructions and the one that checks edits, each with its patience; None for
+    those that are not asked for."""
+    from_list = options.instructions == "list"
+    instructor = None if from_list else _endpoint(options.instructions, options, stopping)
+    return instructor, None if options.checker is None else _endpoint(options.checker, options, stopping)
 
 
 def make_judges(options: BuildOptions, at_once: int, stopping: threading.Event) -> list[Judge]:
@@ -67,10 +100,13 @@ def vote_of_models(options: BuildOptions, votes: Votes, photos: Sequence[Photo],
                 votes.failed[photo.id] = f"{name}: {row.get('error', 'it was not asked')}"
 
 
-def _endpoint(name: str, options: BuildOptions, stopping: threading.Event) -> tuple[Chat, Patience]:
+def _endpoint(
+    name: str, options: BuildOptions, stopping: threading.Event, kind: Callable[..., Any] | None = None
+) -> tuple[Any, Patience]:
+    """Makes the client of an endpoint, of chat where no other kind is given, and what waits for it."""
     from roc.endpoints.chat import Chat
     from roc.endpoints.patience import Patience
 
     model, url = chat_name(name)
-    chat = Chat(model, url or options.base_url, key=os.environ.get(options.key_variable), options=options)
+    chat = (kind or Chat)(model, url or options.base_url, key=os.environ.get(options.key_variable), options=options)
     return chat, Patience(f"{chat.name} at {url or options.base_url or 'its endpoint'}", options.patience, stopping)

@@ -15,18 +15,19 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-from roc.data.images import ImageError, open_image
+from roc.data.images import ImageError
 from roc.model.device import usable_cores
 from roc.relative.agreement import Agreement, agreement
-from roc.relative.asked import make_judges, vote_of_models
-from roc.relative.changes import TOLD, Anchor, Change, change_of
-from roc.relative.config import BuildOptions
+from roc.relative.asked import make_editors, make_helpers, make_judges, vote_of_models
+from roc.relative.changes import Anchor, Change, change_of
+from roc.relative.config import EMBEDDED, BuildOptions
 from roc.relative.consensus import choose_anchors
-from roc.relative.editors import EditError, Editor, Embedded, Order, plan
+from roc.relative.editing import TOLD, Editing
+from roc.relative.editors import Editor, Embedded, Order
 from roc.relative.judges import Judge
 from roc.relative.judging import Judging
 from roc.relative.outputs import Outputs
-from roc.relative.photos import Photo, edit_fault, read_photo, split_of, write_picture
+from roc.relative.photos import Photo, read_photo, split_of, write_picture
 from roc.relative.steps import KEY, Progress, Row, Step, Steps
 from roc.relative.votes import Votes, read_votes
 from roc.scoring.journal import Journal
@@ -34,7 +35,7 @@ from roc.scoring.sources import find_sources
 
 logger = logging.getLogger(__name__)
 
-FAULTS = ("unreadable", "failed", "other size", "unjudged")
+FAULTS = ("unreadable", "failed", "other size", "unchecked", "unjudged")
 """Reasons for which something is not used although it was meant to be."""
 
 
@@ -48,6 +49,7 @@ class Built:
         rejected: What is not used: `id`, `image`, `reason`, `detail` and more.
         agreement: How far the judges agree on all edits that all of them judged.
         photos: Photos that were found.
+        resized: Edits that came in another size of the same shape, and were brought to that of their source.
         done: Steps that this run did.
         seconds: How long it took.
     """
@@ -57,6 +59,7 @@ class Built:
     rejected: list[Row] = field(default_factory=list)
     agreement: Agreement = field(default_factory=lambda: agreement([]))
     photos: int = 0
+    resized: int = 0
     done: int = 0
     seconds: float = 0.0
 
@@ -105,19 +108,23 @@ def build(
         built.done, built.seconds = steps.done, time.monotonic() - start
     files.write(built, options)
     if not built.changes:
-        counts = ", ".join(f"{reason} {count}" for reason, count in _reasons(built))
-        raise ValueError(f"no edit is of use ({counts}); {files.rejected} says why of each")
+        raise ValueError(_nothing(built, files))
     write_page(files, built, options.samples)
     return built
 
 
-def _reasons(built: Built) -> list[tuple[str, int]]:
-    return Counter(row["reason"] for row in built.rejected).most_common()
+def _nothing(built: Built, files: Outputs) -> str:
+    counts = Counter(row["reason"] for row in built.rejected).most_common()
+    told = ", ".join(f"{reason} {count}" for reason, count in counts)
+    first = next(row["detail"] for row in built.rejected if row["reason"] == counts[0][0])
+    return f"no edit is of use ({told}), for instance: {first}; {files.rejected} says why of each"
 
 
 def settings_of_run(options: BuildOptions) -> dict[str, Any]:
     """Collects what decides the pictures; a build goes on only under the same. Journals hold it: names stay."""
-    names = ("editors", "edits", "categories", "weakest", "strongest", "damaged", "side", "seed")
+    names = ["editors", "edits", "categories", "weakest", "strongest", "damaged", "side", "seed"]
+    if set(options.editors) != {EMBEDDED}:
+        names += ["instructions", "steps", "send_seed"]
     return {"build": 1} | {name: options.to_dict()[name] for name in names}
 
 
@@ -158,7 +165,9 @@ class Run:
     ) -> None:
         self._options, self._files, self._steps, self._photos = options, files, steps, photos
         self._at_once = options.workers or usable_cores()
-        self._editors = {"embedded": Embedded(self._at_once)} if editors is None else editors
+        editors = make_editors(options, self._at_once, steps.stopping) if editors is None else editors
+        instructor, checker = make_helpers(options, steps.stopping)
+        self._editing = Editing(options, steps, files.out, editors, instructor, checker)
         judges = make_judges(options, self._at_once, steps.stopping) if judges is None else judges
         self._judging = Judging(judges, steps, files.out)
         vote_of_models(options, votes, photos, steps)
@@ -166,15 +175,14 @@ class Run:
         if votes.strangers:
             logger.warning("%d rows of the votes are about none of the photos", votes.strangers)
         self._built = Built(photos=len(photos))
-        self._plans: dict[str, tuple[Order | None, list[Order]]] = {}
 
     def all(self) -> Built:
         """Does what is left to do, and collects what came of everything."""
         anchors, chosen = self._choose()
         wanted = [photo for photo in self._photos if photo.id in anchors or photo.id in chosen]
         ready = self._write_photos(wanted, chosen)
-        edited = [photo for photo in ready if photo.id in chosen]
-        self._edit(edited)
+        edited = [(photo, self._photo_row(photo)) for photo in ready if photo.id in chosen]
+        self._editing.edit(edited)
         self._judge(edited)
         for photo in wanted:
             if photo.id in anchors and photo in ready:
@@ -217,25 +225,12 @@ class Run:
     def _photo_row(self, photo: Photo) -> Row:
         return self._steps.row(self._photo_key(photo)) or {}
 
-    def _plan(self, photo: Photo) -> tuple[Order | None, list[Order]]:
-        options = self._options
-        if photo.id not in self._plans:
-            self._plans[photo.id] = plan(
-                photo.id,
-                options.edits,
-                categories=options.categories,
-                strengths=(options.weakest, options.strongest),
-                damaged=options.damaged,
-                seed=options.seed,
-            )
-        return self._plans[photo.id]
-
     def _write_photos(self, photos: Sequence[Photo], chosen: set[str]) -> list[Photo]:
         """Writes the photos, and the damaged ones; gives those that can be used."""
         steps = []
         for photo in photos:
             key = self._photo_key(photo)
-            damage = self._plan(photo)[0] if photo.id in chosen else None
+            damage = self._editing.damage(photo) if photo.id in chosen else None
             row = self._steps.row(key)
             # A photo that was only an anchor before has to be damaged now, and a picture may have been deleted.
             if row is not None and "error" not in row:
@@ -272,70 +267,33 @@ class Run:
         facts = {"digest": digest, "picture": written, "source": source, "content": content}
         return facts | {"damage": None if damage is None else asdict(damage)}
 
-    # --- edits --------------------------------------------------------------------------------------------------------
-
-    def _edit_key(self, photo: Photo, number: int) -> str:
-        return f"edit:{self._photo_row(photo)['digest'][:16]}:{photo.id}:{number}"
-
-    def _edit(self, photos: Sequence[Photo]) -> None:
-        steps = []
-        for photo in photos:
-            source = self._photo_row(photo)["source"]
-            for number, order in enumerate(self._plan(photo)[1], start=1):
-                key = self._edit_key(photo, number)
-                row = self._steps.row(key)
-                if row is not None and row.get("picture") and not (self._files.out / row["picture"]).is_file():
-                    self._steps.forget(key)
-                steps.append(Step(key, partial(self._edit_one, source, order, f"{photo.folder}/{number}.jpg")))
-        self._steps.carry_out(steps, at_once=self._at_once, unit="edits")
-
-    def _edit_one(self, source: str, order: Order, written: str) -> Row:
-        editor = self._editors["embedded"]
-        facts = {"editor": editor.name, **{name: value for name, value in asdict(order).items() if name != "level"}}
-        before = open_image(self._files.out / source)
-        try:
-            edited = editor.edit(before, order)
-        except EditError as error:
-            return facts | {"reason": "failed", "error": str(error)}
-        fault = edit_fault(before, edited.picture)
-        if fault is not None:
-            return facts | {"reason": fault[0], "error": fault[1]}
-        content = write_picture(self._files.out / written, edited.picture)
-        return facts | {"picture": written, "content": content, "known": edited.known}
-
     # --- judgements ---------------------------------------------------------------------------------------------------
 
-    def _edited(self, photo: Photo) -> list[tuple[str, Row]]:
-        """Lists a photo's edits: name and row."""
-        keys = [self._edit_key(photo, number) for number in range(1, len(self._plan(photo)[1]) + 1)]
-        rows = [self._steps.row(key) for key in keys]
-        return [(f"{photo.id}#{number}", row) for number, row in enumerate(rows, start=1) if row is not None]
-
-    def _judge(self, photos: Sequence[Photo]) -> None:
+    def _judge(self, photos: Sequence[tuple[Photo, Row]]) -> None:
         self._judging.judge(
             [
-                (name, self._photo_row(photo), row)
-                for photo in photos
-                for name, row in self._edited(photo)
-                if "picture" in row
+                (name, written, row)
+                for photo, written in photos
+                for name, row in self._editing.edited(photo, written)
+                if "error" not in row
             ]
         )
 
-    def _collect(self, photos: Sequence[Photo]) -> None:
+    def _collect(self, photos: Sequence[tuple[Photo, Row]]) -> None:
         judged = []
-        for photo in photos:
-            source = self._photo_row(photo)
-            for name, row in self._edited(photo):
+        for photo, written in photos:
+            for name, row in self._editing.edited(photo, written):
+                self._built.resized += "returned" in row and "error" not in row
                 more = {"edited": row.get("picture"), "edit": {key: row[key] for key in TOLD}}
                 if "error" in row:
                     self._built.reject(photo, row["reason"], row["error"], **more)
                     continue
-                heard = self._judging.heard(source, row)
+                heard = self._judging.heard(written, row)
                 if isinstance(heard, str):
                     self._built.reject(photo, "unjudged", heard, **more)
                     continue
                 judged.append({judge: one.difference for judge, one in heard.items()})
-                change = change_of(name, photo.id, photo.split, source["source"], row, heard)
+                change = change_of(name, photo.id, photo.split, written["source"], row, heard)
                 if isinstance(change, Change):
                     self._built.changes.append(change)
                 else:

@@ -9,10 +9,8 @@ from typing import Any
 
 from roc.relative.agreement import direction, unbiased, verdict
 from roc.relative.consensus import Consensus
+from roc.relative.editing import TOLD
 from roc.relative.judges import Judgement
-
-TOLD = ("editor", "category", "instruction", "strength", "seed")
-"""What a record says of how its picture was made."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,7 @@ def change_of(
     known = combined.spread is not None or own
     std = math.sqrt(between**2 + sum(own) / len(own)) if own else between
     edit = {key: row[key] for key in TOLD}
+    edit |= {key: row[key] for key in ("returned", "quality") if key in row}
     edit |= {"delta": round(combined.delta, 2) + 0.0, "std": round(std, 4) if known else None, "verdicts": said}
     return Change(
         name,

@@ -15,7 +15,10 @@ CATEGORIES = (
 )
 """Kinds of edits of the embedded editor."""
 
-EDITORS = ("embedded",)
+EMBEDDED = "embedded"
+"""The editor that needs no model."""
+
+EDITORS = (EMBEDDED, "diffusers:PIPELINE", "images:MODEL[@URL]")
 """How an editor is named on a command line."""
 
 JUDGES = ("embedded", "embedded:SPREAD", "roc:CHECKPOINT", "chat:MODEL[@URL]")
@@ -84,7 +87,10 @@ class EditOptions(Settings):
     """What is done to the photos."""
 
     editors: tuple[str, ...] = option(
-        ("embedded",), f"who edits, one of them for each edit: {', '.join(EDITORS)}; embedded needs no model"
+        ("embedded",),
+        f"who edits, one of them at random for each edit: {', '.join(EDITORS)}; embedded needs no model, a PIPELINE is "
+        "a folder, a hub id, flux_kontext, qwen_image_edit, longcat_image_edit or instruct_pix2pix",
+        metavar="NAME",
     )
     edits: int = option(7, "edits of each photo; with the photo itself they are a group", low=1, high=LARGEST_GROUP - 1)
     categories: tuple[str, ...] = option(CATEGORIES, "kinds of edits of the embedded editor", metavar="NAME")
@@ -97,14 +103,38 @@ class EditOptions(Settings):
         low=0,
         high=1,
     )
+    instructions: str = option(
+        "list", "what editors other than embedded are told: list, or chat:MODEL[@URL], which looks at the photo"
+    )
+    checker: str | None = option(
+        None, "chat:MODEL[@URL] that checks their edits before they are judged", unset="no edit is checked"
+    )
+    quality: float = option(5.0, "smallest quality that such an edit needs", low=0, high=10)
+    steps: int | None = option(None, "denoising steps of a pipeline", low=1, unset="the pipeline's own number")
+    send_seed: bool = option(False, "send the seed to image-edit endpoints too, for those that take one")
     side: int = option(768, "longest side of the pictures that are written, in pixels; smaller ones stay", low=32)
 
     def faults(self) -> list[Fault]:
         """Finds editors and kinds of edits that nobody knows, and an empty range of strengths."""
         found = []
         for name in self.editors:
-            if name not in EDITORS:
-                found.append(("editors", f"editors has {name!r}, expected {', '.join(EDITORS)}"))
+            kind, _, rest = name.partition(":")
+            if name != EMBEDDED and not (kind in ("diffusers", "images") and rest):
+                found.append(("editors", f"editors has {name!r}, expected some of {', '.join(EDITORS)}"))
+        if len(set(self.editors)) < len(self.editors):
+            found.append(("editors", f"editors is {', '.join(self.editors)}, expected each of them once"))
+        if self.instructions != "list" and not is_chat(self.instructions):
+            expected = "expected list or chat:MODEL[@URL]"
+            found.append(("instructions", f"instructions is {self.instructions!r}, {expected}"))
+        if self.checker is not None and not is_chat(self.checker):
+            found.append(("checker", f"checker is {self.checker!r}, expected chat:MODEL[@URL]"))
+        if set(self.editors) == {EMBEDDED}:
+            given = {"instructions": self.instructions != "list", "checker": self.checker is not None}
+            found += [
+                (name, f"{name} is for editors that follow words; name one by --editors, or leave it out")
+                for name, there in given.items()
+                if there
+            ]
         if not self.editors:
             found.append(("editors", f"editors is empty, expected some of {', '.join(EDITORS)}"))
         if unknown := [name for name in self.categories if name not in CATEGORIES]:
@@ -168,8 +198,13 @@ def is_model(name: str) -> bool:
     return kind in ("roc", "chat") and bool(rest)
 
 
+def is_chat(name: str) -> bool:
+    """Tells whether a name is that of a model behind a chat endpoint."""
+    return name.startswith("chat:") and is_model(name)
+
+
 def chat_name(name: str) -> tuple[str, str | None]:
-    """Splits `chat:MODEL@URL` into the model and the address; None where the name has no address."""
+    """Splits `chat:MODEL@URL` or `images:MODEL@URL` into model and address; None where the name has no address."""
     rest = name.partition(":")[2]
     model, at, url = rest.rpartition("@")
     return (model, url) if at and url.startswith(("http://", "https://")) else (rest, None)
@@ -201,7 +236,13 @@ class BuildOptions(VoteOptions, EditOptions, JudgeOptions, EndpointOptions):
     overwrite: bool = option(False, "start anew: forget what was done before")
 
     def faults(self) -> list[Fault]:
-        """Finds shares that leave nothing to train on."""
-        if self.val + self.test < 1:
-            return []
-        return [("test", f"val and test are {self.val:g} and {self.test:g}, expected less than 1 together")]
+        """Finds shares that leave nothing to train on, and a judge that knows nothing of an editor."""
+        found = []
+        if self.val + self.test >= 1:
+            told = f"val and test are {self.val:g} and {self.test:g}, expected less than 1 together"
+            found.append(("test", told))
+        blind = [name for name in self.judges if name.partition(":")[0] == EMBEDDED]
+        if blind and set(self.editors) != {EMBEDDED}:
+            told = f"judges has {blind[0]}, which knows only what the embedded editor did; name others by --judges"
+            found.append(("judges", told))
+        return found

@@ -164,6 +164,7 @@ def summary_counts(built: Built) -> list[tuple[str, int]]:
         ("worse", len(built.changes) - better),
         ("groups", len({change.photo for change in built.changes})),
         ("anchors", len(built.anchors)),
+        ("resized", built.resized),
         ("not used", len(built.rejected)),
     ]
 

@@ -27,6 +27,9 @@ SMALLEST = 32
 VISIBLE = 0.5
 """Mean difference of two pictures, in levels of 0..255, below which nothing was changed."""
 
+SAME_SHAPE = 0.03
+"""Share by which two ratios of width to height may differ: editors round to multiples of 8 or 16 pixels."""
+
 _QUALITY = 95
 
 
@@ -90,6 +93,17 @@ def write_picture(path: Path, picture: Image.Image) -> str:
     picture.save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
     write_whole(path, lambda temporary: temporary.write_bytes(buffer.getvalue()))
     return hashlib.sha256(buffer.getvalue()).hexdigest()[:20]
+
+
+def fitted(picture: Image.Image, size: tuple[int, int]) -> tuple[Image.Image, list[int] | None]:
+    """Brings a picture of another size, but of the same shape, to a size: many editors work at one of their own.
+
+    Returns:
+        The picture, and its size before where that was another one. A picture of another shape stays as it is.
+    """
+    if picture.size == size or abs(picture.width * size[1] / (picture.height * size[0]) - 1) > SAME_SHAPE:
+        return picture, None
+    return picture.resize(size, Image.Resampling.LANCZOS), [picture.width, picture.height]
 
 
 def edit_fault(before: Image.Image, after: Image.Image) -> tuple[str, str] | None:

@@ -278,7 +278,12 @@ def test_the_page_shows_pairs(options, tmp_path):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"editors": ("magic",)}, "editors has 'magic', expected embedded"),
+        ({"editors": ("magic",)}, "editors has 'magic', expected some of embedded, diffusers:PIPELINE"),
+        ({"editors": ("images:m",)}, "judges has embedded, which knows only what the embedded editor did"),
+        ({"editors": ("images:m", "images:m"), "judges": ("chat:m",)}, "expected each of them once"),
+        ({"instructions": "chat:m"}, "instructions is for editors that follow words"),
+        ({"checker": "roc:m"}, r"checker is 'roc:m', expected chat:MODEL\[@URL\]"),
+        ({"voters": ("embedded",)}, "voters has 'embedded', expected some of roc:CHECKPOINT"),
         ({"categories": ("sepia",)}, "categories has 'sepia', expected some of exposure"),
         ({"judges": ("embedded:x",)}, "judges has 'embedded:x'"),
         ({"judges": ("embedded", "embedded")}, "expected each of them once"),
