@@ -144,6 +144,8 @@ def policy_arguments(config: PolicyConfig) -> GRPOConfig:
             loss_type=config.loss_type,
             scale_rewards="none",  # advantages are ours
             use_bias_correction_kl=False,
+            # Of the reference. TRL would ask all parts of it for one kernel, which some towers do not have.
+            model_init_kwargs={"attn_implementation": config.attn_implementation},
             use_vllm=config.use_vllm,
             vllm_mode=config.vllm_mode,
             vllm_gpu_memory_utilization=config.vllm_gpu_memory_utilization,
@@ -204,11 +206,17 @@ def _generated(config: PolicyConfig, data: RunData, collator: RocCollator) -> Ge
 
 @contextlib.contextmanager
 def _without_load_report() -> Iterator[None]:
-    """Keeps back that the reference has no place for the score head, which it does not need."""
-    library = logging.getLogger("transformers")
+    """Keeps back that the reference has no place for the score head and that the policy itself is not loaded anew."""
+    library, trainer = logging.getLogger("transformers"), logging.getLogger("trl.trainer.grpo_trainer")
     level = library.level
     library.setLevel(logging.ERROR)
+    trainer.addFilter(_not_of_the_policy)
     try:
         yield
     finally:
         library.setLevel(level)
+        trainer.removeFilter(_not_of_the_policy)
+
+
+def _not_of_the_policy(record: logging.LogRecord) -> bool:
+    return "model_init_kwargs" not in record.getMessage()

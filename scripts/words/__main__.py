@@ -13,19 +13,17 @@ times.json.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from stages import StageFailed, run_roc, timed, times
 
 from roc import __version__
 from roc.commands.line import BAD_INPUT, Parser, run
@@ -62,10 +60,6 @@ class WordsOptions(Settings):
     def out(self) -> Path:
         """Folder of the result."""
         return Path(self.output_dir or ("checkpoints/words_quick" if self.quick else "checkpoints/words"))
-
-
-class StageFailed(ValueError):
-    """A stage that did not end well; it has said why."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,36 +111,32 @@ def teach(options: WordsOptions, command: str) -> str:
     ratings = tower / "scenes" / "ratings.csv"
     more = ["--threads", str(options.threads)]
     if not start.is_dir():
-        with _timed(out, "tower"):
+        with timed(out, "tower"):
             build_part(small, "small", options.from_)
             own = ["--model_name_or_path", small, "--output_dir", tower, *(QUICK["tower"] if options.quick else [])]
             finetune([ROOT / "configs" / "words_tower.yaml", *own, *more])
-        with _timed(out, "start"):
+        with timed(out, "start"):
             build_part(full, "full", options.from_)
             put_tower(full, tower, start)
     shutil.rmtree(full, ignore_errors=True)
     if not (out / "words.json").is_file():
-        with _timed(out, "words"):
+        with timed(out, "words"):
             own = ["--model_name_or_path", start, "--data_path", ratings, "--output_dir", model]
             finetune([ROOT / "configs" / "words.yaml", *own, *(QUICK["words"] if options.quick else []), *more])
-        with _timed(out, "judge"):
+        with timed(out, "judge"):
             found = judge(model, ratings, options.threads)
         _report(out, {"command": command, **found})
     return f"{(out / 'words.md').read_text(encoding='utf-8')}\nWritten to {out}/words.md and words.json."
 
 
 def finetune(words: Sequence[str | Path]) -> None:
-    """Runs `roc finetune` in a process of its own, which frees its memory.
+    """Runs `roc finetune` in a process of its own.
 
     Raises:
         StageFailed: If it ended with an error.
         KeyboardInterrupt: If it was stopped.
     """
-    status = subprocess.run([sys.executable, "-m", "roc.cli", "finetune", *map(str, words)]).returncode
-    if status == 130:
-        raise KeyboardInterrupt
-    if status:
-        raise StageFailed
+    run_roc("finetune", *words)
 
 
 def judge(model: Path, ratings: Path, threads: int) -> dict[str, Any]:
@@ -194,24 +184,6 @@ def judge(model: Path, ratings: Path, threads: int) -> dict[str, Any]:
     return {**found, "samples": samples}
 
 
-@contextlib.contextmanager
-def _timed(out: Path, stage: str) -> Iterator[None]:
-    """Adds the time of a stage to what it took in earlier calls, also where it is stopped."""
-    started = time.monotonic()
-    try:
-        yield
-    finally:
-        spent = _times(out)
-        if out.is_dir():
-            write_json(out / "times.json", {**spent, stage: spent.get(stage, 0.0) + time.monotonic() - started})
-
-
-def _times(out: Path) -> dict[str, float]:
-    """Reads the seconds of each stage."""
-    file = out / "times.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
 def _report(out: Path, found: dict[str, Any]) -> None:
     from ablation.__main__ import machine
 
@@ -223,7 +195,7 @@ def _report(out: Path, found: dict[str, Any]) -> None:
         "versions": {"roc": __version__}
         | {name: version(name) for name in ("torch", "transformers", "peft")}
         | {"Python": platform.python_version()},
-        "minutes": {stage: seconds / 60 for stage, seconds in _times(out).items()},
+        "minutes": {stage: seconds / 60 for stage, seconds in times(out).items()},
     }
     write_text(out / "words.md", markdown(report))
     write_json(out / "words.json", report)

@@ -8,11 +8,14 @@ import torch
 pytest.importorskip("trl", reason="reinforcement needs trl: pip install 'roc-mllm[rl]'")
 
 from policy_processes import prescribe  # noqa: E402
-from policy_runs import build, cold_started, photos, settings, weights  # noqa: E402
+from policy_runs import QUESTION, SPACE, WORDS, build, cold_started, photos, settings, weights  # noqa: E402
 from tiny_models import FAMILY_BUILDERS  # noqa: E402
 
 import roc.policy.data  # noqa: E402
 from roc.checkpoint.folder import load, save  # noqa: E402
+from roc.demo.tiny_model import build_tiny_llava  # noqa: E402
+from roc.model.attachment import attach  # noqa: E402
+from roc.model.reasoned import reasoned_answer  # noqa: E402
 from roc.training.run import RunError  # noqa: E402
 
 
@@ -70,6 +73,16 @@ def test_policy_and_head_move_and_the_reference_stays(trained):
     first, second = [log for log in trainer.state.log_history if "reward" in log]
     assert first["kl"] == pytest.approx(0, abs=1e-6) and second["kl"] > 0
     assert seen["inputs"]["score_labels"].shape == (8,) and not seen["inputs"]["score_labels"].isnan().any()
+
+
+def test_a_tower_without_the_kernel_of_the_rest_has_a_reference_too(data, tmp_path):
+    """The tower of the demo's model is a ResNet, which has no attention, below a model that computes it by sdpa."""
+    model, processor = build_tiny_llava([QUESTION, reasoned_answer(WORDS[0])], seed=0)
+    attach(model, processor, SPACE, reasoning=QUESTION)
+    save(model, processor, tmp_path / "tiny")
+    trainer = build(settings(str(tmp_path / "tiny"), data, tmp_path / "out"))
+    own = weights(trainer.model)
+    assert all(torch.equal(tensor, own[name]) for name, tensor in trainer.ref_model.state_dict().items())
 
 
 def test_everything_is_logged(trained):

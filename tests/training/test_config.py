@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 RUN_CONFIGS = sorted(
     path
     for path in (ROOT / "configs").rglob("*.yaml")
-    if path.parent.name != "distributed" and path.stem != "reasoning_rapo"
+    if path.parent.name != "distributed" and not path.stem.startswith("reasoning_rapo")
 )
 
 # The command line of the published scripts/finetune.sh, with the score flags its notes name.

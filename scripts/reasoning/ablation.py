@@ -1,0 +1,230 @@
+"""The command: every arm from the same base, with the same number of steps; what is finished is left out.
+
+    bash scripts/reproduce_reasoning.sh                              14 arms x 3 seeds
+    bash scripts/reproduce_reasoning.sh --arms rank error_rank --seeds 1 --short
+    bash scripts/reproduce_reasoning.sh --quick                      two steps of each, to see it work
+
+The parts that all arms share, and the cold starts, are made at first need. Each finished run is one file in
+`output_dir`/results; whatever stops the command, the same one goes on from there, inside of a run too.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from stages import StageFailed
+
+from roc.commands.line import BAD_INPUT, Parser, run
+from roc.files import write_json, write_text
+from roc.settings import Fault, Settings, option
+
+from .arms import ARMS, Arm
+from .parts import QUICK, WHOLE, Parts, Sizes, cold_start, make_parts, reinforce, untaught
+from .report import circumstances, reward_of
+from .table import markdown
+
+DESCRIPTION = """Reinforces one small model that reasons in many ways: five combinations of rewards, each with and
+without the head's own loss, and cold starts of 0, 1, 2 and 10 epochs, over several seeds, and writes a table beside
+the paper's own."""
+
+STEPS, SHORT_STEPS = 150, 40
+TESTED = 500
+"""Test scenes that each run writes critiques of."""
+QUICKLY_TESTED = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationOptions(Settings):
+    """What is compared, and for how long."""
+
+    arms: tuple[Literal[*ARMS], ...] | None = option(None, "arms to run", unset="all")
+    seeds: int | None = option(None, "number of seeds", low=1, unset="3, with --short and --quick 1")
+    steps: int | None = option(
+        None, "steps of reinforcement of each run", low=1, unset=f"{STEPS}, with --short {SHORT_STEPS}, with --quick 2"
+    )
+    short: bool = option(False, f"the small honest form: one seed, {SHORT_STEPS} steps")
+    quick: bool = option(False, "two steps of everything: shows that it works, tells nothing")
+    threads: int = option(1, "CPU threads of PyTorch", low=1)
+    table: bool = option(False, "train nothing; write the table of what is finished")
+    output_dir: str | None = option(
+        None,
+        "folder for parts, runs and table",
+        unset="checkpoints/reasoning_ablation, with --short and --quick ..._short and ..._quick",
+    )
+
+    def faults(self) -> list[Fault]:
+        """Finds two sizes at once."""
+        given = [f"--{name}" for name in ("steps", "short", "quick") if getattr(self, name)]
+        if len(given) > 1:
+            return [("", f"{' and '.join(given)} both say how many steps a run has; give one of them")]
+        return []
+
+    @property
+    def out(self) -> Path:
+        """Folder of the comparison."""
+        size = "_short" if self.short else "_quick" if self.quick else ""
+        return Path(self.output_dir or f"checkpoints/reasoning_ablation{size}")
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of each run."""
+        return self.steps or (2 if self.quick else SHORT_STEPS if self.short else STEPS)
+
+    @property
+    def num_seeds(self) -> int:
+        """Number of seeds."""
+        return self.seeds or (1 if self.short or self.quick else 3)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Names of the arms."""
+        return self.arms or tuple(ARMS)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the comparison.
+
+    Args:
+        argv: Words of the command line; None takes those of the process.
+
+    Returns:
+        Exit status: 0 done, 2 bad input or a run that failed, 130 stopped by Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = Parser(
+        "reproduce_reasoning.sh",
+        DESCRIPTION,
+        "bash scripts/reproduce_reasoning.sh --arms error_rank rank --seeds 1",
+        epilog="The same command again goes on where it was stopped.\narms: " + ", ".join(ARMS),
+    )
+    command = shlex.join(["bash", "scripts/reproduce_reasoning.sh", *words])
+
+    def work(options: AblationOptions) -> int | None:
+        try:
+            print(compare(options, command))
+        except StageFailed:
+            return BAD_INPUT
+        return None
+
+    return run(parser, AblationOptions, words, work, stopped=lambda _: "the same command goes on.")
+
+
+def compare(options: AblationOptions, command: str) -> str:
+    """Runs what is left to do, and writes results.json and results.md.
+
+    Args:
+        options: What is compared.
+        command: The command line, for the report.
+
+    Returns:
+        The table.
+
+    Raises:
+        StageFailed: If a run of `roc` ended with an error.
+        ValueError: If the folder holds another comparison, or --table finds no finished run.
+    """
+    out = options.out
+    _check_same(out, {"steps": options.num_steps, "quick": options.quick})
+    runs = [(name, seed) for seed in range(options.num_seeds) for name in options.compared]
+    if not options.table:
+        sizes = QUICK if options.quick else WHOLE
+        parts = make_parts(out, sizes, options.threads)
+        for number, (name, seed) in enumerate(runs, start=1):
+            if finished(out, name, seed) is None:
+                print(f"[{number}/{len(runs)}] {ARMS[name].title}, seed {seed}", flush=True)
+                execute(parts, name, seed, sizes, options)
+    results = [found for name, seed in runs if (found := finished(out, name, seed))]
+    if not results:
+        raise ValueError(f"{out} holds no finished run yet (of {len(runs)}); leave out --table to train")
+    report = {
+        "command": command,
+        "steps": options.num_steps,
+        "wanted": len(runs),
+        **circumstances(out),
+        "runs": results,
+    }
+    text = markdown(report)
+    write_json(out / "results.json", report)
+    write_text(out / "results.md", text)
+    return f"{text}\nWritten to {out}/results.md and results.json."
+
+
+def _check_same(out: Path, settings: dict[str, Any]) -> None:
+    """Refuses a folder whose runs had another budget, and notes the budget of a new one."""
+    file = out / "settings.json"
+    held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else settings
+    if held != settings:
+        raise ValueError(
+            f"{out} holds runs of {held['steps']} steps, not {settings['steps']}; name another --output_dir"
+        )
+    write_json(file, settings)
+
+
+def execute(parts: Parts, name: str, seed: int, sizes: Sizes, options: AblationOptions) -> None:
+    """Reinforces one arm and keeps its result; the checkpoint, which nothing needs any more, is removed.
+
+    Raises:
+        StageFailed: If a run of `roc` ended with an error.
+    """
+    arm, tested = ARMS[name], QUICKLY_TESTED if options.quick else TESTED
+    tests = ("--no_test_table", "false", "--check_answers", str(tested), "--seed", str(seed))
+    start = make_start(parts, arm, seed, sizes, options.threads, tests)
+    folder = parts.out / "runs" / f"{name}-seed{seed}"
+    every = str(max(1, options.num_steps // 3))
+    steps = ("--max_steps", str(options.num_steps), "--eval_steps", every, "--save_steps", every)
+    more = ("--rewards", *arm.rewards, "format", *arm.more, *tests, *(sizes.rapo or steps))
+    reinforce(parts, start, folder, options.threads, *more)
+    result = {
+        "arm": name,
+        "seed": seed,
+        "before": reasoned_metrics_of(start),
+        "after": reasoned_metrics_of(folder),
+        "reward": reward_of(folder),
+    }
+    write_json(_result_file(parts.out, name, seed), result)
+    shutil.rmtree(folder)
+
+
+def make_start(parts: Parts, arm: Arm, seed: int, sizes: Sizes, threads: int, tests: Sequence[str]) -> Path:
+    """Makes the cold start of an arm, unless another arm has made it.
+
+    Returns:
+        Its folder.
+    """
+    if arm.epochs == 0:
+        folder = parts.out / "starts" / "none"
+        untaught(parts, folder)
+        return folder
+    folder = parts.out / "starts" / f"{arm.epochs}-seed{seed}"
+    cold_start(parts, folder, threads, "--num_train_epochs", str(arm.epochs), *tests, *sizes.cold_start)
+    return folder
+
+
+def reasoned_metrics_of(folder: Path) -> dict[str, Any]:
+    """Reads what a finished run measured of its critiques of test scenes; empty for a start that was not taught."""
+    file = folder / "metrics.json"
+    if not file.is_file():
+        return {}
+    metrics = json.loads(file.read_text(encoding="utf-8"))
+    return {key.removeprefix("reasoned/"): value for key, value in metrics.items() if key.startswith("reasoned/")}
+
+
+def finished(out: Path, name: str, seed: int) -> dict[str, Any] | None:
+    """Reads the result of a run; None where it is not finished."""
+    file = _result_file(out, name, seed)
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def _result_file(out: Path, name: str, seed: int) -> Path:
+    return out / "results" / f"{name}-seed{seed}.json"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,188 @@
+"""What comes before a cold start: scenes with their ratings, a corpus of critiques, and a tiny model that sees them.
+
+Each part is left out where it is finished, and goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from stages import run_roc, timed
+
+from roc.data.rows import Faults, iter_rows, write_rows
+from roc.demo.dataset import write_dataset
+from roc.files import write_folder
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = {
+    "base": ROOT / "configs" / "reasoning_base.yaml",
+    "cold_start": ROOT / "configs" / "reasoning_cold_start.yaml",
+    "rapo": ROOT / "configs" / "reasoning_rapo_demo.yaml",
+}
+SIDE = 64
+"""Side of a scene in pixels."""
+SEED = 42
+VOCABULARY = 1024
+"""Most tokens: so many that each word of the embedded author's sentences is one."""
+_TEXTS = 2000
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much there is of everything, and words for the training runs that make them shorter."""
+
+    train: int = 8000
+    val: int = 300
+    test: int = 500
+    corpus: int = 3000
+    base: tuple[str, ...] = ()
+    cold_start: tuple[str, ...] = ()
+    rapo: tuple[str, ...] = ()
+
+
+WHOLE = Sizes()
+QUICK = Sizes(
+    train=48,
+    val=12,
+    test=12,
+    corpus=12,
+    base=("--max_steps", "2"),
+    cold_start=("--max_steps", "2", "--reasoning_rows", "4", "--entropy_rows", "2", "--reasoning_tokens", "16"),
+    rapo=(
+        *("--max_steps", "2", "--eval_steps", "2", "--save_steps", "2", "--reasoning_tokens", "16"),
+        *("--per_device_train_batch_size", "8", "--reasoning_rows", "4", "--entropy_rows", "2", "--logging_steps", "1"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where the parts lie below a folder.
+
+    Attributes:
+        out: The folder.
+        ratings: All scenes with their ratings.
+        validation: Of these, the validation scenes.
+        corpus: Critiques of training scenes.
+        base: Checkpoint that scores the scenes and has read no critique.
+    """
+
+    out: Path
+
+    @property
+    def ratings(self) -> Path:
+        return self.out / "scenes" / "ratings.csv"
+
+    @property
+    def validation(self) -> Path:
+        return self.out / "scenes" / "validation.csv"
+
+    @property
+    def corpus(self) -> Path:
+        return self.out / "corpus.jsonl"
+
+    @property
+    def base(self) -> Path:
+        return self.out / "base"
+
+
+def make_parts(out: Path, sizes: Sizes, threads: int) -> Parts:
+    """Makes what is not there yet.
+
+    Args:
+        out: Folder for everything.
+        sizes: How much.
+        threads: CPU threads of PyTorch; 0 leaves its choice.
+
+    Raises:
+        StageFailed: If a run ended with an error.
+        OSError, ValueError: If the scenes cannot be drawn.
+    """
+    parts = Parts(out)
+    if not parts.validation.is_file():
+        with timed(out, "scenes"):
+            _draw(parts, sizes)
+    with timed(out, "corpus"):
+        if not parts.corpus.is_file():
+            words = ["--data_path", parts.ratings, "--out", parts.corpus, "--count", str(sizes.corpus)]
+            run_roc("reasoning", "corpus", *words)
+        build_start(parts, out / "start")
+    with timed(out, "base"):
+        run_roc(
+            *("finetune", CONFIGS["base"], "--model_name_or_path", out / "start", "--data_path", parts.ratings),
+            *("--output_dir", parts.base, "--threads", str(threads), *sizes.base),
+        )
+    return parts
+
+
+def cold_start(parts: Parts, folder: Path, threads: int, *more: str | Path) -> None:
+    """Teaches the base to write critiques; `more` are further words of the command line.
+
+    Raises:
+        StageFailed: If the run ended with an error.
+    """
+    run_roc(
+        *("finetune", CONFIGS["cold_start"], "--model_name_or_path", parts.base, "--data_path", parts.corpus),
+        *("--eval_data_path", parts.validation, "--output_dir", folder, "--threads", str(threads), *more),
+    )
+
+
+def reinforce(parts: Parts, start: Path, folder: Path, threads: int, *more: str | Path) -> None:
+    """Reinforces a checkpoint that reasons; `more` are further words of the command line.
+
+    Raises:
+        StageFailed: If the run ended with an error.
+    """
+    run_roc(
+        *("reasoning", "train", CONFIGS["rapo"], "--model_name_or_path", start, "--data_path", parts.ratings),
+        *("--output_dir", folder, "--threads", str(threads), *more),
+    )
+
+
+def untaught(parts: Parts, folder: Path) -> None:
+    """Writes the base as it is, with one score where it has five, so that it can be reinforced without a cold start."""
+    if folder.is_dir():
+        return
+    from roc.checkpoint.folder import load, save
+    from roc.model.declaration import declare
+
+    model, processor = load(str(parts.base))
+    asked: dict[str, Any] = yaml.safe_load(CONFIGS["cold_start"].read_text(encoding="utf-8"))
+    words = {name: asked[name] for name in ("question", "answer")}
+    declare(model, replace(model.declaration, attributes=tuple(asked["attributes"]), **words))
+    write_folder(folder, lambda partial: save(model, processor, partial))
+
+
+def _draw(parts: Parts, sizes: Sizes) -> None:
+    """Draws the scenes, and lists those for validation a second time, alone: the corpus holds only training rows."""
+    folder = parts.ratings.parent
+    write_dataset(
+        folder, sizes.train, sizes.val, sizes.test, size=SIDE, seed=SEED, workers=len(os.sched_getaffinity(0))
+    )
+    rows = [row for _, row in iter_rows(parts.ratings, Faults(parts.ratings)) if row["split"] == "val"]
+    write_rows(parts.validation, rows)
+
+
+def build_start(parts: Parts, folder: Path) -> None:
+    """Builds the untrained model, with a tokenizer that knows the words of the corpus, unless it is there."""
+    if folder.is_dir():
+        return
+    from roc.demo.tiny_model import PRESETS, build_tiny_llava
+
+    lines = parts.corpus.read_text(encoding="utf-8").splitlines()[:_TEXTS]
+    texts = [turn["value"] for line in lines for turn in json.loads(line)["conversations"]]
+    for config in ("base", "cold_start"):
+        asked: dict[str, Any] = yaml.safe_load(CONFIGS[config].read_text(encoding="utf-8"))
+        texts += [asked["question"], asked["answer"]]
+    built = build_tiny_llava(texts, replace(PRESETS["demo"], vocab_size=VOCABULARY), seed=SEED)
+
+    def fill(partial: Path) -> None:
+        for part in built:
+            part.save_pretrained(partial)
+
+    write_folder(folder, fill)

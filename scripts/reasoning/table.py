@@ -1,0 +1,100 @@
+"""The table of the ablation: means over seeds, differences to the recipe, and the paper's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ablation.table import cell, interval
+
+from .arms import ARMS, PAPER_REWARDS, PAPER_STARTS, REFERENCE
+
+METRICS = {"readable": "readable", "srcc": "SRCC", "plcc": "PLCC", "mae": "MAE", "one_pass_srcc": "SRCC, no words"}
+EFFECTS = {
+    "critique_own_mae": "its own critique",
+    "critique_other_added": "another picture's adds",
+    "critique_none_added": "none adds",
+}
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Writes the report.
+
+    Args:
+        report: `command`, `steps`, `wanted` (runs in all), `runs` (results of `execute`), `machine`, `versions`,
+            `minutes`.
+    """
+    runs = report["runs"]
+    names = [name for name in ARMS if any(run["arm"] == name for run in runs)]
+    of_arm = {name: {run["seed"]: run for run in runs if run["arm"] == name} for name in names}
+    lines = [
+        "# Rewards and cold starts of a model that reasons",
+        "",
+        f"`{report['command']}`",
+        "",
+        f"{len(runs)} of {report['wanted']} runs are finished, {report['steps']} steps of reinforcement each, from one "
+        "base that sees. Test scenes, never used in training or selection; mean and 95% interval over the seeds "
+        "(Student's t). A tiny model, built from nothing: signs and order can be compared with the paper's, not sizes. "
+        f"{report['machine']}; {', '.join(f'{name} {version}' for name, version in report['versions'].items())}.",
+        "",
+        "## After RAPO, with a critique first",
+        "",
+        f"| | seeds | {' | '.join(METRICS.values())} | reward, first and last tenth |",
+        "|---" * (len(METRICS) + 3) + "|",
+    ]
+    for name in names:
+        some = list(of_arm[name].values())
+        cells = [cell(_mean(some, "after", key), percent=key == "readable") for key in METRICS]
+        rewards = [cell(interval([run["reward"][end]["reward"] for run in some])) for end in ("first", "last")]
+        lines.append(f"| {ARMS[name].title} | {len(some)} | {' | '.join(cells)} | {' to '.join(rewards)} |")
+    starts: dict[int, dict[int, Mapping[str, Any]]] = {}
+    for name in names:
+        starts.setdefault(ARMS[name].epochs, {}).update(of_arm[name])
+    lines += ["", "## After the cold start alone", ""]
+    lines += [f"| epochs | seeds | {' | '.join(METRICS.values())} | entropy |", "|---" * (len(METRICS) + 3) + "|"]
+    for epochs, found in sorted(starts.items()):
+        some = [run for run in found.values() if run["before"]]
+        cells = [cell(_mean(some, "before", key), percent=key == "readable") for key in METRICS]
+        entropy = cell(_mean(some, "before", "start_entropy"))
+        lines.append(f"| {epochs} | {len(some)} | {' | '.join(cells)} | {entropy} |")
+    lines += _differences(of_arm)
+    lines += ["", "## Do the words matter?", ""]
+    lines += [f"| MAE behind | when | {' | '.join(EFFECTS.values())} |", "|---" * (len(EFFECTS) + 2) + "|"]
+    for name in names:
+        for when in ("before", "after"):
+            cells = [
+                cell(_mean(list(of_arm[name].values()), when, key), signed=key.endswith("added")) for key in EFFECTS
+            ]
+            lines.append(f"| {ARMS[name].title} | {when} RAPO | {' | '.join(cells)} |")
+    return "\n".join([*lines, *_paper()]) + "\n"
+
+
+def _mean(runs: Sequence[Mapping[str, Any]], when: str, key: str) -> dict[str, Any]:
+    return interval([run[when][key] for run in runs if run[when].get(key) is not None])
+
+
+def _differences(of_arm: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> list[str]:
+    """Writes the paired differences, the recipe minus each other arm."""
+    others = [name for name in of_arm if name != REFERENCE]
+    if REFERENCE not in of_arm or not others:
+        return []
+    lines = ["", f"## {ARMS[REFERENCE].title} minus the others, seed by seed", "", "| | SRCC | PLCC | MAE |"]
+    lines.append("|---|---|---|---|")
+    for name in others:
+        seeds = sorted(of_arm[name].keys() & of_arm[REFERENCE].keys())
+        cells = []
+        for key in ("srcc", "plcc", "mae"):
+            pairs = [
+                (of_arm[REFERENCE][seed]["after"].get(key), of_arm[name][seed]["after"].get(key)) for seed in seeds
+            ]
+            cells.append(cell(interval([one - other for one, other in pairs if None not in (one, other)]), signed=True))
+        lines.append(f"| {ARMS[name].title} | {' | '.join(cells)} |")
+    return lines
+
+
+def _paper() -> list[str]:
+    lines = ["", "## The paper's own numbers, SRCC and PLCC", "", "| rewards, no cold start | SRCC | PLCC |"]
+    lines.append("|---|---|---|")
+    lines += [f"| {name} | {srcc:.3f} | {plcc:.3f} |" for name, (srcc, plcc) in PAPER_REWARDS.items()]
+    lines += ["", "| epochs of cold start, then RAPO | SRCC | PLCC |", "|---|---|---|"]
+    return lines + [f"| {epochs} | {srcc:.3f} | {plcc:.3f} |" for epochs, (srcc, plcc) in PAPER_STARTS.items()]

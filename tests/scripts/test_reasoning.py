@@ -1,0 +1,191 @@
+"""scripts/reasoning: from scenes to a reinforced model, and the ablation; what is finished is left out."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+from reasoning import __main__ as command  # noqa: E402
+from reasoning import ablation, parts  # noqa: E402
+from reasoning.arms import ARMS, REFERENCE  # noqa: E402
+from reasoning.report import critique_table, markdown, reward_of  # noqa: E402
+from reasoning.table import markdown as ablation_markdown  # noqa: E402
+from stages import StageFailed  # noqa: E402
+
+from roc.policy.config import PolicyConfig  # noqa: E402
+from roc.training.config import RunConfig, load_config  # noqa: E402
+
+EFFECT = {
+    "critique_n": 12, "critique_own_mae": 0.5,
+    "critique_other_mae": 0.75, "critique_other_added": 0.25, "critique_other_added_low": 0.2,
+    "critique_other_added_high": 0.3, "critique_none_mae": 0.5, "critique_none_added": 0.0,
+    "critique_none_added_low": -0.1, "critique_none_added_high": 0.1,
+}  # fmt: skip
+METRICS = {"n": 12, "unscored": 0, "answers": {"good": 12}, "readable": 1.0, "retried": 1} | EFFECT
+DIFFERENCE = {"a": 0.9, "b": 0.8, "difference": 0.1, "low": 0.05, "high": 0.15}
+REWARD = {"first": {"reward": 1.0, "rank": 0.5}, "last": {"reward": 2.0, "rank": 0.75}, "steps": 20, "seconds": None}
+AROUND = {"machine": "m", "versions": {"roc": "1"}, "minutes": {"base": 1.25, "rapo": 2}}
+
+
+def report():
+    models = {name: {"critique": METRICS, "short": METRICS} for name in command.MODELS}
+    answer = {"text": "<think>a |\nb</think><answer>[SCORE]</answer>", "prediction": 5.0}
+    return {
+        "command": "x",
+        "models": models,
+        "differences": {way: dict.fromkeys(("srcc", "plcc", "mae"), DIFFERENCE) for way in ("critique", "short")},
+        "reward": REWARD,
+        "samples": [{"image": "a.png", **dict.fromkeys(command.MODELS, answer)}],
+        **AROUND,
+    }
+
+
+def write_state(run, step, rewards):
+    state = run / "training" / f"checkpoint-{step}"
+    state.mkdir(parents=True)
+    entries = [{"reward": r, "rewards/rank/mean": r / 2, "step": i + 1} for i, r in enumerate(rewards)]
+    log = {"log_history": [*entries, {"eval_srcc": 0.5, "step": len(rewards)}]}
+    (state / "trainer_state.json").write_text(json.dumps(log))
+
+
+def test_the_report_shows_both_models_and_what_changed():
+    text = markdown(report())
+    assert "| answers in their form at once | 11 of 12 | 11 of 12 | |" in text and "3.2 in all" in text
+    assert "| SRCC with a critique first | 0.800 | 0.900 | +0.100 [+0.050, +0.150] |" in text
+    assert "| first tenth | 1.000 | 0.500 |" in text and "| last tenth | 2.000 | 0.750 |" in text
+    assert "| after RAPO | 0.500 | 0.750 (+0.250 [+0.200, +0.300]) | 0.500 (+0.000 [-0.100, +0.100]) |" in text
+    assert "| a.png | <think>a \\| b</think><answer>5.00</answer> |" in text
+    assert len(critique_table({"nothing readable": {"critique_n": 0}})) == 4
+
+
+def test_rewards_at_the_beginning_and_the_end_come_from_the_newest_state(tmp_path):
+    with pytest.raises(ValueError, match="no saved state"):
+        reward_of(tmp_path)
+    write_state(tmp_path, 9, [0.0])
+    write_state(tmp_path, 20, [1.0, 3.0, *[5.0] * 16, 7.0, 9.0])
+    found = reward_of(tmp_path)
+    assert found["first"] == {"reward": 2.0, "rank": 1.0} and found["last"] == {"reward": 8.0, "rank": 4.0}
+    assert found["steps"] == 20
+
+
+@pytest.mark.parametrize("name", ["base", "cold_start", "rapo"])
+def test_the_settings_files_and_the_words_that_shorten_them_are_settings(name):
+    group = PolicyConfig if name == "rapo" else RunConfig
+    for sizes in (parts.WHOLE, parts.QUICK):
+        load_config(parts.CONFIGS[name], list(getattr(sizes, name)), group=group)
+    tests = ["--no_test_table", "false", "--check_answers", "3", "--seed", "1"]
+    config = load_config(parts.CONFIGS[name], tests, group=group)
+    assert config.no_test_table is False and config.check_answers == 3
+    if name == "rapo":
+        for arm in ARMS.values():
+            load_config(parts.CONFIGS[name], ["--rewards", *arm.rewards, "format", *arm.more], group=group)
+
+
+@pytest.fixture
+def stages(monkeypatch):
+    """Collects the runs of both commands, which write nothing but what later stages look for; `fails` ends badly."""
+
+    class Stages(list):
+        fails = None
+
+        def do(self, *words):
+            words = [str(word) for word in words]
+            out = Path(words[words.index("--output_dir" if "--output_dir" in words else "--out") + 1])
+            self.append(f"{words[0] if words[0] == 'finetune' else words[1]} {out.name}")
+            if out.name == self.fails:
+                raise StageFailed
+            if out.suffix == ".jsonl":
+                out.write_text("{}\n")
+            elif not out.is_dir():
+                write_state(out, 2, [1.0, 2.0])
+                metrics = {f"reasoned/{name}": value for name, value in METRICS.items()} | {"srcc": 0.5}
+                (out / "metrics.json").write_text(json.dumps(metrics | {"reasoned/srcc": 0.75}))
+
+    done = Stages()
+
+    def draw(some, sizes):
+        done.append("scenes")
+        some.validation.parent.mkdir(parents=True)
+        some.validation.write_text("image\n")
+
+    monkeypatch.setattr(parts, "run_roc", done.do)
+    monkeypatch.setattr(parts, "_draw", draw)
+    monkeypatch.setattr(parts, "build_start", lambda some, folder: folder.mkdir(exist_ok=True))
+    monkeypatch.setattr(ablation, "untaught", lambda some, folder: done.append("untaught"))
+    monkeypatch.setattr(command, "evaluate_model", lambda some, name, threads: done.append(f"evaluate {name}"))
+    monkeypatch.setattr(command, "compare_models", lambda out: {k: v for k, v in report().items() if k not in AROUND})
+    return done
+
+
+def test_the_demo_goes_on_where_it_was_stopped(tmp_path, stages, capsys):
+    words = ["--output-dir", str(tmp_path / "out"), "--quick"]
+    stages.fails = "reinforced"
+    assert command.main(words) == 2
+    assert stages == ["scenes", "corpus corpus.jsonl", "finetune base", "finetune cold_start", "train reinforced"]
+    stages.fails = stages.clear()
+    assert command.main(words) == 0
+    # Runs of roc know themselves whether they are finished.
+    assert stages[:3] == ["finetune base", "finetune cold_start", "train reinforced"] and len(stages) == 5
+    assert "MAE behind" in capsys.readouterr().out
+    done = json.loads((tmp_path / "out" / "reason.json").read_text())
+    assert set(done["minutes"]) == {"scenes", "corpus", "base", "cold start", "rapo", "evaluation"}
+    stages.clear()
+    assert command.main(words) == 0 and stages == []
+
+
+def test_arms_and_seeds_run_one_by_one(tmp_path, stages, capsys):
+    out = tmp_path / "out"
+    words = ["--output_dir", str(out), "--quick"]
+    assert ablation.main([*words, "--arms", "rank", "start_0"]) == 0
+    assert stages[-4:] == ["finetune 1-seed0", "train rank-seed0", "untaught", "train start_0-seed0"]
+    assert not list((out / "runs").iterdir())  # their results stay
+    stages.clear()
+    stages.fails = f"{REFERENCE}-seed1"
+    assert ablation.main([*words, "--arms", "rank", REFERENCE, "--seeds", "2"]) == 2
+    assert [name for name in stages if name.startswith("train")] == [
+        f"train {REFERENCE}-seed0", "train rank-seed1", f"train {REFERENCE}-seed1"
+    ]  # fmt: skip
+    capsys.readouterr()
+    assert ablation.main([*words, "--arms", "rank", REFERENCE, "--seeds", "2", "--table"]) == 0
+    table = capsys.readouterr().out
+    assert "3 of 4 runs are finished" in table and "| rank | 2 | 100.0% " in table and "| 1 | 2 | " in table
+    assert "| rank | before RAPO | 0.500" in table and "## error + rank minus the others" in table
+    assert ablation.main([*words[:2], "--arms", "rank"]) == 2
+    assert "holds runs of 2 steps, not 150" in capsys.readouterr().err
+    assert ablation.main([*words, "--short"]) == 2 and "give one of them" in capsys.readouterr().err
+    shutil.rmtree(out / "results")
+    assert ablation.main([*words, "--table"]) == 2 and "no finished run yet" in capsys.readouterr().err
+
+
+def test_every_arm_has_its_place_in_the_table():
+    runs = [
+        {"arm": name, "seed": 0, "before": {} if not arm.epochs else METRICS, "after": METRICS, "reward": REWARD}
+        for name, arm in ARMS.items()
+    ]
+    text = ablation_markdown({"command": "x", "steps": 2, "wanted": len(runs), "runs": runs, **AROUND})
+    assert all(f"| {arm.title} | 1 | " in text for arm in ARMS.values()) and "| 0 | 0 | - |" in text
+
+
+@pytest.mark.slow
+def test_everything_with_two_steps(tmp_path, monkeypatch, capsys):
+    """The whole demo and two arms of the ablation for real, from the same parts."""
+    pytest.importorskip("trl", reason="reinforcement needs trl: pip install 'roc-mllm[rl]'")
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    out = tmp_path / "out"
+    assert command.main(["--output_dir", str(out), "--quick", "--threads", "1"]) == 0
+    done = json.loads((out / "reason.json").read_text())
+    assert done["models"]["reinforced"]["short"]["n"] == 12 and done["reward"]["steps"] == 2
+    assert len(done["samples"]) == 6
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("scenes", "corpus.jsonl", "corpus.journal.jsonl", "start", "base"):
+        (other / name).symlink_to(out / name)
+    assert ablation.main(["--output_dir", str(other), "--quick", "--arms", REFERENCE, "start_0"]) == 0
+    runs = json.loads((other / "results.json").read_text())["runs"]
+    assert [run["arm"] for run in runs] == [REFERENCE, "start_0"] and runs[1]["before"] == {}
+    assert all(run["after"]["answers"] and run["reward"]["steps"] == 2 for run in runs)
