@@ -28,7 +28,6 @@ from roc.settings import Fault, Settings, option
 from .arms import ARMS, Arm
 from .parts import QUICK, WHOLE, Parts, Sizes, cold_start, make_parts, reinforce, untaught
 from .report import circumstances, reward_of
-from .table import markdown
 
 DESCRIPTION = """Reinforces one small model that reasons in many ways: five combinations of rewards, each with and
 without the head's own loss, and cold starts of 0, 1, 2 and 10 epochs, over several seeds, and writes a table beside
@@ -130,6 +129,8 @@ def compare(options: AblationOptions, command: str) -> str:
         StageFailed: If a run of `roc` ended with an error.
         ValueError: If the folder holds another comparison, or --table finds no finished run.
     """
+    from .table import markdown
+
     out = options.out
     _check_same(out, {"steps": options.num_steps, "quick": options.quick})
     runs = [(name, seed) for seed in range(options.num_seeds) for name in options.compared]

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ablation.__main__ import machine
 from stages import times
 
 from roc import __version__
@@ -67,6 +66,8 @@ def reward_of(run: Path) -> dict[str, Any]:
 
 def circumstances(out: Path) -> dict[str, Any]:
     """Collects what a reader has to know beside the numbers: `machine`, `versions`, and `minutes` of each stage."""
+    from ablation.__main__ import machine
+
     return {
         "machine": machine(),
         "versions": {"roc": __version__}
