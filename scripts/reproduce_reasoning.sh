@@ -3,7 +3,7 @@
 #
 #   bash scripts/reproduce_reasoning.sh                                       14 arms x 3 seeds
 #   bash scripts/reproduce_reasoning.sh --arms rank error_rank --seeds 1      a part of it
-#   bash scripts/reproduce_reasoning.sh --short                               1 seed, 40 steps
+#   bash scripts/reproduce_reasoning.sh --short                               1 seed, 20 steps
 #   bash scripts/reproduce_reasoning.sh --quick                               two steps of each, to see it work
 #
 # Writes results.md, results.json and one file per run into checkpoints/reasoning_ablation (--output_dir). The same command

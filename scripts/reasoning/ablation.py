@@ -33,7 +33,7 @@ DESCRIPTION = """Reinforces one small model that reasons in many ways: five comb
 without the head's own loss, and cold starts of 0, 1, 2 and 10 epochs, over several seeds, and writes a table beside
 the paper's own."""
 
-STEPS, SHORT_STEPS = 150, 40
+STEPS, SHORT_STEPS = 60, 20
 TESTED = 500
 """Test scenes that each run writes critiques of."""
 QUICKLY_TESTED = 4
