@@ -1,9 +1,11 @@
-"""Stages of a script: runs of `roc` in processes of their own, and what each stage took, over all calls."""
+"""Stages of a script: runs of `roc` in processes of their own, what each took over all calls, and on which machine."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import platform
 import subprocess
 import sys
 import time
@@ -57,3 +59,14 @@ def times(out: Path) -> dict[str, float]:
     """Reads the seconds of each stage; empty where none has run."""
     file = out / TIMES_FILE
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def machine() -> str:
+    """Names the processor, its cores and the system."""
+    named = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        named = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{named}, {os.cpu_count()} cores, {platform.system()}"

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import shlex
 import shutil
@@ -23,6 +22,8 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
+
+from stages import machine
 
 from roc import __version__
 from roc.commands.line import Parser, run
@@ -323,17 +324,6 @@ def constant_mae(data: Data) -> float:
     """Computes the MAE on the test rows of always predicting the mean training score, native scale."""
     mean = statistics.fmean(record.scores["overall"] for record in data.records["train"])
     return statistics.fmean(abs(record.scores["overall"] - mean) for record in data.records["test"])
-
-
-def machine() -> str:
-    """Names the processor, its cores and the system."""
-    named = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        named = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{named}, {os.cpu_count()} cores, {platform.system()}"
 
 
 def _settings(options: AblationOptions) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages import times
+from stages import machine, times
 
 from roc import __version__
 from roc.training.run import STATES
@@ -66,8 +66,6 @@ def reward_of(run: Path) -> dict[str, Any]:
 
 def circumstances(out: Path) -> dict[str, Any]:
     """Collects what a reader has to know beside the numbers: `machine`, `versions`, and `minutes` of each stage."""
-    from ablation.__main__ import machine
-
     return {
         "machine": machine(),
         "versions": {"roc": __version__}

@@ -23,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages import StageFailed, run_roc, timed, times
+from stages import StageFailed, machine, run_roc, timed, times
 
 from roc import __version__
 from roc.commands.line import BAD_INPUT, Parser, run
@@ -185,8 +185,6 @@ def judge(model: Path, ratings: Path, threads: int) -> dict[str, Any]:
 
 
 def _report(out: Path, found: dict[str, Any]) -> None:
-    from ablation.__main__ import machine
-
     from .report import markdown
 
     report = {
