@@ -1,7 +1,8 @@
 """A training run with the module of AGREE, from start to end: the steps of `roc.training.job`, and the module between.
 
 The routing weights of training photos come from the table of sensitivities. Validation and test photos get theirs as
-new photos will, from the predictor; how far those are from the table's, where it has such photos, is told at the end.
+new photos will, from the predictor; how far those and the scores by them are from the table's, where it has such
+photos, is told at the end.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from roc.agree.attributes import ATTRIBUTES
 from roc.agree.train_config import AgreeConfig
+from roc.evaluation.metrics import srcc
 from roc.files import write_text
 from roc.training import run
 from roc.training.checks import check_settings
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from roc.data.records import Record
     from roc.model.collator import RocCollator
+    from roc.scoring.assessment import Assessment
     from roc.training.data import RunData
 
 logger = logging.getLogger(__name__)
@@ -227,39 +230,67 @@ class RoutedCollator:
 
 
 def tell_predictor(config: AgreeConfig, data: RunData) -> str | None:
-    """Compares the predictor's weights with the table's, on held-out photos that it has.
+    """Compares the predictor's weights with the table's, and the scores by both, on held-out photos that it has.
 
     Returns:
-        A line for the user; None where there is no routing or no such photo.
+        Lines for the user; None where there is no routing or no such photo.
     """
     if not config.routing:
         return None
     import torch
 
-    from roc.agree.extension import NAME
     from roc.agree.table import SensitivityTable
-    from roc.data.images import open_image
     from roc.scoring.assessment import Assessment
 
     table = SensitivityTable.read(config.sensitivity)
     known = set(table.ids)
-    held_out = [record for record in (*data.val, *data.test) if record.id in known]
+    held_out = [record for record in (*data.val, *data.test) if record.id in known and "overall" in record.scores]
     if not held_out:
         return None
     found = table.route(held_out, calibrated=config.calibrated)
     expected = torch.stack([found.weights[name] for name in ATTRIBUTES], dim=1).float()
     assessment = Assessment(config.output_dir, batch_size=config.per_device_eval_batch_size)
-    predicted: list[torch.Tensor] = []
-    predictor = assessment.model.extensions[NAME].predictor
-    handle = predictor.register_forward_hook(lambda _, args, logits: predicted.append(logits.float().cpu()))
-    try:
-        for start in range(0, len(held_out), assessment.batch_size):
-            assessment.score([open_image(one.images[0]) for one in held_out[start : start + assessment.batch_size]])
-    finally:
-        handle.remove()
-    apart = (torch.cat(predicted).softmax(dim=-1) - expected).abs().mean()
-    uniform = (1 / len(ATTRIBUTES) - expected).abs().mean()
+    predicted, by_predictor, by_table = _scored_both_ways(assessment, held_out, expected)
+    apart, uniform = ((weights - expected).abs().mean() for weights in (predicted, torch.tensor(1 / len(ATTRIBUTES))))
+    human = [record.scores["overall"] for record in held_out]
+    correlations = [srcc(scores.tolist(), human) for scores in (by_predictor, by_table)]
+    shown = ["no number" if value is None else f"{value:.3f}" for value in correlations]
     return (
-        f"Routing weights of new photos come from the predictor in the checkpoint: on {len(held_out)} held-out photos "
-        f"they are {apart:.3f} from the table's on average; equal weights are {uniform:.3f} from it."
+        f"Routing weights of new photos come from the predictor in the checkpoint. On {len(held_out)} held-out photos "
+        f"of the table:\n  weights {apart:.3f} from the table's on average (equal weights {uniform:.3f})\n"
+        f"  scores {(by_predictor - by_table).abs().mean():.3f} from those by the table's weights on average; SRCC "
+        f"{shown[0]} by the predictor, {shown[1]} by the table"
     )
+
+
+def _scored_both_ways(
+    assessment: Assessment, records: Sequence[Record], weights: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Scores photos by the predictor and by given weights.
+
+    Args:
+        assessment: The checkpoint.
+        records: Of one picture each.
+        weights: (n, 5) for the second scores.
+
+    Returns:
+        The predictor's weights (n, 5), the scores by them and by the given ones, (n,) each.
+    """
+    import torch
+
+    from roc.agree.extension import NAME, WEIGHTS
+    from roc.data.images import open_image
+    from roc.scoring.one_forward import one_forward
+
+    predicted: list[torch.Tensor] = []
+    scores: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []
+    predictor, size = assessment.model.extensions[NAME].predictor, assessment.batch_size
+    for start in range(0, len(records), size):
+        pictures = [open_image(record.images[0]) for record in records[start : start + size]]
+        batch = assessment.collator.scoring_batch(pictures, 1)
+        handle = predictor.register_forward_hook(lambda _, args, logits: predicted.append(logits.float().cpu()))
+        scores[0].append(one_forward(assessment.model, batch).scores[:, 0])
+        handle.remove()
+        given = {**batch, WEIGHTS: weights[start : start + size]}
+        scores[1].append(one_forward(assessment.model, given).scores[:, 0])
+    return torch.cat(predicted).softmax(dim=-1), *(torch.cat(found) for found in scores)
