@@ -155,22 +155,42 @@ def give_module(config: AgreeConfig, model: PreTrainedModel, processor: Processo
         return False
     try:
         add_extension(model, NAME, settings)
-    except ValueError as error:
-        raise run.RunError(str(error)) from error
+        _try_out(model, processor)
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise run.RunError(f"this model cannot have the branches of AGREE: {error}") from error
     if config.fusion:
         model.extensions[NAME].anchors.copy_(_anchors(config))
     return True
 
 
+def _try_out(model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    """Scores two pictures of different shapes with weights of their own, which a model may not be able to take."""
+    import torch
+    from PIL import Image
+
+    from roc.agree.extension import WEIGHTS
+    from roc.model.collator import RocCollator
+    from roc.scoring.one_forward import level_logits
+
+    pictures = [Image.new("RGB", size, "grey") for size in ((160, 120), (96, 144))]
+    batch = RocCollator(processor, model.declaration).scoring_batch(pictures)
+    was_training = model.training
+    model.eval()
+    level_logits(model, {**batch, WEIGHTS: torch.full((len(pictures), len(ATTRIBUTES)), 1 / len(ATTRIBUTES))})
+    model.train(was_training)
+
+
 def _settings(config: AgreeConfig, processor: ProcessorMixin) -> dict[str, Any] | None:
     """Makes what `roc.agree.extension.build` takes; None where everything is off."""
+    from roc.model.backbone.inputs import pictures_of
+
     if not config.decoupling:
         return None
-    pictures = processor.image_processor
+    pictures = pictures_of(processor.image_processor)
     return {
         "width": config.branch_width,
-        "mean": list(pictures.image_mean),
-        "std": list(pictures.image_std),
+        "mean": list(pictures.mean),
+        "std": list(pictures.std),
         "anchor_width": _anchors(config).shape[1] if config.fusion else None,
         "routing": config.routing,
         "predictor_weight": config.predictor_weight,

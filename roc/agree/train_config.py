@@ -1,4 +1,4 @@
-"""The settings of `roc agree train`: those of `roc finetune` on a vision backbone, and the switches of AGREE."""
+"""The settings of `roc agree train`: those of `roc finetune`, and the switches of AGREE."""
 
 from __future__ import annotations
 
@@ -9,22 +9,32 @@ from roc.settings import Fault, option
 from roc.training.config import RunConfig
 
 NOT_HERE = (
-    *("keep_features", "features_folder", "attn_implementation", "question", "answer", "text_weight"),
-    *("lora_rank", "lora_alpha", "lora_dropout", "lora_targets", "lora_parts", "published_losses"),
+    *(
+        "keep_features",
+        "features_folder",
+        "tuning",
+        "lora_rank",
+        "lora_alpha",
+        "lora_dropout",
+        "lora_targets",
+        "lora_parts",
+    ),
 )
 """Settings of `roc finetune` that make no sense here; `--help` leaves them out."""
 
 
 @dataclass(frozen=True)
 class AgreeConfig(RunConfig):
-    """The parts of AGREE, each a switch. With all of them off, the run is that of `roc finetune --host backbone`.
+    """The parts of AGREE, each a switch. With all of them off, the run is that of `roc finetune`.
 
     The fourth part, error-aware weights, is the setting `error_aware` of every run.
     """
 
     TITLE = "AGREE"
 
-    host: Literal["backbone"] = option("backbone", "what carries the head: a vision encoder (docs/training.md)")
+    host: Literal["multimodal", "backbone"] = option(
+        "backbone", "what carries the head: a vision encoder (docs/training.md), or a multimodal LLM"
+    )
     decoupling: bool = option(True, "a branch for each attribute, which looks at its map; the other two build on it")
     fusion: bool = option(False, "join each branch with the text anchor of its attribute; needs anchors")
     routing: bool = option(False, "weigh the branches by how sensitive each photo is; needs sensitivity")
@@ -53,6 +63,10 @@ class AgreeConfig(RunConfig):
                 found.append((file, f"{switch} is on and {file} is not set; give --{file} FILE, or --{switch} false"))
             elif path is not None and not on:
                 found.append((switch, f"{file} is {path} and {switch} is off; add --{switch} true, or leave it out"))
+        if self.tuning != "full":
+            found.append(
+                ("tuning", f"tuning is {self.tuning}, and the branches are trained in full tuning only; leave it out")
+            )
         if self.decoupling and self.keep_features:
             found.append(
                 ("keep_features", "keep_features is on, and the maps are made anew for each pass; leave it out")

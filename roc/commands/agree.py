@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 _TRAIN = """usage: roc agree train [CONFIG.yaml ...] [--name value ...]
 
-Trains a vision encoder with the score head and the module of AGREE: a branch for each of five attributes, joined with
-text anchors, weighed by the sensitivity of each photo. Each part is a switch; error-aware weights are --error_aware.
+Trains a scorer with the module of AGREE: a branch for each of five attributes, joined with text anchors, weighed by the
+sensitivity of each photo. The head stands on a vision encoder, or with --host multimodal on a multimodal LLM. Each part
+is a switch; error-aware weights are --error_aware.
 
 example: roc agree train --model_name_or_path MODEL --data_path ratings.csv --image_folder photos \\
              --routing true --sensitivity sens.parquet --output_dir checkpoints/agree
@@ -115,7 +116,7 @@ A table for conflicts holds the training photos, one for marginalisation the tes
         ),
     }
     subcommands["train"] = Subcommand(
-        "train a vision encoder with a branch for each attribute",
+        "train a scorer with a branch for each attribute",
         _TRAIN,
         "roc agree train --model_name_or_path MODEL --data_path ratings.csv --output_dir checkpoints/agree",
         AgreeConfig,

@@ -1,19 +1,23 @@
 """The module in a model: attaching changes no bit, it is saved and loaded with the model, and says what it needs."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
 from backbones import ENCODERS, backbone
-from heads import build as build_multimodal
-from heads import picture, record
+from heads import ATTRIBUTES, SPACE, fill_head, picture, record
+from PIL import Image
+from tiny_models import tiny_llava, tiny_qwen2_5_vl, tiny_smolvlm
 from transformers import CLIPImageProcessorPil
 
 from roc.agree.branches import BRANCHES
-from roc.agree.extension import Agree
+from roc.agree.extension import Agree, Patches
+from roc.agree.maps import attribute_maps
 from roc.checkpoint.folder import load, save
 from roc.checkpoint.head_file import take_head
 from roc.model.adapters import add_lora
+from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.extensions import add_extension, extensions_of
 from roc.model.parts import parameter_parts
@@ -123,7 +127,7 @@ def test_anchors_of_a_batch_stand_in_for_those_of_the_checkpoint():
     assert torch.equal(model(**batch, anchors=torch.zeros(3, len(BRANCHES), 4)).score_logits[:, :1], own)
     with pytest.raises(ValueError, match=r"anchors is \(3, 6, 5\) for 3 pictures; expected \(3, 6, 4\)"):
         model(**batch, anchors=torch.zeros(3, 6, 5))
-    with pytest.raises(ValueError, match=r"routing_weights is \(3, 4\)"):
+    with pytest.raises(ValueError, match=r"routing_weights is \(3, 4\), .* features of 3 pictures"):
         model(**batch, routing_weights=torch.zeros(3, 4))
 
 
@@ -135,11 +139,68 @@ def test_where_the_module_cannot_be_it_is_refused(tmp_path, monkeypatch):
         take_head(model)
     with pytest.raises(ValueError, match="has the extension agree, which LoRA does not train"):
         add_lora(model)
-    other, _, _ = build_multimodal("llava")
-    with pytest.raises(ValueError, match="this is a LlavaForConditionalGeneration; train with --host backbone"):
-        add_extension(other, "agree", SETTINGS)
+    unlike = SimpleNamespace(config=SimpleNamespace(), model=None, score_head=model.score_head, training=False)
+    with pytest.raises(ValueError, match="a SimpleNamespace has no get_image_features"):
+        add_extension(unlike, "agree", SETTINGS)
     save(model, processor, tmp_path)
     for name in ("roc.agree.extension", "roc.agree"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(ValueError, match="has the extension 'agree', and this installation of roc has no such room"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("builder", [tiny_llava, tiny_qwen2_5_vl, tiny_smolvlm])
+def test_at_the_visual_tokens_of_a_multimodal_model(builder, tmp_path):
+    """Attaching changes no bit; a photo's own weights count; the checkpoint scores the same to the bit."""
+    model, processor = builder()
+    attach(model, processor, SPACE, attributes=ATTRIBUTES)
+    fill_head(model)
+    collator = RocCollator(processor, model.declaration)
+    batch, trained = collator.scoring_batch(PICTURES), collator(rows())
+    before = one_forward(model, batch).scores
+    loss = model(**trained).loss
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        add_extension(model, "agree", SETTINGS)
+        assert torch.equal(one_forward(model, batch).scores, before)
+        given = model(**trained, routing_weights=torch.eye(5)[:3])
+        torch.testing.assert_close(given.loss - model.extensions["agree"].loss(), loss)
+        given.loss.backward()
+        assert model.extensions["agree"].module.out.weight.grad.any()
+        for weight in model.extensions.parameters():
+            torch.nn.init.normal_(weight, std=0.3)
+    weights = torch.eye(5)[[0, 1, 2]]
+    scores = one_forward(model, {**batch, "routing_weights": weights}).scores
+    assert (scores - before).abs().max() > 1e-3
+    weights[1] = torch.eye(5)[4]
+    moved = (one_forward(model, {**batch, "routing_weights": weights}).scores - scores).abs().amax(dim=1)
+    assert moved[1] > 1e-4 and moved[[0, 2]].max() < 1e-5
+    alone = one_forward(model, collator.scoring_batch(PICTURES[:1])).scores
+    torch.testing.assert_close(alone, one_forward(model, batch).scores[:1], atol=1e-4, rtol=0)
+    said = model.generate_with_scores(**collator.prompt_batch(PICTURES[:1]), max_new_tokens=2)
+    assert said.sequences.shape == (1, 2)
+    save(model, processor, tmp_path)
+    again, its_processor = load(tmp_path)
+    batch = RocCollator(its_processor, again.declaration).scoring_batch(PICTURES)
+    assert torch.equal(one_forward(again, batch).scores, one_forward(model, batch).scores)
+
+
+def test_maps_of_patches_are_those_of_the_picture_and_padding_stays():
+    model, processor = tiny_qwen2_5_vl()
+    module = Agree(8, width=8, mean=[0.5] * 3, std=[0.25] * 3)
+    patches, grid = Patches.of(model.config), [1, 8, 4]
+    picture = (torch.rand(1, 3, 8 * patches.side, 4 * patches.side) - 0.5) / 0.25
+    frames = picture.expand(patches.frames, -1, -1, -1)
+    rows = patches.rows(frames, grid)
+    assert torch.equal(patches.picture(rows, grid), frames)
+    made = processor.image_processor([Image.new("RGB", (56, 56), "red")], return_tensors="pt")
+    (again, its_grid), *_ = patches.divided(made["pixel_values"], made["image_grid_thw"])
+    assert len(patches.picture(again, its_grid).unique(dim=2).unique(dim=3).flatten()) == 3 * patches.frames
+    found = module.maps(rows, torch.tensor([grid]), patches)
+    expected = attribute_maps(picture * 0.25 + 0.5)
+    for name, pixels in found.items():
+        torch.testing.assert_close(patches.picture(pixels, grid)[:1], (expected[name] - 0.5) / 0.25)
+    grey = torch.zeros(1, 3, 8, 8) + 1e-9  # its hue is 0 in this normalisation, which stands for padding
+    assert all(pixels.any() for pixels in module.maps(grey, None, None).values())
+    tiles = torch.stack([picture[0], torch.zeros_like(picture[0])])[None]
+    assert all(not one[0, 1].any() and one[0, 0].any() for one in module.maps(tiles, None, None).values())

@@ -8,6 +8,7 @@ import pytest
 import torch
 from backbones import backbone, encoder
 from safetensors.torch import load_file
+from tiny_models import tiny_llava
 from training_runs import QUICK, finetune, ratings
 
 from roc import Assessment
@@ -18,6 +19,7 @@ from roc.agree.train import give_module
 from roc.agree.train_config import AgreeConfig
 from roc.commands import agree
 from roc.data.reading import read_records
+from roc.model.processing import save_processor
 from roc.training.run import RunError
 
 ROWS = [f"{3 + i % 5},{'test' if i < 4 else 'train'}" for i in range(12)]
@@ -65,6 +67,21 @@ def test_a_routed_run_leaves_a_checkpoint_that_scores_by_its_predictor(given, tm
 
 
 @pytest.mark.slow
+def test_a_multimodal_model_trains_with_the_branches_alone(given, tmp_path):
+    words, folder = given
+    model, processor = tiny_llava()
+    model.save_pretrained(tmp_path / "llava")
+    save_processor(processor, tmp_path / "llava")
+    words = ["train", *words, "--host", "multimodal", "--model_name_or_path", str(tmp_path / "llava"),
+             "--freeze", "vision,projector,language,embeddings", "--check_answers", "2",
+             "--routing", "true", "--sensitivity", str(folder / "sens.parquet")]  # fmt: skip
+    assert agree.main([*words, "--learning_rate", "1e-2", "--output_dir", str(tmp_path / "out")]) == 0
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("llava", "out"))
+    assert all(torch.equal(after[name], weight) for name, weight in before.items() if "vision_tower" in name)
+    assert after["extensions.agree.module.out.weight"].any()
+
+
+@pytest.mark.slow
 def test_with_all_off_the_run_is_the_plain_one_to_the_bit(given, tmp_path):
     words, _ = given
     plain = [word for word in words if word not in ("--branch_width", "8")]
@@ -100,7 +117,7 @@ def test_fixed_sentences_become_anchors_of_the_checkpoint(tmp_path):
         (["--sensitivity", "FEW"], "few.parquet and routing is off; add --routing true"),
         (["--fusion", "true", "--anchors", "nowhere.safetensors"], "anchors is nowhere.safetensors, and there is no"),
         (["--decoupling", "false", "--routing", "true"], "routing is on and decoupling is off"),
-        (["--host", "multimodal"], "host is 'multimodal'"),
+        (["--tuning", "lora", "--host", "multimodal"], "tuning is lora, and the branches are trained in full tuning"),
     ],
 )
 def test_switches_without_what_they_need_are_refused(given, tmp_path, capsys, more, message):
