@@ -23,6 +23,15 @@ from roc.score_space import ScoreSpace
 
 ROWS, RANK = 4, 8
 WAYS = [("full", "float32", False), ("full", "bfloat16", True), ("full", "float32", True), ("lora", "bfloat16", True)]
+# What a format adds does not depend on the family.
+EACH_WAY = pytest.mark.parametrize(
+    ("family", "tuning", "dtype", "bf16"),
+    [
+        pytest.param(family, *way, marks=[pytest.mark.slow] * (family != "llava" and way in WAYS[1:3]))
+        for family in BUILDERS
+        for way in WAYS
+    ],
+)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -98,8 +107,7 @@ def test_weights_gradients_and_moments_are_exact(tuning, dtype, tied):
     assert told.optimizer == sum(moment.nbytes for moment in moments)
 
 
-@pytest.mark.parametrize("family", BUILDERS)
-@pytest.mark.parametrize(("tuning", "dtype", "bf16"), WAYS)
+@EACH_WAY
 def test_activations_without_checkpointing(family, tuning, dtype, bf16):
     """Compares with what autograd saves, weights aside; without dropout, which saves more on a CPU than on a GPU."""
     model, batch, _ = build(family, dtype)
@@ -126,8 +134,7 @@ def test_activations_without_checkpointing(family, tuning, dtype, bf16):
     assert told.activations + told.copies + told.score_row / 2 == pytest.approx(measured, rel=0.15)
 
 
-@pytest.mark.parametrize("family", BUILDERS)
-@pytest.mark.parametrize(("tuning", "dtype", "bf16"), WAYS)
+@EACH_WAY
 def test_the_peak_of_an_accumulated_step(family, tuning, dtype, bf16):
     """With checkpointing, during the second micro-batch, while the gradients of the first are held."""
     model, batch, _ = build(family, dtype)

@@ -8,5 +8,5 @@ from training_runs import demo
 def finished(tmp_path_factory):
     """Folder of a finished small run of the demo."""
     out = tmp_path_factory.mktemp("run") / "demo"
-    assert demo(out, plots=True) == 0
+    assert demo(out, "--check_answers", "2", plots=True) == 0
     return out

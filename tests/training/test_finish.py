@@ -66,10 +66,10 @@ def test_a_full_disk_at_the_end_is_said_and_the_states_are_kept(tmp_path, capsys
 
     with monkeypatch.context() as patch:
         patch.setattr(roc.checkpoint.folder, "save", full)
-        assert demo(tmp_path / "out") == 2
+        assert demo(tmp_path / "out", "--num_train_epochs", "1") == 2
     assert "No space left on device" in capsys.readouterr().err
     (tmp_path / "out" / "README.md").write_text("All mine.")
-    assert demo(tmp_path / "out") == 0
+    assert demo(tmp_path / "out", "--num_train_epochs", "1") == 0
     assert "Resuming from" in capsys.readouterr().err
     assert (tmp_path / "out" / "README.md").read_text() == "All mine."
 

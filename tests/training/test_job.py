@@ -1,6 +1,7 @@
 """The whole job through the real command: train, evaluate, save, use, resume."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import time
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_runs import ROOT, TINY, ava_file, demo, start
+from training_runs import ROOT, TINY, ava_file, demo
 
 from roc import Assessment
 from roc.commands.finetune import main
@@ -47,14 +48,15 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
                 "--error_aware", "true", "--save_total_limit", "9"]  # fmt: skip
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert demo(whole, *settings) == 0
-    first = start(killed, *settings)
+    first = multiprocessing.get_context("fork").Process(target=demo, args=(killed, *settings))
+    first.start()
     saved = killed / "training" / "checkpoint-4" / "trainer_state.json"
     deadline = time.time() + 240
-    while not saved.exists() and first.poll() is None and time.time() < deadline:
+    while not saved.exists() and first.is_alive() and time.time() < deadline:
         time.sleep(0.01)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    assert saved.exists()
+    first.kill()
+    first.join()
+    assert saved.exists() and first.exitcode == -signal.SIGKILL
     assert json.loads((killed / "run.json").read_text())["finished"] is False
     for later in (6, 8):  # the kill may come late; the test is about going on from inside an epoch
         shutil.rmtree(killed / "training" / f"checkpoint-{later}", ignore_errors=True)
