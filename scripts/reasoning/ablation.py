@@ -27,7 +27,7 @@ from roc.settings import Fault, Settings, option
 
 from .arms import ARMS, Arm
 from .parts import QUICK, WHOLE, Parts, Sizes, cold_start, make_parts, reinforce, untaught
-from .report import circumstances, reward_of
+from .report import circumstances, history_of, reward_of
 
 DESCRIPTION = """Reinforces one small model that reasons in many ways: five combinations of rewards, each with and
 without the head's own loss, and cold starts of 0, 1, 2 and 10 epochs, over several seeds, and writes a table beside
@@ -185,7 +185,7 @@ def execute(parts: Parts, name: str, seed: int, sizes: Sizes, options: AblationO
     result = {
         "arm": name,
         "seed": seed,
-        "before": reasoned_metrics_of(start),
+        "before": reasoned_metrics_of(start) | ({"entropy": entropy_of(start)} if arm.epochs else {}),
         "after": reasoned_metrics_of(folder),
         "reward": reward_of(folder),
     }
@@ -215,6 +215,11 @@ def reasoned_metrics_of(folder: Path) -> dict[str, Any]:
         return {}
     metrics = json.loads(file.read_text(encoding="utf-8"))
     return {key.removeprefix("reasoned/"): value for key, value in metrics.items() if key.startswith("reasoned/")}
+
+
+def entropy_of(start: Path) -> float:
+    """Reads the entropy of the policy after the last epoch of a cold start, in nats."""
+    return [entry["eval_entropy"] for entry in history_of(start) if "eval_entropy" in entry][-1]
 
 
 def finished(out: Path, name: str, seed: int) -> dict[str, Any] | None:

@@ -55,7 +55,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     for epochs, found in sorted(starts.items()):
         some = [run for run in found.values() if run["before"]]
         cells = [cell(_mean(some, "before", key), percent=key == "readable") for key in METRICS]
-        entropy = cell(_mean(some, "before", "start_entropy"))
+        entropy = cell(_mean(some, "before", "entropy"))
         lines.append(f"| {epochs} | {len(some)} | {' | '.join(cells)} | {entropy} |")
     lines += _differences(of_arm)
     lines += ["", "## Do the words matter?", ""]
