@@ -39,7 +39,9 @@ def declared_loss(
     read = ~level_logits.isnan().any(dim=1)
     votes = None if distributions is None else distributions[read]
     count = len(level_logits)
-    losses = model._score_losses(level_logits[read], score_labels[read], votes, count, count)
+    # An answer with a critique holds one score.
+    columns = torch.zeros(int(read.sum()), dtype=torch.long, device=level_logits.device)
+    losses = model._score_losses(level_logits[read], score_labels[read], votes, count, count, columns=columns)
     return sum(getattr(model.declaration, f"{name}_weight") * loss for name, loss in losses.items())
 
 
