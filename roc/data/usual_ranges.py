@@ -56,6 +56,8 @@ class RangeCheck:
         self._low, self._high = min(self._low, score), max(self._high, score)
         try:
             settings = "min_score, max_score" if self._attribute is None else "attribute_ranges"
+            if self._attribute is None and what != "the score":
+                settings += "; or attribute_ranges, for this one alone"
             self._space.check(score, what, settings=settings)
         except ValueError as error:
             self._outside.setdefault(what, []).append((line, str(error)))

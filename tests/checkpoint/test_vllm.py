@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedMode
 
 from roc.checkpoint.folder import load, save
 from roc.checkpoint.vllm import vllm_classify, vllm_generate
+from roc.model.declaration import declare
 from roc.model.processing import load_processor
 
 
@@ -97,6 +99,20 @@ def test_the_card_says_how_to_ask(attributes, call, tmp_path):
     assert len(blocks) == 2
     for code in blocks:
         compile(code, "README.md", "exec")
+
+
+def test_the_card_reads_an_attribute_on_its_own_range(tmp_path):
+    model, processor, _ = build("llava")
+    space = replace(model.score_space, attribute_ranges={"light": (-1, 1)})
+    declare(model, replace(model.declaration, space=space))
+    save(model, processor, tmp_path / "roc")
+    vllm_classify(tmp_path / "roc", tmp_path / "out")
+    about = json.loads((tmp_path / "out" / "roc.json").read_text())
+    assert about["levels"] == about["attribute_levels"]["overall"] == list(range(1, 11))
+    assert (about["attribute_levels"]["light"][0], about["attribute_levels"]["light"][-1]) == (-1, 1)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.count('about["attribute_levels"][name]') == 2
+    assert "# Image scores: overall on 1..10, light on -1..1" in card and "light -1 to 1" in card
 
 
 def test_a_prefix_lm_is_refused_as_a_classifier(tmp_path):

@@ -784,6 +784,9 @@ def test_an_attribute_on_another_range_is_checked_on_that(folder):
     assert "2: the score is -1, outside the range 1..10; correct" in overall and "(min_score, max_score)" in overall
     assert "3: the score of 'light' is 4, outside the range -1..1" in light and "(attribute_ranges)" in light
     assert light.count("--attribute_ranges light=0:5") == 1  # 3 of its 4 scores are outside
+    common = " ".join(faults(path, attributes=("overall", "light")))
+    assert "the score of 'light' is 0, outside the range 1..10" in common
+    assert "(min_score, max_score; or attribute_ranges, for this one alone)" in common
 
 
 def test_a_row_of_a_group_of_edits_may_have_no_score(folder):
