@@ -7,6 +7,7 @@ photos, is told at the end.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -59,6 +60,7 @@ def train(config: AgreeConfig) -> str | None:
 
 
 def _train(config: AgreeConfig) -> str | None:
+    from roc.model.extensions import extensions_of
     from roc.training.arguments import build_trainer, limit_validation, training_arguments
     from roc.training.build import base_config, build_model
     from roc.training.data import check_images, read_data
@@ -77,9 +79,9 @@ def _train(config: AgreeConfig) -> str | None:
         with first_process_first(process):
             if first:
                 check_images(config)
-        model, processor = build_model(config, data)
+        model, processor = build_model(config, data, functools.partial(give_module, config))
         # The tower also encodes maps, which are made anew for each pass.
-        plain = replace(config, keep_features=False) if give_module(config, model, processor) else config
+        plain = replace(config, keep_features=False) if extensions_of(model) else config
         trainer, lengths = build_trainer(plain, data, arguments, model, processor)
         if weights is not None:
             trainer.data_collator = RoutedCollator(trainer.data_collator, weights)

@@ -8,18 +8,7 @@ from typing import Literal
 from roc.settings import Fault, option
 from roc.training.config import RunConfig
 
-NOT_HERE = (
-    *(
-        "keep_features",
-        "features_folder",
-        "tuning",
-        "lora_rank",
-        "lora_alpha",
-        "lora_dropout",
-        "lora_targets",
-        "lora_parts",
-    ),
-)
+NOT_HERE = ("keep_features", "features_folder")
 """Settings of `roc finetune` that make no sense here; `--help` leaves them out."""
 
 
@@ -63,10 +52,6 @@ class AgreeConfig(RunConfig):
                 found.append((file, f"{switch} is on and {file} is not set; give --{file} FILE, or --{switch} false"))
             elif path is not None and not on:
                 found.append((switch, f"{file} is {path} and {switch} is off; add --{switch} true, or leave it out"))
-        if self.tuning != "full":
-            found.append(
-                ("tuning", f"tuning is {self.tuning}, and the branches are trained in full tuning only; leave it out")
-            )
         if self.decoupling and self.keep_features:
             found.append(
                 ("keep_features", "keep_features is on, and the maps are made anew for each pass; leave it out")

@@ -121,7 +121,7 @@ def differing_blocks(found: Mapping[str, Any], expected: Mapping[str, Any]) -> l
 
 def _tensors_of_base(plain: nn.Module) -> list[tuple[str, torch.Tensor]]:
     """Lists by name what training an adapter does not change: parameters and statistics of batch normalisation."""
-    added = ("lora_", "score_head", "trainable_tokens")
+    added = ("lora_", "score_head", "extensions.", "trainable_tokens")
     tensors = [(name, tensor) for name, tensor in plain.named_parameters() if not any(word in name for word in added)]
     for name, module in plain.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):

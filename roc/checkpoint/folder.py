@@ -33,6 +33,7 @@ from roc.files import write_json
 from roc.model.adapters import four_bit, keep_four_bit_exact, no_deprecations_of_peft
 from roc.model.attachment import carry_head, gathered, model_class, num_rows, renew_head
 from roc.model.declaration import Declaration, declaration_of, declare, declares_head
+from roc.model.extensions import add_extension, declared_extensions
 from roc.model.float32_tower import join_towers, keeping_towers
 from roc.model.modeling import roc_class
 from roc.model.mplug_owl2 import published
@@ -244,6 +245,8 @@ def save(
             "fingerprint": base_fingerprint(model),
         },
     }
+    if declared := declared_extensions(plain.config):
+        about["extensions"] = declared
     write_json(Path(path) / ADAPTER_FILE, about)
     save_processor(processor, path)
     write_card(path, model.declaration, adapter=True)
@@ -350,6 +353,9 @@ def _load_base(
             declare(model, declaration)
         else:
             model = renew_head(model, declaration)
+    for extension, settings in about.get("extensions", {}).items():
+        if extension not in declared_extensions(model.config):
+            add_extension(model, extension, settings)
     apart = _parts_apart(model, about["base"]["fingerprint"])
     if apart:
         some = ", ".join(apart[:3]) + (", ..." if len(apart) > 3 else "")

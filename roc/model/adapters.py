@@ -1,7 +1,8 @@
 """LoRA and QLoRA through PEFT: the layers that are adapted, and what else is trained.
 
-An adapter holds the low-rank matrices, the vocabulary row(s) of `[SCORE]` and the score head; everything else stays in
-the base. Only that row is trained (`trainable_token_indices`), so an adapter holds one row of the embedding, not all.
+An adapter holds the low-rank matrices, the vocabulary row(s) of `[SCORE]`, the score head and extensions; everything
+else stays in the base. Only that row is trained (`trainable_token_indices`), so an adapter holds one row of the
+embedding, not all.
 """
 
 from __future__ import annotations
@@ -103,8 +104,6 @@ def add_lora(
         )
     if not isinstance(model, RocMixin):
         raise ValueError(f"This {type(model).__name__} carries no score head; call roc.attach on it first.")
-    if extended := ", ".join(extensions_of(model)):
-        raise ValueError(f"This model has the extension {extended}, which LoRA does not train; use --tuning full.")
     keep_four_bit_exact(model)
     token_id = model.declaration.token_id
     embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
@@ -116,7 +115,7 @@ def add_lora(
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=lora_targets(model, parts, targets),
-        modules_to_save=["score_head"],
+        modules_to_save=["score_head", *(f"extensions.{name}" for name in extensions_of(model))],
         # If the embeddings are tied, PEFT ties the trained row as well.
         trainable_token_indices={names[id(module)]: [token_id] for module in (embeddings[:1] if tied else embeddings)},
     )

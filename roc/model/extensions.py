@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 _SECTION = "roc_extensions"
 
@@ -54,7 +54,7 @@ def add_extension(model: PreTrainedModel, name: str, settings: Mapping[str, Any]
     Raises:
         ValueError: If it has one of this name, the room is missing, or the model cannot have it.
     """
-    sections = getattr(model.config, _SECTION, None) or {}
+    sections = declared_extensions(model.config)
     if name in sections:
         raise ValueError(f"This {type(model).__name__} has the extension {name} already; train it on as it is.")
     if not hasattr(model, "extensions"):
@@ -71,11 +71,16 @@ def build_extensions(model: PreTrainedModel) -> None:
     Raises:
         ValueError: If a room is missing, or its settings cannot be.
     """
-    for name, settings in (getattr(model.config, _SECTION, None) or {}).items():
+    for name, settings in declared_extensions(model.config).items():
         if not hasattr(model, "extensions"):
             model.extensions = nn.ModuleDict()
         model.extensions[name] = _builder(name)(model, dict(settings))
         model.extensions[name].join(model)
+
+
+def declared_extensions(config: PreTrainedConfig) -> dict[str, dict[str, Any]]:
+    """Reads which extensions a configuration declares, with their settings."""
+    return dict(getattr(config, _SECTION, None) or {})
 
 
 def extensions_of(model: nn.Module) -> dict[str, Extension]:

@@ -14,6 +14,8 @@ from roc.training.run import RunError
 from roc.training.wording import tokenizer_texts, usual_wording
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from transformers import PretrainedConfig, PreTrainedModel, ProcessorMixin
 
     from roc.model.declaration import Declaration
@@ -25,12 +27,17 @@ logger = logging.getLogger(__name__)
 _LOSS_SETTINGS = ("text_weight", "l1_weight", "ce_weight", "emd_weight", "l1_scale", "published_losses")
 
 
-def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, ProcessorMixin]:
+def build_model(
+    config: RunConfig,
+    data: RunData,
+    extend: Callable[[PreTrainedModel, ProcessorMixin], object] | None = None,
+) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Builds or loads the model to train, with the head, the losses and the trained parts that the settings ask for.
 
     Args:
         config: The settings.
         data: Its training rows give the wording and, where the model is built from nothing, the tokenizer's words.
+        extend: Adds to the model what a method has beside the head (`roc.model.extensions`), before it is tuned.
 
     Returns:
         `(model, processor)`; with LoRA, the model is a `peft.PeftModel`.
@@ -63,6 +70,8 @@ def build_model(config: RunConfig, data: RunData) -> tuple[PreTrainedModel, Proc
     if config.source is None:
         about["tiny_model"] = config.tiny_model or "demo"
     declare(model, replace(model.declaration, **about))
+    if extend is not None:
+        extend(model, processor)
     model = tuned(config, model)
     regularise(model, config)
     return model, processor

@@ -9,18 +9,19 @@ from backbones import ENCODERS, backbone
 from heads import ATTRIBUTES, SPACE, fill_head, picture, record
 from PIL import Image
 from tiny_models import tiny_llava, tiny_qwen2_5_vl, tiny_smolvlm
-from transformers import CLIPImageProcessorPil
+from transformers import AutoModelForImageTextToText, CLIPImageProcessorPil
 
 from roc.agree.branches import BRANCHES
 from roc.agree.extension import Agree, Patches
 from roc.agree.maps import attribute_maps
 from roc.checkpoint.folder import load, save
 from roc.checkpoint.head_file import take_head
-from roc.model.adapters import add_lora
+from roc.model.adapters import add_lora, merged
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.extensions import add_extension, extensions_of
 from roc.model.parts import parameter_parts
+from roc.model.processing import save_processor
 from roc.scoring.one_forward import one_forward
 
 PICTURES = [picture(i) for i in range(3)]
@@ -137,8 +138,6 @@ def test_where_the_module_cannot_be_it_is_refused(tmp_path, monkeypatch):
         add_extension(model, "agree", SETTINGS)
     with pytest.raises(ValueError, match="has the extension agree, which only roc computes"):
         take_head(model)
-    with pytest.raises(ValueError, match="has the extension agree, which LoRA does not train"):
-        add_lora(model)
     unlike = SimpleNamespace(config=SimpleNamespace(), model=None, score_head=model.score_head, training=False)
     with pytest.raises(ValueError, match="a SimpleNamespace has no get_image_features"):
         add_extension(unlike, "agree", SETTINGS)
@@ -204,3 +203,31 @@ def test_maps_of_patches_are_those_of_the_picture_and_padding_stays():
     assert all(pixels.any() for pixels in module.maps(grey, None, None).values())
     tiles = torch.stack([picture[0], torch.zeros_like(picture[0])])[None]
     assert all(not one[0, 1].any() and one[0, 0].any() for one in module.maps(tiles, None, None).values())
+
+
+def test_an_adapter_holds_the_branches_and_scores_the_same_to_the_bit(tmp_path):
+    model, processor = tiny_llava()
+    model.save_pretrained(tmp_path / "base")
+    save_processor(processor, tmp_path / "base")
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "base")
+    attach(model, processor, SPACE, attributes=ATTRIBUTES)
+    fill_head(model)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        add_extension(model, "agree", {**SETTINGS, "anchor_width": 4})
+        torch.nn.init.normal_(model.extensions["agree"].anchors)
+        tuned = add_lora(model, rank=2)
+    collator = RocCollator(processor, model.declaration)
+    optimizer = torch.optim.SGD([weight for weight in tuned.parameters() if weight.requires_grad], lr=0.1)
+    for _ in range(2):
+        tuned(**collator(rows()), routing_weights=torch.eye(5)[:3]).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    tuned.eval()
+    assert tuned.extensions["agree"].module.out.weight.any()
+    batch = collator.scoring_batch(PICTURES)
+    scores = one_forward(tuned, batch).scores
+    save(tuned, processor, tmp_path / "adapter")
+    again, _ = load(tmp_path / "adapter")
+    assert torch.equal(one_forward(again, batch).scores, scores)
+    torch.testing.assert_close(one_forward(merged(again), batch).scores, scores, atol=1e-4, rtol=0)

@@ -67,18 +67,23 @@ def test_a_routed_run_leaves_a_checkpoint_that_scores_by_its_predictor(given, tm
 
 
 @pytest.mark.slow
-def test_a_multimodal_model_trains_with_the_branches_alone(given, tmp_path):
+@pytest.mark.parametrize("tuning", ["full", "lora"])
+def test_a_multimodal_model_trains_with_the_branches(given, tmp_path, tuning):
     words, folder = given
     model, processor = tiny_llava()
     model.save_pretrained(tmp_path / "llava")
     save_processor(processor, tmp_path / "llava")
     words = ["train", *words, "--host", "multimodal", "--model_name_or_path", str(tmp_path / "llava"),
-             "--freeze", "vision,projector,language,embeddings", "--check_answers", "2",
+             "--check_answers", "2", "--tuning", tuning,
              "--routing", "true", "--sensitivity", str(folder / "sens.parquet")]  # fmt: skip
-    assert agree.main([*words, "--learning_rate", "1e-2", "--output_dir", str(tmp_path / "out")]) == 0
-    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("llava", "out"))
-    assert all(torch.equal(after[name], weight) for name, weight in before.items() if "vision_tower" in name)
-    assert after["extensions.agree.module.out.weight"].any()
+    frozen = ["--freeze", "vision,projector,language,embeddings"] if tuning == "full" else []
+    assert agree.main([*words, *frozen, "--learning_rate", "1e-2", "--output_dir", str(tmp_path / "out")]) == 0
+    file = "model.safetensors" if tuning == "full" else "adapter_model.safetensors"
+    weights = load_file(tmp_path / "out" / file)
+    assert any(weight.any() for name, weight in weights.items() if name.endswith("agree.module.out.weight"))
+    if tuning == "full":
+        before = load_file(tmp_path / "llava" / file)
+        assert all(torch.equal(weights[name], weight) for name, weight in before.items() if "vision_tower" in name)
 
 
 @pytest.mark.slow
@@ -117,7 +122,7 @@ def test_fixed_sentences_become_anchors_of_the_checkpoint(tmp_path):
         (["--sensitivity", "FEW"], "few.parquet and routing is off; add --routing true"),
         (["--fusion", "true", "--anchors", "nowhere.safetensors"], "anchors is nowhere.safetensors, and there is no"),
         (["--decoupling", "false", "--routing", "true"], "routing is on and decoupling is off"),
-        (["--tuning", "lora", "--host", "multimodal"], "tuning is lora, and the branches are trained in full tuning"),
+        (["--tuning", "lora"], "tuning lora adapts a language model, and host backbone has none"),
     ],
 )
 def test_switches_without_what_they_need_are_refused(given, tmp_path, capsys, more, message):
