@@ -119,9 +119,15 @@ def _read_table(
     if faults:
         raise DataError(faults.texts())
     if not seen:
+        image = as_text(rows[0][1].get("image")) if rows else None
+        near = next(
+            (os.path.dirname(path) for path in by_path if image and os.path.basename(path) == os.path.basename(image)),
+            None,
+        )
+        advice = "" if near is None else f"; if they start from {near}, give --image_folder {near}"
         raise ValueError(
             f"{file}: none of its {len(rows)} rows is about one of the {len(photos)} photos; its column image has to "
-            "hold their names or paths"
+            f"hold their names or paths{advice}"
         )
 
 

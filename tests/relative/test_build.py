@@ -59,6 +59,7 @@ def test_records_come_out_that_can_be_read(options, tmp_path):
     assert any(name.endswith("~") for name in pairs)
     assert all(abs(change.edit["strength"]) >= 0.2 for change in built.changes)
     assert {change.delta > 0 for change in built.changes} == {True, False}
+    assert len(read_records(out / "groups.jsonl", space=None)) == len(built.changes) + 4
     groups = rows(out / "groups.jsonl")
     sizes = Counter(row["group"] for row in groups)
     assert max(sizes.values()) <= 8 and len(groups) == len(built.changes) + len(sizes)
@@ -153,6 +154,11 @@ def test_votes_choose_anchors_and_splits(options, tmp_path):
     with pytest.raises(ValueError, match="'a' is 11, outside 0..10; give its range"):
         table.write_text("image,a\nphotos/0.png,11\n", encoding="utf-8")
         build(options(votes=(str(table),), vote_columns=("a",)), shown)
+    table.write_text("image,score\n1.png,5\n", encoding="utf-8")
+    with pytest.raises(
+        ValueError, match="none of its 1 rows is about one of the 6 photos.*give --image_folder .*photos"
+    ):
+        build(options(votes=(str(table),)), shown)
     table.write_text("image,score,split\nphotos/0.png,3,test\nphotos/1.png,5,val\n", encoding="utf-8")
     build(options(votes=(f"{table}=1:5",), fewest_votes=1, out=str(tmp_path / "b")), shown)
     splits = {row["group"][-5]: row["split"] for row in rows(tmp_path / "b" / "pairs.jsonl")}

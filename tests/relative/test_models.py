@@ -144,7 +144,14 @@ def test_a_wrong_key_ends_the_run(options):
 
 def test_a_chat_endpoint_votes(options, tmp_path):
     with stand_in() as server:
-        given = {"base_url": server.url, "voters": ("chat:m",), "fewest_votes": 1, "val": 0.0, "test": 0.0}
+        given = {
+            "base_url": server.url,
+            "requests_at_once": 1,
+            "voters": ("chat:m",),
+            "fewest_votes": 1,
+            "val": 0.0,
+            "test": 0.0,
+        }
         build(options(**given), shown)
     anchors = rows(tmp_path / "out" / "anchors.jsonl")
     means = [np.asarray(Image.open(row["id"]).convert("L")).mean() / 25.5 for row in anchors]
