@@ -35,7 +35,7 @@ def make_editors(options: BuildOptions, at_once: int, stopping: threading.Event)
         if kind == "diffusers":
             from roc.relative.image_editors import Pipeline
 
-            editors[name] = Pipeline.load(rest, device=options.device, dtype=options.dtype, steps=options.steps)
+            editors[name] = Pipeline(rest, device=options.device, dtype=options.dtype, steps=options.steps)
         elif kind == "images":
             from roc.endpoints.images import ImageEdits
             from roc.relative.image_editors import EndpointEditor

@@ -76,6 +76,7 @@ class Editing:
                 by_editor[name].append(Step(key, work))
         for name, steps in by_editor.items():
             self._steps.carry_out(steps, at_once=self._editors[name].at_once, unit=f"edits by {name}")
+            self._editors[name].close()
         if self._checker is not None:
             self._check(photos)
 

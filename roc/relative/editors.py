@@ -4,6 +4,7 @@
         name: str
         at_once: int
         def edit(self, picture: Image.Image, order: Order) -> Edited: ...
+        def close(self) -> None: ...
 
 The embedded one needs no model and knows how much better or worse it made a picture.
 """
@@ -79,6 +80,9 @@ class Editor(Protocol):
             ValueError: No order will: a wrong key, an unknown model.
         """
 
+    def close(self) -> None:
+        """Gives back the memory that editing took, before judges are loaded."""
+
 
 class Embedded:
     """The `Editor` that needs no model: the operations of `roc.relative.operations`.
@@ -91,6 +95,9 @@ class Embedded:
 
     def __init__(self, at_once: int = 1) -> None:
         self.at_once = at_once
+
+    def close(self) -> None:
+        """Does nothing; see `Editor.close`."""
 
     def edit(self, picture: Image.Image, order: Order) -> Edited:
         """Carries out an order; see `Editor.edit`."""

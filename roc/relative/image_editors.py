@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.util
+import inspect
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +39,9 @@ class EndpointEditor:
         self.name, self.at_once = endpoint.name, at_once
         self._endpoint, self._patience, self._seeded = endpoint, patience, seeded
 
+    def close(self) -> None:
+        """Does nothing; see `Editor.close`."""
+
     def edit(self, picture: Image.Image, order: Order) -> Edited:
         """Carries out an order; see `Editor.edit`."""
         from roc.endpoints.chat import EndpointDown, EndpointError
@@ -52,57 +58,68 @@ class EndpointEditor:
 class Pipeline:
     """An `Editor` that is an image-editing pipeline of `diffusers`, one order at a time.
 
+    It is loaded when the first order comes, so that a run that has nothing left to edit does not wait for it.
+
     Args:
-        pipeline: Takes `image`, `prompt` and `generator`, gives `images`.
-        name: What it is called.
+        path: A folder, a hub id, or a key of `READY`.
+        device, dtype: As for checkpoints.
         steps: Denoising steps; None for the pipeline's own number.
+
+    Raises:
+        ImportError: With the command that installs `diffusers`.
     """
 
     at_once = 1
 
-    def __init__(self, pipeline: Any, name: str, steps: int | None = None) -> None:
-        self.name = name
-        self._pipeline, self._steps = pipeline, steps
+    def __init__(self, path: str, *, device: str | None = None, dtype: str | None = None, steps: int | None = None):
+        if importlib.util.find_spec("diffusers") is None:
+            raise ImportError("pipelines need diffusers; install it with: pip install 'roc-mllm[diffusers]'")
+        self.name = f"diffusers:{path}"
+        self._path, self._device, self._dtype, self._steps = path, device, dtype, steps
         self._lock = threading.Lock()
+        self._loaded: Any = None
 
-    @classmethod
-    def load(cls, path: str, *, device: str | None, dtype: str | None, steps: int | None) -> Pipeline:
-        """Loads a pipeline.
+    def close(self) -> None:
+        """Gives its memory back; see `Editor.close`."""
+        if self._loaded is not None:
+            import torch
 
-        Args:
-            path: A folder, a hub id, or a key of `READY`.
-            device, dtype: As for checkpoints.
-            steps: As above.
+            self._loaded = None
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _pipeline(self) -> Any:
+        """Loads the pipeline.
 
         Raises:
-            ImportError: With the command that installs `diffusers`.
-            ValueError: There is no such pipeline, or it edits no pictures.
+            ValueError: There is none, or it edits no pictures.
         """
-        try:
-            from diffusers import DiffusionPipeline
-        except ImportError as error:
-            raise ImportError("pipelines need diffusers; install it with: pip install 'roc-mllm[diffusers]'") from error
-        import inspect
-
+        if self._loaded is not None:
+            return self._loaded
         import torch
+        from diffusers import DiffusionPipeline
+        from diffusers.utils import logging as bars
 
         from roc.model.device import checked_device, number_format
 
-        device = checked_device(device)
-        number = getattr(torch, number_format(dtype, device))
+        device = checked_device(self._device)
+        number = getattr(torch, number_format(self._dtype, device))
+        bars.disable_progress_bar()
         try:
-            pipeline = DiffusionPipeline.from_pretrained(READY.get(path, path), dtype=number)
+            pipeline = DiffusionPipeline.from_pretrained(READY.get(self._path, self._path), dtype=number)
         except (OSError, ValueError) as error:
             short = " ".join(str(error).split())[:300]
-            raise ValueError(f"diffusers:{path}: no pipeline can be loaded: {short}") from error
+            raise ValueError(f"{self.name}: no pipeline can be loaded: {short}") from error
         taken = inspect.signature(type(pipeline).__call__).parameters
         if not {"image", "prompt", "generator"} <= set(taken):
             raise ValueError(
-                f"diffusers:{path} is a {type(pipeline).__name__}, which takes no image and prompt; expected a "
-                "pipeline that edits pictures"
+                f"{self.name} is a {type(pipeline).__name__}, which takes no image and prompt; expected a pipeline "
+                "that edits pictures"
             )
         pipeline.set_progress_bar_config(disable=True)
-        return cls(pipeline.to(device), f"diffusers:{path}", steps)
+        self._loaded = pipeline.to(device)
+        return self._loaded
 
     def edit(self, picture: Image.Image, order: Order) -> Edited:
         """Carries out an order; see `Editor.edit`. The seed alone decides the noise, on every device."""
@@ -110,9 +127,11 @@ class Pipeline:
 
         settings = {} if self._steps is None else {"num_inference_steps": self._steps}
         generator = torch.Generator("cpu").manual_seed(order.seed)
+        with self._lock:
+            pipeline = self._pipeline()
         try:
             with self._lock, torch.inference_mode():
-                made = self._pipeline(image=picture, prompt=order.instruction, generator=generator, **settings)
+                made = pipeline(image=picture, prompt=order.instruction, generator=generator, **settings)
         except torch.OutOfMemoryError as error:
             raise ValueError(f"{self.name} does not fit into memory: {error}; give a smaller --side") from error
         except Exception as error:  # of many kinds, out of pipelines that were never tried

@@ -174,7 +174,9 @@ def test_a_pipeline_of_diffusers_edits(options, tmp_path):
     for one, other in zip(built.changes, again.changes, strict=True):  # the seed decides
         assert (tmp_path / "out" / one.after).read_bytes() == (tmp_path / "b" / other.after).read_bytes()
     with pytest.raises(ValueError, match="diffusers:nowhere: no pipeline can be loaded"):
-        build(options(**{**given, "editors": ("diffusers:nowhere",), "out": str(tmp_path / "c")}), shown)
+        build(
+            options(**{**given, "editors": ("diffusers:nowhere",), "out": str(tmp_path / "c")}), shown, judges=[Worse()]
+        )
 
 
 def test_without_diffusers_it_says_how_to_install_it(options, monkeypatch):
