@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.multiprocessing as mp
+from accelerate.state import AcceleratorState
 from heads import ATTRIBUTES, build
 from safetensors.torch import load_file, save_file
 from trainers import (
@@ -72,6 +73,7 @@ def _worker(rank, folder, port):
         "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
     }  # fmt: skip
     torch.set_num_threads(1)
+    AcceleratorState._reset_state(reset_partial_state=True)  # that of the tests before, which is of one process
     trainer = trainer_for(folder, batch=2, accumulation=2)
     gradient = gradient_of_one_step(trainer)
     torch.save(weights_in_stages(folder, batch=2, accumulation=2), f"{folder}/stages{rank}.pt")
@@ -98,7 +100,8 @@ def weights_in_stages(folder, **how):
 def two_processes(tmp_path_factory):
     """Folder with what two processes have found, which are started once."""
     folder = tmp_path_factory.mktemp("two")
-    mp.spawn(_worker, args=(str(folder), free_port()), nprocs=2)
+    # Forked, they need not import everything anew.
+    mp.start_processes(_worker, args=(str(folder), free_port()), nprocs=2, start_method="fork")
     return folder
 
 
