@@ -129,12 +129,15 @@ def put_ranks(facts: dict[str, Any], order: Order, found: Found) -> dict[str, An
     if missing:
         raise Refusal(422, "unscored", f"{missing[0]}: the model gave no score for {attribute}; leave this image out")
     best, wins = rank([score["value"] for score in scores], [score["std"] for score in scores])
+    results = [_result(*both, [attribute], False) for both in zip(order.images, found, strict=True)]
+    if order.describe:
+        results = [result | {"text": one.get("text")} for result, one in zip(results, found, strict=True)]
     return {
         **_scale(_of_attribute(facts, attribute), [attribute]),
         "attribute": attribute,
         "order": best,
         "win_probability": wins,
-        "results": [_result(*both, [attribute], False) for both in zip(order.images, found, strict=True)],
+        "results": results,
     }
 
 

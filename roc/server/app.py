@@ -158,7 +158,9 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
                 check_attributes(order, facts)
                 check_samples(order, facts)
                 with service.admit(len(order.images) * order.samples, client):
-                    found = await service.assess(order.images, mode, client, samples=order.samples)
+                    found = await service.assess(
+                        order.images, "describe" if order.describe else mode, client, samples=order.samples
+                    )
             return JSONResponse(put(facts, order, found))
         except ClientDisconnect:
             return JSONResponse(error_body("client_closed_request", "the connection ended before the body did"), 400)
@@ -169,7 +171,7 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
 
     takes_score = openapi.body(schemas.ScoreRequest, ("attributes", "distribution"))
     takes_describe = openapi.body(schemas.DescribeRequest, ("attributes", "distribution", "samples"))
-    takes_rank = openapi.body(schemas.RankRequest, ("attribute",))
+    takes_rank = openapi.body(schemas.RankRequest, ("attribute", "describe"))
     takes_reward = openapi.body(schemas.RewardRequest, ())
     errors = openapi.responses(400, 401, 408, 413, 415, 422, 503, 504)
 
@@ -185,7 +187,7 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
 
     @router.post("/rank", response_model=schemas.RankAnswer, responses=errors, openapi_extra=takes_rank)
     async def rank_images(request: Request) -> JSONResponse:
-        """Ranks 2 to 64 images and tells how likely each beats each other one."""
+        """Ranks 2 to 64 images, tells how likely each beats each other one and, where asked, why."""
         return await answer(request, read_rank, "score", put_ranks)
 
     @router.post("/reward", response_model=schemas.RewardAnswer, responses=errors, openapi_extra=takes_reward)

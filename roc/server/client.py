@@ -73,6 +73,10 @@ class _Common:
         names = None if attributes is None else ",".join([attributes] if isinstance(attributes, str) else attributes)
         return {"attributes": names, "distribution": "true" if distribution else None}
 
+    @staticmethod
+    def _rank_fields(attribute: str | None, describe: bool) -> dict[str, str | None]:
+        return {"attribute": attribute, "describe": "true" if describe else None}
+
     @classmethod
     def _describe_fields(
         cls, attributes: Sequence[str] | None, distribution: bool, samples: int
@@ -194,9 +198,9 @@ class Client(_Common):
         fields = self._describe_fields(attributes, distribution, samples)
         return self._post("/v1/describe", self._form(images, fields))
 
-    def rank(self, images: Sequence[Image], attribute: str | None = None) -> dict[str, Any]:
-        """Ranks 2 to 64 images and tells how likely each beats each other one."""
-        return self._post("/v1/rank", self._form(images, {"attribute": attribute}))
+    def rank(self, images: Sequence[Image], attribute: str | None = None, *, describe: bool = False) -> dict[str, Any]:
+        """Ranks 2 to 64 images, tells how likely each beats each other one and, with `describe`, why."""
+        return self._post("/v1/rank", self._form(images, self._rank_fields(attribute, describe)))
 
     def reward(
         self, images: Sequence[Image], attribute: str | None = None, *, scale: str = "unit", batch: int = 32
@@ -288,9 +292,11 @@ class AsyncClient(_Common):
         fields = self._describe_fields(attributes, distribution, samples)
         return await self._post("/v1/describe", self._form(images, fields))
 
-    async def rank(self, images: Sequence[Image], attribute: str | None = None) -> dict[str, Any]:
+    async def rank(
+        self, images: Sequence[Image], attribute: str | None = None, *, describe: bool = False
+    ) -> dict[str, Any]:
         """See `Client.rank`."""
-        return await self._post("/v1/rank", self._form(images, {"attribute": attribute}))
+        return await self._post("/v1/rank", self._form(images, self._rank_fields(attribute, describe)))
 
     async def reward(
         self, images: Sequence[Image], attribute: str | None = None, *, scale: str = "unit", batch: int = 32

@@ -43,6 +43,7 @@ def body(model: type[BaseModel], fields: Sequence[str]) -> dict[str, Any]:
             "attributes": {"type": "string", "description": "names separated by commas", "example": "overall"},
             "attribute": {"type": "string", "example": "overall"},
             "distribution": {"type": "string", "enum": ["true", "false"]},
+            "describe": {"type": "string", "enum": ["true", "false"]},
             "samples": {"type": "integer", "minimum": 1, "maximum": schemas.MOST_SAMPLES, "default": 1},
         }
         files = {

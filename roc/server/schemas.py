@@ -67,6 +67,7 @@ class RankRequest(_Request):
 
     images: list[ImageData] = Field(min_length=2, max_length=64)
     attribute: Name | None = Field(default=None, description="the score to rank by; null = the first of the model")
+    describe: bool = Field(default=False, description="whether the model says why, in words about each image; slower")
 
     model_config = ConfigDict(
         extra="forbid",
@@ -196,13 +197,19 @@ class DescribeAnswer(_Scale):
     results: list[DescribeResult]
 
 
+class RankResult(ScoreResult):
+    """The score of one image, and why."""
+
+    text: str | None = Field(default=None, description="what the model wrote about it, where `describe` was asked for")
+
+
 class RankAnswer(_Scale):
     """Answer of `/v1/rank`."""
 
     attribute: str
     order: list[int] = Field(description="indices of the images, best first")
     win_probability: list[list[float]] = Field(description="row i, column j: how likely image i beats image j")
-    results: list[ScoreResult]
+    results: list[RankResult]
 
 
 class RewardAnswer(BaseModel):

@@ -57,6 +57,7 @@ class Order:
         distribution: Whether to include the probabilities of the levels.
         scale: Scale of rewards, "unit" or "native".
         samples: Answers of a model that reasons about each image.
+        describe: Whether a ranking comes with the model's words.
     """
 
     images: list[Upload]
@@ -64,6 +65,7 @@ class Order:
     distribution: bool = False
     scale: str = "unit"
     samples: int = 1
+    describe: bool = False
 
 
 async def read_score(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
@@ -97,11 +99,17 @@ async def read_describe(headers: Headers, chunks: AsyncIterator[bytes], limits: 
 
 def _score_order(images: list[Upload], fields: Mapping[str, str]) -> Order:
     """Makes the order of form fields that `/v1/score` and `/v1/describe` share."""
-    distribution = fields.get("distribution", "") or "false"
-    if distribution not in ("true", "false"):
-        raise _invalid("distribution", f"distribution is {_shown(distribution)}; expected true or false")
+    distribution = _flag(fields, "distribution")
     names = [name.strip() for name in fields.get("attributes", "").split(",")]
-    return Order(images, [name for name in names if name] or None, distribution == "true")
+    return Order(images, [name for name in names if name] or None, distribution)
+
+
+def _flag(fields: Mapping[str, str], name: str) -> bool:
+    """Reads a field of a form that is true or false; absent or empty it is false."""
+    value = fields.get(name, "") or "false"
+    if value not in ("true", "false"):
+        raise _invalid(name, f"{name} is {_shown(value)}; expected true or false")
+    return value == "true"
 
 
 async def read_rank(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
@@ -112,13 +120,13 @@ async def read_rank(headers: Headers, chunks: AsyncIterator[bytes], limits: Limi
     """
     if _kind(headers) == "application/json":
         asked, long = await _json(RankRequest, chunks, limits)
-        images, attribute = _named(asked.images, long, limits), asked.attribute
+        images, attribute, describe = _named(asked.images, long, limits), asked.attribute, asked.describe
     else:
-        images, fields = await _multipart(headers, chunks, limits, ("attribute",))
-        attribute = fields.get("attribute") or None
+        images, fields = await _multipart(headers, chunks, limits, ("attribute", "describe"))
+        attribute, describe = fields.get("attribute") or None, _flag(fields, "describe")
     if not 2 <= len(images) <= 64:
         raise _invalid("files", f"{len(images)} images came; expected 2 to 64")
-    return Order(images, None if attribute is None else [attribute])
+    return Order(images, None if attribute is None else [attribute], describe=describe)
 
 
 async def read_reward(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:

@@ -23,6 +23,10 @@ def test_a_score_the_model_did_not_give():
     assert put_rewards(facts, order, found)["rewards"] == [None, 1.0]
     with pytest.raises(Refusal, match="no score for overall"):
         put_ranks(facts, order, found)
+    both = [found[1], {**found[1], "text": "Finest."}]
+    asked = Order(order.images, describe=True)
+    assert [result["text"] for result in put_ranks(facts, asked, both)["results"]] == ["Finer.", "Finest."]
+    assert "text" not in put_ranks(facts, order, both)["results"][0]
 
 
 def test_several_answers_are_combined_as_assessment_does():

@@ -122,6 +122,12 @@ def test_rank(http, assessment):
             apart = (known[i].value - known[j].value) / math.hypot(known[i].std, known[j].std)
             expected = 0.5 if i == j else 0.5 * (1 + math.erf(apart / math.sqrt(2)))
             assert answer["win_probability"][i][j] == pytest.approx(expected, abs=1e-4)
+    assert "text" not in answer["results"][0]
+    told = http.post("/v1/rank", files=files(photo(0), photo(1)), data={"describe": "true"})
+    if told.status_code == 200:  # this untrained model may write no score
+        assert all(isinstance(result["text"], str) for result in told.json()["results"])
+    else:
+        assert refused(told, 422)["code"] == "unscored"
     error = refused(http.post("/v1/rank", files=files(photo(0), b"", names=["a.png", "bad.png"])), 422)
     assert error["message"].startswith("bad.png: ")
     refused(http.post("/v1/rank", files=files(photo(0))), 422)

@@ -83,7 +83,9 @@ def test_reward_and_rank():
     order = read(read_reward, {"images": [encoded(b"a")], "attribute": "light", "scale": "native"})
     assert (order.attributes, order.scale) == (["light"], "native")
     order = read(read_rank, multipart(FILE, FILE, (b'name="attribute"', b"light")), FORM)
-    assert (len(order.images), order.attributes) == (2, ["light"])
+    assert (len(order.images), order.attributes, order.describe) == (2, ["light"], False)
+    assert read(read_rank, multipart(FILE, FILE, (b'name="describe"', b"true")), FORM).describe
+    assert refused(read_rank, multipart(FILE, FILE, (b'name="describe"', b"why")), FORM) == (422, "invalid_request")
     assert refused(read_rank, multipart(FILE), FORM) == (422, "invalid_request")
     assert refused(read_rank, {"images": [{"data": ""}]}) == (422, "invalid_request")
     assert refused(read_reward, multipart(FILE), FORM) == (415, "unsupported_media_type")
