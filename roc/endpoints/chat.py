@@ -78,6 +78,7 @@ class Chat:
 
     Attributes:
         name: What it is, in journals and messages.
+        shown_as: Size of pictures and length of answers, in words: what an answer depends on beside the question.
 
     Raises:
         ImportError: If the client library is missing.
@@ -87,6 +88,7 @@ class Chat:
     def __init__(self, model: str, url: str | None, *, key: str | None, options: EndpointOptions) -> None:
         self._openai = client_library()
         self.name = f"chat:{model}"
+        self.shown_as = f"{options.image_side} pixels, {options.max_tokens} tokens"
         self._model = model
         self._where = url or "the endpoint"
         self._options = options

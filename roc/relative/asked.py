@@ -89,7 +89,7 @@ def vote_of_models(options: BuildOptions, votes: Votes, photos: Sequence[Photo],
             score_pictures(checkpoint, steps, {keys[photo.id]: photo.source for photo in photos})
         else:
             voter = ChatVoter(*_endpoint(name, options, steps.stopping), options.requests_at_once)
-            keys = {photo.id: f"vote:{voter.name}:{photo.id}:{photo.stamp}" for photo in photos}
+            keys = {photo.id: f"vote:{voter.name}:{voter.identity}:{photo.id}:{photo.stamp}" for photo in photos}
             work = [Step(keys[photo.id], partial(voter.vote, photo.source)) for photo in photos]
             steps.carry_out(work, at_once=voter.at_once, unit=f"votes of {voter.name}")
         for photo in photos:

@@ -6,7 +6,7 @@ from roc.endpoints.chat import Chat, EndpointDown, EndpointError, Question
 from roc.endpoints.patience import Patience
 from roc.relative.judges import JudgeError, Judgement, Pair
 from roc.relative.scorers import ATTEMPTS
-from roc.relative.wording import JUDGE_QUESTION, read_number, read_words
+from roc.relative.wording import JUDGE_QUESTION, VERSION, read_number, read_words
 
 
 class ChatJudge:
@@ -20,6 +20,7 @@ class ChatJudge:
 
     def __init__(self, chat: Chat, patience: Patience, at_once: int) -> None:
         self.name = chat.name
+        self.identity = f"wording {VERSION}, {chat.shown_as}"
         self.at_once = at_once
         self._chat, self._patience = chat, patience
 

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from roc.data.records import hash_fraction
 from roc.relative.agreement import HIGHEST
-from roc.relative.wording import known_words
+from roc.relative.wording import VERSION, known_words
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,16 @@ class Judge(Protocol):
 
     Attributes:
         name: What it is, in records and in the journal.
+        identity: What else its judgements depend on: where that is another one, it is asked anew.
         at_once: Pairs that it takes at the same time, each from a thread of its own.
     """
 
     name: str
     at_once: int
+
+    @property
+    def identity(self) -> str:
+        """See above."""
 
     def judge(self, pair: Pair, *, swapped: bool) -> Judgement:
         """Judges a pair.
@@ -94,6 +99,7 @@ class KnownDirection:
 
     def __init__(self, spread: float = 0.0, at_once: int = 1) -> None:
         self.name = f"embedded:{spread:g}" if spread else "embedded"
+        self.identity = f"wording {VERSION}"
         self.at_once = at_once
         self._spread = spread
 

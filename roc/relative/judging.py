@@ -92,8 +92,7 @@ def score_pictures(checkpoint: Checkpoint, steps: Steps, sources: dict[str, Sour
 
 
 def _key(judge: Judge, photo: Row, edit: Row, swapped: bool) -> str:
-    identity = judge.checkpoint.identity if isinstance(judge, Differences) else ""
-    return f"judge:{judge.name}:{identity}:{photo['content']}:{edit['content']}:{'ba' if swapped else 'ab'}"
+    return f"judge:{judge.name}:{judge.identity}:{photo['content']}:{edit['content']}:{'ba' if swapped else 'ab'}"
 
 
 def _judge_one(judge: Judge, pair: Pair, swapped: bool) -> Row:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from roc.relative.agreement import HIGHEST
 from roc.relative.judges import Judgement, Pair
-from roc.relative.wording import VOTE_QUESTION, read_number
+from roc.relative.wording import VERSION, VOTE_QUESTION, read_number
 from roc.scoring.sources import Source
 from roc.scoring.urls import is_url
 
@@ -115,6 +115,11 @@ class Differences:
         self.checkpoint = checkpoint
         self.scores: dict[str, Mapping[str, Any]] = {}
 
+    @property
+    def identity(self) -> str:
+        """Tells its checkpoint from one with other weights."""
+        return self.checkpoint.identity
+
     def judge(self, pair: Pair, *, swapped: bool) -> Judgement:
         """Judges a pair; see `Judge.judge`."""
         from roc.relative.judges import JudgeError
@@ -129,24 +134,9 @@ class Differences:
         return Judgement(round(-change if swapped else change, 4), None, None if spread is None else round(spread, 4))
 
 
-class Voter(Protocol):
-    """Whoever scores one picture at a time.
-
-    Attributes:
-        name: What it is, in the journal and in messages.
-        at_once: Pictures that it takes at the same time.
-    """
-
-    name: str
-    at_once: int
-
-    def vote(self, source: Source) -> Row:
-        """Gives `score` on 0..10, or `error` where this picture got none."""
-
-
 @dataclass(frozen=True)
 class ChatVoter:
-    """A `Voter` behind a chat endpoint."""
+    """Scores one picture at a time, by a model behind a chat endpoint; `at_once` pictures at the same time."""
 
     chat: Chat
     patience: Patience
@@ -157,8 +147,13 @@ class ChatVoter:
         """What it is."""
         return self.chat.name
 
+    @property
+    def identity(self) -> str:
+        """What else its votes depend on."""
+        return f"wording {VERSION}, {self.chat.shown_as}"
+
     def vote(self, source: Source) -> Row:
-        """Scores a picture; see `Voter.vote`."""
+        """Scores a picture: `score` on 0..10, or `error` where it got none."""
         from roc.data.images import ImageError
         from roc.endpoints.chat import EndpointDown, EndpointError, Question
 
