@@ -1,6 +1,9 @@
 """The checks: each one can fail, and one that raises becomes a finding."""
 
+import dataclasses
+
 import torch
+from backbones import backbone
 from plain_models import save_plain
 
 from roc.checkpoint.folder import save
@@ -9,6 +12,7 @@ from roc.doctor import checks
 from roc.doctor.candidate import admit
 from roc.doctor.checks import examine
 from roc.model.adapters import add_lora
+from roc.model.declaration import declare
 from roc.prompts import QUESTIONS
 
 
@@ -153,3 +157,18 @@ def test_a_check_that_raises_is_a_finding(candidate, monkeypatch):
     monkeypatch.setattr(checks, "CHECKS", {"batch = one by one": broken})
     last = list(examine(candidate))[-1]
     assert (last.name, last.passed, last.figure) == ("batch = one by one", False, "RuntimeError: no such thing")
+
+
+def test_a_model_that_is_taught_no_words_learns_from_the_score_alone(candidate):
+    """Its vocabulary gets no gradient, which is no fault; another part without one is."""
+    declare(candidate.model, dataclasses.replace(candidate.model.declaration, text_weight=0.0))
+    assert failed(candidate, checks.check_gradients) == []
+    on_output(candidate.model.model.multi_modal_projector, torch.Tensor.detach)
+    assert failed(candidate, checks.check_gradients) == ["gradients"]
+
+
+def test_a_vision_backbone_fits(tmp_path):
+    model, processor, _ = backbone()
+    save(model, processor, tmp_path)
+    findings = {finding.name: finding.passed for finding in examine(admit(tmp_path))}
+    assert False not in findings.values() and findings["gradients"] and findings["LoRA trains"] is None
