@@ -203,6 +203,8 @@ def branch_parameters(model: nn.Module) -> dict[str, Place] | None:
         Attribute -> its parameters, as many for each; None where the model has no branches.
     """
     for name, module in model.named_modules():
+        if "original_module" in name.split("."):  # PEFT trains a copy of it
+            continue
         if isinstance(module, nn.ModuleDict) and all(attribute in module for attribute in ATTRIBUTES):
             found = {one: Place(f"{name}.{one}", list(module[one].parameters())) for one in ATTRIBUTES}
             sizes = {sum(parameter.numel() for parameter in place.parameters) for place in found.values()}

@@ -12,6 +12,7 @@ from roc.agree.conflicts import cosines
 from roc.agree.gradients import branch_parameters, score_loss, shared_block, subset_gradients, with_all
 from roc.checkpoint.folder import save
 from roc.data.records import Record
+from roc.model.adapters import add_lora
 from roc.model.extensions import add_extension
 
 
@@ -128,3 +129,15 @@ def test_the_branches_of_a_trained_module_are_read_with_the_weights_of_the_photo
         found.append(subset_gradients(loaded, loss, dict.fromkeys(parameters, [photo]), parameters).products)
     # A photo moves the branch that it leans on, and no other.
     assert found[0][0, 0] > 0 == found[0][1, 1] and found[1][1, 1] > 0 == found[1][0, 0]
+
+
+def test_of_an_adapter_the_trained_branches_are_read():
+    model, _, collator = build("llava")
+    add_extension(model, "agree", {"width": 8, "mean": [0.5] * 3, "std": [0.5] * 3})
+    torch.nn.init.normal_(model.extensions["agree"].module.out.weight)
+    tuned = add_lora(model, rank=2)
+    own = branch_parameters(tuned)["hue"].parameters
+    batch = collator([(record("0"), [picture(0)])])
+    loss = tuned(**batch, routing_weights=torch.full((1, 5), 0.2)).l1_loss
+    assert all(weight.requires_grad for weight in own)
+    assert torch.autograd.grad(loss, own, allow_unused=True)[-1].abs().sum() > 0
