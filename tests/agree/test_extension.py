@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from backbones import ENCODERS, backbone
+from backbones import backbone
 from heads import ATTRIBUTES, SPACE, fill_head, picture, record
 from PIL import Image
 from tiny_models import tiny_llava, tiny_qwen2_5_vl, tiny_smolvlm
@@ -47,7 +47,7 @@ def rows(scores=(2.0, 5.0, 8.0)):
     ]
 
 
-@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize("kind", ["resnet", "swinv2"])  # batch normalisation, dropped paths
 def test_attaching_changes_no_bit_and_training_it_does(kind):
     plain, _, collator = backbone(kind)
     model, _, _ = routed_model(kind, filled=False)
