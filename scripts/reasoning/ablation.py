@@ -27,7 +27,7 @@ from roc.settings import Fault, Settings, option
 
 from .arms import ARMS, Arm
 from .parts import QUICK, WHOLE, Parts, Sizes, cold_start, make_parts, reinforce, untaught
-from .report import circumstances, history_of, reward_of
+from .report import circumstances, curves_of, reward_of
 
 DESCRIPTION = """Reinforces one small model that reasons in many ways: five combinations of rewards, each with and
 without the head's own loss, and cold starts of 0, 1, 2 and 10 epochs, over several seeds, and writes a table beside
@@ -219,7 +219,7 @@ def reasoned_metrics_of(folder: Path) -> dict[str, Any]:
 
 def entropy_of(start: Path) -> float:
     """Reads the entropy of the policy after the last epoch of a cold start, in nats."""
-    return [entry["eval_entropy"] for entry in history_of(start) if "eval_entropy" in entry][-1]
+    return list(curves_of(start)["eval/entropy"].values())[-1]
 
 
 def finished(out: Path, name: str, seed: int) -> dict[str, Any] | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,19 +21,29 @@ _TITLES = {"srcc": "SRCC", "plcc": "PLCC", "mae": "MAE"}
 _WAYS = {"critique": "with a critique first", "short": "one forward pass, no words"}
 
 
-def history_of(run: Path) -> list[dict[str, Any]]:
-    """Reads the log of a finished run out of the last state that it saved.
+def curves_of(run: Path) -> dict[str, dict[int, float]]:
+    """Reads what a run logged: the states that it keeps need not reach its end, its TensorBoard logs do.
 
     Args:
         run: Its `output_dir`.
 
+    Returns:
+        Name, such as "train/reward" -> step -> value; of a step that was done twice, after a resume, the later one.
+
     Raises:
-        ValueError: If it has saved no state.
+        ValueError: If it logged nothing.
     """
-    states = sorted((run / STATES).glob("checkpoint-*/trainer_state.json"), key=lambda file: _step(file.parent))
-    if not states:
-        raise ValueError(f"{run / STATES} holds no saved state, so the log of the run is not known; train it anew")
-    return json.loads(states[-1].read_text(encoding="utf-8"))["log_history"]
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    files = sorted((run / STATES / "runs").glob("*/events.*"), key=lambda file: file.stat().st_mtime_ns)
+    curves: dict[str, dict[int, float]] = {}
+    for file in files:
+        log = EventAccumulator(str(file), size_guidance={"scalars": 0}).Reload()
+        for name in log.Tags()["scalars"]:
+            curves.setdefault(name, {}).update({event.step: event.value for event in log.Scalars(name)})
+    if not curves:
+        raise ValueError(f"{run / STATES} holds no log of the run; train it anew")
+    return {name: dict(sorted(curve.items())) for name, curve in curves.items()}
 
 
 def reward_of(run: Path) -> dict[str, Any]:
@@ -44,23 +53,18 @@ def reward_of(run: Path) -> dict[str, Any]:
         `first` and `last`, each with `reward` and its parts by name; `steps` of the run; `seconds` of a step (mean).
 
     Raises:
-        ValueError: If the run has saved no state.
+        ValueError: If the run logged nothing.
     """
-    entries = [entry for entry in history_of(run) if "reward" in entry]
-    count = max(1, len(entries) // TENTH)
-    names = [name for name in entries[0] if name == "reward" or name.startswith("rewards/") and name.endswith("/mean")]
-
-    def mean(some: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        return {
-            name.removeprefix("rewards/").removesuffix("/mean"): statistics.fmean(one[name] for one in some)
-            for name in names
-        }
-
+    curves = curves_of(run)
+    means = {name: list(curve.values()) for name, curve in curves.items() if name.startswith("train/rewards/")}
+    means = {name.split("/")[2]: values for name, values in means.items() if name.endswith("/mean")}
+    columns = {"reward": list(curves["train/reward"].values()), **means}
+    count = max(1, len(columns["reward"]) // TENTH)
     return {
-        "first": mean(entries[:count]),
-        "last": mean(entries[-count:]),
-        "steps": entries[-1]["step"],
-        "seconds": statistics.fmean(entry["step_time"] for entry in entries) if "step_time" in entries[0] else None,
+        "first": {name: statistics.fmean(values[:count]) for name, values in columns.items()},
+        "last": {name: statistics.fmean(values[-count:]) for name, values in columns.items()},
+        "steps": max(curves["train/reward"]),
+        "seconds": statistics.fmean(curves["train/step_time"].values()) if "train/step_time" in curves else None,
     }
 
 
@@ -172,7 +176,3 @@ def _answer(one: Mapping[str, Any]) -> str:
     text = " ".join(one["text"].split()).replace("|", "\\|")
     value = one["prediction"]
     return text if value is None else text.replace("[SCORE]", f"{value:.2f}")
-
-
-def _step(state: Path) -> int:
-    return int(state.name.rpartition("-")[2])

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils.tensorboard import SummaryWriter
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -45,12 +46,13 @@ def report():
     }
 
 
-def write_state(run, step, rewards):
-    state = run / "training" / f"checkpoint-{step}"
-    state.mkdir(parents=True)
-    entries = [{"reward": r, "rewards/rank/mean": r / 2, "step": i + 1} for i, r in enumerate(rewards)]
-    log = {"log_history": [*entries, {"eval_srcc": 0.5, "eval_entropy": 0.25, "step": len(rewards)}]}
-    (state / "trainer_state.json").write_text(json.dumps(log))
+def write_log(run, rewards, first=1):
+    """Writes the log of a run, a reward a step."""
+    with SummaryWriter(str(run / "training" / "runs" / f"from_{first}")) as log:
+        for step, reward in enumerate(rewards, start=first):
+            log.add_scalar("train/reward", reward, step)
+            log.add_scalar("train/rewards/rank/mean", reward / 2, step)
+        log.add_scalar("eval/entropy", 0.25, step)
 
 
 def test_the_report_shows_both_models_and_what_changed():
@@ -63,11 +65,11 @@ def test_the_report_shows_both_models_and_what_changed():
     assert len(critique_table({"nothing readable": {"critique_n": 0}})) == 4
 
 
-def test_rewards_at_the_beginning_and_the_end_come_from_the_newest_state(tmp_path):
-    with pytest.raises(ValueError, match="no saved state"):
+def test_rewards_at_the_beginning_and_the_end_come_from_the_whole_log(tmp_path):
+    with pytest.raises(ValueError, match="no log of the run"):
         reward_of(tmp_path)
-    write_state(tmp_path, 9, [0.0])
-    write_state(tmp_path, 20, [1.0, 3.0, *[5.0] * 16, 7.0, 9.0])
+    write_log(tmp_path, [1.0, 3.0, *[5.0] * 10])  # killed after step 12, and gone on with from step 10
+    write_log(tmp_path, [*[6.0] * 8, 7.0, 9.0], first=11)
     found = reward_of(tmp_path)
     assert found["first"] == {"reward": 2.0, "rank": 1.0} and found["last"] == {"reward": 8.0, "rank": 4.0}
     assert found["steps"] == 20
@@ -102,7 +104,7 @@ def stages(monkeypatch):
             if out.suffix == ".jsonl":
                 out.write_text("{}\n")
             elif not out.is_dir():
-                write_state(out, 2, [1.0, 2.0])
+                write_log(out, [1.0, 2.0])
                 metrics = {f"reasoned/{name}": value for name, value in METRICS.items()} | {"srcc": 0.5}
                 (out / "metrics.json").write_text(json.dumps(metrics | {"reasoned/srcc": 0.75}))
 
