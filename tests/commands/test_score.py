@@ -275,7 +275,7 @@ def test_images_taken_away_meanwhile_are_left_out(run, photos, tmp_path, monkeyp
         (["gone", "--out", "scores.csv"], "no such file or folder"),
         (["a.jpg", "--out", "scores.csv", "--attributes", "beauty"], "scores overall, light; asked for beauty"),
         (["a.jpg", "--out", "scores.csv", "--attributes", "light", "--distribution"], "levels of overall"),
-        (["a.jpg", "--out", "scores.csv", "--copy_to", "best"], "add --top K or --at_least S"),
+        (["a.jpg", "--out", "scores.csv", "--copy_to", "best"], "add --top K, --at_least S or --group_by"),
         (["a.jpg", "--out", "scores.csv", "--top", "0"], "--top: top is '0', expected a whole number at least 1"),
         (["a.jpg", "--gallery", "g.html"], "gallery needs --out"),
         (["a.jpg", "--at-least", "5"], "at_least needs --out"),

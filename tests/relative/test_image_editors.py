@@ -29,8 +29,9 @@ class Worse(KnownDirection):
 def options(tmp_path, monkeypatch):
     monkeypatch.setattr(patience, "SHORTEST", 0.01)
     monkeypatch.setattr(patience, "LONGEST", 0.05)
-    photos = write_photos(tmp_path / "photos", 2)
-    common = {"sources": (str(photos),), "out": str(tmp_path / "out"), "workers": 1, "edits": 4, "samples": 2}
+    monkeypatch.chdir(tmp_path)  # names of photos, and so their edits, are then the same in every folder
+    write_photos(tmp_path / "photos", 2)
+    common = {"sources": ("photos",), "out": str(tmp_path / "out"), "workers": 1, "edits": 4, "samples": 2}
     common |= {"judges": ("chat:j",), "requests_at_once": 1, "retries": 0, "timeout": 20}
     return lambda **given: BuildOptions(**{**common, **given})
 

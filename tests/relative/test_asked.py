@@ -30,9 +30,10 @@ def short(monkeypatch):
 
 
 @pytest.fixture
-def options(tmp_path):
-    photos = write_photos(tmp_path / "photos", 2)
-    common = {"sources": (str(photos),), "out": str(tmp_path / "out"), "workers": 1, "edits": 2, "samples": 2}
+def options(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # names of photos, and so their edits, are then the same in every folder
+    write_photos(tmp_path / "photos", 2)
+    common = {"sources": ("photos",), "out": str(tmp_path / "out"), "workers": 1, "edits": 2, "samples": 2}
     common |= {"damaged": 0.0, "weakest": 0.8, "categories": ("exposure", "blur", "noise"), "timeout": 20}
     return lambda **given: BuildOptions(**{**common, **given})
 
