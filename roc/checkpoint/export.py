@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roc.checkpoint.head_file import ROC_FILE, read_head, write_head
+from roc.checkpoint.head_file import ROC_FILE, read_extensions, read_head, refuse_extensions, write_head
 from roc.model.declaration import Declaration, declaration_of, declares_head
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ weight, about = load_file("score_head.safetensors")["score_head.weight"], json.l
 logits = hidden_states @ weight.T  # (..., H) -> (..., N), float32
 probabilities = np.exp(logits - logits.max(-1, keepdims=True))
 probabilities /= probabilities.sum(-1, keepdims=True)
-scores = probabilities @ np.array(about["levels"])
+scores = probabilities @ np.array({levels})
 ```"""
+_OWN_LEVELS = 'about["attribute_levels"][NAME]'
+"""Levels of the attribute called NAME, where attributes have ranges of their own."""
 
 
 def merge(checkpoint: str | os.PathLike, out: str | os.PathLike, *, base: str | os.PathLike | None = None) -> None:
@@ -65,12 +67,14 @@ def head_only(checkpoint: str | os.PathLike, out: str | os.PathLike) -> None:
         out: New folder; gets `score_head.safetensors`, `roc.json` and README.md.
 
     Raises:
-        ValueError: If the checkpoint carries no head or `out` is not empty.
+        ValueError: If the checkpoint carries no head, has an extension, or `out` is not empty.
     """
     check_new(out)
     declaration, weight = read_head(checkpoint)
+    refuse_extensions(read_extensions(checkpoint))
     write_head(out, declaration, weight)
-    write_export_card(checkpoint, out, declaration, usage=_HEAD_USAGE)
+    levels = _OWN_LEVELS if declaration.space.attribute_ranges else 'about["levels"]'
+    write_export_card(checkpoint, out, declaration, usage=_HEAD_USAGE.replace("{levels}", levels))
 
 
 def to_roc(checkpoint: str | os.PathLike, out: str | os.PathLike) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,39 @@ def take_head(model: PreTrainedModel) -> tuple[Declaration, ScoreHead]:
     Raises:
         ValueError: If it has an extension, without which the stock model is another one.
     """
-    if extended := ", ".join(getattr(model, "extensions", {})):
-        raise ValueError(
-            f"this model has the extension {extended}, which only roc computes, and without which its scores are "
-            "others; use roc serve"
-        )
+    refuse_extensions(getattr(model, "extensions", {}))
     declaration, head = model.declaration, model.score_head
     del model.score_head, model.config.roc
     model.__class__ = model.roc_base_class
     return declaration, head
+
+
+def refuse_extensions(names: Iterable[str]) -> None:
+    """Refuses to take the head from a model whose scores come from more than it.
+
+    Raises:
+        ValueError: If there is any extension.
+    """
+    if extended := ", ".join(names):
+        raise ValueError(
+            f"this model has the extension {extended}, which only roc computes, and without which its scores are "
+            "others; use roc serve"
+        )
+
+
+def read_extensions(checkpoint: str | os.PathLike) -> tuple[str, ...]:
+    """Reads the names of a checkpoint's extensions (`roc.model.extensions`), without any weight.
+
+    Args:
+        checkpoint: Folder or hub id of a full checkpoint, an adapter, or a published checkpoint.
+    """
+    from roc.checkpoint.folder import ADAPTER_FILE, is_adapter, read_config
+    from roc.model.extensions import declared_extensions
+    from roc.model.mplug_owl2 import published
+
+    if is_adapter(checkpoint):
+        return tuple((published.read_json(checkpoint, ADAPTER_FILE) or {}).get("extensions", {}))
+    return tuple(declared_extensions(read_config(checkpoint)))
 
 
 def read_declaration(checkpoint: str | os.PathLike) -> Declaration:

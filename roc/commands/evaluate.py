@@ -15,7 +15,7 @@ those of a file of predictions. Prints a table; writes metrics.json, predictions
 With --reason, a model that was taught to reason writes a critique before each score (docs/reasoning.md): answers.jsonl
 holds the texts, the table says how many could be read and what was wrong with the others.
 With --pairs, the checkpoint is asked which of two pictures is better: the share it gets right with its interval, ties,
-Kendall's tau within groups, by category of the edit; pairs.json and pairs.csv hold it."""
+Kendall's tau within groups, by category of the edit; pairs.json and pair_scores.csv hold it."""
 EXAMPLES = (
     "roc evaluate --predictions predictions.csv --min_score 1 --max_score 10 --out evaluation",
     "roc evaluate --checkpoint checkpoints/demo --data_path checkpoints/demo/scenes/ratings.csv --out evaluation",

@@ -192,6 +192,12 @@ def check_data(
     for record in records:
         tally.see(record)
     tally.close()
+    for name in report.attribute_ranges:
+        if report.attributes and name not in report.attributes:
+            there = ", ".join(report.attributes)
+            faults.add(
+                None, f"attribute_ranges names {name}, and the scores are {there}; correct the name, or leave it out"
+            )
     _check_links(tally.images, Path(path).parent if image_folder is None else Path(image_folder), warnings)
     report.opened = check_image_files(
         tally.images,

@@ -122,6 +122,12 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     from roc.evaluation.scored_records import image_metrics, load_assessment, score_records
     from roc.scoring.reasoning import Sampling
 
+    unknown = [name for name in parse_ranges(options.attribute_ranges) if name not in declaration.attributes]
+    if unknown:
+        raise ValueError(
+            f"--attribute_ranges names {', '.join(unknown)}, but {options.checkpoint} scores "
+            f"{', '.join(declaration.attributes)}; correct the name, or leave it out"
+        )
     space = declaration.space
     given = None if options.min_score is None else (options.min_score, options.max_score)
     ratings = rating_space(

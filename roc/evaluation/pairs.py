@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from roc.scoring.run import Watch
 
 PAIR_METRICS_FILE = "pairs.json"
-PAIRS_FILE = "pairs.csv"
+SCORES_FILE = "pair_scores.csv"
 
 FEWEST_RANKED = 3
 """Pictures of a group from which on their order is told; of two the accuracy says it."""
@@ -81,7 +81,7 @@ class PairEvaluation:
 def evaluate_pairs(
     options: EvaluateOptions, *, command: str | None = None, watch: Watch = lambda rows, total, done: rows
 ) -> PairEvaluation:
-    """Scores the pictures of a file of pairs or groups; writes pairs.json and pairs.csv into `options.out`.
+    """Scores the pictures of a file of pairs or groups; writes pairs.json and pair_scores.csv into `options.out`.
 
     Args:
         options: What is evaluated.
@@ -95,9 +95,11 @@ def evaluate_pairs(
     from roc.checkpoint.head_file import read_declaration
 
     check_folder(options.out)
+    for name in (PAIR_METRICS_FILE, SCORES_FILE):
+        if (Path(options.out) / name).resolve() == Path(options.pairs).resolve():
+            raise ValueError(f"--pairs {options.pairs} is a file that --out {options.out} writes; name another folder")
     declaration = read_declaration(options.checkpoint)
-    split = None if options.split == "all" else options.split
-    pairs = read_pairs(options.pairs, options.image_folder, check_images=False, split=split)
+    split, pairs = _chosen(options)
 
     from roc.evaluation.scored_records import load_assessment, score_records
 
@@ -118,12 +120,23 @@ def evaluate_pairs(
         "attribute": first,
         **dict(zip(("min_score", "max_score"), declaration.space.range, strict=True)),
         "calibrated": declaration.distribution_supervised,
+        "split": split,
         **({} if command is None else {"command": command}),
         **pair_metrics(rows, n_resamples=options.n_resamples, seed=options.seed),
     }
     write_text(Path(options.out) / PAIR_METRICS_FILE, json_text(metrics))
-    write_rows(Path(options.out) / PAIRS_FILE, map(_row, rows))
+    write_rows(Path(options.out) / SCORES_FILE, map(_row, rows))
     return PairEvaluation(rows, metrics)
+
+
+def _chosen(options: EvaluateOptions) -> tuple[str, list[Pair]]:
+    """Reads the pairs of a split: unless one is named, those marked as test, or all where the file marks none."""
+    named = None if options.split == "all" else options.split
+    pairs = read_pairs(options.pairs, options.image_folder, check_images=False, split=named)
+    held_out = [pair for pair in pairs if pair.split == "test"]
+    if options.split is None and held_out:
+        return "test", held_out
+    return options.split or "all", pairs
 
 
 def _scored(pair: Pair, first: Score, second: Score) -> ScoredPair:
@@ -256,7 +269,7 @@ def format_pairs(metrics: Mapping[str, Any]) -> str:
     ]
     for key, (name, meaning) in _SHOWN.items():
         if metrics.get(key) is not None:
-            n = metrics["krcc_n"] if key == "krcc" else metrics["n"] if "tie" in key else few
+            n = {"krcc": metrics["krcc_n"], "tie_gap": metrics["n"] - few}.get(key, few)
             bounds = bounds_text(metrics.get(f"{key}_low"), metrics.get(f"{key}_high"), n)
             lines.append(f"  {name:<14}{value_text(metrics[key], n):>8}   {bounds:<19}{meaning}".rstrip())
     if metrics["categories"]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from roc.scoring.results import Assessed
     from roc.scoring.sources import Source
 
+MOST_RANKED = 1000
+"""Photos up to which each is compared with each."""
+
 
 def win_probability(mean: float, std: float, other_mean: float, other_std: float) -> float:
     """Computes the probability that a draw from the first normal distribution exceeds one from the second.
@@ -89,8 +92,8 @@ def rank_photos(options: RankOptions) -> Ranking:
     """Scores photos and puts them in order, best first.
 
     Raises:
-        ValueError: There are fewer than two photos, one cannot be read or gets no score, or the checkpoint carries no
-            head or does not know the attribute.
+        ValueError: There are fewer than two photos or more than `MOST_RANKED`, one cannot be read or gets no score, or
+            the checkpoint carries no head or does not know the attribute.
     """
     from roc.scoring.sources import find_sources
 
@@ -98,29 +101,40 @@ def rank_photos(options: RankOptions) -> Ranking:
     if len(sources) < 2:
         raise ValueError(f"there is {len(sources)} photo to rank; name two or more, or a folder that holds them")
 
-    pictures = _opened(sources)
+    if len(sources) > MOST_RANKED:
+        raise ValueError(
+            f"there are {len(sources)} photos, and each would be compared with each; rank up to {MOST_RANKED}, or use "
+            "roc score --top"
+        )
 
     from roc.scoring.assessment import Assessment
 
     assessment = Assessment(options.checkpoint, device=options.device)
     attribute = assessment.wanted(options.attribute)[0]
-    assessed = assessment.describe(pictures) if options.describe else assessment.score(pictures, [attribute])
-    names = [source.name for source in sources]
-    return ranking(attribute, dict(zip(names, assessed, strict=True)))
-
-
-def _opened(sources: Sequence[Source]) -> list[Image.Image]:
-    """Opens all photos; those that cannot be read are told together."""
-    from roc.data.images import ImageError
-
-    pictures, faults = [], []
-    for source in sources:
-        try:
-            pictures.append(source.open())
-        except ImageError as error:
-            faults.append(f"{source.name}: {error}")
+    assessed: dict[str, Assessed] = {}
+    faults: list[str] = []
+    for start in range(0, len(sources), assessment.batch_size):
+        pictures = _opened(sources[start : start + assessment.batch_size], faults)
+        if faults:
+            continue  # the other photos that cannot be read are told with the first
+        images = list(pictures.values())
+        found = assessment.describe(images) if options.describe else assessment.score(images, [attribute])
+        assessed |= dict(zip(pictures, found, strict=True))
     if faults:
         raise ValueError("\n".join(faults))
+    return ranking(attribute, assessed)
+
+
+def _opened(sources: Sequence[Source], faults: list[str]) -> dict[str, Image.Image]:
+    """Opens photos; what cannot be read is added to the faults."""
+    from roc.data.images import ImageError
+
+    pictures = {}
+    for source in sources:
+        try:
+            pictures[source.name] = source.open()
+        except ImageError as error:
+            faults.append(f"{source.name}: {error}")
     return pictures
 
 

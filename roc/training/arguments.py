@@ -195,7 +195,11 @@ def build_trainer(
         # transformers' older name before 5.23.
         newer = hasattr(arguments, "activation_checkpointing")
         name = "activation_checkpointing" if newer else "gradient_checkpointing"
-        setattr(arguments, name, wants_gradient_checkpointing(config, longest, arguments, model, collator))
+        setattr(
+            arguments,
+            name,
+            wants_gradient_checkpointing(config, longest, arguments, model, collator, pairs=bool(data.pairs)),
+        )
         trainer = RocTrainer(
             model=model,
             args=arguments,
@@ -247,11 +251,14 @@ def wants_gradient_checkpointing(
     arguments: TrainingArguments,
     model: PreTrainedModel,
     collator: RocCollator,
+    *,
+    pairs: bool = False,
 ) -> bool:
     """Decides whether layers are computed again in the backward pass: as set, else where a step would not fit.
 
     Args:
         longest: The longest training rows, whose shapes tell what a step takes.
+        pairs: Whether the run learns from pairs, each of which is two rows.
     """
     from accelerate.utils import gather_object
 
@@ -272,7 +279,7 @@ def wants_gradient_checkpointing(
             tuning=config.tuning,
             dtype=config.dtype,
             bf16=arguments.bf16,
-            batch_size=config.per_device_train_batch_size,
+            batch_size=config.per_device_train_batch_size * (2 if pairs else 1),
             tokens=max(batch["input_ids"].shape[1] for batch in batches),
             supervised_tokens=max(int((batch["labels"] != IGNORE_INDEX).sum()) for batch in batches),
             gradient_checkpointing=checkpointing,

@@ -116,7 +116,7 @@ def _pictures(config: RunConfig, encoder: PretrainedConfig) -> Pictures:
         try:
             return pictures_of(read())
         except (OSError, ValueError, ImportError) as error:
-            reason = str(error).splitlines()[0]
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
     side = getattr(encoder, "image_size", None) or 224
     side = side if isinstance(side, int) else max(side)
     logger.warning("%s does not say how it takes pictures (%s); ImageNet's mean is taken", config.source, reason)

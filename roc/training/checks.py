@@ -76,11 +76,12 @@ def _model_faults(config: RunConfig) -> list[str]:
     if config.starter is not None:
         return []
     if source is None:
-        if config.data_path is None or config.tiny_model is not None:
+        name = "data_path" if config.data_path is not None else "pairs_path"
+        if getattr(config, name) is None or config.tiny_model is not None:
             return []
         return [
-            f"data_path is {config.data_path} and no model is named; give --model_name_or_path MODEL (a hub name or a "
-            "folder), or, to only try the software, --tiny_model demo: a small untrained stand-in whose scores mean "
+            f"{name} is {getattr(config, name)} and no model is named; give --model_name_or_path MODEL (a hub name or "
+            "a folder), or, to only try the software, --tiny_model demo: a small untrained stand-in whose scores mean "
             "nothing"
         ]
     if (Path(source) / "adapter_config.json").is_file():

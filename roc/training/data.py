@@ -70,10 +70,10 @@ def read_data(config: RunConfig) -> RunData:
     else:
         splits = resolve_splits(records, val_fraction=0)
         splits["val"] = _read(config, config.eval_data_path)
-    pairs = _read_pairs(config, splits)
+    pairs, held_out = _read_pairs(config)
     path = path or config.pairs_path
     faults = [*attribute_faults(config, path, splits), *overlap_faults(config, splits)]
-    faults += pair_faults(config, splits, pairs)
+    faults += pair_faults(config, splits, pairs, held_out)
     faults += reasoning_faults(path, (row for rows in splits.values() for row in rows), config.attributes)
     if config.host == "backbone":
         faults += row_faults(path, (row for rows in splits.values() for row in rows))
@@ -95,6 +95,22 @@ def read_data(config: RunConfig) -> RunData:
             logger.warning("short_answers is 0, so one forward pass is not taught: scores of .score() mean nothing")
     splits["train"] += pair_records(pairs)
     return RunData(**splits, reasoning=reasoning, rater_ceiling=ceiling, pairs=tuple(pairs))
+
+
+def check_learnable(config: RunConfig, data: RunData) -> None:
+    """Makes sure that every training row teaches something by itself, as the members of a group of edits do not.
+
+    Raises:
+        DataError: With every row that has neither a score nor a conversation.
+    """
+    faults = [
+        f"{config.data_path}:{record.line}: there is no score and no conversation to learn from; give a score, remove "
+        "the row, or give groups of edits as --pairs_path"
+        for record in data.rated
+        if not record.scores and record.conversations is None
+    ]
+    if faults:
+        raise DataError(faults)
 
 
 def _note_few(config: RunConfig, splits: dict[str, list[Record]]) -> None:
@@ -171,10 +187,10 @@ def attribute_faults(config: RunConfig, path: str | Path, splits: dict[str, list
     return faults
 
 
-def _read_pairs(config: RunConfig, splits: dict[str, list[Record]]) -> list[Pair]:
-    """Reads the pairs to train on: those that are not marked as validation or test."""
+def _read_pairs(config: RunConfig) -> tuple[list[Pair], list[Pair]]:
+    """Reads the pairs: those to train on, and those that are marked as validation or test."""
     if config.pairs_path is None:
-        return []
+        return [], []
     found = read_pairs(
         config.pairs_path,
         config.image_folder,
@@ -183,20 +199,29 @@ def _read_pairs(config: RunConfig, splits: dict[str, list[Record]]) -> list[Pair
         pixel_limit=config.pixel_limit,
     )
     pairs = [pair for pair in found if pair.split in (None, "train")]
-    held = len(found) - len(pairs)
+    held_out = [pair for pair in found if pair.split not in (None, "train")]
     if not pairs:
         raise DataError([f"{config.pairs_path}: no pair to train on; every pair is marked as validation or test"])
     known = sum(pair.delta is not None for pair in pairs)
-    logger.info("%d pairs to train on, %d of them with a known difference; %d are held out", len(pairs), known, held)
-    return pairs
+    logger.info(
+        "%d pairs to train on, %d of them with a known difference; %d are held out", len(pairs), known, len(held_out)
+    )
+    return pairs, held_out
 
 
-def pair_faults(config: RunConfig, splits: dict[str, list[Record]], pairs: Sequence[Pair]) -> list[str]:
+def pair_faults(
+    config: RunConfig, splits: dict[str, list[Record]], pairs: Sequence[Pair], held_out: Sequence[Pair] = ()
+) -> list[str]:
     """Finds pictures of training pairs that are validated or tested on, and attributes that no row teaches."""
-    held = {image: name for name in ("val", "test") for record in splits[name] for image in record.images}
+    held = {image: f"{pair.split} picture of another pair" for pair in held_out for image in pair.images}
+    held |= {
+        image: f"{name} picture of the rated rows"
+        for name in ("val", "test")
+        for record in splits[name]
+        for image in record.images
+    }
     faults = [
-        f"{config.pairs_path}:{pair.line}: {image} is a {held[image]} picture of the rated rows as well; remove the "
-        "pair, or give it that split"
+        f"{config.pairs_path}:{pair.line}: {image} is a {held[image]} as well; remove the pair, or give it that split"
         for pair in pairs
         for image in pair.images
         if image in held

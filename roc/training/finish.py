@@ -121,7 +121,10 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict], *, trained_b
     else:
         lines = ["There is no held-out row to evaluate on; give a test split or --val_fraction."]
         if config.pairs_path is not None:
-            lines = ["No rated row is held out. To ask which of two pictures is better:", f"  {_pairs_command(config)}"]
+            lines = [
+                "No rated row is held out. Pairs that are marked test, or all where none is:",
+                f"  {_pairs_command(config)}",
+            ]
         write_plots(out / "plots", draw((), {}, history))
     if config.no_test_table and data.test:
         lines += ["", *_how_to_test(config, len(data.test))]
@@ -307,11 +310,11 @@ def _how_to_test(config: RunConfig, count: int) -> list[str]:
 
 
 def _pairs_command(config: RunConfig) -> str:
-    """Writes the command that evaluates on the file of pairs; its rows marked test are those that were held out."""
+    """Writes the command that evaluates on the file of pairs: on those marked test, or on all where none is marked."""
     words = ["roc", "evaluate", "--checkpoint", config.output_dir, "--pairs", config.pairs_path]
     if config.image_folder is not None:
         words += ["--image_folder", config.image_folder]
-    return shlex.join([*words, "--split", "test", "--out", str(Path(config.output_dir) / "pairs")])
+    return shlex.join([*words, "--out", str(Path(config.output_dir) / "pairs")])
 
 
 def _how_to_use(config: RunConfig, image: str, *, reported: bool, answering: bool) -> list[str]:

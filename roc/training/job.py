@@ -54,7 +54,7 @@ def finetune(config: RunConfig) -> str | None:
 def _train(config: RunConfig) -> str | None:
     from roc.training.arguments import build_trainer, limit_validation, training_arguments
     from roc.training.build import base_config, build_model
-    from roc.training.data import check_images, read_data
+    from roc.training.data import check_images, check_learnable, read_data
     from roc.training.finish import evaluate, publish
     from roc.training.kept_features import remove_features
 
@@ -65,6 +65,7 @@ def _train(config: RunConfig) -> str | None:
         base_config(config)
         with first_process_first(process):
             data = read_data(config)
+        check_learnable(config, data)
         limit_validation(arguments, data)
         with first_process_first(process):
             if first:

@@ -181,13 +181,7 @@ class RocTrainer(WeighsByError, SavesStates, Trainer):
         policy = self.accelerator.state.fsdp_plugin.mixed_precision_policy if self.is_fsdp_enabled else None
         computed_in = policy.param_dtype if policy is not None else self.model.dtype
         for name, tensor in inputs.items():
-            if name in (
-                "score_labels",
-                "score_distributions",
-                "score_weights",
-                "pair_deltas",
-                "pair_wins",
-            ):  # DeepSpeed has rounded them
+            if name in _TARGETS:  # DeepSpeed has rounded them
                 prepared[name] = tensor.to(prepared[name].device)
             elif self.is_fsdp_enabled and tensor.is_floating_point():
                 prepared[name] = prepared[name].to(computed_in)

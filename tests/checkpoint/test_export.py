@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,22 @@ def test_the_head_alone_is_enough_to_recompute_scores(checkpoint, tmp_path, monk
     exec(re.search(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL)[1], names)
     np.testing.assert_allclose(names["scores"].reshape(2, 2), expected, atol=1e-5)
     assert names["about"]["roc"] == model.config.roc
+
+
+def test_the_card_of_the_head_names_the_levels_that_count_and_extensions_are_refused(checkpoint, tmp_path):
+    folder = tmp_path / "ranges"
+    shutil.copytree(checkpoint[0], folder)
+    config = json.loads((folder / "config.json").read_text())
+    last = config["roc"]["attributes"][-1]
+    config["roc"] |= {"format": 3, "attribute_ranges": {last: [-1, 1]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    head_only(folder, tmp_path / "out")
+    assert 'np.array(about["attribute_levels"][NAME])' in (tmp_path / "out" / "README.md").read_text()
+    assert json.loads((tmp_path / "out" / "roc.json").read_text())["attribute_levels"][last][0] == -1
+    config["roc_extensions"] = {"agree": {}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="the extension agree, which only roc computes"):
+        head_only(folder, tmp_path / "other")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["lora", "qlora"])

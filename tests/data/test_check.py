@@ -97,6 +97,13 @@ def test_scores_outside_a_given_range(folder):
     assert "native range, as given: 1..10" in report.summary()
 
 
+def test_a_range_of_an_attribute_that_nobody_rated_is_a_fault(folder):
+    report = check(folder, rated([1, 5]), space=ScoreSpace(1, 10, attribute_ranges={"ligth": (-1, 1)}))
+    assert texts(report) == [
+        "attribute_ranges names ligth, and the scores are overall; correct the name, or leave it out"
+    ]
+
+
 @pytest.mark.parametrize(
     ("low", "high", "levels", "guess"),
     [

@@ -72,9 +72,26 @@ def test_the_command_compares_the_scores_of_a_checkpoint(tmp_path, capsys):
     found = json.loads((out / "pairs.json").read_text())
     assert (found["n"], found["attribute"], found["categories"]["blur"]["n"]) == (2, "overall", 2)
     assert found["command"].startswith("roc evaluate --checkpoint")
-    header, first, _ = (out / "pairs.csv").read_text().splitlines()
+    header, first, _ = (out / "pair_scores.csv").read_text().splitlines()
     assert header.startswith("id,image_a,image_b,wins,delta") and first.startswith("1,")
     assert "2 pairs of 2 sources, 0 ties" in capsys.readouterr().out
     assert main([*words, "--out", str(tmp_path / "model")]) == 2
     assert main([*words, "--out", str(out), "--threshold", "3"]) == 2
     assert "--threshold has no meaning for pairs" in capsys.readouterr().err
+
+
+def test_held_out_pairs_are_those_that_count(tmp_path, capsys):
+    model, processor, _ = build("llava")
+    save(model, processor, tmp_path / "model")
+    for n in range(3):
+        picture(n).save(tmp_path / f"{n}.png")
+    pairs, out = tmp_path / "pair_scores.csv", tmp_path / "out"
+    pairs.write_text("image_a,image_b,preferred,split\n0.png,1.png,a,train\n1.png,2.png,b,test\n")
+    words = ["--checkpoint", str(tmp_path / "model"), "--pairs", str(pairs), "--workers", "0", "--n_resamples", "0"]
+    for split, n in ([], 1), (["--split", "all"], 2), (["--split", "train"], 1):
+        assert main([*words, *split, "--out", str(out)]) == 0
+        found = json.loads((out / "pairs.json").read_text())
+        assert (found["n"], found["split"]) == (n, split[1] if split else "test")
+    capsys.readouterr()
+    assert main([*words, "--out", str(tmp_path)]) == 2 and "is a file that --out" in capsys.readouterr().err
+    assert pairs.read_text().startswith("image_a,image_b,preferred,split")

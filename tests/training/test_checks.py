@@ -43,6 +43,11 @@ def test_a_model_that_is_nowhere(tmp_path, ratings):
     assert "is an adapter; `roc export" in fault(model_name_or_path=str(tmp_path / "adapter"), **out)
 
 
+def test_pairs_need_a_model_by_name_too(tmp_path):
+    text = fault(pairs_path=str(tmp_path / "pairs.csv"), output_dir=str(tmp_path / "out"))
+    assert "pairs_path is" in text and "no model is named; give --model_name_or_path MODEL" in text
+
+
 def test_a_model_that_the_hub_does_not_have(tmp_path, ratings):
     code = (
         "import sys; from roc.training.checks import check_settings; from roc.training.config import load_config\n"

@@ -12,7 +12,7 @@ from roc.data.records import few_rated
 from roc.data.rows import DataError
 from roc.training import data as training_data
 from roc.training.config import load_config
-from roc.training.data import check_images, read_data
+from roc.training.data import check_images, check_learnable, read_data
 
 
 def test_a_wrong_number_of_levels_is_refused_before_any_work(tmp_path, capsys):
@@ -135,7 +135,7 @@ def pairs_file(folder, *rows):
 
 
 def test_pairs_are_trained_on_alone_or_beside_rated_rows(tmp_path):
-    pairs = pairs_file(tmp_path, "0.png,1.png,2.5,", "1.png,2.png,-1,train", "0.png,2.png,1,test")
+    pairs = pairs_file(tmp_path, "0.png,1.png,2.5,", "1.png,2.png,-1,train", "4.png,5.png,1,test")
     alone = read_data(load_config(None, {"pairs_path": pairs, "tiny_model": "demo"}))
     assert [pair.delta for pair in alone.pairs] == [2.5, -1] and alone.rated == alone.val == alone.test == []
     assert [record.images[0][-5:] for record in alone.train] == ["0.png", "1.png", "1.png", "2.png"]
@@ -148,6 +148,11 @@ def test_pairs_are_trained_on_alone_or_beside_rated_rows(tmp_path):
     ("rows", "changes", "message"),
     [
         (["0.png,4.png,1,"], {}, "pairs.csv:2: .*4.png is a test picture of the rated rows as well; remove the pair"),
+        (
+            ["0.png,1.png,1,", "1.png,2.png,1,test"],
+            {},
+            "pairs.csv:2: .*1.png is a test picture of another pair as well",
+        ),
         (["0.png,1.png,1,val"], {}, "no pair to train on; every pair is marked as validation or test"),
         (["0.png,1.png,9.5,"], {}, r"pairs.csv:2: delta is 9.5, outside -9\.\.9"),
         (["0.png,1.png,3,"], {"delta_width": 2}, r"delta is 3, outside -2\.\.2"),
@@ -159,3 +164,16 @@ def test_pairs_that_do_not_fit_are_refused(rows, changes, message, tmp_path):
     settings = {"pairs_path": pairs_file(tmp_path, *rows), "data_path": str(tmp_path / "r.csv"), **changes}
     with pytest.raises(DataError, match=message):
         read_data(load_config(None, settings))
+
+
+def test_a_row_that_teaches_nothing_is_refused(tmp_path):
+    """A file of groups needs no scores, and a forgotten score among rated rows is still found."""
+    for number in range(3):
+        picture(number).save(tmp_path / f"{number}.png")
+    rows = [{"image": "0.png", "score": 5}, {"image": "1.png", "group": "a"}, {"image": "2.png", "edit": {"delta": 1}}]
+    rows[2]["group"] = "a"
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    config = load_config(None, {"data_path": str(tmp_path / "r.jsonl"), "val_fraction": 0})
+    with pytest.raises(DataError, match="r.jsonl:2: there is no score and no conversation to learn from") as error:
+        check_learnable(config, read_data(config))
+    assert len(error.value.faults) == 2

@@ -52,7 +52,7 @@ def _channels(encoder: PreTrainedModel, pictures: Pictures) -> int:
     blank = torch.zeros(1, 3, pictures.side, pictures.side, dtype=weight.dtype, device=weight.device)
     try:
         return feature_map(encoder.eval(), blank).shape[1]
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ValueError(
             f"{type(encoder).__name__} cannot take pictures of {pictures.side} x {pictures.side}: {error}"
         ) from error
