@@ -36,10 +36,10 @@ class AnchorOptions(Settings):
     max_new_tokens: int = option(48, "longest description, in tokens", low=1)
     batch_size: int = option(8, "photos described together", low=1)
     overwrite: bool = option(False, "start anew, whatever is there")
-    retry_failed: bool = option(False, "try photos again that could not be read before")
+    retry_failed: bool = option(False, "try photos again that failed before")
     device: str | None = option(None, "cuda, mps or cpu", unset="the first there is")
     dtype: Literal["float32", "bfloat16", "float16"] | None = option(
-        None, "number format of the model", unset="bfloat16 on a GPU that computes it, float32 elsewhere"
+        None, "number format of the model", unset="bfloat16 where hardware multiplies it, else float32"
     )
 
     def faults(self) -> list[Fault]:

@@ -16,16 +16,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
 
+NO_STATE = "the hidden state behind its words is no number, or zero; try --dtype float32"
+
+
 class Described(NamedTuple):
     """What was said of a picture.
 
     Attributes:
         text: The sentence.
-        feature: (H,) float32 of length 1: the mean of the last hidden states that its words came from.
+        feature: (H,) float32 of length 1: the mean of the last hidden states that its words came from; None where that
+            is no number, or zero.
     """
 
     text: str
-    feature: Tensor
+    feature: Tensor | None
 
 
 class AnchorWriter:
@@ -87,9 +91,6 @@ class AnchorWriter:
             pictures: RGB, at least one.
             question: What is asked of each.
             max_new_tokens: Longest answer.
-
-        Raises:
-            ValueError: A state is no number.
         """
         tokenizer, side = self.processor.tokenizer, self.processor.tokenizer.padding_side
         prompt = self._prompt(question)
@@ -129,7 +130,10 @@ class AnchorWriter:
             raise ValueError(f"the sentence {sentence!r} has no words")
         with torch.inference_mode(), self._states() as seen:
             self.model(**self._placed(batch), use_cache=False)
-        return _direction(seen[-1][0].float()[~special.to(seen[-1].device)].mean(dim=0))
+        feature = _direction(seen[-1][0].float()[~special.to(seen[-1].device)].mean(dim=0))
+        if feature is None:
+            raise ValueError(f"the sentence {sentence!r}: {NO_STATE}")
+        return feature
 
     def _prompt(self, question: str) -> str:
         settings = {"enable_thinking": False} if "enable_thinking" in self.processor.chat_template else {}
@@ -171,9 +175,7 @@ class AnchorWriter:
             handle.remove()
 
 
-def _direction(state: Tensor) -> Tensor:
-    """Brings a state to length 1, on the CPU."""
+def _direction(state: Tensor) -> Tensor | None:
+    """Brings a state to length 1, on the CPU; None for one that is no number, or zero."""
     length = state.norm()
-    if not length.isfinite() or length < 1e-8:
-        raise ValueError("the hidden state behind a description is no number, or zero; try --dtype float32")
-    return (state / length).cpu()
+    return (state / length).cpu() if length.isfinite() and length >= 1e-8 else None

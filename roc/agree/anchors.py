@@ -2,7 +2,8 @@
 
 Every photo that is done is a row of the journal, `anchors.safetensors.journal.jsonl`, with its sentences and features:
 killed at any moment, the same command goes on with the next one, and photos that were added or replaced since are done
-(again). The file of features is written from the journal. Photos that cannot be read are in `anchors.errors.csv`.
+(again). The file of features is written from the journal. Photos that cannot be read, or whose hidden states are
+no numbers, are in `anchors.errors.csv`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from PIL import Image
 from roc.agree.anchor_features import write_features
 from roc.agree.anchor_options import AnchorOptions
 from roc.agree.anchor_text import NAMES, OVERALL, QUESTIONS, SENTENCES
-from roc.agree.anchor_writer import AnchorWriter
+from roc.agree.anchor_writer import NO_STATE, AnchorWriter
 from roc.agree.batches import as_image, as_tensor
 from roc.agree.maps import attribute_maps
 from roc.agree.photo_journal import check_free, check_photos, journal_of, source_of
@@ -192,6 +193,9 @@ def _described(
         for name in NAMES
     }
     for place, (row, _) in enumerate(shown):
+        if without := [name for name in NAMES if found[name][place].feature is None]:
+            row["error"] = f"{', '.join(without)}: {NO_STATE}"
+            continue
         row["sentences"] = {name: found[name][place].text for name in NAMES}
         features = np.stack([found[name][place].feature.numpy() for name in NAMES]).astype("<f4")
         row["features"] = base64.b64encode(features.tobytes()).decode()

@@ -138,7 +138,7 @@ def give_module(config: AgreeConfig, model: PreTrainedModel, processor: Processo
         Whether it has one now.
 
     Raises:
-        RunError: If it came with another one, or the anchors cannot be read.
+        RunError: If it came with another one or with other anchors, or the anchors cannot be read.
     """
     from roc.agree.extension import NAME
     from roc.model.extensions import add_extension, extensions_of
@@ -152,6 +152,8 @@ def give_module(config: AgreeConfig, model: PreTrainedModel, processor: Processo
                 f"{config.source} has a module of AGREE that differs in {', '.join(sorted(other))}; give the settings "
                 "that it was trained with, or start from a checkpoint without it."
             )
+        if config.fusion:
+            _check_same_anchors(config, model.extensions[NAME].anchors)
         return True
     if settings is None:
         return False
@@ -163,6 +165,22 @@ def give_module(config: AgreeConfig, model: PreTrainedModel, processor: Processo
     if config.fusion:
         model.extensions[NAME].anchors.copy_(_anchors(config))
     return True
+
+
+def _check_same_anchors(config: AgreeConfig, there: torch.Tensor) -> None:
+    """Makes sure that the anchors of a checkpoint are those of the settings, up to the rounding of half precision.
+
+    Raises:
+        RunError: If they differ.
+    """
+    import torch
+
+    given = _anchors(config)
+    if not torch.allclose(there.detach().float().cpu(), given.float(), rtol=2**-7, atol=1e-6):
+        raise run.RunError(
+            f"{config.source} has a module of AGREE whose anchors are not those of {config.anchors}; give the file "
+            "that it was trained with, or start from a checkpoint without it."
+        )
 
 
 def _try_out(model: PreTrainedModel, processor: ProcessorMixin) -> None:

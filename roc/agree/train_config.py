@@ -42,7 +42,7 @@ class AgreeConfig(RunConfig):
     )
 
     def faults(self) -> list[Fault]:
-        """Finds switches without what they need, and files that no switch uses."""
+        """Finds switches without what they need or beside what they cannot use, and files that no switch uses."""
         found: list[Fault] = []
         for switch, file in (("routing", "sensitivity"), ("fusion", "anchors")):
             on, path = getattr(self, switch), getattr(self, file)
@@ -52,6 +52,13 @@ class AgreeConfig(RunConfig):
                 found.append((file, f"{switch} is on and {file} is not set; give --{file} FILE, or --{switch} false"))
             elif path is not None and not on:
                 found.append((switch, f"{file} is {path} and {switch} is off; add --{switch} true, or leave it out"))
+        if self.routing and self.pairs_path is not None:
+            found.append(
+                (
+                    "routing",
+                    "routing is on and pairs_path is given, and pairs get no weights of the table; use one of them",
+                )
+            )
         if self.decoupling and self.keep_features:
             found.append(
                 ("keep_features", "keep_features is on, and the maps are made anew for each pass; leave it out")

@@ -60,11 +60,12 @@ class EndpointDown(EndpointError):
 
     Attributes:
         status: HTTP status; None for a timeout or a lost connection.
+        timed_out: Whether the question reached the endpoint and no answer came in time.
     """
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(self, message: str, status: int | None = None, *, timed_out: bool = False) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.timed_out = status, timed_out
 
 
 class Chat:
@@ -197,6 +198,8 @@ def make_client(openai: Any, name: str, url: str | None, key: str | None, option
 
 def told_error(openai: Any, error: Exception, name: str, where: str, key_variable: str) -> Exception:
     """Turns an error of the client library into `ValueError`, `EndpointDown` or `EndpointError`; gives others back."""
+    import httpx  # comes with the client library
+
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError | openai.NotFoundError):
         return ValueError(
             f"{where} refuses {name}: {_reason(error)}; check --base_url, the model's name and the key in "
@@ -204,7 +207,8 @@ def told_error(openai: Any, error: Exception, name: str, where: str, key_variabl
         )
     status = getattr(error, "status_code", None)
     if isinstance(error, openai.APIConnectionError) or status == 429 or (status or 0) >= 500:
-        return EndpointDown(f"{name}: {_reason(error)}", status)
+        late = isinstance(error, openai.APITimeoutError) and not isinstance(error.__cause__, httpx.ConnectTimeout)
+        return EndpointDown(f"{name}: {_reason(error)}", status, timed_out=late or status == 504)
     if isinstance(error, openai.APIError | ValueError):  # ValueError: an answer that is no JSON
         return EndpointError(f"{name}: {_reason(error)}")
     return error

@@ -1,6 +1,7 @@
 """Waiting while an endpoint is down: a run stays where it is, says so, and goes on once somebody answers.
 
-What nobody answers although others get answers is no fault of the endpoint, and is given up.
+What nobody answers although others get answers is no fault of the endpoint, and is given up. So is what times out again
+and again at an endpoint that has answered, even when nothing else is asked meanwhile.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ FEWEST_TRIES = 3
 """Tries after which a question is given up that nobody answers while others are answered."""
 
 BROKEN_TRIES = 5
-"""Tries after which a question is given up that the endpoint breaks on (status 500), whoever else is answered."""
+"""Tries after which a question is given up that the endpoint breaks on (status 500), whoever else is answered, or that
+times out at an endpoint which has answered before."""
 
 
 class Patience:
@@ -54,13 +56,15 @@ class Patience:
             EndpointDown: The run is to end.
             ValueError: Nobody answered for too long.
         """
-        start, tries, pause = time.monotonic(), 0, SHORTEST
+        start, tries, late, pause = time.monotonic(), 0, 0, SHORTEST
         while True:
             try:
                 found = ask()
             except EndpointDown as error:
                 tries += 1
+                late += error.timed_out
                 broken = error.status == 500 and tries >= BROKEN_TRIES
+                broken |= late >= BROKEN_TRIES and self._answered > 0
                 if broken or (tries >= FEWEST_TRIES and self._answered > start):
                     raise EndpointError(f"{error} ({tries} tries)") from error
                 self._wait(error, pause)

@@ -162,7 +162,7 @@ class JudgeOptions(Settings):
         None, "device of checkpoints: cuda, mps or cpu", unset="the first there is", matters=False
     )
     dtype: Literal["float32", "bfloat16", "float16", "float8", "int8"] | None = option(
-        None, "number format of checkpoints", unset="bfloat16 on a GPU that has it, else float32"
+        None, "number format of checkpoints", unset="bfloat16 where hardware multiplies it, else float32"
     )
     batch_size: int | None = option(
         None, "pictures per forward pass of a checkpoint", low=1, unset="found while scoring", matters=False

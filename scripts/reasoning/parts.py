@@ -6,7 +6,6 @@ Each part is left out where it is finished, and goes on where it was stopped.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from stages import run_roc, timed
 from roc.data.rows import Faults, iter_rows, write_rows
 from roc.demo.dataset import write_dataset
 from roc.files import write_folder
+from roc.model.device import usable_cores
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = {
@@ -161,9 +161,7 @@ def untaught(parts: Parts, folder: Path) -> None:
 def _draw(parts: Parts, sizes: Sizes) -> None:
     """Draws the scenes, and lists those for validation a second time, alone: the corpus holds only training rows."""
     folder = parts.ratings.parent
-    write_dataset(
-        folder, sizes.train, sizes.val, sizes.test, size=SIDE, seed=SEED, workers=len(os.sched_getaffinity(0))
-    )
+    write_dataset(folder, sizes.train, sizes.val, sizes.test, size=SIDE, seed=SEED, workers=usable_cores())
     rows = [row for _, row in iter_rows(parts.ratings, Faults(parts.ratings)) if row["split"] == "val"]
     write_rows(parts.validation, rows)
 

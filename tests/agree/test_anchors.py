@@ -12,7 +12,7 @@ from tiny_models import BUILDERS
 from roc.agree.anchor_features import AnchorFeatures
 from roc.agree.anchor_options import AnchorOptions
 from roc.agree.anchor_text import NAMES, QUESTIONS, SENTENCES
-from roc.agree.anchor_writer import AnchorWriter
+from roc.agree.anchor_writer import AnchorWriter, _direction
 from roc.agree.anchors import base_of, extract, shown_pictures
 from roc.checkpoint.folder import save
 from roc.data.rows import write_rows
@@ -148,3 +148,23 @@ def test_its_own_base_describes_by_default(tmp_path):
 def test_options_that_contradict_each_other(given, expected):
     with pytest.raises(ConfigError, match=expected):
         options(**given)
+
+
+def test_a_photo_without_a_usable_state_is_an_error_of_that_photo(monkeypatch):
+    writer = AnchorWriter(*BUILDERS["llava"]())
+    describe = AnchorWriter.describe
+
+    def spoilt(self, pictures, question, max_new_tokens):
+        found = describe(self, pictures, question, max_new_tokens)
+        return [found[0]._replace(feature=None), *found[1:]] if question == QUESTIONS["hue"] else found
+
+    monkeypatch.setattr(AnchorWriter, "describe", spoilt)
+    done = extract(options(), writer=writer)
+    assert (done.described, done.failed) == (4, 2)
+    assert "hue: the hidden state behind its words is no number" in done.errors.read_text()
+    assert AnchorFeatures.read("a.safetensors").ids == ("1.png", "3.png")
+
+
+def test_a_state_that_is_no_number_or_zero_has_no_direction():
+    assert _direction(torch.tensor([1.0, torch.nan])) is None and _direction(torch.zeros(2)) is None
+    assert _direction(torch.tensor([3.0, 4.0])).tolist() == pytest.approx([0.6, 0.8])

@@ -109,6 +109,10 @@ def test_fixed_sentences_become_anchors_of_the_checkpoint(tmp_path):
     assert give_module(config, model, processor) and give_module(config, model, processor)  # the second finds it there
     np.testing.assert_array_equal(model.extensions["agree"].anchors.numpy(), rows)
     assert set(model.extensions["agree"].module.fusions) == {"overall", *ATTRIBUTES}
+    write_features(tmp_path / "others.safetensors", [rows[::-1]], None, 4, {})
+    others = AgreeConfig(fusion=True, anchors=str(tmp_path / "others.safetensors"), branch_width=8)
+    with pytest.raises(RunError, match="anchors are not those of .*others.safetensors; give the file"):
+        give_module(others, model, processor)
     config = AgreeConfig(fusion=True, anchors=str(tmp_path / "photos.safetensors"))
     with pytest.raises(RunError, match="features of single photos, which new photos do not have"):
         give_module(config, backbone()[0], processor)
@@ -122,6 +126,10 @@ def test_fixed_sentences_become_anchors_of_the_checkpoint(tmp_path):
         (["--sensitivity", "FEW"], "few.parquet and routing is off; add --routing true"),
         (["--fusion", "true", "--anchors", "nowhere.safetensors"], "anchors is nowhere.safetensors, and there is no"),
         (["--decoupling", "false", "--routing", "true"], "routing is on and decoupling is off"),
+        (
+            ["--routing", "true", "--sensitivity", "FEW", "--pairs_path", "p.jsonl"],
+            "routing is on and pairs_path is given",
+        ),
         (["--tuning", "lora"], "tuning lora adapts a language model, and host backbone has none"),
     ],
 )

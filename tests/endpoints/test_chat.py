@@ -6,13 +6,14 @@ import time
 
 import pytest
 
-pytest.importorskip("openai")
+openai = pytest.importorskip("openai")
 
+import httpx  # noqa: E402
 from chat_stand_in import ChatStandIn  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from roc.data.images import ImageError  # noqa: E402
-from roc.endpoints.chat import Chat, EndpointDown, EndpointError, Pace, Question  # noqa: E402
+from roc.endpoints.chat import Chat, EndpointDown, EndpointError, Pace, Question, told_error  # noqa: E402
 from roc.endpoints.options import EndpointOptions  # noqa: E402
 
 
@@ -101,3 +102,21 @@ def test_the_pace_is_kept():
     for _ in range(100):
         Pace(None).wait()
     assert time.monotonic() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("cause", "status", "late"),
+    [(httpx.ReadTimeout, None, True), (httpx.ConnectTimeout, None, False), (httpx.ConnectError, None, False),
+     (None, 504, True), (None, 503, False), (None, 429, False)],
+)  # fmt: skip
+def test_what_timed_out_is_told_from_what_never_arrived(cause, status, late):
+    request = httpx.Request("POST", "http://127.0.0.1/v1")
+    if status is not None:
+        error = openai.APIStatusError("no", response=httpx.Response(status, request=request), body=None)
+    elif issubclass(cause, httpx.TimeoutException):
+        error = openai.APITimeoutError(request)
+    else:
+        error = openai.APIConnectionError(request=request)
+    error.__cause__ = cause and cause("no")
+    found = told_error(openai, error, "chat:m", "http://127.0.0.1", "KEY")
+    assert isinstance(found, EndpointDown) and found.timed_out == late

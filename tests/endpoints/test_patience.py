@@ -16,14 +16,14 @@ def short(monkeypatch):
     monkeypatch.setattr(patience, "LONGEST", 0.02)
 
 
-def failing(times, status=None):
+def failing(times, status=None, *, timed_out=False):
     """Fails so many times, then answers."""
     left = [times]
 
     def ask():
         left[0] -= 1
         if left[0] >= 0:
-            raise EndpointDown("nobody there", status)
+            raise EndpointDown("nobody there", status, timed_out=timed_out)
         return "yes"
 
     return ask
@@ -67,3 +67,11 @@ def test_a_question_that_breaks_the_endpoint_is_given_up():
     with pytest.raises(EndpointError, match=r"\(5 tries\)"):
         Patience("chat:m", 10, threading.Event())(failing(1000, 500))
     assert Patience("chat:m", 10, threading.Event())(failing(9, 503)) == "yes"
+
+
+def test_a_question_that_only_times_out_is_given_up_where_the_endpoint_has_answered():
+    waiting = Patience("chat:m", 10, threading.Event())
+    assert waiting(failing(7, timed_out=True)) == "yes"  # nobody was answered yet
+    with pytest.raises(EndpointError, match=r"nobody there \(5 tries\)"):
+        waiting(failing(1000, timed_out=True))
+    assert waiting(failing(9)) == "yes"  # refused, as by an endpoint that is restarted
