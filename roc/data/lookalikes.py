@@ -118,7 +118,7 @@ def find_lookalikes(train: Mapping[str, ImageHash], test: Mapping[str, ImageHash
     theirs = [image for image, one in test.items() if one.signs is not None]
     if not ours or not theirs:
         return
-    left, right = _bits(train[image].signs for image in ours), _bits(test[image].signs for image in theirs)
+    left, right = sign_bits(train[image].signs for image in ours), sign_bits(test[image].signs for image in theirs)
     for mirrored in (False, True):
         # In a mirror image, every second frequency along the width changes its sign.
         turned = np.logical_xor(right, np.arange(FINE) % 2 == 1) if mirrored else right
@@ -151,6 +151,7 @@ def near_pairs(left: np.ndarray, right: np.ndarray) -> Iterator[tuple[int, int]]
             yield from zip((i + a[differ]).tolist(), (j + b[differ]).tolist(), strict=True)
 
 
-def _bits(signs: Iterable[str]) -> np.ndarray:
+def sign_bits(signs: Iterable[str]) -> np.ndarray:
+    """Unpacks the signs of photos into (n, FINE, FINE) booleans."""
     packed = np.frombuffer(bytes.fromhex("".join(signs)), dtype=np.uint8)
     return np.unpackbits(packed).astype(bool).reshape(-1, FINE, FINE)

@@ -135,7 +135,7 @@ class Candidate:
 
     @property
     def tolerance(self) -> float:
-        """Largest difference, on the native scale, of two scores that should be equal; see `ROUNDING`."""
+        """Largest `apart`, on the range of the first attribute, of two scores that should be equal; see `ROUNDING`."""
         dtype = self.model.dtype
         full = dtype in FULL_PRECISION
         # The head computes in float32 whatever the format of the model.
@@ -143,7 +143,7 @@ class Candidate:
         share = ROUNDING[full] * step * math.sqrt(depth(self.model))
         if not full:
             share = min(max(share, HALF_PRECISION[0]), HALF_PRECISION[1])
-        return share * max(space.width for space in self.model.declaration.spaces)
+        return share * self.model.score_space.width
 
     def scores(self, model: PreTrainedModel | None = None) -> torch.Tensor:
         """Scores the images in one forward pass.
@@ -157,9 +157,14 @@ class Candidate:
         batch = self.collator.scoring_batch(self.pictures)
         return one_forward(self.model if model is None else model, batch).scores
 
+    def apart(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Computes the distances (..., K) of scores, each brought from its own range to that of the first attribute."""
+        widths = torch.tensor([space.width for space in self.model.declaration.spaces])
+        return (first - second).abs() * (widths[0] / widths)
+
     def same(self, name: str, first: torch.Tensor, second: torch.Tensor, advice: str) -> Finding:
         """Compares two readings of the same scores, within the tolerance."""
-        apart = float((first - second).abs().max())
+        apart = float(self.apart(first, second).max())
         passed = apart <= self.tolerance
         return Finding(name, passed, f"{apart:.1e} apart", "" if passed else advice, apart)
 

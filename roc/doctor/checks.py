@@ -72,7 +72,7 @@ def check_template(candidate: Candidate) -> Iterable[Finding]:
 def check_sight(candidate: Candidate) -> Iterable[Finding]:
     """Checks that two pictures of one shape get different scores, so that the picture reaches the head."""
     scores = candidate.scores()
-    apart = float((scores[0] - scores[2]).abs().max())
+    apart = float(candidate.apart(scores[0], scores[2]).max())
     passed = apart > MOVED * candidate.model.score_space.width
     advice = "" if passed else "The picture hardly reaches the score; look at the image tokens of the prompt."
     yield Finding("sees the picture", passed, f"two pictures {apart:.1e} apart", advice)
@@ -86,7 +86,9 @@ def check_three_ways(candidate: Candidate) -> Iterable[Finding]:
     with torch.inference_mode():
         forced = model(**to_model(model, collator(candidate.samples))).scores.float().cpu()
         generated = _generated(candidate)
-    apart = torch.stack([(fast[:2] - forced).abs(), (fast[:2] - generated).abs()]).flatten(1).max(dim=1).values
+    apart = (
+        torch.stack([candidate.apart(fast[:2], other) for other in (forced, generated)]).flatten(1).max(dim=1).values
+    )
     passed = bool((apart <= candidate.tolerance).all())
     figure = f"teacher-forced {apart[0]:.1e}, generated {apart[1]:.1e} apart (limit {candidate.tolerance:.0e})"
     advice = "" if passed else "roc score and roc finetune would disagree on this model. Please report it."
@@ -278,7 +280,7 @@ def adapter_findings(candidate: Candidate, tuned: Any, before: torch.Tensor) -> 
         before: (3, K) scores before training.
     """
     scores = candidate.scores(tuned)
-    moved = float((scores - before).abs().max())
+    moved = float(candidate.apart(scores, before).max())
     trained = sum(parameter.numel() for parameter in tuned.parameters() if parameter.requires_grad)
     figure = f"{count_text(trained)} parameters trained, scores moved by {moved:.1e}"
     passed = moved > MOVED * candidate.model.score_space.width

@@ -47,7 +47,7 @@ def scores_behind(
         collator: Of the model; its declaration holds the question.
         records: With an image each.
         critiques: What stands before each score; may be empty.
-        batch_size: Images per batch.
+        batch_size: Images per batch at first; halved where memory runs out.
         opened: Gives the picture of a record; None opens its first image.
 
     Returns:
@@ -58,6 +58,7 @@ def scores_behind(
     from roc.evaluation.reasoned import evaluating, open_first
     from roc.model.head import read_levels
     from roc.model.positions import score_positions
+    from roc.scoring.batches import is_out_of_memory
     from roc.scoring.one_forward import to_model
 
     opened = opened or open_first
@@ -67,15 +68,23 @@ def scores_behind(
         return replace(record, conversations=(question, ("assistant", reasoned_answer(critique))))
 
     scores: list[float] = []
+
+    def read(few: slice) -> list[float]:
+        pairs = zip(records[few], critiques[few], strict=True)
+        batch = collator([(laid_out(record, critique), [opened(record)]) for record, critique in pairs])
+        mask = score_positions(batch["labels"], model.declaration.token_id)
+        inputs = {name: value for name, value in batch.items() if name not in _TARGETS}
+        logits = model.level_logits(mask, **to_model(model, inputs), use_cache=False)
+        return read_levels(logits[:, 0].float().cpu(), model.score_levels()).scores.tolist()
+
     with evaluating(model), torch.no_grad():
-        for start in range(0, len(records), batch_size):
-            few = slice(start, start + batch_size)
-            pairs = zip(records[few], critiques[few], strict=True)
-            batch = collator([(laid_out(record, critique), [opened(record)]) for record, critique in pairs])
-            mask = score_positions(batch["labels"], model.declaration.token_id)
-            inputs = {name: value for name, value in batch.items() if name not in _TARGETS}
-            logits = model.level_logits(mask, **to_model(model, inputs), use_cache=False)
-            scores += read_levels(logits[:, 0].float().cpu(), model.score_levels()).scores.tolist()
+        while len(scores) < len(records):
+            try:
+                scores += read(slice(len(scores), len(scores) + batch_size))
+            except (RuntimeError, MemoryError) as error:
+                if batch_size == 1 or not is_out_of_memory(error):
+                    raise
+                batch_size = -(-batch_size // 2)
     return scores
 
 

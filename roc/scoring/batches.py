@@ -230,7 +230,7 @@ class Scorer:
         try:
             return batch, self._start(batch)
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0]
         # After the handler, so that the error no longer holds the tensors of the failed pass.
@@ -291,7 +291,8 @@ class Scorer:
         return columns | scale_columns(space.range, others, declaration.distribution_supervised)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tells whether an error says that memory ran out, of a GPU or of the machine."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return any(words in str(error) for words in ("can't allocate memory", "out of memory"))

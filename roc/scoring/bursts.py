@@ -13,11 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
-import numpy as np
 from PIL import ExifTags
 
 from roc.data.images import ImageError, exif_block
-from roc.data.lookalikes import FINE, near_pairs, signs_of
+from roc.data.lookalikes import near_pairs, sign_bits, signs_of
 from roc.model.device import usable_cores
 from roc.scoring.sources import Source
 from roc.scoring.urls import is_url
@@ -53,8 +52,7 @@ def _by_looks(chosen: Sequence[Source]) -> list[int]:
     """Places of the photos that look the same as no better one that is kept."""
     signs = _each(chosen, lambda source: signs_of(source.open()))
     seen = [place for place, one in enumerate(signs) if one is not None]
-    packed = np.frombuffer(bytes.fromhex("".join(signs[place] for place in seen)), dtype=np.uint8)
-    bits = np.unpackbits(packed).astype(bool).reshape(-1, FINE, FINE)
+    bits = sign_bits(signs[place] for place in seen)
     better: dict[int, list[int]] = {}
     for one, other in near_pairs(bits, bits):
         if one < other:
