@@ -277,16 +277,23 @@ def _comparison(
             seed=options.seed,
         )
         found[name] = {metric: numbers(one.difference, one.low, one.high) for metric, one in differences.items()}
-    curves = [pulls[run.name].mean_ratio for run in (before, after) if run.name in pulls]
-    if len(curves) == 2 and None not in curves:
-        change = curves[1] - curves[0]
-        found["conflict_ratio"] = {
-            "baseline": curves[0],
-            "improved": curves[1],
-            "absolute": change,
-            "relative": change / curves[0] if curves[0] else None,
-        }
+    if before.name in pulls and after.name in pulls:
+        found |= _ratios(pulls[before.name], pulls[after.name])
     return found
+
+
+def _ratios(before: Pull, after: Pull) -> dict[str, Any]:
+    """Compares conflict ratios: means over the saved states, or those of the end where either run has no states."""
+    of, first, second = "saved states", before.mean_ratio, after.mean_ratio
+    if first is None or second is None:
+        of, first, second = "end", before.end_ratio, after.end_ratio
+    if first is None or second is None:
+        return {}
+    change = second - first
+    relative = change / first if first else None
+    return {
+        "conflict_ratio": {"of": of, "baseline": first, "improved": second, "absolute": change, "relative": relative}
+    }
 
 
 def _caveats(

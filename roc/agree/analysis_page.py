@@ -171,9 +171,8 @@ def _comparisons(facts: Mapping[str, Any]) -> str:
         if "conflict_ratio" in pair:
             ratio = pair["conflict_ratio"]
             relative = "" if ratio["relative"] is None else f" ({ratio['relative']:+.0%})"
-            text = (
-                f"conflict ratio {ratio['baseline']:.3f} to {ratio['improved']:.3f}, {ratio['absolute']:+.3f}{relative}"
-            )
+            ends = f"{ratio['baseline']:.3f} to {ratio['improved']:.3f}, {ratio['absolute']:+.3f}"
+            text = f"conflict ratio ({ratio['of']}) {ends}{relative}"
             rows.append(f'<tr><td></td><td></td><td colspan="5">{escape(text)}</td></tr>')
     header = ("baseline", "+AGREE", "photos", *_METRICS.values())
     return "<h2>With AGREE, minus baseline</h2>\n" + table(header, rows, numbers=range(3, 7)) if rows else ""

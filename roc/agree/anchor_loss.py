@@ -1,6 +1,6 @@
 """The optional loss that draws each branch towards the text of its attribute and branches apart from each other.
 
-The released code has no such term; this is a proposal, off unless it is asked for.
+The released code has no such term; this is a proposal, for use as a library: no command asks for it yet.
 """
 
 from __future__ import annotations

@@ -44,12 +44,14 @@ class Pull:
             and `over_training`.
         with_all: (5,) cosine of each attribute's gradient with that of all photos, of the shared block; NaN where
             there is none.
-        mean_ratio: Mean conflict ratio over the saved states and the end; None where there is none.
+        mean_ratio: Mean conflict ratio over the saved states; None where there is none.
+        end_ratio: Conflict ratio of the checkpoint; None where there is none.
     """
 
     facts: dict[str, Any]
     with_all: Array
     mean_ratio: float | None
+    end_ratio: float | None
 
 
 def measure_pulls(
@@ -135,8 +137,8 @@ def _measure(
     points = [(step, _ratio(_readings(options, state, subsets, routing, watch, branches=False)["shared"][1], options))
               for step, state in (run.states if options.over_training else [])]  # fmt: skip
     facts["over_training"] = _curve(points)
-    known = [value for value in ([value for _, value in points] or [end]) if not np.isnan(value)]
-    return Pull(facts, toward, float(np.mean(known)) if known else None)
+    known = [value for _, value in points if not np.isnan(value)]
+    return Pull(facts, toward, float(np.mean(known)) if known else None, None if np.isnan(end) else end)
 
 
 def _readings(

@@ -20,7 +20,7 @@ from roc.model.device import usable_cores
 from roc.relative.agreement import Agreement, agreement
 from roc.relative.asked import make_editors, make_helpers, make_judges, vote_of_models
 from roc.relative.changes import Anchor, Change, change_of
-from roc.relative.config import EMBEDDED, BuildOptions
+from roc.relative.config import EMBEDDED, BuildOptions, with_pipeline
 from roc.relative.consensus import choose_anchors
 from roc.relative.editing import TOLD, Editing
 from roc.relative.editors import Editor, Embedded, Order
@@ -114,9 +114,10 @@ def build(
 
 
 def _nothing(built: Built, files: Outputs) -> str:
-    counts = Counter(row["reason"] for row in built.rejected).most_common()
+    rows = [row for row in built.rejected if "edit" in row] or built.rejected
+    counts = Counter(row["reason"] for row in rows).most_common()
     told = ", ".join(f"{reason} {count}" for reason, count in counts)
-    first = next(row["detail"] for row in built.rejected if row["reason"] == counts[0][0])
+    first = next(row["detail"] for row in rows if row["reason"] == counts[0][0])
     return f"no edit is of use ({told}), for instance: {first}; {files.rejected} says why of each"
 
 
@@ -125,6 +126,8 @@ def settings_of_run(options: BuildOptions) -> dict[str, Any]:
     names = ["editors", "edits", "categories", "weakest", "strongest", "damaged", "side", "seed"]
     if set(options.editors) != {EMBEDDED}:
         names += ["instructions", "steps", "send_seed"]
+    if with_pipeline(options.editors):
+        names.append("dtype")
     return {"build": 1} | {name: options.to_dict()[name] for name in names}
 
 
@@ -213,8 +216,15 @@ class Run:
             return set(anchors), {photo.id for photo in self._photos}
         if len(scores) >= options.count:
             return set(anchors), set(choose_anchors(scores, options.count, seed=options.seed))
-        names = {photo.id: 0.0 for photo in self._photos}
-        return set(anchors), set(choose_anchors(names, options.count, seed=options.seed))
+        if scores:
+            logger.warning(
+                "%d photos have a consensus, %d are to be edited; the others are chosen whatever they look like",
+                len(scores),
+                options.count,
+            )
+        others = {photo.id: 0.0 for photo in self._photos if photo.id not in scores}
+        filling = choose_anchors(others, options.count - len(scores), seed=options.seed)
+        return set(anchors), {*scores, *filling}
 
     # --- photos -------------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -99,7 +100,7 @@ class EditOptions(Settings):
     damaged: float = option(
         0.5,
         "share of the photos that the embedded editor damages first and repairs by one of their edits, so that there "
-        "are edits for the better",
+        "are edits for the better; none where any other editor is named",
         low=0,
         high=1,
     )
@@ -159,10 +160,12 @@ class JudgeOptions(Settings):
         120.0, "minutes for which an endpoint may answer nobody until the run ends", low=0, matters=False
     )
     device: str | None = option(
-        None, "device of checkpoints: cuda, mps or cpu", unset="the first there is", matters=False
+        None, "device of checkpoints and pipelines: cuda, mps or cpu", unset="the first there is", matters=False
     )
     dtype: Literal["float32", "bfloat16", "float16", "float8", "int8"] | None = option(
-        None, "number format of checkpoints", unset="bfloat16 where hardware multiplies it, else float32"
+        None,
+        "number format of checkpoints and pipelines; float8 and int8 are for checkpoints alone",
+        unset="bfloat16 where hardware multiplies it, else float32",
     )
     batch_size: int | None = option(
         None, "pictures per forward pass of a checkpoint", low=1, unset="found while scoring", matters=False
@@ -179,6 +182,11 @@ class JudgeOptions(Settings):
         if len(set(self.judges)) < len(self.judges):
             found.append(("judges", f"judges is {', '.join(self.judges)}, expected each of them once"))
         return found
+
+
+def with_pipeline(editors: Sequence[str]) -> list[str]:
+    """Picks the editors that are pipelines of `diffusers`."""
+    return [name for name in editors if name.startswith("diffusers:")]
 
 
 def is_judge(name: str) -> bool:
@@ -236,11 +244,15 @@ class BuildOptions(VoteOptions, EditOptions, JudgeOptions, EndpointOptions):
     overwrite: bool = option(False, "start anew: forget what was done before")
 
     def faults(self) -> list[Fault]:
-        """Finds shares that leave nothing to train on, and a judge that knows nothing of an editor."""
+        """Finds shares that leave nothing to train on, a judge that knows nothing of an editor, and a format that
+        pipelines do not have."""
         found = []
         if self.val + self.test >= 1:
             told = f"val and test are {self.val:g} and {self.test:g}, expected less than 1 together"
             found.append(("test", told))
+        if self.dtype in ("float8", "int8") and (pipelines := with_pipeline(self.editors)):
+            told = f"dtype is {self.dtype}, which {pipelines[0]} cannot use; expected float32, bfloat16 or float16"
+            found.append(("dtype", told))
         blind = [name for name in self.judges if name.partition(":")[0] == EMBEDDED]
         if blind and set(self.editors) != {EMBEDDED}:
             told = f"judges has {blind[0]}, which knows only what the embedded editor did; name others by --judges"

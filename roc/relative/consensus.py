@@ -1,7 +1,8 @@
 """What several scorers say about one photo together, and the photos whose scores anchor the scale.
 
-Scorers that disagree with the rest about a photo are left out of its consensus (METHODS: median and MAD, or Tukey's
-biweight). Anchors are the few photos whose absolute score is taught, drawn evenly over the whole scale.
+Scorers that disagree with the rest about a photo are left out of its consensus, by the modified z-score of Iglewicz
+and Hoaglin, or count less, by Tukey's biweight. Anchors are the few photos whose absolute score is taught, drawn evenly
+over the whole scale.
 """
 
 from __future__ import annotations
@@ -12,9 +13,6 @@ from statistics import fmean, median
 from typing import Literal, NamedTuple
 
 from roc.data.records import hash_fraction
-
-CUTOFFS = (2.5, 3.0, 3.5)
-"""Distances from the median, in robust standard deviations, beyond which a vote is an outlier; 3.5 is the usual one."""
 
 NORMAL = 0.6745
 """Median of the distances of a normal distribution from its centre, in its standard deviations."""

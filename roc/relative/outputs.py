@@ -195,5 +195,10 @@ def agreement_lines(found: Agreement) -> list[str]:
     if not found.pairs:
         return ["no pair was judged by all judges"]
     lines = [f"{one} and {other} agree on {share:.1%}" for (one, other), share in found.pairwise.items()]
+    return [unanimity(found), *lines]
+
+
+def unanimity(found: Agreement) -> str:
+    """Words how many pairs all judges see in one direction, and Fleiss' kappa where there is one."""
     kappa = "" if found.kappa is None or math.isnan(found.kappa) else f", Fleiss' kappa {found.kappa:.3f}"
-    return [f"{found.unanimous:.1%} of {found.pairs:,} pairs unanimous{kappa}", *lines]
+    return f"{found.unanimous:.1%} of {found.pairs:,} pairs unanimous{kappa}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from roc.evaluation.thumbnail import thumbnail
 from roc.files import write_text
 from roc.relative.agreement import Agreement, direction
 from roc.relative.changes import Change
-from roc.relative.outputs import Outputs, summary_counts
+from roc.relative.outputs import Outputs, summary_counts, unanimity
 
 if TYPE_CHECKING:
     from roc.relative.build import Built
@@ -59,8 +58,7 @@ def chosen_pairs(changes: Sequence[Change], count: int) -> list[Change]:
 def _agreement(found: Agreement) -> str:
     if not found.pairs:
         return "<p>No pair was judged by all judges.</p>"
-    kappa = "" if found.kappa is None or math.isnan(found.kappa) else f"; Fleiss' kappa {found.kappa:.3f}"
-    text = f"<p>{found.unanimous:.1%} of {found.pairs:,} pairs are unanimous{kappa}.</p>"
+    text = f"<p>{escape(unanimity(found), quote=False)}.</p>"
     rows = [
         f'<tr><td class="name">{escape(one)}</td><td class="name">{escape(other)}</td>'
         f'<td class="number">{share:.1%}</td></tr>'

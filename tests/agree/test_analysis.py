@@ -8,10 +8,11 @@ import pytest
 from evaluations import make_metrics
 from heads import build, picture
 
-from roc.agree.analysis import analyse
+from roc.agree.analysis import _ratios, analyse
 from roc.agree.analysis_options import AnalysisOptions
 from roc.agree.analysis_page import check_folder, write_analysis
 from roc.agree.attributes import ATTRIBUTES
+from roc.agree.pull import Pull
 from roc.agree.table import PREFIX, write_table
 from roc.checkpoint.folder import save
 from roc.data.rows import DataError, write_rows
@@ -166,3 +167,12 @@ def test_runs_that_do_not_fit_together():
 def test_options_that_contradict_each_other(given, expected):
     with pytest.raises(ConfigError, match=expected):
         options("a", **given)
+
+
+def test_conflicts_are_compared_at_the_same_place():
+    kept, more, without = (Pull({}, np.zeros(5), mean, end) for mean, end in ((0.5, 0.2), (0.25, 0.3), (None, 0.4)))
+    found = _ratios(kept, more)["conflict_ratio"]
+    assert (found["of"], found["baseline"], found["improved"], found["relative"]) == ("saved states", 0.5, 0.25, -0.5)
+    found = _ratios(kept, without)["conflict_ratio"]
+    assert (found["of"], found["baseline"], found["improved"]) == ("end", 0.2, 0.4)
+    assert _ratios(kept, Pull({}, np.zeros(5), None, None)) == {}

@@ -1,4 +1,4 @@
-"""Judges are combined as METHODS says; agreement and the edit check by numbers that can be redone on paper."""
+"""The median of unanimous judges counts; agreement and the edit check by numbers that can be redone on paper."""
 
 import pytest
 

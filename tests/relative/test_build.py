@@ -13,11 +13,12 @@ from edited_photos import rows, shown, write_photos
 from PIL import Image
 
 from roc.data.reading import read_records
-from roc.relative.build import build
+from roc.relative.build import Built, _nothing, build, settings_of_run
 from roc.relative.config import CATEGORIES, BuildOptions
 from roc.relative.editors import Edited, EditError, Embedded
 from roc.relative.judges import JudgeError, Judgement, KnownDirection
 from roc.relative.operations import OPERATIONS
+from roc.relative.outputs import Outputs
 from roc.settings import ConfigError
 
 
@@ -167,7 +168,7 @@ def test_votes_choose_anchors_and_splits(options, tmp_path):
     assert not (tmp_path / "b" / "anchors.jsonl").exists()  # neither is to be trained on
 
 
-def test_some_photos_are_edited_in_equal_numbers_by_score(options, tmp_path):
+def test_some_photos_are_edited_in_equal_numbers_by_score(options, tmp_path, caplog):
     write_photos(tmp_path / "photos", 6)
     table = tmp_path / "votes.csv"
     table.write_text("image,score\n" + "\n".join(f"photos/{n}.png,{s}" for n, s in enumerate([1, 1, 1, 1, 1, 9])))
@@ -175,6 +176,13 @@ def test_some_photos_are_edited_in_equal_numbers_by_score(options, tmp_path):
     edited = {change.photo[-5] for change in built.changes}
     assert len(edited) == 2 and "5" in edited
     assert len({change.photo for change in build(options(count=3, out=str(tmp_path / "b")), shown).changes}) == 3
+    given = {"votes": (str(table),), "fewest_votes": 1, "anchors": 0, "edits": 1, "damaged": 0.0}
+    for number in (1, 4):  # which of them a hash would choose does not matter
+        table.write_text(f"image,score\nphotos/{number}.png,5\n")
+        some = build(options(**given, count=2, out=str(tmp_path / f"c{number}")), shown)
+        chosen = {change.photo[-5] for change in some.changes} | {row["id"][-5] for row in some.rejected}
+        assert len(chosen) == 2 and str(number) in chosen
+    assert "1 photos have a consensus, 2 are to be edited" in caplog.text
 
 
 def test_what_cannot_be_used_is_kept_with_its_reason(options, tmp_path):
@@ -256,6 +264,11 @@ def test_without_any_usable_edit_it_says_so(options, tmp_path):
     with pytest.raises(ValueError, match=r"no edit is of use \(unjudged 1?\d.*rejected.jsonl says why"):
         build(options(), shown, judges=[Judging("a", JudgeError("nothing"))])
     assert not (tmp_path / "out" / "pairs.jsonl").exists() and (tmp_path / "out" / "rejected.jsonl").exists()
+    edit, photo = ({"reason": reason, "detail": f"{reason}?"} for reason in ("unjudged", "no consensus"))
+    files = Outputs(tmp_path)
+    told = _nothing(Built(rejected=[photo, photo, edit | {"edit": {}}]), files)
+    assert told.startswith("no edit is of use (unjudged 1), for instance: unjudged?")
+    assert "(no consensus 2)" in _nothing(Built(rejected=[photo, photo]), files)
 
 
 def test_deleted_pictures_and_replaced_photos_are_done_again(options, tmp_path):
@@ -299,8 +312,18 @@ def test_the_page_shows_pairs(options, tmp_path):
         ({"val": 0.5, "test": 0.5}, "expected less than 1 together"),
         ({"votes": ("a.csv=5:1",)}, "expected a range whose first number is the lower one"),
         ({"vote_columns": ("a",)}, "give --votes FILE"),
+        (
+            {"editors": ("diffusers:p",), "judges": ("chat:m",), "dtype": "int8"},
+            "dtype is int8, which diffusers:p cannot",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other(given, told):
     with pytest.raises(ConfigError, match=told):
         BuildOptions(sources=("a",), out="b", **given)
+
+
+def test_the_number_format_decides_what_pipelines_edit():
+    given = {"sources": ("a",), "out": "b", "judges": ("chat:m",), "dtype": "float16"}
+    assert settings_of_run(BuildOptions(editors=("diffusers:p",), **given))["dtype"] == "float16"
+    assert "dtype" not in settings_of_run(BuildOptions(editors=("images:m",), **given))

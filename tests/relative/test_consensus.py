@@ -1,4 +1,4 @@
-"""Votes become a consensus as the vectors of METHODS say, and anchors lie evenly over the scale."""
+"""Votes become a consensus by modified z-scores or Tukey's biweight, and anchors lie evenly over the scale."""
 
 import math
 
