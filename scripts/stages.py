@@ -1,4 +1,4 @@
-"""Stages of a script: runs of `roc` in processes of their own, what each took over all calls, and on which machine."""
+"""Scripts of stages: their command line, runs of `roc` in processes of their own, times over all calls, the machine."""
 
 from __future__ import annotations
 
@@ -6,19 +6,63 @@ import contextlib
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+from roc.commands.line import BAD_INPUT, Parser, run
 from roc.files import write_json
+from roc.settings import Settings
 
 TIMES_FILE = "times.json"
+GOES_ON = "The same command again goes on where it was stopped."
+
+Options = TypeVar("Options", bound=Settings)
 
 
 class StageFailed(ValueError):
     """A stage that did not end well; it has said why."""
+
+
+def run_script(
+    name: str,
+    description: str,
+    example: str,
+    options: type[Options],
+    work: Callable[[Options, str], str],
+    argv: Sequence[str] | None = None,
+    *,
+    epilog: str = GOES_ON,
+) -> int:
+    """Runs a script of stages and prints its report.
+
+    Args:
+        name: Of the file in scripts/.
+        description, epilog: What --help shows before and after the options.
+        example: Words that follow the name.
+        options: Class of the options.
+        work: Does what is left to do, of the options and the command line; returns the report.
+        argv: Words of the command line; None takes those of the process.
+
+    Returns:
+        Exit status: 0 done, 2 bad input or a stage that failed, 130 stopped by Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = Parser(name, description, f"bash scripts/{name} {example}", epilog=epilog)
+    command = shlex.join(["bash", f"scripts/{name}", *words])
+
+    def reported(given: Options) -> int | None:
+        try:
+            print(work(given, command))
+        except StageFailed:
+            return BAD_INPUT
+        return None
+
+    return run(parser, options, words, reported, stopped=lambda _: "the same command goes on.")
 
 
 def run_roc(*words: str | Path) -> None:

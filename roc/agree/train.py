@@ -1,4 +1,4 @@
-"""A training run with the module of AGREE, from start to end: the steps of `roc.training.job`, and the module between.
+"""A training run with the module of AGREE: the job of `roc.training.job`, with the module between its steps.
 
 The routing weights of training photos come from the table of sensitivities. Validation and test photos get theirs as
 new photos will, from the predictor; how far those and the scores by them are from the table's, where it has such
@@ -19,19 +19,19 @@ from roc.agree.train_config import AgreeConfig
 from roc.evaluation.metrics import srcc
 from roc.files import write_text
 from roc.training import run
-from roc.training.checks import check_settings
-from roc.training.job import finished_table
-from roc.training.processes import first_process_first, join_processes, leave_processes
+from roc.training.job import Job
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
 
     from roc.data.records import Record
     from roc.model.collator import RocCollator
     from roc.scoring.assessment import Assessment
     from roc.training.data import RunData
+    from roc.training.row_lengths import LengthReport
+    from roc.training.trainer import RocTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -49,59 +49,65 @@ def train(config: AgreeConfig) -> str | None:
         DataError: With every fault of the data, before any training.
         RunError: If the settings, the table or the anchors cannot be trained with, or `output_dir` holds another run.
     """
-    check_settings(config)
-    given = {"sensitivity": config.sensitivity, "anchors": config.anchors}
-    if missing := [f"{name} is {path}, and there is no such file" for name, path in given.items() if _lacks(path)]:
-        raise run.Refused("\n".join(missing))
-    if run.is_finished(config):
-        return finished_table(config) if run.is_first_process() else None
-    with run.occupying(config):
-        return _train(config)
+    return AgreeJob(config).work()
 
 
-def _train(config: AgreeConfig) -> str | None:
-    from roc.model.extensions import extensions_of
-    from roc.training.arguments import build_trainer, limit_validation, training_arguments
-    from roc.training.build import base_config, build_model
-    from roc.training.data import check_images, read_data
-    from roc.training.finish import TABLE_FILE, evaluate, publish
-    from roc.training.kept_features import remove_features
+class AgreeJob(Job):
+    """A run with the module; routing weights come from the table.
 
-    process = join_processes(config)
-    first = process.is_main_process
-    with run.preparing(config, process):
-        arguments = training_arguments(config)
-        base_config(config)
-        with first_process_first(process):
-            data = read_data(config)
-        weights = routed(config, data.train)
-        limit_validation(arguments, data)
-        with first_process_first(process):
-            if first:
-                check_images(config)
-        model, processor = build_model(config, data, functools.partial(give_module, config))
+    Args:
+        config: The settings.
+    """
+
+    config: AgreeConfig
+
+    def __init__(self, config: AgreeConfig) -> None:
+        super().__init__(config)
+        self._weights: dict[str, torch.Tensor] | None = None
+
+    def check(self) -> None:
+        """Checks the settings, and that the files they name are there."""
+        super().check()
+        given = {"sensitivity": self.config.sensitivity, "anchors": self.config.anchors}
+        if missing := [f"{name} is {path}, and there is no such file" for name, path in given.items() if _lacks(path)]:
+            raise run.Refused("\n".join(missing))
+
+    def read(self) -> RunData:
+        """Reads the data, and the weights of the training photos."""
+        data = super().read()
+        self._weights = routed(self.config, data.train)
+        return data
+
+    def build(self, data: RunData) -> tuple[PreTrainedModel, ProcessorMixin]:
+        """Builds the model with the module."""
+        from roc.training.build import build_model
+
+        return build_model(self.config, data, functools.partial(give_module, self.config))
+
+    def trainer(
+        self, data: RunData, arguments: TrainingArguments, model: PreTrainedModel, processor: ProcessorMixin
+    ) -> tuple[RocTrainer, LengthReport]:
+        """Builds the trainer, whose batches hold the weights."""
+        from roc.model.extensions import extensions_of
+        from roc.training.arguments import build_trainer
+
         # The tower also encodes maps, which are made anew for each pass.
-        plain = replace(config, keep_features=False) if extensions_of(model) else config
+        plain = replace(self.config, keep_features=False) if extensions_of(model) else self.config
         trainer, lengths = build_trainer(plain, data, arguments, model, processor)
-        if weights is not None:
-            trainer.data_collator = RoutedCollator(trainer.data_collator, weights)
-        state = run.start(config, trainer, process, lengths.longest)
-    run.train(trainer, state)
-    history = trainer.state.log_history
-    publish(trainer, processor, Path(config.output_dir))
-    trainer.accelerator.free_memory()
-    del trainer, model, arguments
-    leave_processes(process)
-    if not first:
-        return None
-    remove_features(config)
-    table = evaluate(config, data, history, trained_by=run.command(config, "agree train"))
-    told = tell_predictor(config, data)
-    if told is not None:
-        table = f"{table}\n\n{told}"
-        write_text(Path(config.output_dir) / TABLE_FILE, table + "\n")
-    run.mark_finished(config)
-    return table
+        if self._weights is not None:
+            trainer.data_collator = RoutedCollator(trainer.data_collator, self._weights)
+        return trainer, lengths
+
+    def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
+        """Evaluates what was trained, and how far the predictor is from the table."""
+        from roc.training.finish import TABLE_FILE, evaluate
+
+        table = evaluate(self.config, data, history, trained_by=run.command(self.config, "agree train"))
+        told = tell_predictor(self.config, data)
+        if told is not None:
+            table = f"{table}\n\n{told}"
+            write_text(Path(self.config.output_dir) / TABLE_FILE, table + "\n")
+        return table
 
 
 def _lacks(path: str | None) -> bool:

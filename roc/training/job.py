@@ -14,20 +14,25 @@ What a run leaves in `output_dir`:
 The same command again resumes an unfinished run and returns the table of a finished one. Test rows are never used to
 choose anything.
 
-`finetune` is the steps in their order; another method calls the ones it shares and puts its own in place of the rest.
+`Job` is the steps in their order; another method overrides those that it does in its own way.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roc.training import run
 from roc.training.checks import check_settings
 from roc.training.processes import first_process_first, join_processes, leave_processes
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
+
     from roc.training.config import RunConfig
+    from roc.training.data import RunData
+    from roc.training.row_lengths import LengthReport
+    from roc.training.trainer import RocTrainer
 
 
 def finetune(config: RunConfig) -> str | None:
@@ -43,48 +48,101 @@ def finetune(config: RunConfig) -> str | None:
         DataError: With every fault of the data, before any training.
         RunError: If the settings cannot be trained with, `output_dir` holds another run, or a state cannot be saved.
     """
-    # What costs nothing comes first: PyTorch is not loaded yet.
-    check_settings(config)
-    if run.is_finished(config):
-        return finished_table(config) if run.is_first_process() else None
-    with run.occupying(config):
-        return _train(config)
+    return Job(config).work()
 
 
-def _train(config: RunConfig) -> str | None:
-    from roc.training.arguments import build_trainer, limit_validation, training_arguments
-    from roc.training.build import base_config, build_model
-    from roc.training.data import check_images, check_learnable, read_data
-    from roc.training.finish import evaluate, publish
-    from roc.training.kept_features import remove_features
+class Job:
+    """One run in its steps. Another method overrides the steps that it does in its own way.
 
-    process = join_processes(config)
-    first = process.is_main_process
-    with run.preparing(config, process):
-        arguments = training_arguments(config)
-        base_config(config)
-        with first_process_first(process):
-            data = read_data(config)
-        check_learnable(config, data)
-        limit_validation(arguments, data)
-        with first_process_first(process):
-            if first:
-                check_images(config)
-        model, processor = build_model(config, data)
-        trainer, lengths = build_trainer(config, data, arguments, model, processor)
-        state = run.start(config, trainer, process, lengths.longest)
-    run.train(trainer, state)
-    history = trainer.state.log_history
-    publish(trainer, processor, Path(config.output_dir))
-    trainer.accelerator.free_memory()
-    del trainer, model, arguments
-    leave_processes(process)
-    if not first:
-        return None
-    remove_features(config)
-    table = evaluate(config, data, history)
-    run.mark_finished(config)
-    return table
+    Args:
+        config: The settings.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+
+    def check(self) -> None:
+        """Checks what costs nothing; PyTorch is not loaded yet.
+
+        Raises:
+            RunError: With all faults of the settings.
+        """
+        check_settings(self.config)
+
+    def read(self) -> RunData:
+        """Reads the data.
+
+        Raises:
+            DataError: With every fault of the data.
+        """
+        from roc.training.data import check_learnable, read_data
+
+        data = read_data(self.config)
+        check_learnable(self.config, data)
+        return data
+
+    def build(self, data: RunData) -> tuple[PreTrainedModel, ProcessorMixin]:
+        """Builds the model that is trained, and its processor."""
+        from roc.training.build import build_model
+
+        return build_model(self.config, data)
+
+    def trainer(
+        self, data: RunData, arguments: TrainingArguments, model: PreTrainedModel, processor: ProcessorMixin
+    ) -> tuple[RocTrainer, LengthReport]:
+        """Builds the trainer, and measures how long the rows are."""
+        from roc.training.arguments import build_trainer
+
+        return build_trainer(self.config, data, arguments, model, processor)
+
+    def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
+        """Evaluates what was trained; returns the table."""
+        from roc.training.finish import evaluate
+
+        return evaluate(self.config, data, history)
+
+    def work(self) -> str | None:
+        """Carries the run out, or carries on with it; see `finetune`."""
+        self.check()
+        if run.is_finished(self.config):
+            return finished_table(self.config) if run.is_first_process() else None
+        with run.occupying(self.config):
+            return self._train()
+
+    def _train(self) -> str | None:
+        from roc.training.arguments import limit_validation, training_arguments
+        from roc.training.build import base_config
+        from roc.training.data import check_images
+        from roc.training.finish import publish
+        from roc.training.kept_features import remove_features
+
+        config = self.config
+        process = join_processes(config)
+        first = process.is_main_process
+        with run.preparing(config, process):
+            arguments = training_arguments(config)
+            base_config(config)
+            with first_process_first(process):
+                data = self.read()
+            limit_validation(arguments, data)
+            with first_process_first(process):
+                if first:
+                    check_images(config)
+            model, processor = self.build(data)
+            trainer, lengths = self.trainer(data, arguments, model, processor)
+            state = run.start(config, trainer, process, lengths.longest)
+        run.train(trainer, state)
+        history = trainer.state.log_history
+        publish(trainer, processor, Path(config.output_dir))
+        trainer.accelerator.free_memory()
+        del trainer, model, arguments
+        leave_processes(process)
+        if not first:
+            return None
+        remove_features(config)
+        table = self.evaluate(data, history)
+        run.mark_finished(config)
+        return table
 
 
 def finished_table(config: RunConfig) -> str:

@@ -14,16 +14,14 @@ What a stage took is added up over all calls in times.json.
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages import StageFailed, timed
+from stages import run_script, timed
 
-from roc.commands.line import BAD_INPUT, Parser, run
 from roc.files import write_json, write_text
 from roc.settings import Settings, option
 
@@ -64,23 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 done, 2 bad input or a stage that failed, 130 stopped by Ctrl-C.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    parser = Parser(
-        "reason.sh",
-        DESCRIPTION,
-        "bash scripts/reason.sh --output_dir checkpoints/reason",
-        epilog="The same command again goes on where it was stopped.",
-    )
-    command = shlex.join(["bash", "scripts/reason.sh", *words])
-
-    def work(options: ReasonOptions) -> int | None:
-        try:
-            print(teach(options, command))
-        except StageFailed:
-            return BAD_INPUT
-        return None
-
-    return run(parser, ReasonOptions, words, work, stopped=lambda _: "the same command goes on.")
+    return run_script("reason.sh", DESCRIPTION, "--output_dir checkpoints/reason", ReasonOptions, teach, argv)
 
 
 def teach(options: ReasonOptions, command: str) -> str:

@@ -11,7 +11,6 @@ The parts that all arms share, and the cold starts, are made at first need. Each
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stages import StageFailed
+from stages import GOES_ON, run_script
 
-from roc.commands.line import BAD_INPUT, Parser, run
 from roc.files import write_json, write_text
 from roc.settings import Fault, Settings, option
 
@@ -96,23 +94,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 done, 2 bad input or a run that failed, 130 stopped by Ctrl-C.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    parser = Parser(
+    return run_script(
         "reproduce_reasoning.sh",
         DESCRIPTION,
-        "bash scripts/reproduce_reasoning.sh --arms error_rank rank --seeds 1",
-        epilog="The same command again goes on where it was stopped.\narms: " + ", ".join(ARMS),
+        "--arms error_rank rank --seeds 1",
+        AblationOptions,
+        compare,
+        argv,
+        epilog=f"{GOES_ON}\narms: " + ", ".join(ARMS),
     )
-    command = shlex.join(["bash", "scripts/reproduce_reasoning.sh", *words])
-
-    def work(options: AblationOptions) -> int | None:
-        try:
-            print(compare(options, command))
-        except StageFailed:
-            return BAD_INPUT
-        return None
-
-    return run(parser, AblationOptions, words, work, stopped=lambda _: "the same command goes on.")
 
 
 def compare(options: AblationOptions, command: str) -> str:

@@ -14,7 +14,6 @@ times.json.
 from __future__ import annotations
 
 import platform
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -23,10 +22,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages import StageFailed, machine, run_roc, timed, times
+from stages import machine, run_roc, run_script, timed, times
 
 from roc import __version__
-from roc.commands.line import BAD_INPUT, Parser, run
 from roc.files import write_json, write_text
 from roc.settings import Settings, option
 
@@ -71,23 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 done, 2 bad input or a stage that failed, 130 stopped by Ctrl-C.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    parser = Parser(
-        "teach_words.sh",
-        DESCRIPTION,
-        "bash scripts/teach_words.sh --output_dir checkpoints/words",
-        epilog="The same command again goes on where it was stopped.",
-    )
-    command = shlex.join(["bash", "scripts/teach_words.sh", *words])
-
-    def work(options: WordsOptions) -> int | None:
-        try:
-            print(teach(options, command))
-        except StageFailed:
-            return BAD_INPUT
-        return None
-
-    return run(parser, WordsOptions, words, work, stopped=lambda _: "the same command goes on.")
+    return run_script("teach_words.sh", DESCRIPTION, "--output_dir checkpoints/words", WordsOptions, teach, argv)
 
 
 def teach(options: WordsOptions, command: str) -> str:

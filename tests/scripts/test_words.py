@@ -18,6 +18,7 @@ from roc.scoring.results import Assessed, Score
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from stages import StageFailed  # noqa: E402
 from words import __main__ as command  # noqa: E402
 from words import parts  # noqa: E402
 from words.judge import judge_answers, judge_comments  # noqa: E402
@@ -125,7 +126,7 @@ def stages(monkeypatch):
         def do(self, stage, *folders):
             self.append(stage)
             if stage == self.fails:
-                raise command.StageFailed
+                raise StageFailed
             for folder in folders:
                 Path(folder).mkdir(parents=True)
 
