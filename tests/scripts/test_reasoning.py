@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from reasoning import __main__ as command  # noqa: E402
 from reasoning import ablation, parts  # noqa: E402
+from reasoning import report as reports  # noqa: E402
 from reasoning.arms import ARMS, REFERENCE  # noqa: E402
 from reasoning.report import critique_table, markdown, reward_of  # noqa: E402
 from reasoning.table import markdown as ablation_markdown  # noqa: E402
@@ -115,6 +116,7 @@ def stages(monkeypatch):
         some.validation.parent.mkdir(parents=True)
         some.validation.write_text("image\n")
 
+    monkeypatch.setattr(reports, "version", lambda package: "1.0")  # TRL, which only the stages need, may not be there
     monkeypatch.setattr(parts, "run_roc", done.do)
     monkeypatch.setattr(parts, "_draw", draw)
     monkeypatch.setattr(parts, "build_start", lambda some, folder: folder.mkdir(exist_ok=True))
