@@ -27,12 +27,16 @@ JSON = {"Content-Type": "application/json"}
 ROOT = Path(__file__).parents[2]
 
 
+FORMAT = ("--device", "cpu", "--dtype", "float32")
+
+
 class Process:
     """`roc serve` in a process of its own."""
 
     def __init__(self, *words, env=None):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "roc.cli", "serve", "--port", "0", "--device", "cpu", *map(str, words)],
+            # In float32, as the tests compute, whatever the processor multiplies.
+            [*(sys.executable, "-m", "roc.cli", "serve", "--port", "0"), *FORMAT, *map(str, words)],
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
             stderr=subprocess.PIPE,
