@@ -12,7 +12,7 @@ import base64
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from roc.agree.anchor_text import NAMES, OVERALL, QUESTIONS, SENTENCES
 from roc.agree.anchor_writer import NO_STATE, AnchorWriter
 from roc.agree.batches import as_image, as_tensor
 from roc.agree.maps import attribute_maps
-from roc.agree.photo_journal import check_free, check_photos, journal_of, source_of
+from roc.agree.photo_journal import PASSES, Row, Watch, check_free, check_photos, journal_of, source_of
 from roc.data.images import ImageError
 from roc.data.reading import read_records
 from roc.data.rows import write_rows
@@ -38,13 +38,6 @@ from roc.scoring.sources import Source
 from roc.scoring.stamps import STAMP, stamp_of
 
 logger = logging.getLogger(__name__)
-
-Row = dict[str, Any]
-Watch = Callable[[Iterator[Row], int, int], Iterable[Row]]
-"""Takes rows as they are done, the number of all photos and how many were done before; gives the rows on."""
-
-_PASSES = 2
-"""How often photos are gone through: those that are replaced meanwhile get one more pass."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +147,7 @@ def _describe_all(
     if len(journal):
         logger.info("going on: %d of %d photos are done", len(sources) - len(todo), len(sources))
     count = 0
-    for _ in range(_PASSES):
+    for _ in range(PASSES):
         if not todo:
             break
         for row in watch(_rows(options, writer, todo, journal), len(sources), len(sources) - len(todo)):

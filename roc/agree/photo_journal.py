@@ -1,11 +1,12 @@
-"""What jobs over the photos of a data file share: their sources, a free output, and a journal that fits them."""
+"""What jobs over the photos of a data file share: rows and sources, a free output, and a journal that fits them."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from roc.data.records import Record
 from roc.scoring.identity import versions
@@ -13,6 +14,13 @@ from roc.scoring.journal import Journal
 from roc.scoring.sources import Source
 
 logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+Watch = Callable[[Iterator[Row], int, int], Iterable[Row]]
+"""Takes rows as they are done, the number of all photos and how many were done before; gives the rows on."""
+
+PASSES = 2
+"""How often photos are gone through: those that are replaced meanwhile get one more pass."""
 
 
 def source_of(record: Record) -> Source:

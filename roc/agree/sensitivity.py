@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import torch
 from roc.agree.attributes import ATTRIBUTES
 from roc.agree.config import SensitivityOptions
 from roc.agree.folds import fold_numbers, seen_photos
-from roc.agree.photo_journal import check_free, check_photos, journal_of, source_of
+from roc.agree.photo_journal import PASSES, Row, Watch, check_free, check_photos, journal_of, source_of
 from roc.agree.routing import from_scores, medians_of
 from roc.agree.scorers import Callables, Checkpoints, Pictures
 from roc.agree.table import PREFIX, SensitivityTable, write_table
@@ -39,13 +39,6 @@ from roc.scoring.sources import Source
 from roc.scoring.stamps import STAMP
 
 logger = logging.getLogger(__name__)
-
-Row = dict[str, Any]
-Watch = Callable[[Iterator[Row], int, int], Iterable[Row]]
-"""Takes rows as they are done, the number of all photos and how many were done before; gives the rows on."""
-
-_PASSES = 2
-"""How often photos are gone through: those that are replaced while they are scored get one more pass."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +157,7 @@ def _score_all(
     """Scores what is left, then what was replaced meanwhile; returns the number of photos."""
     fold_of = {source.name: fold for source, fold in zip(sources, folds, strict=True)}
     todo, count = _to_score(options, sources, fold_of, journal), 0
-    for _ in range(_PASSES):
+    for _ in range(PASSES):
 
         def rows(todo: Sequence[Source] = todo) -> Iterator[Row]:
             # The last checkpoint is the one that is loaded already.

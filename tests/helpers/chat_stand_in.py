@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from local_server import LocalServer
 
 JUDGEMENTS = {
     "critical": "All in all the photo is weak and does not succeed.",
@@ -28,7 +30,7 @@ def answer(prompt: str) -> str:
     return "NONE"
 
 
-class ChatStandIn:
+class ChatStandIn(LocalServer):
     """Serves inside the `with` block.
 
     Attributes:
@@ -45,22 +47,6 @@ class ChatStandIn:
         self.bodies, self.keys = [], []
         self.lock = threading.Lock()
 
-    def __enter__(self):
-        stand_in = self
-
-        class Handler(_Handler):
-            chat = stand_in
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
-
 
 def prompt_of(body):
     """The words of a request."""
@@ -69,15 +55,15 @@ def prompt_of(body):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    chat: ChatStandIn
+    stand_in: ChatStandIn
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with self.chat.lock:
-            self.chat.bodies.append(body)
-            self.chat.keys.append(self.headers.get("Authorization"))
-            fault = self.chat.faults.pop(0) if self.chat.faults else None
-        time.sleep(self.chat.pause)
+        with self.stand_in.lock:
+            self.stand_in.bodies.append(body)
+            self.stand_in.keys.append(self.headers.get("Authorization"))
+            fault = self.stand_in.faults.pop(0) if self.stand_in.faults else None
+        time.sleep(self.stand_in.pause)
         if fault == "slow":
             time.sleep(1.0)
         if isinstance(fault, int):
@@ -91,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, json.dumps(self._completion(body, fault)), "application/json")
 
     def _completion(self, body, fault):
-        text = "" if fault == "empty" else self.chat.answer(prompt_of(body))
+        text = "" if fault == "empty" else self.stand_in.answer(prompt_of(body))
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": "length" if fault == "cut" else "stop"}
         return {
@@ -118,3 +104,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+ChatStandIn.handler = _Handler

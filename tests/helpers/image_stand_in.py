@@ -7,13 +7,13 @@ import email.parser
 import email.policy
 import io
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
+from local_server import LocalServer
 from PIL import Image, ImageEnhance
 
 
-class ImageStandIn:
+class ImageStandIn(LocalServer):
     """Serves inside the `with` block; it darkens what it gets.
 
     Attributes:
@@ -25,26 +25,10 @@ class ImageStandIn:
     def __init__(self, *faults):
         self.faults, self.asked = list(faults), []
 
-    def __enter__(self):
-        stand_in = self
-
-        class Handler(_Handler):
-            images = stand_in
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
-
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    images: ImageStandIn
+    stand_in: ImageStandIn
 
     def do_POST(self):
         content = self.rfile.read(int(self.headers["Content-Length"]))
@@ -52,8 +36,8 @@ class _Handler(BaseHTTPRequestHandler):
         parts = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + content).iter_parts()
         fields = {part.get_param("name", header="content-disposition"): part.get_payload(decode=True) for part in parts}
         picture = Image.open(io.BytesIO(fields.pop("image")))
-        self.images.asked.append({name: value.decode() for name, value in fields.items()} | {"image": picture})
-        fault = self.images.faults.pop(0) if self.images.faults else None
+        self.stand_in.asked.append({name: value.decode() for name, value in fields.items()} | {"image": picture})
+        fault = self.stand_in.faults.pop(0) if self.stand_in.faults else None
         if isinstance(fault, int):
             return self._send(fault, {"error": {"message": f"fault {fault}"}})
         answers = {"url": [{"url": "http://127.0.0.1/a.png"}], "empty": [], "broken": [{"b64_json": "bm9uZQ=="}]}
@@ -80,3 +64,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+ImageStandIn.handler = _Handler
