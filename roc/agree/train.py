@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from roc.model.collator import RocCollator
     from roc.scoring.assessment import Assessment
     from roc.training.data import RunData
-    from roc.training.row_lengths import LengthReport
     from roc.training.trainer import RocTrainer
 
 logger = logging.getLogger(__name__)
@@ -86,7 +85,7 @@ class AgreeJob(Job):
 
     def trainer(
         self, data: RunData, arguments: TrainingArguments, model: PreTrainedModel, processor: ProcessorMixin
-    ) -> tuple[RocTrainer, LengthReport]:
+    ) -> tuple[RocTrainer, int]:
         """Builds the trainer, whose batches hold the weights."""
         from roc.model.extensions import extensions_of
         from roc.training.arguments import build_trainer
@@ -96,7 +95,7 @@ class AgreeJob(Job):
         trainer, lengths = build_trainer(plain, data, arguments, model, processor)
         if self._weights is not None:
             trainer.data_collator = RoutedCollator(trainer.data_collator, self._weights)
-        return trainer, lengths
+        return trainer, lengths.longest
 
     def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
         """Evaluates what was trained, and how far the predictor is from the table."""

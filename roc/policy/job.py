@@ -1,7 +1,7 @@
-"""Reinforcement from start to end: read the rated photos, load the checkpoint, reinforce it, evaluate, save.
+"""Reinforcement from start to end: the steps of `roc.training.job`, on rated photos and a checkpoint with a head.
 
-What a run leaves in `output_dir` is what `roc.training.job` leaves there. The same command again resumes an unfinished
-run and returns the table of a finished one. A method calls `reinforce` with its own checks of the rows.
+What a run leaves in `output_dir` is what every run leaves there. The same command again resumes an unfinished run and
+returns the table of a finished one. A method calls `reinforce` with its own checks of the rows.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roc.policy.checks import check_rows, check_settings
 from roc.policy.config import PolicyConfig
 from roc.training import run
-from roc.training.job import finished_table
-from roc.training.processes import first_process_first, join_processes, leave_processes
+from roc.training.job import Job
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -57,52 +55,80 @@ def reinforce(
         DataError: With every fault of the data, before the first step.
         RunError: If the settings cannot be trained with, `output_dir` holds another run, or a state cannot be saved.
     """
-    check_settings(config)
-    if run.is_finished(config):
-        return finished_table(config) if run.is_first_process() else None
-    with run.occupying(config):
-        return _reinforce(config, verb, question, row_faults)
+    return PolicyJob(config, verb, question, row_faults).work()
 
 
-def _reinforce(config: PolicyConfig, verb: str, question: Question | None, row_faults: RowFaults | None) -> str | None:
-    # TRL would report every run to its makers.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from roc.data.rows import DataError
-    from roc.policy.build import as_declared, load_policy, read_declaration
-    from roc.training.arguments import limit_validation
-    from roc.training.data import check_images, read_data
-    from roc.training.finish import evaluate, publish
+class PolicyJob(Job):
+    """A run of reinforcement.
 
-    process = join_processes(config)
-    first = process.is_main_process
-    with run.preparing(config, process):
-        declaration = read_declaration(config, question)
-        declared = as_declared(config, declaration)
-        with first_process_first(process):
-            data = read_data(declared)
+    Args:
+        config: The settings.
+        verb: Words after `roc`, for the command line that is noted.
+        question: What a checkpoint is asked that does not declare that it reasons; None refuses such a one.
+        row_faults: Further checks of the training rows.
+    """
+
+    config: PolicyConfig
+
+    def __init__(
+        self, config: PolicyConfig, verb: str, question: Question | None = None, row_faults: RowFaults | None = None
+    ) -> None:
+        super().__init__(config)
+        self.verb, self.question, self.row_faults = verb, question, row_faults
+
+    def check(self) -> None:
+        """Checks the settings, and keeps TRL from reporting the run to its makers."""
+        check_settings(self.config)
+        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+    def arguments(self) -> GRPOConfig:
+        """Turns the settings into TRL's."""
+        return policy_arguments(self.config)
+
+    def read_base(self) -> None:
+        """Reads what the checkpoint declares; the data is read and evaluated by that."""
+        from roc.policy.build import as_declared, read_declaration
+
+        self.declaration = read_declaration(self.config, self.question)
+        self.declared = as_declared(self.config, self.declaration)
+
+    def read(self) -> RunData:
+        """Reads the data; each training photo is there once."""
+        from accelerate import PartialState
+
+        from roc.data.rows import DataError
+        from roc.training.data import read_data
+
+        data = read_data(self.declared)
         data = replace(data, train=_each_once(data.train))
-        check_rows(config, data.train, data.val, process.num_processes)
-        if row_faults is not None and (faults := row_faults(data.train, declaration)):
+        check_rows(self.config, data.train, data.val, PartialState().num_processes)
+        if self.row_faults is not None and (faults := self.row_faults(data.train, self.declaration)):
             raise DataError(faults)
-        arguments = policy_arguments(config)
-        limit_validation(arguments, data)
-        with first_process_first(process):
-            if first:
-                check_images(declared)
-        model, processor = load_policy(config, declaration)
-        trainer = build_trainer(config, data, arguments, model, processor)
-        state = run.start(config, trainer, process, 0)
-    run.train(trainer, state)
-    history = trainer.state.log_history
-    publish(trainer, processor, Path(config.output_dir))
-    trainer.accelerator.free_memory()
-    del trainer, model, arguments
-    leave_processes(process)
-    if not first:
-        return None
-    table = evaluate(declared, data, history, trained_by=run.command(config, verb))
-    run.mark_finished(config)
-    return table
+        return data
+
+    def check_images(self) -> None:
+        """Decodes every image of the data files."""
+        from roc.training.data import check_images
+
+        check_images(self.declared)
+
+    def build(self, data: RunData) -> tuple[PreTrainedModel, ProcessorMixin]:
+        """Loads the checkpoint that is reinforced."""
+        from roc.policy.build import load_policy
+
+        return load_policy(self.config, self.declaration)
+
+    def trainer(
+        self, data: RunData, arguments: GRPOConfig, model: PreTrainedModel, processor: ProcessorMixin
+    ) -> tuple[PolicyTrainer, int]:
+        """Builds the trainer; its rows are as long as what the model writes."""
+        return build_trainer(self.config, data, arguments, model, processor), 0
+
+    def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
+        """Evaluates what was reinforced."""
+        from roc.training.finish import evaluate
+
+        return evaluate(self.declared, data, history, trained_by=run.command(self.config, self.verb))
 
 
 def _each_once(records: Sequence[Record]) -> list[Record]:

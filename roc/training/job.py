@@ -27,12 +27,10 @@ from roc.training.checks import check_settings
 from roc.training.processes import first_process_first, join_processes, leave_processes
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
+    from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
 
     from roc.training.config import RunConfig
     from roc.training.data import RunData
-    from roc.training.row_lengths import LengthReport
-    from roc.training.trainer import RocTrainer
 
 
 def finetune(config: RunConfig) -> str | None:
@@ -69,6 +67,26 @@ class Job:
         """
         check_settings(self.config)
 
+    def arguments(self) -> TrainingArguments:
+        """Turns the settings into those of the trainer.
+
+        Raises:
+            RunError: If they do not go with each other or with this machine.
+        """
+        from roc.training.arguments import training_arguments
+
+        return training_arguments(self.config)
+
+    def read_base(self) -> None:
+        """Reads what the model to start from says of itself, before the data and its weights.
+
+        Raises:
+            RunError: If it cannot be read, or the settings do not go with it.
+        """
+        from roc.training.build import base_config
+
+        base_config(self.config)
+
     def read(self) -> RunData:
         """Reads the data.
 
@@ -81,6 +99,16 @@ class Job:
         check_learnable(self.config, data)
         return data
 
+    def check_images(self) -> None:
+        """Decodes every image of the data files.
+
+        Raises:
+            DataError: With every image that cannot be read.
+        """
+        from roc.training.data import check_images
+
+        check_images(self.config)
+
     def build(self, data: RunData) -> tuple[PreTrainedModel, ProcessorMixin]:
         """Builds the model that is trained, and its processor."""
         from roc.training.build import build_model
@@ -89,11 +117,12 @@ class Job:
 
     def trainer(
         self, data: RunData, arguments: TrainingArguments, model: PreTrainedModel, processor: ProcessorMixin
-    ) -> tuple[RocTrainer, LengthReport]:
-        """Builds the trainer, and measures how long the rows are."""
+    ) -> tuple[Trainer, int]:
+        """Builds the trainer; returns it with the tokens of the longest row, 0 where it writes its rows itself."""
         from roc.training.arguments import build_trainer
 
-        return build_trainer(self.config, data, arguments, model, processor)
+        trainer, lengths = build_trainer(self.config, data, arguments, model, processor)
+        return trainer, lengths.longest
 
     def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
         """Evaluates what was trained; returns the table."""
@@ -110,9 +139,7 @@ class Job:
             return self._train()
 
     def _train(self) -> str | None:
-        from roc.training.arguments import limit_validation, training_arguments
-        from roc.training.build import base_config
-        from roc.training.data import check_images
+        from roc.training.arguments import limit_validation
         from roc.training.finish import publish
         from roc.training.kept_features import remove_features
 
@@ -120,17 +147,17 @@ class Job:
         process = join_processes(config)
         first = process.is_main_process
         with run.preparing(config, process):
-            arguments = training_arguments(config)
-            base_config(config)
+            arguments = self.arguments()
+            self.read_base()
             with first_process_first(process):
                 data = self.read()
             limit_validation(arguments, data)
             with first_process_first(process):
                 if first:
-                    check_images(config)
+                    self.check_images()
             model, processor = self.build(data)
-            trainer, lengths = self.trainer(data, arguments, model, processor)
-            state = run.start(config, trainer, process, lengths.longest)
+            trainer, longest = self.trainer(data, arguments, model, processor)
+            state = run.start(config, trainer, process, longest)
         run.train(trainer, state)
         history = trainer.state.log_history
         publish(trainer, processor, Path(config.output_dir))
