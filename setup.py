@@ -32,6 +32,8 @@ EXTRAS = {
     "parquet": ["pyarrow"],
     # Data sets of the hub, and folders that this library wrote.
     "datasets": ["datasets"],
+    # roc.score_frame.
+    "pandas": ["pandas>=2.3.3"],
     # roc score --engine ray. Ray 2.64 takes away how a task is told how often it may be tried again.
     "ray": ["ray[data]>=2.60,<2.64"],
     # roc serve. httpx is the client's. python-multipart: older ones know no limit for the headers of a part.

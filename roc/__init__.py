@@ -17,6 +17,7 @@ _PUBLIC = {
     "attach": "model.attachment",
     "load": "checkpoint.folder",
     "load_processor": "model.processing",
+    "score_frame": "scoring.frame",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

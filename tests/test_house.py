@@ -122,7 +122,8 @@ def test_config_needs_no_torch():
 
 def test_public_names():
     assert set(roc.__all__) == {
-        "Assessment", "Record", "RocCollator", "ScoreSpace", "attach", "load", "load_processor", "__version__"
+        "Assessment", "Record", "RocCollator", "ScoreSpace", "attach", "load", "load_processor", "score_frame",
+        "__version__",
     }  # fmt: skip
     assert set(roc.__all__) <= set(dir(roc))
     assert roc.Assessment.__name__ == "Assessment" and callable(roc.load)

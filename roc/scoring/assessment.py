@@ -284,7 +284,7 @@ class Assessment:
         images = [images] if _is_one(images) else list(images)
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
-            yield [_path(image) for image in part], [_opened(image) for image in part]
+            yield [_path(image) for image in part], [opened(image) for image in part]
 
 
 def _is_one(images: Any) -> bool:
@@ -315,7 +315,12 @@ def _path(image: ImageLike) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _opened(image: ImageLike) -> Image.Image:
+def opened(image: ImageLike) -> Image.Image:
+    """Opens an image in any of the forms that `Assessment` takes.
+
+    Raises:
+        ImageError: It cannot be used.
+    """
     if isinstance(image, str) and is_url(image):
         try:
             return Source(image, image).open()
