@@ -140,6 +140,12 @@ def to_published(
     config = read_config(checkpoint) if model is None else model.config
     if config.model_type != "mplug_owl2" or not declares_head(config):
         raise ValueError(f"{checkpoint} is no mPLUG-Owl2 with a score head, and the published code runs no other model")
+    calibration = declaration_of(config).calibration
+    if calibration is not None and calibration.moves_scores:
+        raise ValueError(
+            f"{checkpoint} is calibrated with a temperature or onto another rating scale, for which the published "
+            "layout has no place; calibrate it without --temperature and --affine, or export it before"
+        )
     if model is None:
         weights, processor = published.read_weights(checkpoint).tensors, load_processor(checkpoint, config=config)
         published.write(out, config, weights, processor, source=checkpoint)

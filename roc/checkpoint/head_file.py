@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +24,15 @@ ROC_FILE = "roc.json"
 def take_head(model: PreTrainedModel) -> tuple[Declaration, ScoreHead]:
     """Turns a model that carries the head back into its stock class; returns its declaration and its head.
 
+    A temperature becomes a part of the head's weight.
+
     Raises:
         ValueError: If it has an extension, without which the stock model is another one.
     """
     refuse_extensions(getattr(model, "extensions", {}))
     declaration, head = model.declaration, model.score_head
+    declaration, head.weight.data = _without_temperature(declaration, head.weight.data)
+    head.temperature = 1.0
     del model.score_head, model.config.roc
     model.__class__ = model.roc_base_class
     return declaration, head
@@ -92,6 +97,8 @@ def read_declaration(checkpoint: str | os.PathLike) -> Declaration:
 def read_head(checkpoint: str | os.PathLike) -> tuple[Declaration, torch.Tensor]:
     """Reads the declaration of a checkpoint and the (N, H) weight of its head, without loading the model.
 
+    A temperature becomes a part of the weight, for readers that know of none.
+
     Args:
         checkpoint: Folder or hub id of a full checkpoint, an adapter, or a published checkpoint.
 
@@ -122,7 +129,16 @@ def read_head(checkpoint: str | os.PathLike) -> tuple[Declaration, torch.Tensor]
             f"{file}: {HEAD_KEY} is {tuple(weight.shape)}, but num_levels is declared as {declaration.num_levels}; "
             "restore what roc wrote."
         )
-    return declaration, weight
+    return _without_temperature(declaration, weight)
+
+
+def _without_temperature(declaration: Declaration, weight: torch.Tensor) -> tuple[Declaration, torch.Tensor]:
+    """Divides the weight by the temperature, which gives the same logits, and declares none."""
+    calibration = declaration.calibration
+    if calibration is None or calibration.temperature == 1:
+        return declaration, weight
+    plain = replace(declaration, calibration=replace(calibration, temperature=1.0))
+    return plain, weight.float() / calibration.temperature
 
 
 def _weight_in(file: str) -> torch.Tensor | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from roc import __version__
 from roc.data.limits import FEWEST_PIXELS
+from roc.model.calibration import Calibration
+from roc.model.reference import Reference
 from roc.prompts import SCORE_TOKEN
 from roc.prompts import answer as house_answer
 from roc.prompts import question as house_question
@@ -30,9 +33,9 @@ from roc.score_space import ScoreSpace
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-FORMAT = 3
+FORMAT = 4
 """Highest version of the section's layout. 1: as at first, when it had no number. 2: with `max_pixels`. 3: with
-`attribute_ranges`."""
+`attribute_ranges`. 4: with a calibration that moves scores."""
 
 WEIGHTS = ("text_weight", "l1_weight", "ce_weight", "emd_weight")
 PAIR_WEIGHTS = ("delta_weight", "rank_weight")
@@ -67,6 +70,8 @@ class Declaration:
         tiny_model: Preset of `roc.demo.tiny_model` that the model was built from, "demo" or "photos", so that nothing
             pretrained is behind it; None for any other model.
         version: Release of roc that attached the head.
+        calibration: What `roc calibrate` fitted on held-out ratings; None = nothing.
+        reference: The scores of a set of photos to compare with, from `roc reference`; None = there is none.
         others: Keys of a later release, kept as they are.
 
     Raises:
@@ -96,6 +101,8 @@ class Declaration:
     base: str | None = None
     tiny_model: str | None = None
     version: str = __version__
+    calibration: Calibration | None = None
+    reference: Reference | None = None
     others: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -131,6 +138,14 @@ class Declaration:
     def stand_in(self) -> bool:
         """Whether the checkpoint is there to try the software with: the demo's small model, trained on anything."""
         return self.tiny_model == "demo" or "stand-in" in (self.dataset or "")
+
+    def _check_calibration(self) -> None:
+        affine = None if self.calibration is None else self.calibration.affine
+        if affine is not None and set(affine.before) != set(self.attributes):
+            raise ValueError(
+                f"the affine calibration is of {', '.join(affine.before)}, but the attributes are "
+                f"{', '.join(self.attributes)}"
+            )
 
     def _check_reasoning(self) -> None:
         if self.reasoning is None:
@@ -170,6 +185,7 @@ class Declaration:
         for name in ("token", "question", "answer", "version"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected text")
+        self._check_calibration()
         for name in ("dataset", "base", "tiny_model"):
             if not isinstance(getattr(self, name), str | None):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected text or null")
@@ -178,6 +194,36 @@ class Declaration:
     def spaces(self) -> tuple[ScoreSpace, ...]:
         """Range and levels of each attribute, in their order."""
         return tuple(map(self.space.of, self.attributes))
+
+    @property
+    def rating_space(self) -> ScoreSpace:
+        """The ranges that people rate on: those of `space` unless scores were moved onto the scale of other raters."""
+        affine = None if self.calibration is None else self.calibration.affine
+        if affine is None:
+            return self.space
+        first, *others = self.attributes
+        ranges = {name: affine.ratings.get(name, self.space.of(name).range) for name in self.attributes}
+        low, high = ranges[first]
+        own = {name: ranges[name] for name in others}
+        return dataclasses.replace(self.space, min_score=low, max_score=high, attribute_ranges=own)
+
+    @property
+    def temperature(self) -> float:
+        """What the logits of the levels are divided by; 1 = they are as trained."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
+
+    def uncalibrated(self) -> Declaration:
+        """Gives the declaration as it was before `roc calibrate` and `roc reference`, on the range of the training."""
+        if self.calibration is None and self.reference is None:
+            return self
+        affine = None if self.calibration is None else self.calibration.affine
+        space = self.space
+        if affine is not None:
+            first, *others = self.attributes
+            low, high = affine.before[first]
+            own = {name: affine.before[name] for name in others}
+            space = dataclasses.replace(space, min_score=low, max_score=high, attribute_ranges=own)
+        return dataclasses.replace(self, space=space, calibration=None, reference=None)
 
     @property
     def num_levels(self) -> int:
@@ -194,8 +240,14 @@ class Declaration:
         for name in PAIR_WEIGHTS:
             if not getattr(self, name):
                 del own[name]
+        for name in ("calibration", "reference"):
+            part = own.pop(name)
+            if part is not None:
+                own[name] = part.to_dict()
         own["attributes"] = list(self.attributes)
         written = 3 if self.space.attribute_ranges else 2 if self.max_pixels is not None else 1
+        if self.calibration is not None and self.calibration.moves_scores:
+            written = 4
         if self.max_pixels is None:
             del own["max_pixels"]
         return {"format": written, **own, **self.space.to_dict(), **self.others}
@@ -227,6 +279,9 @@ class Declaration:
             values.pop(entry.name, None)
         own = {entry.name for entry in dataclasses.fields(cls)} - {"space", "others"}
         others = {name: value for name, value in values.items() if name not in own}
+        for name, kind in (("calibration", Calibration), ("reference", Reference)):
+            if values.get(name) is not None:
+                values[name] = kind.from_dict(values[name])
         return cls(space=space, others=others, **{name: values[name] for name in own if name in values})
 
 
@@ -247,6 +302,11 @@ def declaration_of(config: PreTrainedConfig) -> Declaration:
     section = config.roc
     if not isinstance(section, Mapping):
         return Declaration.from_dict(section)
+    if section.get("calibration") is not None or section.get("reference") is not None:
+        try:
+            return _parsed_text(json.dumps(dict(section)))
+        except TypeError:  # no JSON
+            return Declaration.from_dict(section)
     items = tuple((name, _hashable(name, value)) for name, value in section.items())
     try:
         hash(items)
@@ -267,6 +327,11 @@ def _parsed(items: tuple[tuple[str, Any], ...]) -> Declaration:
     return Declaration.from_dict(dict(items))
 
 
+@functools.lru_cache(maxsize=16)
+def _parsed_text(section: str) -> Declaration:
+    return Declaration.from_dict(json.loads(section))
+
+
 def declare(model: PreTrainedModel, declaration: Declaration) -> None:
     """Makes a model declare this from now on; it is saved with its configuration.
 
@@ -274,4 +339,9 @@ def declare(model: PreTrainedModel, declaration: Declaration) -> None:
         model: Carries the head, or is about to; PEFT may wrap it.
         declaration: Mostly `dataclasses.replace(model.declaration, ...)`.
     """
+    from roc.model.head import ScoreHead
+
     model.config.roc = declaration.to_dict()
+    for module in model.modules():
+        if isinstance(module, ScoreHead):
+            module.temperature = declaration.temperature

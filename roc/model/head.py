@@ -63,9 +63,11 @@ class ScoreHead(nn.Module):
 
     Attributes:
         dropout: Share of its input that is hidden in training mode, 0..1; not part of a checkpoint.
+        temperature: Divides the logits, above 0; 1 unless the declaration names another one.
     """
 
     dropout: float = 0.0
+    temperature: float = 1.0
 
     def __init__(self, hidden_size: int, num_levels: int) -> None:
         super().__init__()
@@ -86,10 +88,12 @@ class ScoreHead(nn.Module):
         # Some devices, such as "meta", have no autocast.
         on = torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
         if not on and hidden_states.dtype == self.weight.dtype == torch.float32:
-            return nn.functional.linear(hidden_states, self.weight)
-        with torch.autocast(device_type, enabled=False) if on else contextlib.nullcontext():
-            dtype = torch.promote_types(torch.promote_types(hidden_states.dtype, self.weight.dtype), torch.float32)
-            return nn.functional.linear(hidden_states.to(dtype), self.weight.to(dtype))
+            logits = nn.functional.linear(hidden_states, self.weight)
+        else:
+            with torch.autocast(device_type, enabled=False) if on else contextlib.nullcontext():
+                dtype = torch.promote_types(torch.promote_types(hidden_states.dtype, self.weight.dtype), torch.float32)
+                logits = nn.functional.linear(hidden_states.to(dtype), self.weight.to(dtype))
+        return logits if self.temperature == 1 else logits / self.temperature
 
     def extra_repr(self) -> str:
         return f"hidden_size={self.weight.shape[1]}, num_levels={self.weight.shape[0]}"

@@ -70,7 +70,9 @@ class RocMixin:
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
-        self.score_head = ScoreHead(hidden_size(self), declaration_of(config).num_levels)
+        declaration = declaration_of(config)
+        self.score_head = ScoreHead(hidden_size(self), declaration.num_levels)
+        self.score_head.temperature = declaration.temperature
         build_extensions(self)
 
     def _init_weights(self, module: nn.Module) -> None:

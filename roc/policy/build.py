@@ -50,6 +50,7 @@ def read_declaration(config: PolicyConfig, question: Callable[[Declaration], str
                 "untrained head with `roc attach`"
             )
         declaration = read_adapter_declaration(source) if adapter else declaration_of(base)
+        declaration = declaration.uncalibrated()
     except (OSError, ImportError, ValueError) as error:
         if isinstance(error, RunError):
             raise

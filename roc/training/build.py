@@ -148,7 +148,7 @@ def load_source(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
     from roc.checkpoint.folder import load
     from roc.checkpoint.weights import load_weights
     from roc.model.attachment import model_class
-    from roc.model.declaration import declares_head
+    from roc.model.declaration import declare, declares_head
     from roc.model.processing import load_processor
 
     source, base = config.source, base_config(config)
@@ -161,7 +161,15 @@ def load_source(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
         if wraps_encoder(config, base):
             return build_around(config, base, **arguments)
         if declares_head(base):
-            return load(source, **arguments)
+            model, processor = load(source, **arguments)
+            if model.declaration.calibration is not None or model.declaration.reference is not None:
+                logger.warning(
+                    "%s is calibrated or has a reference, which hold for it alone: training goes on from its head as "
+                    "it was trained, and without them; calibrate the result anew",
+                    source,
+                )
+                declare(model, model.declaration.uncalibrated())
+            return model, processor
         return load_weights(model_class(base), source, **arguments), load_processor(source)
     except (OSError, ValueError, ImportError) as error:
         raise _not_loaded(config, error) from error

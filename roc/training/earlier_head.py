@@ -49,7 +49,7 @@ def check_head(config: RunConfig, base: PretrainedConfig) -> None:
                 "out, and it gets one."
             )
         return
-    declaration = declaration_of(base)
+    declaration = declaration_of(base).uncalibrated()
     other = _other_values(config, declaration)
     if config.new_head or not other:
         return

@@ -5,11 +5,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from heads import SPACE, build
+import torch
+from heads import SPACE, build, scores_of
 from tiny_models import BUILDERS
 
 from roc import __version__
+from roc.checkpoint.folder import load, save
+from roc.checkpoint.head_file import read_head
 from roc.model.attachment import attach
+from roc.model.calibration import Calibration, Intervals
 from roc.model.declaration import FORMAT, Declaration, declaration_of, declare, declares_head
 from roc.score_space import ScoreSpace
 
@@ -92,7 +96,7 @@ def test_ranges_of_attributes_are_not_for_older_releases():
     """They would read the scores on the common range; where all share one, the section is what they wrote."""
     mixed = replace(SPACE, attribute_ranges={"delta": (-10, 10), "light": SPACE.range})
     section = declared(space=mixed, attributes=("overall", "light", "delta")).to_dict()
-    assert section["format"] == FORMAT == 3 and section["attribute_ranges"] == {"delta": [-10.0, 10.0]}
+    assert section["format"] == 3 < FORMAT and section["attribute_ranges"] == {"delta": [-10.0, 10.0]}
     config = SimpleNamespace(roc=json.loads(json.dumps(section)))
     declaration = declaration_of(config)
     assert declaration is declaration_of(config)  # parsed once
@@ -196,3 +200,43 @@ def test_nobody_else_reads_the_section_by_key():
 @pytest.mark.parametrize("code", ["a.roc['b']", "roc['b']", "a.roc.get('b')", "a.roc |= {}"])
 def test_reading_by_key_is_noticed(code):
     assert any(map(reads_a_key, ast.walk(ast.parse(code))))
+
+
+def test_a_calibration_is_read_where_the_head_is(tmp_path):
+    """A temperature divides the logits, also of a copy on disk, and the head alone has it in its weight."""
+    model, processor = build("llava")[:2]
+    before = scores_of(model, processor)
+    assert scores_of(model, processor).tolist() == before.tolist()
+    intervals = Intervals(level=0.9, half_widths={"overall": 0.5}, rows={"overall": 20}, scores={}, stds={})
+    calibration = Calibration(data="ab", rows=20, sample=("cd",), temperature=4.0, intervals=intervals)
+    declare(model, replace(model.declaration, calibration=calibration))
+    after = scores_of(model, processor)
+    save(model, processor, tmp_path)
+    copy, _ = load(tmp_path)
+    assert copy.declaration == model.declaration and copy.declaration.calibration.intervals == intervals
+    assert scores_of(copy, processor).tolist() == after.tolist() != before.tolist()
+    declaration, weight = read_head(tmp_path)
+    assert declaration.temperature == 1 and declaration.calibration.intervals == intervals
+    torch.testing.assert_close(weight, copy.score_head.weight.data / 4)
+    declare(copy, copy.declaration.uncalibrated())
+    assert scores_of(copy, processor).tolist() == before.tolist()
+
+
+def test_only_a_calibration_that_moves_scores_is_not_for_older_releases():
+    assert declared(calibration=Calibration(data="ab", rows=3)).to_dict()["format"] == 1
+    assert declared(calibration=Calibration(data="ab", rows=3, temperature=2)).to_dict()["format"] == 4
+    plain = SimpleNamespace(model_type="llava", roc=declared(calibration=Calibration(data="ab", rows=3)).to_dict())
+    assert declaration_of(plain) is declaration_of(plain)  # parsed once
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"data": "ab", "rows": 3, "temperature": 0}, "temperature is 0; expected a number above 0"),
+        ({"data": "ab", "rows": 3, "intervals": {"level": 0.9}}, "calibration of config.roc cannot be used"),
+        (["no"], "calibration of config.roc cannot be used"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_refused(section, said):
+    with pytest.raises(ValueError, match=said):
+        Declaration.from_dict({**OLDEST, "calibration": section})
