@@ -38,6 +38,8 @@ EXTRAS = {
     "ray": ["ray[data]>=2.60,<2.64"],
     # roc serve. httpx is the client's. python-multipart: older ones know no limit for the headers of a part.
     "server": ["fastapi>=0.121", "uvicorn>=0.34", "python-multipart>=0.0.27", "prometheus-client>=0.21", "httpx>=0.28"],
+    # roc mcp: the official SDK. Version 1 has other names. Not in [dev]: its tests are skipped without it.
+    "mcp": ["mcp>=2.3.0,<3"],
     # The tokenizer of mPLUG-Owl2, which published ROC4MLLM checkpoints need.
     "owl2": ["sentencepiece>=0.2.0"],
     # attn_implementation: flash_attention_2, on NVIDIA GPUs from Ampere on. No version: it must match the installed

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "finetune": "train a model with the score head on rated images, evaluate, save",
     "score": "score photos, folders, lists and tar files; goes on where it was stopped",
     "serve": "answer requests for scores over HTTP, with a page for people",
+    "mcp": "let an assistant score, rank and describe local photos (Model Context Protocol)",
     "evaluate": "how well predictions agree with people: metrics, pictures, a report",
     "rank": "which of several photos is better, and how surely",
     "compare": "two evaluations of the same rows, metric by metric",

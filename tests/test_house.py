@@ -137,7 +137,7 @@ def test_attach_stays_the_function_whatever_is_imported():
         try:
             importlib.import_module(module.name)
         except ModuleNotFoundError as error:
-            if error.name != "trl":  # an extra that is not installed for the tests
+            if error.name not in ("trl", "mcp"):  # an extra that is not installed for the tests
                 raise
     from roc import attach, load
 

@@ -29,7 +29,7 @@ from roc.scoring.folders import NO_FILE, Found, matching, walk
 from roc.scoring.urls import files_below, is_url, open_url
 
 # Suffixes that a folder or tar file is searched for; an image given by name may end in anything.
-_PICTURES = frozenset(
+PICTURES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .tif .tiff .bmp .ppm .pgm .pbm .pnm .jp2 .j2k .jpx .avif .heic .heif"
     .split()
 )  # fmt: skip
@@ -259,7 +259,7 @@ def _matched(
     lists = os.path.splitext(pattern)[1].lower()
     for one in found:
         suffix = os.path.splitext(one.path)[1].lower()
-        if one.fault is None and (os.path.isdir(one.path) or (suffix == lists and suffix not in _PICTURES)):
+        if one.fault is None and (os.path.isdir(one.path) or (suffix == lists and suffix not in PICTURES)):
             yield from _expand(one.path, image_folder, column, closed, left_out)
         else:
             yield from _files([one], left_out)
@@ -284,14 +284,14 @@ def _files(found: Iterable[Found], left_out: Counter[str]) -> Iterator[Source]:
         suffix = os.path.splitext(path)[1].lower()
         if fault is not None:
             # A pipe called notes.txt is left out like a file of that name.
-            if fault != NO_FILE or suffix in _PICTURES or suffix == ".tar":
+            if fault != NO_FILE or suffix in PICTURES or suffix == ".tar":
                 source = _source(path, path)
                 yield source._replace(fault=source.fault or fault)
             else:
                 left_out[suffix] += 1
         elif suffix == ".tar":
             yield from _tar(path)
-        elif suffix in _PICTURES:
+        elif suffix in PICTURES:
             yield _source(path, path)
         else:
             left_out[suffix] += 1
@@ -303,12 +303,12 @@ def _stored(url: str) -> Iterator[Source]:
         hidden = any(part.startswith(".") for part in name.removeprefix(url).split("/"))
         if suffix == ".tar":
             yield Source(name, name, fault="tar files behind a URL are not read; copy it to a disk")
-        elif not hidden and (suffix in _PICTURES or name == url):
+        elif not hidden and (suffix in PICTURES or name == url):
             yield _source(name, name)._replace(version=version)
 
 
 def _tar(path: str) -> Iterator[Source]:
-    for member in members(path, _PICTURES):
+    for member in members(path, PICTURES):
         source = _source(member.name, path)
         yield source._replace(offset=member.offset, size=member.size, fault=source.fault or member.fault)
 
