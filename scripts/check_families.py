@@ -2,6 +2,7 @@
 
 python scripts/check_families.py                            all families, a row each
 python scripts/check_families.py --families llava gemma3
+python scripts/check_families.py --all --results FOLDER     every type of transformers, into docs/families.md
 
 The models are tiny and random, but of the real classes (tests/helpers/tiny_models.py), so this runs from a checkout and
 without a network. The table is Markdown. Exit status: 0 if all checks pass, 1 if one fails; failures are listed below
@@ -17,6 +18,7 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import all_families
 import numpy as np
 import torch
 import transformers
@@ -211,18 +213,47 @@ def cell(findings: list[Finding]) -> str:
     return made[-1].figure if made[-1].figure.startswith("r ") else "ok"
 
 
+def check_all_types(options: argparse.Namespace) -> int:
+    """Checks every type, writes docs/families.md and returns the exit status."""
+    found = all_families.check_all(
+        options.results, types=options.families, packages=options.packages, time_limit=options.time_limit
+    )
+    print(all_families.table(found))
+    if not options.families:
+        all_families.write_page(found)
+    return 1 if any(all_families.verdict(both).state == "breaks" for both in found.values()) else 0
+
+
 def main() -> int:
     """Checks the families asked for, prints the table and returns the exit status."""
-    known = sorted(builders())
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--families", nargs="+", choices=known, default=known, metavar="NAME", help=", ".join(known))
+    parser.add_argument(
+        "--families",
+        nargs="+",
+        metavar="NAME",
+        help=f"only these: {', '.join(sorted(builders()))}; with --all any type",
+    )
+    parser.add_argument("--all", action="store_true", help="every type of transformers, each in a process of its own")
+    parser.add_argument("--results", type=Path, help="with --all: folder of the results, from which a run goes on")
+    parser.add_argument(
+        "--packages", type=Path, help="with --all: folder that torchvision and timm were installed into, if not here"
+    )
+    parser.add_argument("--time_limit", type=int, default=300, help="with --all: most seconds for a type; default 300")
     options = parser.parse_args()
+    known = all_families.known_types() if options.all else sorted(builders())
+    unknown = sorted(set(options.families or ()) - set(known))
+    if unknown:
+        parser.error(f"unknown families: {', '.join(unknown)}; known are {', '.join(known)}")
+    if options.all:
+        if options.results is None:
+            parser.error("--all needs --results, a folder for the result of each type")
+        return check_all_types(options)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)  # with several threads such small models are slower
     families = []
-    for name in options.families:
+    for name in options.families or known:
         families.append(check_family(name))
         print(f"{name}: {len(families[-1].faults)} faults, {families[-1].seconds:.0f} s", file=sys.stderr, flush=True)
     print(table(families))

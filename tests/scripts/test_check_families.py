@@ -15,6 +15,7 @@ ALWAYS = ("paligemma",)
 
 
 def script():
+    sys.path[:0] = [str(FILE.parent)]
     spec = importlib.util.spec_from_file_location("check_families", FILE)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
@@ -38,6 +39,42 @@ def test_family(name):
     assert [finding for finding in family.findings if finding.passed is False] == []
     row = check_families.table([family]).splitlines()[-1]
     assert row.startswith(f"| {name} |") and "**no**" not in row and row.count("| r 0.9") == 3 - row.count("| - ")
+
+
+def test_a_type_that_cannot_carry_the_head_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "check_families", check_families)
+    outcome = check_families.all_families.check_type("florence2", tmp_path)
+    assert outcome.state == "refused" and "encoder-decoder" in outcome.reason
+
+
+@pytest.mark.slow
+def test_a_type_of_transformers_is_built_tiny_checked_and_not_made_again(tmp_path, monkeypatch):
+    all_families = check_families.all_families
+    assert {"llava", "vipllava"} <= set(all_families.known_types())
+    monkeypatch.setattr(check_families, "full_tuning", lambda folder: [Finding("full tuning", True, "r 0.95 in 7")])
+    monkeypatch.setitem(sys.modules, "check_families", check_families)
+    outcome = all_families.check_type("vipllava", tmp_path)
+    assert (outcome.state, outcome.reason, outcome.figure) == ("works", "", "r 0.95 in 7")
+    assert all_families.check_type("evolla", tmp_path).state == "not tried"
+    (tmp_path / "without").mkdir()
+    all_families._write(tmp_path / "without" / "vipllava.json", outcome)
+    all_families.check_setting("without", ["vipllava"], tmp_path, 1)  # has a result, so nothing is started
+    assert all_families.outcomes(tmp_path) == {"vipllava": {"without": outcome}}
+
+
+def test_the_page_says_what_became_of_each_type(tmp_path):
+    all_families = check_families.all_families
+    works, breaks = all_families.Outcome("a", "works", figure="r 0.9"), all_families.Outcome("a", "breaks", "gradients")
+    refused = all_families.Outcome("b", "refused", "needs torchvision")
+    found = {"a": {"torchvision": works, "without": breaks}, "b": {"torchvision": works, "without": refused}}
+    assert [all_families.verdict(both).state for both in found.values()] == ["breaks", "works"]
+    page = tmp_path / "families.md"
+    page.write_text(f"above\n{all_families.BEGIN}\nold\n{all_families.END}\nbelow\n")
+    all_families.write_page(found, page)
+    text = page.read_text()
+    assert text.startswith("above\n") and text.endswith("below\n") and "old" not in text
+    assert "Of 2 types, **1 work**, 1 break" in text
+    assert "| a | works | **breaks** | r 0.9 | gradients |" in text
 
 
 def test_a_step_that_breaks_is_a_fault(monkeypatch, capsys):
