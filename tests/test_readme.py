@@ -44,7 +44,7 @@ SUBCOMMANDS = {
     "agree": ("maps", "folds", "sensitivity", "anchors", "train", "analyse"),
     "data": ("check", "split", "leaks", "show", "convert"),
     "reasoning": ("corpus", "convert", "show", "train"),
-    "relative": ("build",),
+    "relative": ("build", "train"),
 }
 """Verbs whose next word has flags of its own."""
 

@@ -46,6 +46,9 @@ class SubjectOptions(Settings):
         "image_b and preferred (a, b or tie) or delta",
         metavar="FILE",
     )
+    together: bool = option(
+        False, "with --pairs: ask about both pictures in one question, of a checkpoint that was taught to compare"
+    )
     image_folder: str | None = option(
         None,
         "folder that the paths of images start from; with --predictions, for the images of the worst rows",
@@ -99,6 +102,8 @@ class EvaluateOptions(SubjectOptions, EstimateOptions):
             return [("", either)]
         if self.pairs is not None:
             return found + self._pair_faults()
+        if self.together:
+            found.append(("", "--together needs --pairs FILE"))
         if (self.checkpoint is None) != (self.data_path is None):
             found.append(("", "--checkpoint and --data_path go together; a file of predictions alone is --predictions"))
         if (self.min_score is None) != (self.max_score is None):

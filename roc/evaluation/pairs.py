@@ -9,15 +9,16 @@ people has no right order: it leaves the accuracy, and what is told of it is how
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from roc.data.images import ImageError, open_image
 from roc.data.pairs import Pair, read_pairs
-from roc.data.rows import write_rows
+from roc.data.rows import DataError, Faults, write_rows
 from roc.evaluation.bootstrap import Array, Statistic, interval, resample, resamples_for
 from roc.evaluation.folder import check_folder, json_text
 from roc.evaluation.keys import FEW_ROWS, bounds_text, range_text, value_text
@@ -26,12 +27,17 @@ from roc.files import write_text
 from roc.scoring.ranking import win_probability
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from roc.evaluation.options import EvaluateOptions
     from roc.scoring.results import Score
     from roc.scoring.run import Watch
 
 PAIR_METRICS_FILE = "pairs.json"
 SCORES_FILE = "pair_scores.csv"
+
+CHANGE = "delta"
+"""Name of what is read in an answer about both pictures."""
 
 FEWEST_RANKED = 3
 """Pictures of a group from which on their order is told; of two the accuracy says it."""
@@ -93,6 +99,7 @@ def evaluate_pairs(
         OSError: If the results cannot be written.
     """
     from roc.checkpoint.head_file import read_declaration
+    from roc.scoring.comparing import check_compares
 
     check_folder(options.out)
     for name in (PAIR_METRICS_FILE, SCORES_FILE):
@@ -101,24 +108,16 @@ def evaluate_pairs(
     declaration = read_declaration(options.checkpoint)
     split, pairs = _chosen(options)
 
-    from roc.evaluation.scored_records import load_assessment, score_records
-
-    first = declaration.attributes[0]
-    records = [record for pair in pairs for record in pair.records()]
-    assessed = score_records(
-        load_assessment(options.checkpoint, options.device),
-        options.checkpoint,
-        records,
-        options.pairs,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        watch=watch,
-    )
-    scores = [one.scores[first] for one in assessed]
-    rows = [_scored(pair, *scores[2 * i : 2 * i + 2]) for i, pair in enumerate(pairs)]
+    if options.together:
+        check_compares(declaration, options.checkpoint)
+        rows, attribute = _asked_together(options, pairs, watch), CHANGE
+        space = declaration.comparison.space(declaration.num_levels)
+    else:
+        attribute, space = declaration.attributes[0], declaration.space
+        rows = _scored_apart(options, pairs, attribute, watch)
     metrics: dict[str, Any] = {
-        "attribute": first,
-        **dict(zip(("min_score", "max_score"), declaration.space.range, strict=True)),
+        "attribute": attribute,
+        **dict(zip(("min_score", "max_score"), space.range, strict=True)),
         "calibrated": declaration.distribution_supervised,
         "split": split,
         **({} if command is None else {"command": command}),
@@ -137,6 +136,61 @@ def _chosen(options: EvaluateOptions) -> tuple[str, list[Pair]]:
     if options.split is None and held_out:
         return "test", held_out
     return options.split or "all", pairs
+
+
+def _scored_apart(options: EvaluateOptions, pairs: Sequence[Pair], attribute: str, watch: Watch) -> list[ScoredPair]:
+    """Scores every picture by itself."""
+    from roc.evaluation.scored_records import load_assessment, score_records
+
+    assessed = score_records(
+        load_assessment(options.checkpoint, options.device),
+        options.checkpoint,
+        [record for pair in pairs for record in pair.records()],
+        options.pairs,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        watch=watch,
+    )
+    scores = [one.scores[attribute] for one in assessed]
+    return [_scored(pair, *scores[2 * i : 2 * i + 2]) for i, pair in enumerate(pairs)]
+
+
+def _asked_together(options: EvaluateOptions, pairs: Sequence[Pair], watch: Watch) -> list[ScoredPair]:
+    """Asks about the two pictures of each pair; the first counts 0, the second what the answer says."""
+    from roc.evaluation.scored_records import load_assessment
+    from roc.scoring.comparing import compare
+
+    assessment = load_assessment(options.checkpoint, options.device)
+    if options.batch_size is not None:
+        assessment.batch_size = options.batch_size
+
+    def found() -> Iterator[ScoredPair]:
+        for start in range(0, len(pairs), assessment.batch_size):
+            few = pairs[start : start + assessment.batch_size]
+            for pair, one in zip(few, compare(assessment, opened_pairs(few, options.pairs)), strict=True):
+                win = win_probability(one.change.value, one.change.std, 0.0, 0.0)
+                yield ScoredPair(pair, 0.0, one.change.value, win)
+
+    return list(watch(found(), len(pairs), 0))
+
+
+def opened_pairs(pairs: Sequence[Pair], path: str) -> list[tuple[Image.Image, Image.Image]]:
+    """Opens the pictures of pairs.
+
+    Raises:
+        DataError: With every picture that cannot be read.
+    """
+    faults = Faults(Path(path))
+    opened = []
+    for pair in pairs:
+        try:
+            first, second = map(open_image, pair.images)
+            opened.append((first, second))
+        except ImageError as error:
+            faults.add(pair.line, str(error))
+    if faults:
+        raise DataError(faults.texts())
+    return opened
 
 
 def _scored(pair: Pair, first: Score, second: Score) -> ScoredPair:

@@ -153,6 +153,35 @@ class RocCollator:
         del batch["labels"]
         return batch
 
+    def comparison_batch(self, pairs: Sequence[Sequence[Image.Image]]) -> dict[str, torch.Tensor]:
+        """Makes a batch that asks how much better the second of two pictures is, for one forward pass.
+
+        Args:
+            pairs: Two images per row.
+
+        Returns:
+            The model's inputs and `score_mask` (B, T), as `scoring_batch` gives them.
+        """
+        comparison, count = self.declaration.comparison, len(pairs)
+        ids = self.tokenize_answer(comparison.answer)
+        prefix = ids[: ids.index(self.declaration.token_id)]
+        prompt, rest = self._split(self._asked(comparison.question, 2))
+        pictures = [[self._shown(image) for image in pair] for pair in pairs]
+        batch = self._assemble([prompt] * count, pictures, [[*rest, (prefix, True)]] * count, "right")
+        mask = torch.zeros_like(batch.pop("labels"), dtype=torch.bool)
+        last = batch["attention_mask"].long().cumsum(dim=1).argmax(dim=1)
+        mask[torch.arange(count), last] = True
+        return {**batch, "score_mask": mask}
+
+    def comparison_prompts(self, pairs: Sequence[Sequence[Image.Image]]) -> dict[str, torch.Tensor]:
+        """Makes a batch that asks for reasons and the change between two pictures, padded on the left."""
+        count = len(pairs)
+        pictures = [[self._shown(image) for image in pair] for pair in pairs]
+        prompt, rest = self._split(self._asked(self.declaration.comparison.reasoning, 2))
+        batch = self._assemble([prompt] * count, pictures, [rest] * count, "left")
+        del batch["labels"]
+        return batch
+
     def prompt(self, text: str) -> str:
         """Renders one question about one image with the chat template, up to where the answer begins."""
         return self._asked(text).replace(CUT, "")
@@ -179,8 +208,8 @@ class RocCollator:
                     faults.append(str(error))
         return faults
 
-    def _asked(self, text: str) -> str:
-        return self._render([self._message(("user", IMAGE_PLACEHOLDER + text))], True)
+    def _asked(self, text: str, pictures: int = 1) -> str:
+        return self._render([self._message(("user", IMAGE_PLACEHOLDER * pictures + text))], True)
 
     @property
     def _question(self) -> tuple[str, list[_Piece]]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from roc import __version__
 from roc.data.limits import FEWEST_PIXELS
 from roc.model.calibration import Calibration
+from roc.model.comparison import Comparison
 from roc.model.reference import Reference
 from roc.prompts import SCORE_TOKEN
 from roc.prompts import answer as house_answer
@@ -57,6 +58,7 @@ class Declaration:
         answer: How the answer reads, one `token` per attribute; given as None, the house wording.
         reasoning: What is asked for a critique before the score (roc/model/reasoned.py), other words than `question`;
             None = the model does not reason.
+        comparison: How it is asked about two pictures, with the range of its answer; None = it compares none.
         text_weight, l1_weight, ce_weight, emd_weight: Weights of the losses, >= 0.
         delta_weight, rank_weight: Weights of the losses on pairs, >= 0; 0 where it was not trained on pairs.
         l1_scale: Scale of the L1 loss: "unit" brings every range to the width 9, "native" leaves it, as published.
@@ -85,6 +87,7 @@ class Declaration:
     question: str | None = None
     answer: str | None = None
     reasoning: str | None = None
+    comparison: Comparison | None = None
     text_weight: float = 1.0
     l1_weight: float = 1.0
     ce_weight: float = 0.0
@@ -240,7 +243,7 @@ class Declaration:
         for name in PAIR_WEIGHTS:
             if not getattr(self, name):
                 del own[name]
-        for name in ("calibration", "reference"):
+        for name in ("calibration", "reference", "comparison"):
             part = own.pop(name)
             if part is not None:
                 own[name] = part.to_dict()
@@ -279,7 +282,8 @@ class Declaration:
             values.pop(entry.name, None)
         own = {entry.name for entry in dataclasses.fields(cls)} - {"space", "others"}
         others = {name: value for name, value in values.items() if name not in own}
-        for name, kind in (("calibration", Calibration), ("reference", Reference)):
+        parts = {"calibration": Calibration, "reference": Reference, "comparison": Comparison}
+        for name, kind in parts.items():
             if values.get(name) is not None:
                 values[name] = kind.from_dict(values[name])
         return cls(space=space, others=others, **{name: values[name] for name in own if name in values})
@@ -302,7 +306,7 @@ def declaration_of(config: PreTrainedConfig) -> Declaration:
     section = config.roc
     if not isinstance(section, Mapping):
         return Declaration.from_dict(section)
-    if section.get("calibration") is not None or section.get("reference") is not None:
+    if any(section.get(name) is not None for name in ("calibration", "reference", "comparison")):
         try:
             return _parsed_text(json.dumps(dict(section)))
         except TypeError:  # no JSON

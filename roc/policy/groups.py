@@ -118,7 +118,9 @@ def relative_rewards(
         if group is None or delta is None:
             rewards.append(None)
             continue
-        usable = {name: other for name, other in members[group].items() if name != picture and _counts(delta, other)}
+        usable = {
+            name: other for name, other in members[group].items() if name != picture and order_known(delta, other)
+        }
         found = [
             Comparison(known[name], 1 if delta > other else -1, min(1.0, abs(delta - other) / FULL_WEIGHT))
             for name, other in usable.items()
@@ -172,8 +174,11 @@ def _members(deltas: Column, groups: Sequence[str | None], pictures: Sequence[st
     return members
 
 
-def _counts(delta: float, other: float) -> bool:
-    """Tells whether the order of two pictures of a group is known: source and edit always, two edits by their gap."""
+def order_known(delta: float, other: float) -> bool:
+    """Tells whether the order of two pictures of a group is known: source and edit always, two edits by their gap.
+
+    Two edits of opposite signs have one, and two of the same sign where their deltas are `MARGIN` apart.
+    """
     if delta == other:
         return False
     if delta == 0 or other == 0 or delta * other < 0:

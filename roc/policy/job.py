@@ -7,6 +7,7 @@ returns the table of a finished one. A method calls `reinforce` with its own che
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import warnings
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from roc.data.records import Record
     from roc.model.collator import RocCollator
     from roc.model.declaration import Declaration
-    from roc.policy.trainer import PolicyTrainer
+    from roc.policy.trainer import PolicyTrainer, Validation
     from roc.training.data import RunData
     from roc.training.reasoning import Generated
 
@@ -100,11 +101,15 @@ class PolicyJob(Job):
         from roc.training.data import read_data
 
         data = read_data(self.declared)
-        data = replace(data, train=_each_once(data.train))
+        data = replace(data, train=[*_each_once(data.train), *self.more_rows()])
         check_rows(self.config, data.train, data.val, PartialState().num_processes)
         if self.row_faults is not None and (faults := self.row_faults(data.train, self.declaration)):
             raise DataError(faults)
         return data
+
+    def more_rows(self) -> Sequence[Record]:
+        """Gives rows to learn from that do not stand in `data_path`; a method may have some."""
+        return ()
 
     def check_images(self) -> None:
         """Decodes every image of the data files."""
@@ -116,13 +121,17 @@ class PolicyJob(Job):
         """Loads the checkpoint that is reinforced."""
         from roc.policy.build import load_policy
 
-        return load_policy(self.config, self.declaration)
+        return load_policy(self.declared, self.declaration)
 
     def trainer(
         self, data: RunData, arguments: GRPOConfig, model: PreTrainedModel, processor: ProcessorMixin
     ) -> tuple[PolicyTrainer, int]:
         """Builds the trainer; its rows are as long as what the model writes."""
-        return build_trainer(self.config, data, arguments, model, processor), 0
+        return build_trainer(self.config, data, arguments, model, processor, self.validation), 0
+
+    def validation(self, data: RunData, collator: RocCollator) -> Validation:
+        """Builds the validation, on what the model writes about rated photos."""
+        return _generated(self.config, data, collator)
 
     def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
         """Evaluates what was reinforced."""
@@ -187,8 +196,13 @@ def build_trainer(
     arguments: GRPOConfig,
     model: PreTrainedModel,
     processor: ProcessorMixin,
+    validation: Callable[[RunData, RocCollator], Validation] | None = None,
 ) -> PolicyTrainer:
     """Builds the trainer, and makes sure that TRL asks the model what it is asked elsewhere.
+
+    Args:
+        config, data, arguments, model, processor: Of the run.
+        validation: Builds the validation; None is that on rated photos.
 
     Raises:
         RunError: If the family cannot be reinforced, or the settings do not go with the model.
@@ -198,6 +212,7 @@ def build_trainer(
     from roc.policy.trainer import PolicyTrainer
 
     collator = RocCollator(processor, model.declaration)
+    validation = functools.partial(_generated, config) if validation is None else validation
     tried = Rows(data.train, collator, kept=2, pixel_limit=config.pixel_limit)
     check_prompts(tried, *policy_processor(collator), model.config.model_type)
     try:
@@ -208,7 +223,7 @@ def build_trainer(
                 args=arguments,
                 train=data.train,
                 collator=collator,
-                generated=_generated(config, data, collator) if arguments.eval_strategy != "no" else None,
+                generated=validation(data, collator) if arguments.eval_strategy != "no" else None,
                 learning_rates=config.part_learning_rates,
             )
     except ValueError as error:

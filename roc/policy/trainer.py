@@ -15,7 +15,7 @@ tests/policy/test_hooks.py names the one that changed. Beside these it relies on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate.utils import gather_object
@@ -36,7 +36,6 @@ from roc.policy.joint import declared_loss, reward_loss
 from roc.policy.progress import PolicyLines, Sample, Texts
 from roc.policy.sampler import GroupSampler
 from roc.training.progress import Bar
-from roc.training.reasoning import Generated
 from roc.training.saved_states import FindBest, SavesStates
 from roc.training.stages import make_optimizer
 
@@ -49,6 +48,13 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "create_model_card": ("model_name", "dataset_name", "tags"),
 }
 """Methods of TRL's trainer that are overridden, with their parameters in trl 1.16."""
+
+
+class Validation(Protocol):
+    """What a model is validated by: `roc.training.reasoning.Generated`, or another one."""
+
+    def measure(self, model: PreTrainedModel) -> dict[str, float]:
+        """Measures the model; every process has to call it."""
 
 
 class PolicyTrainer(SavesStates, GRPOTrainer):
@@ -72,7 +78,7 @@ class PolicyTrainer(SavesStates, GRPOTrainer):
         args: GRPOConfig,
         train: Sequence[Record],
         collator: RocCollator,
-        generated: Generated | None = None,
+        generated: Validation | None = None,
         learning_rates: Mapping[str, float] | None = None,
     ) -> None:
         processor, settings = policy_processor(collator)

@@ -9,4 +9,8 @@ model, with `operations` for its edits. `image_editors` follow `instructions` in
 they make. `judging` is the phase in which edits are judged: by `judges`, a `chat_judge`, or `scorers` of pictures.
 `agreement` combines and compares what judges say, and `changes` makes a delta of it or a reason to reject the edit.
 `wording` holds questions and answers, `outputs` writes the files, and `sheet` the page of pairs.
+
+`train` is the three stages that learn from these files, with the settings of `train_config`. `stage_rows` makes
+training rows of them, `pair_table` evaluates the first stage, `group_validation` validates the third one, and
+`calibration` brings its scores onto the scale.
 """

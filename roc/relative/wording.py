@@ -6,10 +6,14 @@ A change is looked at under eight headings, and summed up. The wording is ours; 
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from roc.model.reasoned import reasoned_answer
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 from roc.relative.agreement import HIGHEST
+
+if TYPE_CHECKING:
+    from roc.model.declaration import Declaration
 
 VERSION = 1
 
@@ -49,6 +53,12 @@ def edit_question(instruction: str, *, words: bool) -> str:
 def answer(words: str | None) -> str:
     """Words an answer about a change: with the thoughts behind it, or the number alone."""
     return f"The change is {SCORE_TOKEN}." if not words else reasoned_answer(words)
+
+
+def photo_question(declaration: Declaration) -> str:
+    """Asks for the score of one photo with thoughts first; for a checkpoint that declares no such question."""
+    low, high = declaration.space.range
+    return f"How good does this photo look, on a scale from {low:g} to {high:g}? {_THINK}"
 
 
 _SEEN: dict[str, tuple[str, str, str]] = {

@@ -468,6 +468,11 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfi
         return {part: share for part, share in shares.items() if share}
 
     @property
+    def data_files(self) -> tuple[str, ...]:
+        """The files that the run learns from and is validated on; other contents make another run."""
+        return tuple(path for path in (self.data_path, self.eval_data_path, self.pairs_path) if path is not None)
+
+    @property
     def pair_width(self) -> float:
         """Difference that spans the whole range of the first score."""
         return self.delta_width or self.score_space.width

@@ -173,7 +173,9 @@ def attribute_faults(config: RunConfig, path: str | Path, splits: dict[str, list
     ]
     rated = {name for record in splits["train"] for name in record.scores}
     missing = [name for name in config.attributes if name not in rated]
-    if missing and splits["train"]:
+    # Groups of edits have no score at all; whether that is enough is for the method to say (`check_learnable`).
+    grouped = all(record.group is not None and not record.scores for record in splits["train"])
+    if missing and not grouped:
         there = [name for name in config.attributes if name in rated]
         advice = "Name the attributes to learn with --attributes."
         if there[:1] == [OVERALL]:

@@ -124,6 +124,15 @@ class Job:
         trainer, lengths = build_trainer(self.config, data, arguments, model, processor)
         return trainer, lengths.longest
 
+    def limit_validation(self, arguments: TrainingArguments, data: RunData) -> None:
+        """Switches validation off where there is too little to validate on."""
+        from roc.training.arguments import limit_validation
+
+        limit_validation(arguments, data)
+
+    def complete(self, trainer: Trainer) -> None:
+        """Does what a method has left to do with the trained model before it is saved; every process calls it."""
+
     def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
         """Evaluates what was trained; returns the table."""
         from roc.training.finish import evaluate
@@ -139,7 +148,6 @@ class Job:
             return self._train()
 
     def _train(self) -> str | None:
-        from roc.training.arguments import limit_validation
         from roc.training.finish import publish
         from roc.training.kept_features import remove_features
 
@@ -151,7 +159,7 @@ class Job:
             self.read_base()
             with first_process_first(process):
                 data = self.read()
-            limit_validation(arguments, data)
+            self.limit_validation(arguments, data)
             with first_process_first(process):
                 if first:
                     self.check_images()
@@ -159,6 +167,7 @@ class Job:
             trainer, longest = self.trainer(data, arguments, model, processor)
             state = run.start(config, trainer, process, longest)
         run.train(trainer, state)
+        self.complete(trainer)
         history = trainer.state.log_history
         publish(trainer, processor, Path(config.output_dir))
         trainer.accelerator.free_memory()

@@ -58,7 +58,9 @@ def validation_text(logs: dict[str, Any]) -> str:
     """Writes the figures of a validation as an evaluation does: rounded where they rest on few rows, which is said."""
     found = {key.removeprefix("eval_"): value for key, value in logs.items()}
     values = [f"{word} {metric_text(found, key)}" for key, word in _VALIDATED.items() if key in found]
-    if "srcc" not in found:
+    if "pair_accuracy" in found:
+        values.append(f"pairs right {found['pair_accuracy']:.1%}")
+    if "srcc" not in found and "compared" not in found:
         few = "readable" in found and found["n"] < 3
         values.append(f"(no SRCC: {'too few answers can be read' if few else 'the predictions are all equal'})")
     if found.get("n", FEW_ROWS) < FEW_ROWS:

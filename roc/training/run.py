@@ -356,8 +356,7 @@ def train(trainer: RocTrainer, state: Path | None) -> None:
 
 def data_hashes(config: RunConfig) -> list[str | None]:
     """Hashes the content of each data file or data set, None where it is not known; edited data make another run."""
-    files = (config.data_path, config.eval_data_path, config.pairs_path)
-    return [content_digest(Path(path)) for path in files if path is not None]
+    return [content_digest(Path(path)) for path in config.data_files]
 
 
 def _is_same_data(before: list[str | None], now: list[str | None]) -> bool:
