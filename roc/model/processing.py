@@ -15,7 +15,6 @@ import importlib.util
 import inspect
 import os
 import sys
-import types
 
 from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_base import ImageProcessingMixin
@@ -62,6 +61,36 @@ def _with_pillow_helpers(placeholder: type) -> type[ProcessorMixin]:
     return image_only(cls)
 
 
+class _NoVideo:
+    """In the place of a video processor: some processors read its settings even for images, without using them.
+
+    A setting that has no number of its own here is an empty text, which is no file, no flag and no size.
+    """
+
+    num_frames = fps = merge_size = patch_size = temporal_patch_size = 1
+    model_input_names: tuple[str, ...] = ()
+
+    def __getattr__(self, name: str) -> str:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return ""
+
+
+class _WithoutVideo(ProcessorMixin):
+    """Base of the classes of `image_only`: takes the parts that a processor hands on, and leaves the video part out.
+
+    It stands right before `ProcessorMixin` in the order of classes. A processor hands its parts on by name or by
+    position, in the order of its own parameters, so the positions are those of the class with its video part.
+    """
+
+    roc_parts: list[str]
+
+    def __init__(self, *args, **kwargs) -> None:
+        kwargs |= dict(zip(self.roc_parts, args, strict=False))
+        kwargs.pop(_VIDEO, None)
+        super().__init__(**kwargs)
+
+
 @functools.cache
 def image_only(cls: type[ProcessorMixin]) -> type[ProcessorMixin]:
     """Makes a subclass of a processor class without the video processor; returns `cls` itself if it has none.
@@ -95,10 +124,10 @@ def image_only(cls: type[ProcessorMixin]) -> type[ProcessorMixin]:
         "__module__": cls.__module__,
         "to_dict": to_dict,
         "roc_video_settings": {},
-        # Some processors read these settings of the video processor even for images, without using them.
-        _VIDEO: types.SimpleNamespace(num_frames=1, fps=1, merge_size=1, model_input_names=[]),
+        "roc_parts": cls.get_attributes(),
+        _VIDEO: _NoVideo(),
     }
-    made = type(cls.__name__, (cls,), members)
+    made = type(cls.__name__, (cls, _WithoutVideo), members)
     copyreg.pickle(made, _reduce)
     return made
 

@@ -6,12 +6,14 @@ import pickle
 
 import pytest
 import torch
+from any_type import build
 from PIL import Image
 from tiny_models import FAMILY_BUILDERS, tiny_llava, tiny_qwen2_5_vl
 from torch.utils.data import DataLoader
 from transformers import LlavaProcessor, Qwen2_5_VLProcessor
 from transformers.models.smolvlm import processing_smolvlm
 from transformers.utils import is_torchvision_available
+from type_recipes import RECIPES
 
 from roc.data.records import Record
 from roc.model.attachment import attach
@@ -150,3 +152,14 @@ def test_a_spawned_loader_worker_makes_the_same_batch(name):
     (batch,) = DataLoader(rows, 1, collate_fn=collator, num_workers=1, multiprocessing_context="spawn")
     for key, value in collator(rows).items():
         assert torch.equal(batch[key], value), key
+
+
+@without_torchvision
+@pytest.mark.parametrize("name", ["video_llava", "llava_next_video", "gemma4", "ernie4_5_vl_moe"])
+def test_processors_that_hand_their_parts_on_in_any_way(name, tmp_path):
+    """By position with the video part in the middle or in front, by name, and one that saves a font of its video part."""
+    _, processor = build(name, RECIPES[name])
+    save_processor(processor, tmp_path)
+    again = load_processor(tmp_path)
+    assert again.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+    assert again.image_processor.to_dict() == processor.image_processor.to_dict()
