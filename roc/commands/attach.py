@@ -24,6 +24,9 @@ class AttachOptions(ScoreConfig):
     model: str = option(REQUIRED, "model to start from: a hub name or a folder", positional=True)
     out: str = option(REQUIRED, "new folder for the model and its processor", positional=True)
     dtype: Literal["float32", "bfloat16"] = option("float32", "number format of the weights")
+    chat_template: str | None = option(
+        None, "Jinja file that lays out the turns of a conversation, saved with the processor", unset="the processor's"
+    )
     image_aspect_ratio: Literal["keep", "pad"] = option(
         "keep", "pad: pad every image to a square with the mean colour before the processor sees it"
     )
@@ -58,11 +61,14 @@ def _attach(options: AttachOptions) -> None:
     from roc.checkpoint.folder import read_config, save
     from roc.checkpoint.weights import load_weights
     from roc.model.attachment import attach, model_class
-    from roc.model.processing import load_processor
+    from roc.model.processing import load_processor, read_chat_template
     from roc.score_space import ranges_text
 
+    template = None if options.chat_template is None else read_chat_template(options.chat_template)
     model = load_weights(model_class(read_config(options.model)), options.model, dtype=options.dtype)
     processor = load_processor(options.model)
+    if template is not None:
+        processor.chat_template = template
     scale = ("min_score", "max_score", "attribute_ranges", "num_tokens")
     carried = [name for name in settings_of(ScoreConfig) if name not in scale]
     carried += ["image_aspect_ratio", "max_pixels"]

@@ -29,6 +29,9 @@ class DoctorOptions(Settings):
     dtype: Literal["float32", "bfloat16", "float16"] | None = option(
         None, "number format of the weights", unset="float32; above 2 billion parameters the one they are saved in"
     )
+    chat_template: str | None = option(
+        None, "Jinja file that lays out the turns of a conversation", unset="the processor's"
+    )
     sensitivity: tuple[str, ...] | None = option(
         None,
         "how far trained scores move when pictures (files or folders; none: drawn scenes) are resized, squeezed, "
@@ -83,9 +86,16 @@ def _show_memory(options: DoctorOptions) -> int:
 def _show_findings(options: DoctorOptions) -> int:
     from roc.doctor.candidate import admit
     from roc.doctor.checks import examine
+    from roc.model.processing import read_chat_template
 
     start = time.perf_counter()
-    candidate = admit(options.model, device=options.device, dtype=options.dtype, full=options.full or None)
+    candidate = admit(
+        options.model,
+        device=options.device,
+        dtype=options.dtype,
+        full=options.full or None,
+        chat_template=None if options.chat_template is None else read_chat_template(options.chat_template),
+    )
     print(options.model)
     for finding in examine(candidate):
         print(_line(finding), flush=True)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from roc.doctor.candidate import Candidate, count_text
-from roc.model.adapters import LORA_PARTS, layer_kind, lora_targets
+from roc.model.adapters import LORA_PARTS, experts_text, layer_kind, lora_targets
 from roc.model.collator import RocCollator
 from roc.model.lengths import picture_tokens
 from roc.model.parts import PARTS, parameter_parts
@@ -39,7 +39,10 @@ def what_to_set(candidate: Candidate) -> dict[str, str]:
             kinds = Counter(map(layer_kind, found))
             shown = ", ".join(kind for kind, _ in kinds.most_common(8)) + (", ..." if len(kinds) > 8 else "")
             layers.append(f"{part} {len(found)} ({shown})")
-    return {
+    experts = experts_text(model)
+    return (
+        {"experts": f"LoRA, QLoRA and float8 leave out {experts}; --tuning full trains them"} if experts else {}
+    ) | {
         "image tokens": ", ".join(f"{width} x {height} takes {n}" for (width, height), n in sizes.items()),
         "image_aspect_ratio": _ASPECT_ADVICE[picture_fit(collator)],
         "model_max_length": f"at least {-(-(prompt + 32) // 64) * 64}, more with comments: question, image of "

@@ -175,6 +175,7 @@ def admit(
     device: str | torch.device | None = None,
     dtype: str | None = None,
     full: bool | None = None,
+    chat_template: str | None = None,
 ) -> Candidate:
     """Loads a model and attaches the head; the findings about both are in the candidate.
 
@@ -185,6 +186,7 @@ def admit(
         device: Where to run the model; None = the fastest device here.
         dtype: Number format; None = float32, for models above 2 billion parameters the format they were saved in.
         full: Whether the weights may be written to disk and read again; None = for models up to 2 billion parameters.
+        chat_template: Jinja template; None = the processor's own.
 
     Raises:
         OSError: If there is no such model.
@@ -197,15 +199,17 @@ def admit(
     lora = None
     if is_adapter(source):
         tuned, processor = load(source, dtype=dtype, quantized=False)
+        processor.chat_template = chat_template or processor.chat_template
         lora = lora_state(tuned)
         model = merged(tuned).requires_grad_(True).to(device).eval()
         source, planned, parameters = None, None, model.num_parameters()
     else:
-        planned = plan(source)
+        planned = plan(source, chat_template)
         processor, parameters = planned.processor, planned.parameters
         dtype = dtype or ("float32" if 4 * parameters <= LARGE else "auto")
         if declares_head(planned.config):
             model, processor = load(source, device=device, dtype=dtype)
+            processor.chat_template = planned.processor.chat_template
         else:
             model = load_weights(model_class(planned.config), source, dtype=dtype).to(device).eval()
     full = 4 * parameters <= LARGE if full is None else full
@@ -234,8 +238,12 @@ class Plan(NamedTuple):
     collator: RocCollator
 
 
-def plan(source: str) -> Plan:
+def plan(source: str, chat_template: str | None = None) -> Plan:
     """Builds the model on the `meta` device, without weights, and attaches the head.
+
+    Args:
+        source: Folder or hub id.
+        chat_template: Jinja template; None = the processor's own.
 
     Raises:
         OSError: If there is no such model.
@@ -256,6 +264,7 @@ def plan(source: str) -> Plan:
         processor = load_processor(source)
     except (ValueError, OSError) as error:
         raise Unsupported(f"it has no processor for images and text: {first_line(error)}") from error
+    processor.chat_template = chat_template or getattr(processor, "chat_template", None)
     parameters, with_token = bare.num_parameters(), copy.deepcopy(processor)
     if not declares_head(config):
         try:

@@ -237,8 +237,11 @@ def check_gradients(candidate: Candidate) -> Iterable[Finding]:
         faults.append("the text loss trains the head")
     if not tied and any(parameter is vocabulary for name, parameter in named.items() if name in of_score):
         faults.append("the score loss trains the output embeddings")
-    # Layers of a vision tower behind the one whose output is used get no gradient; that is no fault.
+    # Layers of a vision tower behind the one whose output is used get no gradient; that is no fault. Nor is it if no
+    # value of a parameter changes what the model computes from images and text.
     lost = [name for name in unused if parts[name] != "vision"]
+    idle = _without_effect(candidate, [named[name] for name in lost]) if lost else set()
+    lost = [name for name in lost if id(named[name]) not in idle]
     if outputs.text_loss is None:  # nor does a vocabulary that no words are taught to
         lost = [name for name in lost if named[name] is not vocabulary]
     if lost:
@@ -247,11 +250,29 @@ def check_gradients(candidate: Candidate) -> Iterable[Finding]:
     if untrained:
         faults.append(f"no gradient reaches {', '.join(untrained)}")
     if unused and not lost:
-        candidate.notes["unused"] = (
-            f"{len(unused)} tensors of the vision tower get no gradient and stay as they are, such as {unused[-1]}"
-        )
+        candidate.notes["unused"] = f"{len(unused)} tensors get no gradient and stay as they are, such as {unused[-1]}"
     figure = f"{len(reached)} of {len(parts)} tensors reached" + (f", {len(unused)} unused" if unused else "")
     yield Finding("gradients", not faults, "; ".join(faults) or figure, ADVICE["gradients"] if faults else "")
+
+
+@torch.no_grad()
+def _without_effect(candidate: Candidate, parameters: list[nn.Parameter]) -> set[int]:
+    """Finds the parameters that no gradient can reach by design, by their `id`.
+
+    These are parts that scoring does not run (the generation of images), or that choose among parts and enter no
+    product (the indexer of sparse attention): a small step in any direction leaves the scores as they are, to the bit.
+    """
+    idle = set()
+    reference = candidate.scores()
+    for parameter in parameters:
+        kept = parameter.clone()
+        # Relative to each weight, so that no choice among parts is turned over.
+        parameter.mul_(1 + 1e-3 * torch.rand_like(parameter.float()).to(parameter.dtype))
+        parameter.add_(1e-5 * (parameter == 0))
+        if torch.equal(candidate.scores(), reference):
+            idle.add(id(parameter))
+        parameter.copy_(kept)
+    return idle
 
 
 def check_adapter(candidate: Candidate) -> Iterable[Finding]:
@@ -316,7 +337,7 @@ CHECKS: dict[str, Callable[[Candidate], Iterable[Finding]]] = {
 """Checks by name, in their order; the last one changes the model."""
 
 ADVICE = {
-    "chat template": "Set a chat template that only appends turns (processor.chat_template) and save the processor.",
+    "chat template": "Give a chat template that only appends turns (--chat_template FILE).",
     "gradient checkpointing": "Leave gradient_checkpointing off for this model.",
     "gradients": "Full tuning would leave these parameters as they are; LoRA (--tuning lora) does not need them.",
     "adapter": "Use --tuning full on this model.",

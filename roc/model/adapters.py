@@ -8,6 +8,7 @@ embedding, not all.
 from __future__ import annotations
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -20,6 +21,8 @@ from roc.model.attachment import model_class
 from roc.model.extensions import extensions_of
 from roc.model.modeling import RocMixin
 from roc.model.parts import parameter_parts
+
+logger = logging.getLogger(__name__)
 
 LORA_PARTS = ("language", "projector", "vision")
 """Parts of `roc.model.parts.PARTS` that can have low-rank matrices."""
@@ -50,6 +53,8 @@ def lora_targets(
         name: part_of[f"{name}.weight"]
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and f"{name}.weight" in part_of and id(module) not in unreachable
+        # A subclass that gives more than a product, such as a router's scores, is no layer that PEFT can wrap.
+        if type(module).forward is nn.Linear.forward or type(module).__module__.partition(".")[0] != "transformers"
     }
     within = [name for name, part in layers.items() if part in parts]
     missing = [part for part in parts if part not in layers.values()]
@@ -64,6 +69,19 @@ def lora_targets(
             f"called {', '.join(kinds)}. Name some of these, or none to take all."
         )
     return [name for name in within if not targets or any(_matches(name, target) for target in targets)]
+
+
+def experts_text(model: nn.Module) -> str:
+    """Describes the experts that are held as one parameter of three dimensions; empty if there are none.
+
+    They are no linear layers, so low-rank matrices, 4-bit weights and float8 leave them as they are.
+    """
+    decoder = model.get_decoder()
+    held = [parameter for parameter in decoder.parameters() if parameter.ndim == 3 and len(parameter) > 1]
+    convolutions = {id(module.weight) for module in decoder.modules() if isinstance(module, nn.Conv1d)}
+    count = sum(parameter.numel() for parameter in held if id(parameter) not in convolutions)
+    whole = sum(parameter.numel() for parameter in decoder.parameters())
+    return f"the routed experts, {count / whole:.0%} of the language model, which are no linear layers" if count else ""
 
 
 def layer_kind(name: str) -> str:
@@ -105,6 +123,8 @@ def add_lora(
     if not isinstance(model, RocMixin):
         raise ValueError(f"This {type(model).__name__} carries no score head; call roc.attach on it first.")
     keep_four_bit_exact(model)
+    if experts := experts_text(model):
+        logger.warning("LoRA leaves out %s; --tuning full trains them", experts)
     token_id = model.declaration.token_id
     embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
     tied = embeddings[0].weight is embeddings[1].weight

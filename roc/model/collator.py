@@ -73,7 +73,7 @@ class RocCollator:
         if getattr(processor, "chat_template", None) is None:
             raise ValueError(
                 f"{type(processor).__name__} has no chat template, so the turns of a conversation cannot be laid out; "
-                "set processor.chat_template (a Jinja string) before training or scoring."
+                "name a Jinja file with --chat_template, or set processor.chat_template, before training or scoring."
             )
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -350,7 +350,7 @@ class RocCollator:
     def _render(self, messages: list[dict], add_generation_prompt: bool) -> str:
         template, settings = self.template
         return self.processor.apply_chat_template(
-            messages, template, add_generation_prompt=add_generation_prompt, tokenize=False, **settings
+            messages, chat_template=template, add_generation_prompt=add_generation_prompt, tokenize=False, **settings
         )
 
     def _tokenize(self, text: str) -> list[int]:
@@ -392,14 +392,22 @@ class RocCollator:
             ValueError: If the processor fails on an image that is too thin for it.
         """
         bos = self.tokenizer.bos_token
+        settings = {
+            "text": list(prompts),
+            "padding": True,
+            "return_tensors": "pt",
+            "add_special_tokens": not (bos and prompts[0].startswith(bos)),
+        }
+        if "mm_token_type_ids" in getattr(self.processor, "model_input_names", ()):  # some give them only when asked
+            settings["return_mm_token_type_ids"] = True
         try:
-            encoded = self.processor(
-                text=list(prompts),
-                images=images if any(images) else None,
-                padding=True,
-                return_tensors="pt",
-                add_special_tokens=not (bos and prompts[0].startswith(bos)),
-            )
+            try:
+                encoded = self.processor(images=images if any(images) else None, **settings)
+            except (ValueError, TypeError):
+                if any(len(pictures) != 1 for pictures in images):
+                    raise
+                # Some processors take one picture per text, in a list that is not nested.
+                encoded = self.processor(images=[picture for (picture,) in images], **settings)
         except Exception as error:
             blame_thin(images, names, error)
             raise

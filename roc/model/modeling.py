@@ -40,6 +40,8 @@ _OUTPUT_FIELDS = (
 # Names under which configurations keep the tokens that stand for pictures.
 _PICTURE_MARKS = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
 
+_HALVES = {torch.bfloat16, torch.float16}
+
 # The paper states its losses on 1..10; "unit" scales every range to that width, so that beta 1 means the same.
 _PAPER_WIDTH = 9.0
 
@@ -171,11 +173,29 @@ class RocMixin:
 
     @contextlib.contextmanager
     def _logging_scores(self) -> Iterator[list[torch.Tensor]]:
+        # Not in the forward pass of this class: some models generate with the language model inside them.
         self._score_log = log = []
+
+        def read(module: nn.Module, args: tuple) -> None:
+            if self._score_log is not None:
+                self._score_log.append(self.score_head(args[0][:, -1]))
+
+        handle = self.get_output_embeddings().register_forward_pre_hook(read)
         try:
             yield log
         finally:
+            handle.remove()
             self._score_log = None
+
+    def _cast_pictures(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Brings pixels in half precision to the format of the vision tower; some processors round them unasked."""
+        dtype = self.picture_dtype or self.dtype
+        return {
+            name: value.to(dtype)
+            if name.startswith("pixel_values") and torch.is_tensor(value) and value.dtype in _HALVES
+            else value
+            for name, value in inputs.items()
+        }
 
     def _run_base(
         self, keep: torch.Tensor | None, args: tuple, kwargs: dict, *, with_vocabulary: bool = True
@@ -299,10 +319,8 @@ class RocMixin:
             ValueError: If scores and `[SCORE]` tokens do not match, or positions do not fit.
         """
         if labels is None and score_mask is None:
-            outputs, hidden_states = self._run_base(None, args, kwargs)
-            if self._score_log is not None:
-                self._score_log.append(self.score_head(hidden_states[:, -1]))
-            return outputs
+            return self._run_base(None, args, self._cast_pictures(kwargs))[0]
+        kwargs = self._cast_pictures(kwargs)
         if labels is not None and score_mask is not None:
             raise ValueError("Give labels (training) or score_mask (scoring), not both.")
         # A cache would hold the keys and values of every layer for a generation that does not follow.

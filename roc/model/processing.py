@@ -8,6 +8,7 @@ with torchvision.
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import functools
 import importlib
@@ -15,7 +16,9 @@ import importlib.util
 import inspect
 import os
 import sys
+from pathlib import Path
 
+from jinja2 import Environment, TemplateSyntaxError, meta
 from transformers import AutoConfig, AutoProcessor, PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES, processor_class_from_name
@@ -62,18 +65,13 @@ def _with_pillow_helpers(placeholder: type) -> type[ProcessorMixin]:
 
 
 class _NoVideo:
-    """In the place of a video processor: some processors read its settings even for images, without using them.
+    """In the place of a video processor: some processors read its settings even for images, without using them."""
 
-    A setting that has no number of its own here is an empty text, which is no file, no flag and no size.
-    """
-
-    num_frames = fps = merge_size = patch_size = temporal_patch_size = 1
+    num_frames = fps = merge_size = 1
     model_input_names: tuple[str, ...] = ()
-
-    def __getattr__(self, name: str) -> str:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return ""
+    slice_mode = False
+    downsample_mode = ""
+    font = ""  # copied beside a saved processor if there is such a file
 
 
 class _WithoutVideo(ProcessorMixin):
@@ -187,7 +185,33 @@ def load_processor(path: str | os.PathLike, *, config: PreTrainedConfig | None =
             f"{path} holds a {type(processor).__name__}, not a processor for images and text; roc needs a multimodal "
             "checkpoint with processor_config.json or preprocessor_config.json beside its tokenizer."
         )
+    if getattr(processor, "chat_template", None) is None:  # some classes write the file and do not read it
+        with contextlib.suppress(OSError):
+            processor.chat_template = ProcessorMixin.get_processor_dict(path, **kwargs)[0].get("chat_template")
     return processor
+
+
+def read_chat_template(path: str | os.PathLike) -> str:
+    """Reads a chat template from a file.
+
+    Args:
+        path: A Jinja file.
+
+    Raises:
+        ValueError: If it cannot be read, or is no template of a conversation.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        names = meta.find_undeclared_variables(Environment(extensions=["jinja2.ext.loopcontrols"]).parse(text))
+    except (OSError, UnicodeDecodeError, TemplateSyntaxError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"The chat template {path} cannot be read: {reason}; expected a Jinja file.") from error
+    if "messages" not in names:
+        raise ValueError(
+            f"{path} is no chat template: it uses no `messages`. Expected a Jinja file that lays out the turns of a "
+            "conversation, such as the chat_template.jinja of a checkpoint."
+        )
+    return text
 
 
 def save_processor(processor: ProcessorMixin, path: str | os.PathLike) -> None:

@@ -53,6 +53,8 @@ def build_model(
 
     set_seed(config.seed)
     model, processor = _build_stand_in(config, data) if config.source is None else load_source(config)
+    if config.chat_template is not None:
+        processor.chat_template = _chat_template(config)
     declared = {name: getattr(config, name) for name in _LOSS_SETTINGS}
     declared["text_weight"] = config.taught_text_weight
     declared |= config.pair_weights
@@ -75,6 +77,15 @@ def build_model(
     model = tuned(config, model)
     regularise(model, config)
     return model, processor
+
+
+def _chat_template(config: RunConfig) -> str:
+    from roc.model.processing import read_chat_template
+
+    try:
+        return read_chat_template(config.chat_template)
+    except ValueError as error:
+        raise RunError(f"chat_template: {error}") from error
 
 
 def _tell_other_losses(earlier: Declaration, declared: dict[str, Any]) -> None:

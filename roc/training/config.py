@@ -285,6 +285,9 @@ class DataConfig(Settings):
         low=0,
         below=1,
     )
+    chat_template: str | None = option(
+        None, "Jinja file that lays out the turns of a conversation, saved with the processor", unset="the processor's"
+    )
     model_max_length: int = option(
         2048,
         "longest sequence in tokens, image tokens included; a longer one loses words after its last [SCORE], or is "

@@ -157,7 +157,7 @@ def test_a_spawned_loader_worker_makes_the_same_batch(name):
 @without_torchvision
 @pytest.mark.parametrize("name", ["video_llava", "llava_next_video", "gemma4", "ernie4_5_vl_moe"])
 def test_processors_that_hand_their_parts_on_in_any_way(name, tmp_path):
-    """By position with the video part in the middle or in front, by name, and one that saves a font of its video part."""
+    """By position with the video part in the middle or in front, by name; one saves a font of its video part."""
     _, processor = build(name, RECIPES[name])
     save_processor(processor, tmp_path)
     again = load_processor(tmp_path)
