@@ -211,6 +211,7 @@ def picture_tokens(collator: RocCollator, size: Size) -> int:
 def _question_tokens(collator: RocCollator) -> int:
     """Counts the tokens of the declared prompt without a picture."""
     prompt, mark = collator.prompt(collator.declaration.question), getattr(collator.processor, "image_token", None)
+    mark = getattr(mark, "content", mark)  # some processors hold a token with its settings
     if mark is None or mark in collator.tokenizer.get_vocab() or mark not in prompt:
         return len(collator.tokenizer(prompt, add_special_tokens=False)["input_ids"]) - 1
     # The mark is no token: the processor splits the text there and inserts positions of its own.

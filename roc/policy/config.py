@@ -38,6 +38,7 @@ NOT_HERE = (
         "tiny_model",
         "new_head",
         "model_max_length",
+        "chat_template",
         "image_cache",
         "keep_features",
         "features_folder",

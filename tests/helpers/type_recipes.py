@@ -367,10 +367,15 @@ RECIPES: dict[str, Recipe] = {
         "<img><imgpad></img>\n",
         {"image_token": "<imgpad>", "start_token": "<img>", "end_token": "</img>"},
         {
-            "vision_config": {"image_size": 64, "output_channels": 16, "window_size": 2, "patch_size": 16},
-            "image_seq_length": 1,
+            "vision_config": {
+                "image_size": 256,
+                "output_channels": 16,
+                "window_size": 4,
+                "patch_size": 4,
+                "global_attn_indexes": [],
+            },
         },
-        {"size": {"height": 64, "width": 64}},
+        {"size": {"height": 256, "width": 256}},
     ),
     "granite4_vision": Recipe(
         "<image>",
@@ -785,10 +790,15 @@ RECIPES: dict[str, Recipe] = {
         "<img><imgpad></img>\n",
         {"image_token": "<imgpad>", "start_token": "<img>", "end_token": "</img>"},
         {
-            "vision_config": {"image_size": 64, "output_channels": 16, "window_size": 2, "patch_size": 16},
-            "image_seq_length": 1,
+            "vision_config": {
+                "image_size": 256,
+                "output_channels": 16,
+                "window_size": 4,
+                "patch_size": 4,
+                "global_attn_indexes": [],
+            },
         },
-        {"size": {"height": 64, "width": 64}},
+        {"size": {"height": 256, "width": 256}},
     ),
     "qwen2_5_omni_thinker": _omni("Qwen2_5OmniProcessor"),
     "qwen3_omni_moe_thinker": _omni("Qwen3OmniMoeProcessor", deepstack_visual_indexes=[0]),
