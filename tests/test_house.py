@@ -162,7 +162,7 @@ def test_ruff_silences_no_name_error_rule():
 # Tests of no single file: of the checkout, the scripts, whole jobs and the web page.
 OTHER_TESTS = {
     *("house", "readme", "tutorial", "dockerfile"),
-    *("training.demo_job", "training.distributed", "model.real_models", "server.page"),
+    *("training.demo_job", "training.distributed", "model.real_models", "model.any_type", "server.page"),
     *("commands.thinking_first", "server.thinking_first"),
     *("policy.hooks", "policy.processes"),
 }

@@ -161,6 +161,9 @@ class RocMixin:
         inputs["suppress_tokens"] = marks or None
         if (inputs.get("num_beams") or config.num_beams or 1) > 1:
             raise ValueError("generate_with_scores reads one sequence per row; set num_beams=1 (got beam search).")
+        # Some processors give token types that their model takes only in a forward pass, or not at all.
+        if "mm_token_type_ids" not in inspect.signature(self.roc_base_class.forward).parameters:
+            inputs.pop("mm_token_type_ids", None)
         with self._logging_scores() as log:
             sequences = self.generate(**inputs)
         generated = sequences[:, inputs["input_ids"].shape[1] :]  # (B, S)
