@@ -56,7 +56,14 @@ def _lines(found: Ranking) -> list[str]:
         line = f"{row['rank']:>4}  {row['image']:<{width}}  {row['prediction']:.3f} ± {row['std']:.3f}"
         if row["beats_next"] is not None:
             line += f"   better than the next with {row['beats_next']:.0%}"
-        lines += [line, *([f"      {row['text']}"] if "text" in row else [])]
+        if "change" in row:
+            change = "no readable answer" if row["change"] is None else f"{row['change']:+.2f}"
+            line += f"   compared with it: {change}"
+        lines += [
+            line,
+            *([f"      {row['why']}"] if row.get("why") else []),
+            *([f"      {row['text']}"] if "text" in row else []),
+        ]
     if not about["calibrated"]:
         lines.append("the spread was not trained on votes, so the percentages say little")
     return lines

@@ -136,6 +136,11 @@ class RankOptions(Settings):
     checkpoint: str = option(REQUIRED, "folder or hub id of a model that carries the score head", metavar="MODEL")
     attribute: str | None = option(None, "the score to rank by", metavar="NAME", unset="the first of the checkpoint")
     describe: bool = option(False, "let the model say why: it generates its answer about each photo (slower)")
+    compare: bool = option(
+        False,
+        "let a model that was taught to compare (roc relative train) say of each two neighbours how much better the "
+        "first is, and why, both in one question",
+    )
     out: str | None = option(None, "also write all of it as JSON: scores, the order, who beats whom", metavar="FILE")
     device: str | None = option(None, "cuda, mps or cpu", unset="the first there is")
 

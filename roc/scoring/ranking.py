@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from roc.scoring.assessment import Assessment
+    from roc.scoring.comparing import Compared
     from roc.scoring.options import RankOptions
     from roc.scoring.results import Assessed
     from roc.scoring.sources import Source
@@ -60,17 +63,21 @@ class Ranking:
         names: (n,) photos, best first.
         assessed: (n,) what the model says of each, the score that ranks it present in all.
         wins: (n, n) probability that the photo of the row beats that of the column.
+        compared: (n - 1,) what the model says of each photo and the one behind it, asked about both at once; empty
+            where it was not asked. The change is from the worse one to the better one.
     """
 
     attribute: str
     names: list[str]
     assessed: list[Assessed]
     wins: list[list[float]]
+    compared: Sequence[Compared] = ()
 
     def rows(self) -> list[dict[str, Any]]:
         """Gives a row for each photo: `rank`, `image`, the score with its spread, `beats_next`, and words if any.
 
-        `beats_next` is the probability that it beats the photo behind it; None for the last one.
+        `beats_next` is the probability that it beats the photo behind it; None for the last one. `change` and `why` are
+        what `compared` holds, of all photos but the last.
         """
         rows = []
         for place, (name, one) in enumerate(zip(self.names, self.assessed, strict=True)):
@@ -78,6 +85,9 @@ class Ranking:
             last = place + 1 == len(self.names)
             row = {"rank": place + 1, "image": name, "prediction": score.value, "std": score.std}
             row |= {"beats_next": None if last else self.wins[place][place + 1]}
+            if place < len(self.compared):
+                asked = self.compared[place]
+                row |= {"change": None if asked.change is None else asked.change.value, "why": asked.words}
             rows.append(row | ({} if one.text is None else {"text": one.text}))
         return rows
 
@@ -108,9 +118,12 @@ def rank_photos(options: RankOptions) -> Ranking:
         )
 
     from roc.scoring.assessment import Assessment
+    from roc.scoring.comparing import check_compares
 
     assessment = Assessment(options.checkpoint, device=options.device)
     attribute = assessment.wanted(options.attribute)[0]
+    if options.compare:
+        check_compares(assessment.model.declaration, options.checkpoint)
     assessed: dict[str, Assessed] = {}
     faults: list[str] = []
     for start in range(0, len(sources), assessment.batch_size):
@@ -122,7 +135,20 @@ def rank_photos(options: RankOptions) -> Ranking:
         assessed |= dict(zip(pictures, found, strict=True))
     if faults:
         raise ValueError("\n".join(faults))
-    return ranking(attribute, assessed)
+    found = ranking(attribute, assessed)
+    return replace(found, compared=_compared(assessment, found, sources)) if options.compare else found
+
+
+def _compared(assessment: Assessment, found: Ranking, sources: Sequence[Source]) -> list[Compared]:
+    """Asks about each photo and the one behind it, in words where the model has some."""
+    from roc.scoring.comparing import compare
+
+    by_name = {source.name: source for source in sources}
+    words = assessment.model.declaration.comparison.reasoning is not None
+    answers: list[Compared] = []
+    for better, worse in itertools.pairwise(found.names):
+        answers += compare(assessment, [(by_name[worse].open(), by_name[better].open())], words=words)
+    return answers
 
 
 def _opened(sources: Sequence[Source], faults: list[str]) -> dict[str, Image.Image]:

@@ -1,6 +1,7 @@
 """Two pictures in one question: one forward pass reads where generation does, and a checkpoint has to know how."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from heads import SPACE, fill_head, picture
 from tiny_models import BUILDERS
 
 from roc.checkpoint.folder import save
+from roc.commands.rank import main
 from roc.model.attachment import attach
 from roc.model.comparison import Comparison
 from roc.model.declaration import declare
@@ -47,6 +49,27 @@ def test_words_come_with_the_change_behind_them(assessment, monkeypatch):
     monkeypatch.setattr(type(model), "generate_with_scores", lambda self, **inputs: generation)
     found = compare(assessment, [(picture(0), picture(1))], words=True)[0]
     assert found.words == "It is brighter." and found.change.value == pytest.approx(10)
+
+
+def test_neighbours_of_a_ranking_are_compared(tmp_path, capsys):
+    model, processor = BUILDERS["llava"]()
+    attach(model, processor, SPACE)
+    fill_head(model)
+    save(model, processor, tmp_path / "plain")
+    comparison = Comparison(question="What changes?", answer="The change is [SCORE].")
+    declare(model, dataclasses.replace(model.declaration, comparison=comparison))
+    save(model, processor, tmp_path / "compares")
+    photos = [str(tmp_path / f"{i}.png") for i in range(3)]
+    for i, photo in enumerate(photos):
+        picture(i).save(photo)
+    words = [*photos, "--compare", "--device", "cpu", "--out", str(tmp_path / "order.json")]
+    assert main([*words, "--checkpoint", str(tmp_path / "plain")]) == 2
+    assert "was not taught to compare" in capsys.readouterr().err
+    assert main([*words, "--checkpoint", str(tmp_path / "compares")]) == 0
+    assert capsys.readouterr().out.count("compared with it: ") == 2
+    rows = json.loads((tmp_path / "order.json").read_text())["photos"]
+    assert [-10 <= row["change"] <= 10 and row["why"] is None for row in rows[:2]] == [True] * 2
+    assert "change" not in rows[2]
 
 
 def test_a_checkpoint_has_to_have_learnt_it(assessment):
