@@ -20,10 +20,19 @@ from roc.relative.votes import Votes
 
 if TYPE_CHECKING:
     from roc.endpoints.patience import Patience
+    from roc.scoring.cluster import Cluster
 
 
-def make_editors(options: BuildOptions, at_once: int, stopping: threading.Event) -> dict[str, Editor]:
+def make_editors(
+    options: BuildOptions, at_once: int, stopping: threading.Event, cluster: Cluster | None = None
+) -> dict[str, Editor]:
     """Makes the editors that the options name.
+
+    Args:
+        options: Of the build.
+        at_once: Pictures that are worked on at the same time on this machine.
+        stopping: Set once the run is to end.
+        cluster: Where pipelines run; None runs them in this process.
 
     Raises:
         ValueError: A missing key, a pipeline that cannot be used.
@@ -32,10 +41,15 @@ def make_editors(options: BuildOptions, at_once: int, stopping: threading.Event)
     editors: dict[str, Editor] = {}
     for name in options.editors:
         kind, _, rest = name.partition(":")
-        if kind == "diffusers":
+        settings = {"dtype": options.dtype, "steps": options.steps}
+        if kind == "diffusers" and cluster is not None:
+            from roc.relative.pipeline_actors import PipelineActors
+
+            editors[name] = PipelineActors(rest, cluster, **settings)
+        elif kind == "diffusers":
             from roc.relative.image_editors import Pipeline
 
-            editors[name] = Pipeline(rest, device=options.device, dtype=options.dtype, steps=options.steps)
+            editors[name] = Pipeline(rest, device=options.device, **settings)
         elif kind == "images":
             from roc.endpoints.images import ImageEdits
             from roc.relative.image_editors import EndpointEditor
@@ -55,8 +69,10 @@ def make_helpers(options: BuildOptions, stopping: threading.Event) -> tuple[tupl
     return instructor, None if options.checker is None else _endpoint(options.checker, options, stopping)
 
 
-def make_judges(options: BuildOptions, at_once: int, stopping: threading.Event) -> list[Judge]:
-    """Makes the judges that the options name.
+def make_judges(
+    options: BuildOptions, at_once: int, stopping: threading.Event, cluster: Cluster | None = None
+) -> list[Judge]:
+    """Makes the judges that the options name; the arguments are those of `make_editors`.
 
     Raises:
         ValueError: A missing key, a checkpoint that cannot be used.
@@ -70,13 +86,15 @@ def make_judges(options: BuildOptions, at_once: int, stopping: threading.Event) 
 
             judges.append(ChatJudge(*_endpoint(name, options, stopping), options.requests_at_once))
         elif kind == "roc":
-            judges.append(Differences(Checkpoint(rest, options)))
+            judges.append(Differences(Checkpoint(rest, options, cluster)))
         else:
             judges.append(KnownDirection(float(rest or 0), at_once))
     return judges
 
 
-def vote_of_models(options: BuildOptions, votes: Votes, photos: Sequence[Photo], steps: Steps) -> None:
+def vote_of_models(
+    options: BuildOptions, votes: Votes, photos: Sequence[Photo], steps: Steps, cluster: Cluster | None = None
+) -> None:
     """Has the voters that the options name score all photos, and adds what they say to the votes.
 
     Votes that fail are missing: whether enough are left decides each photo's consensus.
@@ -84,7 +102,7 @@ def vote_of_models(options: BuildOptions, votes: Votes, photos: Sequence[Photo],
     for name in options.voters:
         kind, _, rest = name.partition(":")
         if kind == "roc":
-            checkpoint = Checkpoint(rest, options)
+            checkpoint = Checkpoint(rest, options, cluster)
             keys = {photo.id: f"vote:{checkpoint.identity}:{photo.id}:{photo.stamp}" for photo in photos}
             score_pictures(checkpoint, steps, {keys[photo.id]: photo.source for photo in photos})
         else:

@@ -11,9 +11,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from roc.data.images import ImageError
 from roc.model.device import usable_cores
@@ -32,6 +33,9 @@ from roc.relative.steps import KEY, Progress, Row, Step, Steps
 from roc.relative.votes import Votes, read_votes
 from roc.scoring.journal import Journal
 from roc.scoring.sources import find_sources
+
+if TYPE_CHECKING:
+    from roc.scoring.cluster import Cluster
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +93,9 @@ def build(
 
     Raises:
         DataError: With all faults of a table of votes.
-        ValueError: Photos, editors or judges that cannot be used, a folder that is in the way, or no pair at all.
+        ValueError: Photos, editors, judges or a cluster that cannot be used, a folder that is in the way, or no pair at
+            all.
+        ImportError: With the command that installs what is missing.
     """
     from roc.relative.sheet import write_page
 
@@ -102,15 +108,29 @@ def build(
         for photo in photos
     ]
     files.check(overwrite=options.overwrite)
-    with Journal(files.journal, settings_of_run(options), overwrite=options.overwrite, key=KEY) as journal:
+    with ExitStack() as stack:
+        cluster = _start_cluster(options, stack)
+        settings = settings_of_run(options)
+        journal = stack.enter_context(Journal(files.journal, settings, overwrite=options.overwrite, key=KEY))
         steps = Steps(journal, progress, retry=options.retry_failed)
-        built = Run(options, files, steps, photos, votes, editors, judges).all()
+        built = Run(options, files, steps, photos, votes, editors, judges, cluster).all()
         built.done, built.seconds = steps.done, time.monotonic() - start
     files.write(built, options)
     if not built.changes:
         raise ValueError(_nothing(built, files))
     write_page(files, built, options.samples)
     return built
+
+
+def _start_cluster(options: BuildOptions, stack: ExitStack) -> Cluster | None:
+    """Starts or joins the cluster where one is asked for; it ends with the stack."""
+    if options.engine == "local":
+        return None
+    from roc.scoring.cluster import Cluster
+
+    cluster = stack.enter_context(Cluster.asked_for(options))
+    cluster.start()
+    return cluster
 
 
 def _nothing(built: Built, files: Outputs) -> str:
@@ -154,6 +174,7 @@ class Run:
         photos: All photos.
         votes: What scorers say about them.
         editors, judges: As for `build`.
+        cluster: Where pipelines and checkpoints run; None runs them in this process.
     """
 
     def __init__(
@@ -165,15 +186,16 @@ class Run:
         votes: Votes,
         editors: Mapping[str, Editor] | None,
         judges: Sequence[Judge] | None,
+        cluster: Cluster | None = None,
     ) -> None:
         self._options, self._files, self._steps, self._photos = options, files, steps, photos
         self._at_once = options.workers or usable_cores()
-        editors = make_editors(options, self._at_once, steps.stopping) if editors is None else editors
+        editors = make_editors(options, self._at_once, steps.stopping, cluster) if editors is None else editors
         instructor, checker = make_helpers(options, steps.stopping)
         self._editing = Editing(options, steps, files.out, editors, instructor, checker)
-        judges = make_judges(options, self._at_once, steps.stopping) if judges is None else judges
+        judges = make_judges(options, self._at_once, steps.stopping, cluster) if judges is None else judges
         self._judging = Judging(judges, steps, files.out)
-        vote_of_models(options, votes, photos, steps)
+        vote_of_models(options, votes, photos, steps, cluster)
         self._votes, self._consensus = votes, votes.agreed(options)
         if votes.strangers:
             logger.warning("%d rows of the votes are about none of the photos", votes.strangers)

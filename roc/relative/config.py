@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from roc.endpoints.options import EndpointOptions
+from roc.scoring.options import EngineOptions
 from roc.settings import REQUIRED, Fault, Settings, option
 
 CATEGORIES = (
@@ -219,7 +220,7 @@ def chat_name(name: str) -> tuple[str, str | None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildOptions(VoteOptions, EditOptions, JudgeOptions, EndpointOptions):
+class BuildOptions(VoteOptions, EditOptions, JudgeOptions, EngineOptions, EndpointOptions):
     """The photos, and where the records go."""
 
     sources: tuple[str, ...] = option(
@@ -244,8 +245,8 @@ class BuildOptions(VoteOptions, EditOptions, JudgeOptions, EndpointOptions):
     overwrite: bool = option(False, "start anew: forget what was done before")
 
     def faults(self) -> list[Fault]:
-        """Finds shares that leave nothing to train on, a judge that knows nothing of an editor, and a format that
-        pipelines do not have."""
+        """Finds shares that leave nothing to train on, a judge that knows nothing of an editor, a format that pipelines
+        do not have, and a cluster without work."""
         found = []
         if self.val + self.test >= 1:
             told = f"val and test are {self.val:g} and {self.test:g}, expected less than 1 together"
@@ -257,4 +258,10 @@ class BuildOptions(VoteOptions, EditOptions, JudgeOptions, EndpointOptions):
         if blind and set(self.editors) != {EMBEDDED}:
             told = f"judges has {blind[0]}, which knows only what the embedded editor did; name others by --judges"
             found.append(("judges", told))
+        models = [
+            name for name in (*self.editors, *self.judges, *self.voters) if name.startswith(("diffusers:", "roc:"))
+        ]
+        if self.engine == "ray" and not models:
+            told = "engine is ray, but neither a pipeline nor a checkpoint is named, so nothing would run there"
+            found.append(("engine", f"{told}; leave it out"))
         return found

@@ -83,9 +83,9 @@ def score_pictures(checkpoint: Checkpoint, steps: Steps, sources: dict[str, Sour
         steps: Keeps the rows.
         sources: Key of the step -> picture.
     """
-    steps.carry_out_in_order(
+    steps.carry_out_together(
         list(sources),
-        lambda todo: checkpoint.rows([sources[key] for key in todo]),
+        lambda todo: checkpoint.rows({key: sources[key] for key in todo}),
         unit=f"pictures scored by {checkpoint.name}",
     )
     checkpoint.free()

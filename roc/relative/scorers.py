@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from roc.endpoints.patience import Patience
     from roc.relative.config import BuildOptions
     from roc.scoring.assessment import Assessment
+    from roc.scoring.cluster import Cluster
 
 Row = dict[str, Any]
 
@@ -31,6 +32,7 @@ class Checkpoint:
     Args:
         path: Folder or hub id.
         options: Device, number format, batch size and workers.
+        cluster: Started, where pictures are scored on a cluster; None scores them in this process.
 
     Attributes:
         name: What records and messages call it.
@@ -39,12 +41,12 @@ class Checkpoint:
         FileNotFoundError: There is no such checkpoint.
     """
 
-    def __init__(self, path: str, options: BuildOptions) -> None:
+    def __init__(self, path: str, options: BuildOptions, cluster: Cluster | None = None) -> None:
         from roc.checkpoint.names import check_exists
 
         check_exists(path)
         self.name = f"roc:{path}"
-        self._path, self._options = path, options
+        self._path, self._options, self._cluster = path, options, cluster
         self._loaded: Assessment | None = None
         self._identity: str | None = None
 
@@ -57,32 +59,45 @@ class Checkpoint:
             self._identity = short_identity(self._assessment())
         return self._identity
 
-    def rows(self, sources: Sequence[Source]) -> Iterator[Row]:
+    def rows(self, sources: Mapping[str, Source]) -> Iterator[tuple[str, Row]]:
         """Scores pictures.
 
+        Args:
+            sources: Key -> picture.
+
         Yields:
-            A row a source, in their order: `score` and `spread`, or `error`.
+            Key and row of each picture as it is done: `score` and `spread`, or `error`.
 
         Raises:
-            ValueError: A single picture does not fit into memory.
+            ValueError: A single picture does not fit into memory, or a cluster fails.
         """
-        from roc.scoring.batches import OutOfMemory, Scorer, Wanted
-        from roc.scoring.local import score_images
+        from roc.scoring.batches import OutOfMemory
 
-        assessment, options = self._assessment(), self._options
-        first = assessment.attributes[0]
-        low, high = assessment.model.declaration.space.of(first).range
-        scorer = Scorer(assessment, Wanted((first,)), options.batch_size)
+        assessment = self._assessment()
+        low, high = assessment.model.declaration.space.of(assessment.attributes[0]).range
         unit = HIGHEST / (high - low)
+        named = {key: source._replace(name=key) for key, source in sources.items()}
+        expected = OutOfMemory if self._cluster is None else RuntimeError
         try:
-            for row in score_images(scorer, sources, self._path, workers=options.workers):
+            for row in self._scored(assessment, list(named.values())):
                 if "error" in row or row["prediction"] is None:
-                    yield {"error": row.get("error", "the model gave no score")}
+                    yield row["image"], {"error": row.get("error", "the model gave no score")}
                 else:
                     spread = None if row["std"] is None else row["std"] * unit
-                    yield {"score": (row["prediction"] - low) * unit, "spread": spread}
-        except OutOfMemory as error:
-            raise ValueError(f"{error}; free some, and the same command goes on from here") from error
+                    yield row["image"], {"score": (row["prediction"] - low) * unit, "spread": spread}
+        except expected as error:
+            told = f"{error}; free some" if isinstance(error, OutOfMemory) else str(error)
+            raise ValueError(f"{told}, and the same command goes on from here") from error
+
+    def _scored(self, assessment: Assessment, sources: Sequence[Source]) -> Iterator[dict[str, Any]]:
+        from roc.scoring.batches import Scorer, Wanted
+        from roc.scoring.local import score_images
+
+        options = self._options
+        scorer = Scorer(assessment, Wanted((assessment.attributes[0],)), options.batch_size)
+        if self._cluster is None:
+            return score_images(scorer, sources, self._path, workers=options.workers)
+        return self._cluster.score_images(scorer, sources, self._path, batch_size=options.batch_size)
 
     def free(self) -> None:
         """Gives its memory back."""
@@ -92,7 +107,11 @@ class Checkpoint:
         if self._loaded is None:
             from roc.scoring.assessment import Assessment
 
-            self._loaded = Assessment(self._path, device=self._options.device, dtype=self._options.dtype)
+            device, dtype = self._options.device, self._options.dtype
+            if self._cluster is not None:
+                # What is loaded here says what the weights are; the actors load it again.
+                device, dtype = "cpu", dtype or self._cluster.dtype
+            self._loaded = Assessment(self._path, device=device, dtype=dtype)
         return self._loaded
 
 

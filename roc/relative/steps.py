@@ -80,20 +80,20 @@ class Steps:
         for _ in self._progress(self._each(todo, at_once), len(steps), len(steps) - len(todo), unit=unit):
             pass
 
-    def carry_out_in_order(
-        self, keys: Sequence[str], work: Callable[[Sequence[str]], Iterator[Row]], *, unit: str
+    def carry_out_together(
+        self, keys: Sequence[str], work: Callable[[Sequence[str]], Iterator[tuple[str, Row]]], *, unit: str
     ) -> None:
-        """Does a phase whose rows come one after the other, as of a model that takes its pictures in batches.
+        """Does a phase whose steps are one piece of work, as of a model that takes its pictures in batches.
 
         Args:
             keys: Of all steps.
-            work: Takes the keys of those that are still to be done, and yields their rows in this order.
+            work: Takes the keys of those that are still to be done, and yields each of them with its row.
             unit: What one is called, for the bar.
         """
         todo = [key for key in keys if key not in self._journal or key in self._again]
         if not todo:
             return
-        rows = (self._keep(key, row) for key, row in zip(todo, work(todo), strict=True))
+        rows = (self._keep(key, row) for key, row in work(todo))
         for _ in self._progress(rows, len(keys), len(keys) - len(todo), unit=unit):
             pass
 

@@ -30,6 +30,7 @@ from roc.model.float32_tower import picture_dtype
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import LARGEST_BATCH, OutOfMemory, Scorer, Wanted, by_shape
 from roc.scoring.identity import short_identity
+from roc.scoring.options import NEW_RAY, EngineOptions
 from roc.scoring.prepare import Preparation, Prepared
 from roc.scoring.readers import CHUNK, set_alarm
 from roc.scoring.sources import Source
@@ -79,6 +80,17 @@ class Cluster:
         self._image_seconds: float | None = None
         self._folder: str | None = None
         self._started = False
+
+    @classmethod
+    def asked_for(cls, options: EngineOptions, *, compiled: bool = False) -> Cluster:
+        """Makes the one that options name, not started yet.
+
+        Args:
+            options: With `workers` and `device` beside those of `EngineOptions`.
+            compiled: As above.
+        """
+        address = None if options.ray_address == NEW_RAY else options.ray_address
+        return cls(address, scorers=options.actors, workers=options.workers, device=options.device, compiled=compiled)
 
     def __enter__(self) -> Cluster:
         return self
@@ -145,6 +157,16 @@ class Cluster:
                 f"{self._scorers} scorers and {self._workers} workers need a CPU each, the cluster has {cpus}; give "
                 "fewer --actors or --workers"
             )
+
+    @property
+    def scorers(self) -> int:
+        """Number of actors that load a model; known once it is started."""
+        return self._scorers
+
+    @property
+    def device(self) -> str:
+        """Device of each of them, "cuda" or "cpu"; known once it is started."""
+        return self._device
 
     @property
     def dtype(self) -> str:

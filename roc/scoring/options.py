@@ -16,7 +16,35 @@ NEW_RAY = "local"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(Settings):
+class EngineOptions(Settings):
+    """Where the models run."""
+
+    TITLE = "engine"
+
+    engine: Literal["local", "ray"] = option("local", "ray: actors, on many machines too", matters=False)
+    ray_address: str = option(
+        NEW_RAY,
+        f"cluster to join: auto, HOST:PORT or ray://HOST:PORT; {NEW_RAY} starts a Ray here",
+        metavar="ADDRESS",
+        matters=False,
+    )
+    actors: int | None = option(
+        None, "with --engine ray, how many load the model", low=1, unset="one per GPU", metavar="N", matters=False
+    )
+
+    def faults(self) -> list[Fault]:
+        """Finds settings of the cluster where there is none, and a device that Ray does not lend."""
+        if self.engine != "ray":
+            given = {"ray_address": self.ray_address != NEW_RAY, "actors": self.actors is not None}
+            return [(name, f"{name} needs --engine ray") for name, is_given in given.items() if is_given]
+        device = getattr(self, "device", None)
+        if device not in (None, "cuda", "cpu"):
+            return [("device", f"device is {device}; expected cuda or cpu with --engine ray")]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(EngineOptions):
     """Images, checkpoint, output, what is chosen by the scores, and how fast."""
 
     paths: tuple[str, ...] = option(REQUIRED, "what to score", positional=True, metavar="PATH")
@@ -72,13 +100,6 @@ class ScoreOptions(Settings):
         None, "number format of the model", unset="bfloat16 where hardware multiplies it, else float32"
     )
     compile: bool = option(False, "compile the layers: minutes at the start, then faster")
-    engine: Literal["local", "ray"] = option("local", "ray: actors, on many machines too")
-    ray_address: str = option(
-        NEW_RAY, f"cluster to join: auto, HOST:PORT or ray://HOST:PORT; {NEW_RAY} starts a Ray here", metavar="ADDRESS"
-    )
-    actors: int | None = option(
-        None, "with --engine ray, how many load the model", low=1, unset="one per GPU", metavar="N"
-    )
 
     @property
     def chooses(self) -> bool:
@@ -113,16 +134,11 @@ class ScoreOptions(Settings):
         return found
 
     def _engine_faults(self) -> list[Fault]:
-        if self.engine != "ray":
-            given = {"ray_address": self.ray_address != NEW_RAY, "actors": self.actors is not None}
-            return [(name, f"{name} needs --engine ray") for name, is_given in given.items() if is_given]
         found: list[Fault] = []
-        if self.out is None:
+        if self.engine == "ray" and self.out is None:
             found.append(("engine", "engine ray needs --out"))
-        if self.workers == 0:
+        if self.engine == "ray" and self.workers == 0:
             found.append(("workers", "workers is 0; expected 1 or more with --engine ray"))
-        if self.device not in (None, "cuda", "cpu"):
-            found.append(("device", f"device is {self.device}; expected cuda or cpu with --engine ray"))
         return found
 
 

@@ -24,7 +24,7 @@ from roc.files import write_json
 from roc.scoring.copies import carry_out
 from roc.scoring.finished import Outcome, Run, changed, some
 from roc.scoring.journal import Journal
-from roc.scoring.options import NEW_RAY, ScoreOptions
+from roc.scoring.options import ScoreOptions
 from roc.scoring.outputs import Outputs, check_outputs, make_folders
 from roc.scoring.sources import Source, find_sources
 from roc.scoring.stamps import STAMP
@@ -216,15 +216,7 @@ def _cluster(options: ScoreOptions, stack: ExitStack) -> Cluster | None:
         return None
     from roc.scoring.cluster import Cluster
 
-    return stack.enter_context(
-        Cluster(
-            None if options.ray_address == NEW_RAY else options.ray_address,
-            scorers=options.actors,
-            workers=options.workers,
-            device=options.device,
-            compiled=options.compile,
-        )
-    )
+    return stack.enter_context(Cluster.asked_for(options, compiled=options.compile))
 
 
 def _scorer(options: ScoreOptions, cluster: Cluster | None = None) -> Scorer:

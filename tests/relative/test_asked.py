@@ -20,7 +20,10 @@ from roc.checkpoint.folder import save  # noqa: E402
 from roc.endpoints import patience  # noqa: E402
 from roc.relative.build import build  # noqa: E402
 from roc.relative.config import BuildOptions  # noqa: E402
+from roc.relative.scorers import Checkpoint  # noqa: E402
 from roc.relative.wording import read_number, read_words  # noqa: E402
+from roc.scoring.local import score_images  # noqa: E402
+from roc.scoring.sources import Source  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -164,12 +167,7 @@ def test_a_chat_endpoint_votes(options, tmp_path):
 
 
 def test_a_checkpoint_votes_and_judges(options, tmp_path):
-    model, processor = tiny_llava()
-    roc.attach(model, processor, roc.ScoreSpace(1, 5))
-    torch.manual_seed(0)
-    torch.nn.init.normal_(model.score_head.weight, std=1.0)
-    save(model, processor, tmp_path / "model")
-    name = f"roc:{tmp_path / 'model'}"
+    name = write_checkpoint(tmp_path / "model")
     given = {"voters": (name,), "fewest_votes": 1, "val": 0.0, "test": 0.0, "workers": 1, "device": "cpu"}
     built = build(options(judges=(name,), **given), shown)
     scores = roc.Assessment(str(tmp_path / "model"), device="cpu").score([str(tmp_path / "photos" / "0.png")])
@@ -186,3 +184,57 @@ def test_a_checkpoint_votes_and_judges(options, tmp_path):
         pairs.setdefault(row["step"][:-3], []).append(row["difference"])
     assert all(one == -other for one, other in pairs.values())
     assert build(options(judges=(name,), **given), shown).done == 0
+
+
+def write_checkpoint(folder):
+    model, processor = tiny_llava()
+    roc.attach(model, processor, roc.ScoreSpace(1, 5))
+    torch.manual_seed(0)
+    torch.nn.init.normal_(model.score_head.weight, std=1.0)
+    save(model, processor, folder)
+    return f"roc:{folder}"
+
+
+class Backwards:
+    """A cluster that is done with the last picture first."""
+
+    dtype = "float32"
+
+    def __init__(self, fault=None):
+        self.fault = fault
+
+    def score_images(self, scorer, sources, pretrained, *, batch_size):
+        if self.fault is not None:
+            raise self.fault
+        yield from list(score_images(scorer, sources, pretrained, workers=0))[::-1]
+        scorer.assessment.model.to("meta")  # as the cluster does it
+
+
+def test_rows_of_a_cluster_come_in_any_order(options, tmp_path):
+    path = write_checkpoint(tmp_path / "model").removeprefix("roc:")
+    sources = {f"key {i}": Source("same name", f"photos/{i}.png") for i in range(2)} | {"gone": Source("a", "a.png")}
+    here = Checkpoint(path, options(device="cpu"))
+    expected = dict(here.rows(sources))
+    assert list(expected) == ["key 0", "key 1", "gone"] and expected["gone"] == {"error": "no such file"}
+    cluster = Checkpoint(path, options(), Backwards())
+    assert cluster.identity == here.identity
+    for _ in range(2):
+        found = dict(cluster.rows(sources))
+        assert list(found) == ["gone", "key 1", "key 0"] and found == expected
+        cluster.free()
+    broken = Checkpoint(path, options(), Backwards(RuntimeError("the scorers end again and again")))
+    with pytest.raises(ValueError, match="again and again, and the same command goes on from here"):
+        dict(broken.rows(sources))
+
+
+@pytest.mark.slow
+def test_a_checkpoint_votes_and_judges_on_ray(options, tmp_path):
+    pytest.importorskip("ray")
+    name = write_checkpoint(tmp_path / "model")
+    given = {"voters": (name,), "judges": (name,), "fewest_votes": 1, "val": 0.0, "test": 0.0, "device": "cpu"}
+    build(options(**given), shown)
+    on_ray = options(**given, engine="ray", actors=1, out=str(tmp_path / "b"))
+    build(on_ray, shown)
+    for file in ("anchors.jsonl", "pairs.jsonl"):
+        assert (tmp_path / "b" / file).read_text() == (tmp_path / "out" / file).read_text()
+    assert build(on_ray, shown).done == 0

@@ -299,6 +299,9 @@ def test_the_page_shows_pairs(options, tmp_path):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
+        ({"engine": "ray"}, "neither a pipeline nor a checkpoint is named"),
+        ({"actors": 2}, "actors needs --engine ray"),
+        ({"engine": "ray", "voters": ("roc:a",), "device": "mps"}, "expected cuda or cpu with --engine ray"),
         ({"editors": ("magic",)}, "editors has 'magic', expected some of embedded, diffusers:PIPELINE"),
         ({"editors": ("images:m",)}, "judges has embedded, which knows only what the embedded editor did"),
         ({"editors": ("images:m", "images:m"), "judges": ("chat:m",)}, "expected each of them once"),

@@ -1,5 +1,10 @@
 """Editors that follow words: an image-edit endpoint, a tiny pipeline of diffusers; instructions and the edit check."""
 
+import importlib.util
+import os
+import signal
+import sys
+import types
 from collections import Counter
 
 import pytest
@@ -9,13 +14,18 @@ pytest.importorskip("openai")
 from chat_stand_in import ChatStandIn, prompt_of  # noqa: E402
 from edited_photos import rows, shown, write_photos  # noqa: E402
 from image_stand_in import ImageStandIn  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from roc.endpoints import patience  # noqa: E402
+from roc.relative import pipeline_actors  # noqa: E402
 from roc.relative.build import build  # noqa: E402
 from roc.relative.config import BuildOptions  # noqa: E402
 from roc.relative.edit_check import read_marks  # noqa: E402
+from roc.relative.editors import Edited, EditError, Order  # noqa: E402
 from roc.relative.instructions import LIST, listed  # noqa: E402
 from roc.relative.judges import Judgement, KnownDirection  # noqa: E402
+from roc.relative.pipeline_actors import PipelineActor, PipelineActors  # noqa: E402
+from roc.scoring.cluster import Cluster  # noqa: E402
 
 
 class Worse(KnownDirection):
@@ -164,6 +174,84 @@ def write_pipeline(folder):
     return folder / "pipeline"
 
 
+class Free(Cluster):
+    """A cluster that settles its actors; none is started."""
+
+    def start(self):
+        self._settle({"CPU": 4.0})
+
+
+def test_actors_hand_over_what_editors_say(monkeypatch):
+    """Errors come through an actor as what they are, and an order whose actor ended fails alone."""
+    ray = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    cluster = Free(scorers=2)
+    cluster.start()
+    editor = PipelineActors("tiny", cluster, dtype=None, steps=3)
+    assert (editor.name, editor.at_once) == ("diffusers:tiny", 2)
+    order, picture = Order("brighter", "light", 1), Image.new("RGB", (8, 8))
+    monkeypatch.setattr(pipeline_actors, "Pipeline", lambda path, **settings: ray.pipeline(path, settings))
+    assert editor.edit(picture, order).picture.getpixel((0, 0)) == (9, 9, 9)
+    assert ray.asked == {"num_cpus": 1, "num_gpus": 0, "max_restarts": -1, "max_task_retries": 2}
+    assert ray.loaded == [("tiny", {"device": "cpu", "dtype": None, "steps": 3})] and len(ray.actors) == 2
+    for fault, told in (
+        (EditError("refused"), "refused"),
+        (ValueError("no pipeline"), "no pipeline"),
+        (ImportError("install"), "install"),
+    ):
+        ray.fault = fault
+        with pytest.raises(type(fault), match=told):
+            editor.edit(picture, order)
+    ray.fault = ray.exceptions.RayError("a page of words")
+    with pytest.raises(EditError, match="^diffusers:tiny: the process that edited it ended .RayError.$"):
+        editor.edit(picture, order)
+    ray.fault = None
+    for _ in range(4):  # no actor was lost on the way
+        editor.edit(picture, order)
+    editor.close()
+    assert not ray.actors
+    editor.edit(picture, order)
+    assert len(ray.actors) == 2
+
+
+class FakeRay(types.ModuleType):
+    """As much of Ray as the editor uses, in this process."""
+
+    def __init__(self):
+        super().__init__("ray")
+        self.exceptions = types.SimpleNamespace(RayError=type("RayError", (Exception,), {}))
+        self.actors, self.loaded, self.asked, self.fault = [], [], None, None
+
+    def remote(self, **asked):
+        self.asked = asked
+
+        def actor(*given):
+            made = PipelineActor(*given)
+            self.actors.append(made)
+            return types.SimpleNamespace(made=made, edit=types.SimpleNamespace(remote=lambda *a: (made, a)))
+
+        return lambda kind: types.SimpleNamespace(remote=actor)
+
+    def get(self, asked):
+        if isinstance(self.fault, self.exceptions.RayError):
+            raise self.fault
+        made, given = asked
+        return made.edit(*given)
+
+    def kill(self, actor):
+        self.actors.remove(actor.made)
+
+    def pipeline(self, path, settings):
+        self.loaded.append((path, settings))
+
+        def edit(picture, order):
+            if self.fault is not None:
+                raise self.fault
+            return Edited(Image.new("RGB", picture.size, (9, 9, 9)))
+
+        return types.SimpleNamespace(edit=edit)
+
+
 @pytest.mark.slow  # importing diffusers takes most of it
 def test_a_pipeline_of_diffusers_edits(options, tmp_path):
     pytest.importorskip("diffusers")
@@ -184,3 +272,35 @@ def test_without_diffusers_it_says_how_to_install_it(options, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "diffusers", None)
     with pytest.raises(ImportError, match=r"pip install 'roc-mllm\[diffusers\]'"):
         build(options(editors=("diffusers:flux_kontext",)), shown)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'roc-mllm[ray]'")
+def test_actors_on_ray_make_the_same_pictures(options, tmp_path, monkeypatch):
+    """Also if one is killed on the way."""
+    pytest.importorskip("diffusers")
+    name = f"diffusers:{write_pipeline(tmp_path / 'tiny')}"
+    given = {"editors": (name,), "steps": 2, "edits": 2, "device": "cpu", "side": 64, "workers": 1}
+    built = build(options(**given), shown, judges=[Worse()])
+    killed = []
+
+    def kill_one(rows, total, done, unit):
+        for number, row in enumerate(rows):
+            yield row
+            if number == 0 and unit.startswith("edits"):
+                killed.extend(pid for pid in os.listdir("/proc") if pid.isdigit() and "PipelineActor" in words(pid))
+                os.kill(int(killed[0]), signal.SIGKILL)
+
+    def words(pid):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
+
+    on_ray = options(**given, out=str(tmp_path / "b"), engine="ray", actors=1)
+    again = build(on_ray, kill_one, judges=[Worse()])
+    assert len(killed) == 1 and len(again.changes) == len(built.changes) == 4
+    for one, other in zip(built.changes, again.changes, strict=True):
+        assert (tmp_path / "out" / one.after).read_bytes() == (tmp_path / "b" / other.after).read_bytes()
+    assert build(on_ray, shown, judges=[Worse()]).done == 0
