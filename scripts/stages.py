@@ -1,18 +1,22 @@
-"""Scripts of stages: their command line, runs of `roc` in processes of their own, times over all calls, the machine."""
+"""Scripts of stages: their command line, work in processes of its own, times over all calls, the machine."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import platform
 import shlex
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from roc.commands.line import BAD_INPUT, Parser, run
 from roc.files import write_json
@@ -80,6 +84,52 @@ def run_roc(*words: str | Path) -> None:
         raise KeyboardInterrupt
     if status:
         raise StageFailed
+
+
+def side_by_side(work: Callable[..., Any], items: Iterable[Any], shared: Any, jobs: int) -> Iterator[Any]:
+    """Does pieces of work, several at a time, each in a process that does many.
+
+    Args:
+        work: Function of a module, of an item and `shared`.
+        items: The pieces.
+        shared: What all of them need; sent to each process once.
+        jobs: Processes at a time.
+
+    Yields:
+        Results, in the order in which they come.
+
+    Raises:
+        ValueError: If a process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(shared,)) as pool:
+            try:
+                for done in as_completed([pool.submit(_do, work, item) for item in items]):
+                    yield done.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    except BrokenProcessPool as error:
+        raise ValueError(
+            "a training process died (out of memory?); the same command goes on, --jobs 1 takes less memory"
+        ) from error
+
+
+def _begin(shared: Any) -> None:
+    """Sets up a process: keeps what is shared and freed memory, and ends the process when its parent ends."""
+    global _shared
+    _shared = shared
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        from roc.model.device import keep_freed_memory
+
+        keep_freed_memory()
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def _do(work: Callable[..., Any], item: Any) -> Any:
+    return work(item, _shared)
 
 
 @contextlib.contextmanager
