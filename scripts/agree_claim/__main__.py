@@ -33,7 +33,7 @@ DESCRIPTION = """Trains a plain scorer and the rows of AGREE's published ablatio
 seeds, on scenes whose leading attribute is known and, where they are given, on rated photos, and compares them photo by
 photo: on all test photos and on those that plain scorers of other seeds get wrong together."""
 
-RATES = (1e-3, 3e-3)
+RATES = (1e-3, 2e-3)
 """Learning rates that every row may choose from."""
 RATE_SEED, HARD_SEEDS, FOLD_SEEDS = 100, (200, 201, 202), (300, 301)
 """Seeds of the runs that choose rates, that define the common-error set, and of the fold models; none is compared."""
@@ -41,7 +41,7 @@ RATE_SEED, HARD_SEEDS, FOLD_SEEDS = 100, (200, 201, 202), (300, 301)
 SIDES = {"scenes": 48, "photos": 64}
 COUNTS = {
     "scenes": {"train": 600, "val": 100, "test": 500},
-    "photos": {"train": 1000, "val": 150, "test": 500},
+    "photos": {"train": 600, "val": 100, "test": 400},
 }
 QUICK_COUNTS = {"train": 40, "val": 8, "test": 24}
 EPOCHS = {"scenes": 10, "photos": 4}
@@ -226,17 +226,13 @@ def _shared(options: ClaimOptions) -> Any:
         if options.photos is not None:
             space = ScoreSpace(options.min_score, options.max_score, 10)
             folder, side = out / "photos" / "data", SIDES["photos"]
-            sets.append(
-                data.photos(folder, Path(options.photos), options.image_folder, space, counts["photos"], side)
-            )
+            sets.append(data.photos(folder, Path(options.photos), options.image_folder, space, counts["photos"], side))
     encoders = {name: untrained(out / name / "encoders", SIDES[name]) for name in SIDES}
     if options.photos_model is not None:
         encoders["photos"] = data_encoder(options.photos_model)
     elif options.photos is not None and not options.quick:
         encoders["photos"] = starter_tower(out / "photos" / "encoder", SIDES["photos"])
-    budgets = {
-        name: Budget(options.epochs or (QUICK_EPOCHS if options.quick else EPOCHS[name])) for name in EPOCHS
-    }
+    budgets = {name: Budget(options.epochs or (QUICK_EPOCHS if options.quick else EPOCHS[name])) for name in EPOCHS}
     parts = {one.name: Parts(one, encoders[one.name], out / one.name) for one in sets}
     return Shared(parts, budgets, out)
 
@@ -316,8 +312,8 @@ def _execute_all(options: ClaimOptions, shared: Any, runs: Sequence[Any], what: 
         srcc = "-" if result["srcc"] is None else f"{result['srcc']:.3f}"
         print(
             f"[{len(spent)}/{len(pending)}] {result['data']}, {result['arm']}, seed {result['seed']}, rate "
-            f"{result['rate']:g}: {result['part']} SRCC {srcc}, {result['cpu_seconds']:.0f} s; about {left:.0f} minutes "
-            "of one core left",
+            f"{result['rate']:g}: {result['part']} SRCC {srcc}, {result['cpu_seconds']:.0f} s; about {left:.0f} "
+            "minutes of one core left",
             flush=True,
         )
 

@@ -137,13 +137,13 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         f"`{report['command']}`",
         "",
-        "D: a branch for each attribute; F: fusion with text anchors; W: routing by sensitivity; E: error-aware weights. "
-        "For one seed all rows start from the same encoder and see the same photos in the same order, for the same "
-        "number of steps; each got its learning rate by the same rule. "
+        "D: a branch for each attribute; F: fusion with text anchors; W: routing by sensitivity; E: error-aware "
+        "weights. For one seed all rows start from the same encoder and see the same photos in the same order, for the "
+        "same number of steps; each got its learning rate by the same rule. "
         f"Anchors: {report['anchors']}.",
         "",
-        "Means over seeds. Differences are paired by photo and seed; their 95% intervals draw photos and seeds again, and "
-        "those that leave out 0 are bold. Routed rows are scored by the weights of the table of sensitivities, as "
+        "Means over seeds. Differences are paired by photo and seed; their 95% intervals draw photos and seeds again, "
+        "and those that leave out 0 are bold. Routed rows are scored by the weights of the table of sensitivities, as "
         "published. MAE: lower is better.",
         "",
         f"{sum(minutes.values()):.0f} minutes of one core: "
@@ -213,8 +213,8 @@ def _hard_words(hard: Mapping[str, Any], n: int) -> str:
         return "No photo is a common error."
     return (
         f"Common errors: the {hard['n']} of {n} photos whose error is among the largest {HARD_SHARE:.0%} of each of "
-        f"{len(hard['seeds'])} plain runs of other seeds. Compare correlations on them with each other alone, never with "
-        "those on all photos."
+        f"{len(hard['seeds'])} plain runs of other seeds. Compare correlations on them with each other alone, never "
+        "with those on all photos."
     )
 
 
