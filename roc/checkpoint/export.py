@@ -144,7 +144,7 @@ def to_published(
     if calibration is not None and calibration.moves_scores:
         raise ValueError(
             f"{checkpoint} is calibrated with a temperature or onto another rating scale, for which the published "
-            "layout has no place; calibrate it without --temperature and --affine, or export it before"
+            "layout has no place; export it before it is calibrated"
         )
     if model is None:
         weights, processor = published.read_weights(checkpoint).tensors, load_processor(checkpoint, config=config)

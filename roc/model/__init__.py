@@ -1,7 +1,7 @@
 """The score head and how a model carries it.
 
 `head` and `losses` are the paper's equations; `modeling` and `attachment` give a model the head, `extensions` what a
-method adds, `declaration` says what it means, `calibration` and `reference` what held-out photos added to that,
+method adds, `declaration` says what it means, `calibration` what held-out photos added to that,
 `reasoned` the answer with a critique, `comparison` the question about two pictures; `collator` and `processing` make
 the inputs, `marks` keeps users' text from being read as tokens of the model, `pictures` scales and pads, `positions`
 finds `[SCORE]` in them, `lengths` tells how many tokens a row takes before it is made; `families` and `parts` hold

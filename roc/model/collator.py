@@ -407,12 +407,21 @@ class RocCollator:
                 if any(len(pictures) != 1 for pictures in images):
                     raise
                 # Some processors take one picture per text, in a list that is not nested.
-                encoded = self.processor(images=[picture for (picture,) in images], **settings)
+                encoded = self._encode_flat([picture for (picture,) in images], settings)
+                if encoded is None:
+                    raise
         except Exception as error:
             blame_thin(images, names, error)
             raise
         encoded.pop("labels", None)  # some processors make their own
         return encoded
+
+    def _encode_flat(self, pictures: list[Image.Image], settings: dict[str, Any]) -> BatchFeature | None:
+        """Calls the processor with a flat list of pictures; None if it does not take one either."""
+        try:
+            return self.processor(images=pictures, **settings)
+        except (ValueError, TypeError):
+            return None
 
     def _assemble(
         self,

@@ -25,7 +25,6 @@ from roc import __version__
 from roc.data.limits import FEWEST_PIXELS
 from roc.model.calibration import Calibration
 from roc.model.comparison import Comparison
-from roc.model.reference import Reference
 from roc.prompts import SCORE_TOKEN
 from roc.prompts import answer as house_answer
 from roc.prompts import question as house_question
@@ -72,8 +71,7 @@ class Declaration:
         tiny_model: Preset of `roc.demo.tiny_model` that the model was built from, "demo" or "photos", so that nothing
             pretrained is behind it; None for any other model.
         version: Release of roc that attached the head.
-        calibration: What `roc calibrate` fitted on held-out ratings; None = nothing.
-        reference: The scores of a set of photos to compare with, from `roc reference`; None = there is none.
+        calibration: What was fitted on held-out ratings after the training; None = nothing.
         others: Keys of a later release, kept as they are.
 
     Raises:
@@ -105,7 +103,6 @@ class Declaration:
     tiny_model: str | None = None
     version: str = __version__
     calibration: Calibration | None = None
-    reference: Reference | None = None
     others: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -216,17 +213,16 @@ class Declaration:
         return 1.0 if self.calibration is None else self.calibration.temperature
 
     def uncalibrated(self) -> Declaration:
-        """Gives the declaration as it was before `roc calibrate` and `roc reference`, on the range of the training."""
-        if self.calibration is None and self.reference is None:
+        """Gives the declaration as it was before the calibration, on the range of the training."""
+        if self.calibration is None:
             return self
-        affine = None if self.calibration is None else self.calibration.affine
-        space = self.space
+        affine, space = self.calibration.affine, self.space
         if affine is not None:
             first, *others = self.attributes
             low, high = affine.before[first]
             own = {name: affine.before[name] for name in others}
             space = dataclasses.replace(space, min_score=low, max_score=high, attribute_ranges=own)
-        return dataclasses.replace(self, space=space, calibration=None, reference=None)
+        return dataclasses.replace(self, space=space, calibration=None)
 
     @property
     def num_levels(self) -> int:
@@ -243,7 +239,7 @@ class Declaration:
         for name in PAIR_WEIGHTS:
             if not getattr(self, name):
                 del own[name]
-        for name in ("calibration", "reference", "comparison"):
+        for name in ("calibration", "comparison"):
             part = own.pop(name)
             if part is not None:
                 own[name] = part.to_dict()
@@ -282,7 +278,7 @@ class Declaration:
             values.pop(entry.name, None)
         own = {entry.name for entry in dataclasses.fields(cls)} - {"space", "others"}
         others = {name: value for name, value in values.items() if name not in own}
-        parts = {"calibration": Calibration, "reference": Reference, "comparison": Comparison}
+        parts = {"calibration": Calibration, "comparison": Comparison}
         for name, kind in parts.items():
             if values.get(name) is not None:
                 values[name] = kind.from_dict(values[name])
@@ -306,7 +302,7 @@ def declaration_of(config: PreTrainedConfig) -> Declaration:
     section = config.roc
     if not isinstance(section, Mapping):
         return Declaration.from_dict(section)
-    if any(section.get(name) is not None for name in ("calibration", "reference", "comparison")):
+    if any(section.get(name) is not None for name in ("calibration", "comparison")):
         try:
             return _parsed_text(json.dumps(dict(section)))
         except TypeError:  # no JSON

@@ -1,8 +1,8 @@
 """Calibration on anchors: the line that brings scores onto the scale, after learning from differences alone.
 
 Differences say nothing about mean and width of the scores. A straight line through the scores of some rated photos, by
-least squares, gives both back; it keeps the order and cannot mend an error of it. The declaration carries it, as that
-of `roc calibrate`.
+least squares, gives both back; it keeps the order and cannot mend an error of it. The declaration carries it
+(roc/model/calibration.py).
 """
 
 from __future__ import annotations

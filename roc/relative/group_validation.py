@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from roc.data.records import Record, hash_fraction
 from roc.policy.data import delta_of
 from roc.policy.groups import order_known
+from roc.training.reasoning import Written
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from roc.model.collator import RocCollator
     from roc.score_space import ScoreSpace
     from roc.scoring.results import Reasoned
 
@@ -63,28 +63,8 @@ def compared(values: Sequence[float | None], records: Sequence[Record]) -> tuple
     return right, count
 
 
-class GroupValidation:
-    """Validation on what a model writes about the pictures of groups.
-
-    Args:
-        records: Of the held-out groups.
-        collator: Of the model.
-        max_new_tokens: Longest answer.
-        batch_size: Images per batch.
-        pixel_limit: Larger images are refused.
-    """
-
-    def __init__(
-        self,
-        records: Sequence[Record],
-        collator: RocCollator,
-        *,
-        max_new_tokens: int,
-        batch_size: int,
-        pixel_limit: int,
-    ) -> None:
-        self.records, self.collator = list(records), collator
-        self.max_new_tokens, self.batch_size, self.pixel_limit = max_new_tokens, batch_size, pixel_limit
+class GroupValidation(Written):
+    """Validation on what a model writes about the pictures of held-out groups; the arguments are those of `Written`."""
 
     def measure(self, model: PreTrainedModel) -> dict[str, float]:
         """Has the model write and compares; every process has to call it, and does a part of the pictures.
@@ -92,29 +72,12 @@ class GroupValidation:
         Returns:
             As `group_metrics`.
         """
-        from accelerate import PartialState
         from accelerate.utils import gather_object
 
-        process = PartialState()
-        mine = list(range(process.process_index, len(self.records), process.num_processes))
+        mine = self._own_places()
         written = self.written(model, [self.records[i] for i in mine])
         found = dict(pair for part in gather_object([list(zip(mine, written, strict=True))]) for pair in part)
         return group_metrics(self.records, [found[i] for i in range(len(self.records))], model.score_space)
-
-    def written(self, model: PreTrainedModel, records: Sequence[Record]) -> list[tuple[Reasoned, ...]]:
-        """Has the model write an answer about each picture, in this process alone."""
-        from roc.evaluation.reasoned import write_answers_to
-        from roc.scoring.reasoning import Sampling
-
-        sampling = Sampling(max_new_tokens=self.max_new_tokens, retries=0)
-        return write_answers_to(
-            model, self.collator, records, sampling, batch_size=self.batch_size, opened=self._opened
-        )
-
-    def _opened(self, record: Record) -> Any:
-        from roc.data.images import open_image
-
-        return open_image(record.images[0], pixel_limit=self.pixel_limit)
 
 
 def group_metrics(

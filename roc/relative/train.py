@@ -10,7 +10,6 @@ folder what every run leaves there.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -186,6 +185,7 @@ class GroupsJob(PolicyJob):
         super().__init__(config, VERB, photo_question, self.batch_faults)
         self.anchors: list[Record] = []
         self.by_groups = False
+        self.fitted: list[str] = []  # what the calibration did, in words
 
     def read(self) -> RunData:
         """Reads groups, and the anchors that go along."""
@@ -298,19 +298,16 @@ class GroupsJob(PolicyJob):
             lines = {name: found.line}
             declare(model, with_lines(declaration, lines, data, ratings={name: declaration.space.range}))
         if trainer.is_world_process_zero():
+            self.fitted = lines_of(fits, config.calibrate)
             told = {"fitted_on": config.calibrate, **{way: one.to_dict() for way, one in fits.items()}}
-            lines = lines_of(fits, config.calibrate)
-            write_json(Path(config.output_dir) / CALIBRATION_FILE, {**told, "lines": lines})
+            write_json(Path(config.output_dir) / CALIBRATION_FILE, told)
 
     def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
         """Evaluates what was reinforced: rated photos, held-out groups, and what the calibration did."""
         from roc.training.finish import TABLE_FILE
 
         out, table = Path(self.config.output_dir), super().evaluate(data, history)
-        lines = self._group_lines(data)
-        if self.config.calibrates:
-            lines += ["", *json.loads((out / CALIBRATION_FILE).read_text(encoding="utf-8"))["lines"]]
-        table = "\n".join([table, *lines])
+        table = "\n".join([table, *self._group_lines(data), *(["", *self.fitted] if self.fitted else [])])
         write_text(out / TABLE_FILE, table + "\n")
         return table
 

@@ -85,15 +85,14 @@ def some_rated(records: Iterable[Record], count: int) -> list[Record]:
     return sorted(rated, key=lambda record: hash_fraction(record.id, "generated"))[:count]
 
 
-class Generated:
-    """Validation on what a model writes itself.
+class Written:
+    """Base of validations on what a model writes itself.
 
     Args:
-        records: Validation rows with one image and a score.
-        collator: Of the model; its declaration holds both questions.
+        records: What it writes about, an image each.
+        collator: Of the model.
         max_new_tokens: Longest answer.
         batch_size: Images per batch.
-        entropy_rows: Of how many rows, the first ones, answers are sampled too.
         pixel_limit: Larger images are refused.
     """
 
@@ -104,15 +103,47 @@ class Generated:
         *,
         max_new_tokens: int,
         batch_size: int,
-        entropy_rows: int,
         pixel_limit: int,
     ) -> None:
-        self.records = list(records)
-        self.collator = collator
-        self.max_new_tokens = max_new_tokens
-        self.batch_size = batch_size
+        self.records, self.collator = list(records), collator
+        self.max_new_tokens, self.batch_size, self.pixel_limit = max_new_tokens, batch_size, pixel_limit
+
+    def written(self, model: PreTrainedModel, records: Sequence[Record]) -> list[tuple[Reasoned, ...]]:
+        """Has the model write one answer about each record, in this process alone."""
+        from roc.evaluation.reasoned import write_answers_to
+        from roc.scoring.reasoning import Sampling
+
+        sampling = Sampling(max_new_tokens=self.max_new_tokens, retries=0)
+        return write_answers_to(
+            model, self.collator, records, sampling, batch_size=self.batch_size, opened=self._opened
+        )
+
+    def _own_places(self) -> list[int]:
+        """Lists the places of the records that this process does."""
+        from accelerate import PartialState
+
+        process = PartialState()
+        return list(range(process.process_index, len(self.records), process.num_processes))
+
+    def _opened(self, record: Record) -> Any:
+        from roc.data.images import open_image
+
+        return open_image(record.images[0], pixel_limit=self.pixel_limit)
+
+
+class Generated(Written):
+    """Validation on rated photos, by answers that a model writes itself.
+
+    Args:
+        records: Validation rows with one image and a score.
+        collator: Of the model; its declaration holds both questions.
+        entropy_rows: Of how many rows, the first ones, answers are sampled too.
+        limits: As for `Written`.
+    """
+
+    def __init__(self, records: Sequence[Record], collator: RocCollator, *, entropy_rows: int, **limits: int) -> None:
+        super().__init__(records, collator, **limits)
         self.entropy_rows = entropy_rows
-        self.pixel_limit = pixel_limit
 
     def measure(self, model: PreTrainedModel) -> dict[str, float]:
         """Has the model write and measures; every process has to call it, and does a part of the rows.
@@ -125,26 +156,22 @@ class Generated:
         from accelerate import PartialState
         from accelerate.utils import gather_object
 
-        from roc.evaluation.reasoned import (
-            Openness,
-            evaluating,
-            measure_openness,
-            reasoned_metrics,
-            write_answers_to,
-        )
-        from roc.scoring.reasoning import Sampling
+        from roc.evaluation.reasoned import Openness, evaluating, measure_openness, reasoned_metrics
 
-        process = PartialState()
-        mine = list(range(process.process_index, len(self.records), process.num_processes))
+        mine = self._own_places()
         rows = [self.records[i] for i in mine]
-        options: dict[str, Any] = {"batch_size": self.batch_size, "opened": self._opened}
-        sampling = Sampling(max_new_tokens=self.max_new_tokens, retries=0)
-        answers = write_answers_to(model, self.collator, rows, sampling, **options)
+        answers = self.written(model, rows)
         with evaluating(model):
             short = self._short_scores(model, rows)
         sampled = [self.records[i] for i in mine if i < self.entropy_rows]
         openness = measure_openness(
-            model, self.collator, sampled, max_new_tokens=self.max_new_tokens, seed=process.process_index, **options
+            model,
+            self.collator,
+            sampled,
+            max_new_tokens=self.max_new_tokens,
+            seed=PartialState().process_index,
+            batch_size=self.batch_size,
+            opened=self._opened,
         )
         parts = gather_object([(mine, answers, short, openness)])
         found: dict[int, tuple[tuple[Reasoned, ...], float]] = {}
@@ -183,11 +210,6 @@ class Generated:
         human = [record.scores["overall"] for record in self.records]
         found = {name: metric(scores, human) for name, metric in (("srcc", srcc), ("plcc", plcc), ("mae", mae))}
         return {f"short_{name}": value for name, value in found.items() if value is not None}
-
-    def _opened(self, record: Record) -> Any:
-        from roc.data.images import open_image
-
-        return open_image(record.images[0], pixel_limit=self.pixel_limit)
 
 
 @dataclass(frozen=True)

@@ -137,8 +137,9 @@ class Samples(Dataset):
         record = self.records[index]
         pictures = [self._open(path) for path in record.images]
         if self.augmentation is not None:
-            rng = np.random.default_rng((self.seed, self.epoch, zlib.crc32(record.id.encode())))
-            pictures = [self.augmentation(picture, rng) for picture in pictures]
+            draw = (self.seed, self.epoch, zlib.crc32(record.id.encode()))
+            # Pictures of one row are changed alike: two that are compared differ by nothing else.
+            pictures = [self.augmentation(picture, np.random.default_rng(draw)) for picture in pictures]
         return record, pictures
 
     def _open(self, path: str) -> Image.Image:

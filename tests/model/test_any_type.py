@@ -57,6 +57,20 @@ def test_a_processor_that_takes_one_flat_list_of_pictures():
     assert model(**batch).scores.shape == (2, 1)
 
 
+def test_a_processor_that_takes_no_list_either_says_why_as_it_did_at_first(monkeypatch):
+    _, collator = attached("got_ocr2")
+    asked = []
+
+    def refuse(self, images, **settings):
+        asked.append(images)
+        raise ValueError(f"fault {len(asked)}")
+
+    monkeypatch.setattr(type(collator.processor), "__call__", refuse)
+    with pytest.raises(ValueError, match="^fault 1$"):
+        collator.scoring_batch(PICTURES)
+    assert [isinstance(images[0], list) for images in asked] == [True, False]
+
+
 def test_a_model_that_generates_with_the_language_model_inside_it():
     model, collator = attached("blip-2")
     words = collator.answer_ids

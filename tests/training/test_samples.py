@@ -46,6 +46,15 @@ def test_augmentation_depends_on_seed_epoch_and_record_only(records):
     assert np.array_equal(pixels(one, 0), before)
 
 
+def test_pictures_of_one_row_are_changed_alike(records):
+    twice = Record(id="pair", images=records[0].images * 2, scores={"overall": 5.0})
+    samples = Samples([twice], augmentation=Augmentation(shift=0.3, flip=0.5), seed=1)
+    for epoch in range(6):
+        samples.set_epoch(epoch)
+        first, second = samples[0][1]
+        assert np.array_equal(np.asarray(first), np.asarray(second))
+
+
 def test_cached_pictures_are_the_same(records):
     cached = Samples(records, cache=True)
     first = pixels(cached, 0)
