@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from roc.score_space import ScoreSpace, range_in
+from roc.score_space import ScoreSpace, range_in, ranges_text
 from roc.scoring.ranking import rank
 from roc.scoring.results import Score, combined, variances
 from roc.server.errors import Refusal
@@ -83,6 +83,13 @@ def model_data(facts: dict[str, Any], limits: Limits) -> dict[str, Any]:
     }
 
 
+def model_entry(facts: dict[str, Any]) -> dict[str, Any]:
+    """Builds the entry of `/v1/models` in the form that decision clients read; undated where no folder says when."""
+    scales = ranges_text(facts, facts["attributes"])
+    dated = {"release_date": facts["saved"]} if "saved" in facts else {}
+    return {"name": facts["id"], "description": f"scores images: {scales}", **dated}
+
+
 def put_scores(facts: dict[str, Any], order: Order, found: Found) -> dict[str, Any]:
     """Builds the answer of `/v1/score`.
 
@@ -90,7 +97,7 @@ def put_scores(facts: dict[str, Any], order: Order, found: Found) -> dict[str, A
         Refusal: If no image could be used.
     """
     if all("error" in one for one in found):
-        raise _unusable(order.images, found)
+        raise unusable(order.images, found)
     wanted = list(dict.fromkeys(order.attributes or facts["attributes"]))
     return {
         **_scale(facts, wanted),
@@ -123,7 +130,7 @@ def put_ranks(facts: dict[str, Any], order: Order, found: Found) -> dict[str, An
     """
     attribute = order.attributes[0] if order.attributes else facts["attributes"][0]
     if any("error" in one for one in found):
-        raise _unusable(order.images, found)
+        raise unusable(order.images, found)
     scores = [one["scores"][attribute] for one in found]
     missing = [image.name for image, score in zip(order.images, scores, strict=True) if score is None]
     if missing:
@@ -185,7 +192,7 @@ def _result(image: Upload, one: dict[str, Any], wanted: Sequence[str], distribut
     return {"name": image.name, "scores": scores, "error": None}
 
 
-def _unusable(images: Sequence[Upload], found: Found) -> Refusal:
+def unusable(images: Sequence[Upload], found: Found) -> Refusal:
     """Builds the refusal that names the images which cannot be used."""
     details = [
         {"index": i, "name": image.name, **one["error"]}

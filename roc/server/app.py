@@ -24,6 +24,7 @@ from roc.server.answers import (
     check_attributes,
     check_samples,
     model_data,
+    model_entry,
     put_ranks,
     put_rewards,
     put_scores,
@@ -31,11 +32,13 @@ from roc.server.answers import (
 )
 from roc.server.bodies import Counted, drain
 from roc.server.counters import CONTENT_TYPE
+from roc.server.decisions import ROUTES, detail, put_decisions
 from roc.server.errors import STATUS_CODES, Refusal, error_body
 from roc.server.hosts import Hosts, network_of
 from roc.server.keys import Keys
 from roc.server.middleware import HEADERS, Around, Cors
 from roc.server.options import Limits
+from roc.server.questions import DecisionRequest, read_decision
 from roc.server.service import Service
 from roc.server.static import page_routes
 from roc.server.uploads import Order, read_describe, read_rank, read_reward, read_score
@@ -173,6 +176,7 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
     takes_describe = openapi.body(schemas.DescribeRequest, ("attributes", "distribution", "samples"))
     takes_rank = openapi.body(schemas.RankRequest, ("attribute", "describe"))
     takes_reward = openapi.body(schemas.RewardRequest, ())
+    takes_decision = openapi.body(DecisionRequest, ())
     errors = openapi.responses(400, 401, 408, 413, 415, 422, 503, 504)
 
     @router.post("/score", response_model=schemas.ScoreAnswer, responses=errors, openapi_extra=takes_score)
@@ -195,18 +199,38 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
         """One number per image, for training; null where there is none."""
         return await answer(request, read_reward, "score", put_rewards)
 
+    @router.post(
+        "/systemone",
+        response_model=schemas.DecisionAnswer,
+        responses=errors,
+        openapi_extra=takes_decision,
+        tags=["decisions"],
+    )
+    @router.post(
+        "/decisions",
+        response_model=schemas.DecisionAnswer,
+        responses=errors,
+        openapi_extra=takes_decision,
+        tags=["decisions"],
+    )
+    async def decide(request: Request) -> JSONResponse:
+        """Answers `score` questions about images in the format of decision models."""
+        return await answer(request, read_decision, "score", put_decisions)
+
     @router.get("/models", response_model=schemas.ModelsAnswer, responses=openapi.responses(401, 503))
     async def models(request: Request) -> JSONResponse:
         """The model, its scale, and what a request may hold."""
         check_key(request)
-        return JSONResponse({"data": [model_data(service.check_ready(), service.limits)]})
+        facts = service.check_ready()
+        return JSONResponse({"data": [model_data(facts, service.limits)], "models": [model_entry(facts)]})
 
     return router
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, Refusal)
-    return JSONResponse(error.body, error.status, error.headers)
+    told = {"detail": detail(error)} if getattr(request.scope.get("route"), "path", None) in ROUTES else {}
+    return JSONResponse(error.body | told, error.status, error.headers)
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:

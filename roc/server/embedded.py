@@ -82,6 +82,14 @@ def decode_base64(text: bytes) -> bytes:
     return binascii.a2b_base64(text if not length % 4 or padding else text + b"=" * (-length % 4), strict_mode=True)
 
 
+def without_data_prefix(text: bytes) -> bytes:
+    """Takes `data:image/png;base64,` away from the beginning of a data URL, however JSON escapes it."""
+    head, comma, rest = text[:128].partition(b",")
+    if head[:5] != b"data:" or not comma or not head.endswith(b";base64"):
+        return text
+    return rest + text[128:]
+
+
 def decoded(text: bytes, limits: Limits) -> Image:
     """Decodes an image, or says why it cannot be used."""
     try:
@@ -110,14 +118,16 @@ class Scanner:
 
     Args:
         limits: What a request may cost.
+        data_urls: Whether images may be data URLs, of which only what follows the comma is base64.
 
     Attributes:
         skeleton: The JSON with a placeholder in the place of each long string.
         images: What became of the long strings, by placeholder.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, data_urls: bool = False) -> None:
         self.limits = limits
+        self.data_urls = data_urls
         self.skeleton = bytearray()
         self.images: dict[str, Image] = {}
         self._token = secrets.token_hex(8)  # so that nobody can write a placeholder
@@ -162,9 +172,13 @@ class Scanner:
         self._length += len(piece)
         if self._fault is not None:
             return
+        before = self._length - len(piece)
         self._text += piece
         if self._length <= LONG:
             return
+        if self.data_urls and before <= LONG:
+            self._text = bytearray(without_data_prefix(bytes(self._text)))
+            piece = bytes(self._text)
         # Up to twice as many bytes: base64 takes a third more, and escapes and line breaks some.
         if self._length > 2 * self.limits.bytes_per_image + LONG:
             self._fault = too_many_bytes(self._length // 2, self.limits)

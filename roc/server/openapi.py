@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 import roc
 from roc.server import schemas
+from roc.server.questions import DecisionRequest
 from roc.server.service import Service
 
 WHAT = {
@@ -79,9 +80,12 @@ def description(app: FastAPI, service: Service, locked: bool) -> dict[str, Any]:
         description="Scores of images, with their distributions. Every error is `{error: {code, message, details}}`.",
     )
     known = document.setdefault("components", {}).setdefault("schemas", {})
-    for model in (schemas.ScoreRequest, schemas.DescribeRequest, schemas.RankRequest, schemas.RewardRequest):
+    requests = (schemas.ScoreRequest, schemas.DescribeRequest, schemas.RankRequest, schemas.RewardRequest)
+    for model in (*requests, DecisionRequest):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         known |= schema.pop("$defs", {}) | {model.__name__: schema}
+        if model is DecisionRequest:
+            continue
         images = schema["properties"]["images"]
         images["maxItems"] = min(images.get("maxItems", service.limits.images), service.limits.images)
         if service.facts is not None:

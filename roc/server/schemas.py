@@ -248,10 +248,35 @@ class ModelData(BaseModel):
     reasons: bool = Field(description="whether it writes a critique before its score in `/v1/describe`")
 
 
+class ModelEntry(BaseModel):
+    """The model as decision clients list it."""
+
+    name: str
+    description: str
+    release_date: str | None = Field(default=None, description="the day the checkpoint's folder was written")
+
+
 class ModelsAnswer(BaseModel):
     """Answer of `/v1/models`."""
 
     data: list[ModelData]
+    models: list[ModelEntry] = Field(description="the same in the form that decision clients read")
+
+
+class DecisionAnswer(BaseModel):
+    """Answer of `/v1/systemone` and `/v1/decisions`; fields that begin with x_ are not of their format."""
+
+    model: str = Field(examples=["demo"])
+    answers: dict[str, dict[str, Any]] | list[dict[str, Any]] = Field(
+        description="by the names of the questions, or in their order: type, score on 0..n-1, probabilities, "
+        "confidence, x_attribute, x_score on the native range x_range, x_std, and x_interval and x_percentile of "
+        "models that offer them"
+    )
+    usage: dict[str, Any] = Field(description="tokens of the prompts, images included")
+    x_calibrated: bool = Field(description="whether spreads and probabilities were learned from votes")
+    x_scorer: str | None = Field(default=None, description="name and version of what scores")
+    x_coverage: float | None = Field(default=None, description="share of ratings inside x_interval")
+    x_unit: str | None = Field(default=None, description="what a step of the native scale is called")
 
 
 class Status(BaseModel):

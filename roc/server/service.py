@@ -171,7 +171,8 @@ class Service:
             samples: Answers of a model that reasons about each image, to be combined.
 
         Returns:
-            For each image `{"scores": ..., "text": ..., "answers": ...}` or `{"error": {"code", "message"}}`.
+            For each image `{"scores": ..., "text": ..., "answers": ..., "tokens": ...}`, the last being the length of
+            its prompt, or `{"error": {"code", "message"}}`.
 
         Raises:
             Refusal: 413 if the images have too many pixels together, 503 if processes end again and again or cannot
@@ -213,7 +214,7 @@ class Service:
             self.counters.images.labels("unscored").inc()
             return {"error": {"code": "unscored", "message": row["error"]}}
         self.counters.images.labels("scored").inc()
-        return row
+        return row | {"tokens": decoded.length}
 
     async def _row(self, mode: str, decoded: Decoded, whose: Whose, samples: int) -> dict[str, Any]:
         """Has the model score a decoded image; several answers about it are combined."""

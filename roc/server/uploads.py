@@ -74,8 +74,8 @@ async def read_score(headers: Headers, chunks: AsyncIterator[bytes], limits: Lim
     Raises:
         Refusal: 400, 413, 415 or 422.
     """
-    if _kind(headers) == "application/json":
-        asked, long = await _json(ScoreRequest, chunks, limits)
+    if kind_of(headers) == "application/json":
+        asked, long = await read_json(ScoreRequest, chunks, limits)
         return Order(_named(asked.images, long, limits), asked.attributes, asked.distribution)
     return _score_order(*await _multipart(headers, chunks, limits, ("attributes", "distribution")))
 
@@ -86,14 +86,14 @@ async def read_describe(headers: Headers, chunks: AsyncIterator[bytes], limits: 
     Raises:
         Refusal: 400, 413, 415 or 422.
     """
-    if _kind(headers) == "application/json":
-        asked, long = await _json(DescribeRequest, chunks, limits)
+    if kind_of(headers) == "application/json":
+        asked, long = await read_json(DescribeRequest, chunks, limits)
         images = _named(asked.images, long, limits)
         return Order(images, asked.attributes, asked.distribution, samples=asked.samples)
     images, fields = await _multipart(headers, chunks, limits, ("attributes", "distribution", "samples"))
     samples = fields.get("samples", "") or "1"
     if not (samples.isascii() and samples.isdigit() and 1 <= int(samples[:9]) <= MOST_SAMPLES):
-        raise _invalid("samples", f"samples is {_shown(samples)}; expected a whole number, 1 to {MOST_SAMPLES}")
+        raise _invalid("samples", f"samples is {shown(samples)}; expected a whole number, 1 to {MOST_SAMPLES}")
     return replace(_score_order(images, fields), samples=int(samples))
 
 
@@ -108,7 +108,7 @@ def _flag(fields: Mapping[str, str], name: str) -> bool:
     """Reads a field of a form that is true or false; absent or empty it is false."""
     value = fields.get(name, "") or "false"
     if value not in ("true", "false"):
-        raise _invalid(name, f"{name} is {_shown(value)}; expected true or false")
+        raise _invalid(name, f"{name} is {shown(value)}; expected true or false")
     return value == "true"
 
 
@@ -118,8 +118,8 @@ async def read_rank(headers: Headers, chunks: AsyncIterator[bytes], limits: Limi
     Raises:
         Refusal: 400, 413, 415 or 422.
     """
-    if _kind(headers) == "application/json":
-        asked, long = await _json(RankRequest, chunks, limits)
+    if kind_of(headers) == "application/json":
+        asked, long = await read_json(RankRequest, chunks, limits)
         images, attribute, describe = _named(asked.images, long, limits), asked.attribute, asked.describe
     else:
         images, fields = await _multipart(headers, chunks, limits, ("attribute", "describe"))
@@ -135,19 +135,21 @@ async def read_reward(headers: Headers, chunks: AsyncIterator[bytes], limits: Li
     Raises:
         Refusal: 400, 413, 415 or 422.
     """
-    if _kind(headers) != "application/json":
-        raise _unsupported(headers, "application/json")
-    asked, long = await _json(RewardRequest, chunks, limits)
+    if kind_of(headers) != "application/json":
+        raise unsupported(headers, "application/json")
+    asked, long = await read_json(RewardRequest, chunks, limits)
     images = _images([(f"image {i}", data) for i, data in enumerate(asked.images)], long, limits)
     return Order(images, None if asked.attribute is None else [asked.attribute], scale=asked.scale)
 
 
-def _kind(headers: Headers) -> str:
+def kind_of(headers: Headers) -> str:
+    """Gives the media type of a body, without its parameters."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _unsupported(headers: Headers, expected: str) -> Refusal:
-    came = _shown(headers.get("content-type", "")) if "content-type" in headers else "no Content-Type"
+def unsupported(headers: Headers, expected: str) -> Refusal:
+    """Builds the refusal of a media type."""
+    came = shown(headers.get("content-type", "")) if "content-type" in headers else "no Content-Type"
     return Refusal(415, "unsupported_media_type", f"{came} came; expected {expected}")
 
 
@@ -167,11 +169,47 @@ class _Parser(MultiPartParser):
 async def _multipart(
     headers: Headers, chunks: AsyncIterator[bytes], limits: Limits, known: Sequence[str]
 ) -> tuple[list[Upload], dict[str, str]]:
-    if _kind(headers) != "multipart/form-data":
-        raise _unsupported(headers, "multipart/form-data with parts `files`, or application/json")
+    if kind_of(headers) != "multipart/form-data":
+        raise unsupported(headers, "multipart/form-data with parts `files`, or application/json")
+    files, fields = await _form(headers, chunks, limits, known)
+    odd = next((name for name, _ in files if name != "files"), None)
+    if odd is not None:
+        raise _invalid(clean(odd), f"a file came as {shown(odd)}; send every image as `files`")
+    if not files:
+        raise _invalid("files", "no image came; send one or more parts `files`")
+    return [upload for _, upload in files], fields
+
+
+async def read_parts(
+    headers: Headers, chunks: AsyncIterator[bytes], limits: Limits, known: Sequence[str]
+) -> tuple[dict[str, Upload], dict[str, str]]:
+    """Reads a multipart body whose files have names of their own.
+
+    Args:
+        headers: Of the request.
+        chunks: The body.
+        limits: What it may cost.
+        known: Names of the fields that are no files.
+
+    Returns:
+        (files by the names of their parts, fields)
+
+    Raises:
+        Refusal: 400, 413, 415 or 422.
+    """
+    files, fields = await _form(headers, chunks, limits, known)
+    twice = [name for i, (name, _) in enumerate(files) if name in {other for other, _ in files[:i]}]
+    if twice:
+        raise _invalid(clean(twice[0]), f"the part {shown(twice[0])} came twice; send it once")
+    return dict(files), fields
+
+
+async def _form(
+    headers: Headers, chunks: AsyncIterator[bytes], limits: Limits, known: Sequence[str]
+) -> tuple[list[tuple[str, Upload]], dict[str, str]]:
     charset = parse_options_header(headers["content-type"])[1].get(b"charset", b"utf-8").decode("latin-1").lower()
     if charset not in CHARSETS:
-        message = f"charset={_shown(charset)} came; expected {', '.join(CHARSETS)}, or none, which means utf-8"
+        message = f"charset={shown(charset)} came; expected {', '.join(CHARSETS)}, or none, which means utf-8"
         raise Refusal(415, "unsupported_media_type", message)
     # One field more than expected, so that a field which came twice can be named.
     parser = _Parser(headers, chunks, max_files=limits.images, max_fields=len(known) + 1, max_part_size=FIELD_BYTES)
@@ -188,12 +226,11 @@ async def _multipart(
             raise _invalid("body", message) from error
         raise _no_multipart(error.message) from error
     try:
-        images, fields = [], {}
+        files: list[tuple[str, Upload]] = []
+        fields: dict[str, str] = {}
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
-                if name != "files":
-                    raise _invalid(_clean(name), f"a file came as {_shown(name)}; send every image as `files`")
-                images.append(await _part(value, len(images), limits))
+                files.append((name, await _part(value, len(files), limits)))
             elif name in fields:
                 raise _invalid(name, f"the field {name} came twice; send it once")
             elif name in known:
@@ -201,21 +238,19 @@ async def _multipart(
             elif name == "files":
                 raise _invalid("files", "a part `files` came without a file name; send it as a file")
             else:
-                raise _invalid(_clean(name), f"a field {_shown(name)} came; expected {', '.join(known)}, each once")
+                raise _invalid(clean(name), f"a field {shown(name)} came; expected {', '.join(known)}, each once")
     finally:
         await form.close()
-    if not images:
-        raise _invalid("files", "no image came; send one or more parts `files`")
-    return images, fields
+    return files, fields
 
 
 def _no_multipart(reason: str) -> Refusal:
-    message = f"the body is no complete multipart/form-data: {_clean(reason)}; send each image as a part"
+    message = f"the body is no complete multipart/form-data: {clean(reason)}; send each image as a part"
     return Refusal(400, "bad_multipart", message)
 
 
 async def _part(file: UploadFile, index: int, limits: Limits) -> Upload:
-    name = _clean(file.filename or "") or f"image {index}"
+    name = clean(file.filename or "") or f"image {index}"
     if file.size is not None and file.size > limits.bytes_per_image:
         return Upload(name, None, too_many_bytes(file.size, limits))
     content = await file.read()
@@ -223,15 +258,30 @@ async def _part(file: UploadFile, index: int, limits: Limits) -> Upload:
     return Upload(name, content)
 
 
-async def _json(model: type[Form], chunks: AsyncIterator[bytes], limits: Limits) -> tuple[Form, dict[str, Image]]:
-    """Reads a JSON body; returns it with placeholders for its long strings, and what became of those."""
-    body = Scanner(limits)
+async def read_json(
+    model: type[Form], chunks: AsyncIterator[bytes], limits: Limits, *, data_urls: bool = False
+) -> tuple[Form, dict[str, Image]]:
+    """Reads a JSON body.
+
+    Args:
+        model: Its form.
+        chunks: The body.
+        limits: What it may cost.
+        data_urls: Whether images may be data URLs.
+
+    Returns:
+        (the body with placeholders for its long strings, what became of those)
+
+    Raises:
+        Refusal: 413 or 422.
+    """
+    body = Scanner(limits, data_urls=data_urls)
     await body.read(chunks)
     try:
         return model.model_validate_json(bytes(body.skeleton)), body.images
     except ValidationError as error:
         faults = [
-            {"where": _clean(".".join(map(str, fault["loc"]))) or "body", "message": _clean(fault["msg"])}
+            {"where": clean(".".join(map(str, fault["loc"]))) or "body", "message": clean(fault["msg"])}
             for fault in error.errors(include_url=False, include_context=False, include_input=False)[:20]
         ]
         reasons = "; ".join(f"{fault['where']}: {fault['message']}" for fault in faults[:3])
@@ -241,7 +291,7 @@ async def _json(model: type[Form], chunks: AsyncIterator[bytes], limits: Limits)
 
 
 def _named(images: Sequence[ImageData], long: Mapping[str, Image], limits: Limits) -> list[Upload]:
-    return _images([(_clean(one.name or "") or f"image {i}", one.data) for i, one in enumerate(images)], long, limits)
+    return _images([(clean(one.name or "") or f"image {i}", one.data) for i, one in enumerate(images)], long, limits)
 
 
 def _images(images: Sequence[tuple[str, str]], long: Mapping[str, Image], limits: Limits) -> list[Upload]:
@@ -257,11 +307,12 @@ def _invalid(where: str, message: str) -> Refusal:
     return Refusal(422, "invalid_request", message, [{"where": where, "message": message}])
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """Makes text from outside fit for an answer: valid UTF-8, printable, of limited length."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     return "".join(sign if sign.isprintable() else "\ufffd" for sign in text[:LONGEST_NAME])
 
 
-def _shown(text: str) -> str:
-    return repr(_clean(text)[:80])
+def shown(text: str) -> str:
+    """Quotes the beginning of a text from outside for a message."""
+    return repr(clean(text)[:80])

@@ -7,6 +7,7 @@ by image, so that one odd image does not spoil the answers of its neighbours.
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
@@ -100,6 +101,7 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
     path = Path(checkpoint)
     return {
         "id": path.resolve().name if path.is_dir() else checkpoint,
+        **_saved(path),
         **declaration.space.ranges,
         "levels": assessment.model.score_levels().float().tolist(),
         "attributes": list(assessment.attributes),
@@ -111,6 +113,12 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
         "picture_dtype": str(picture_dtype(assessment.model)).removeprefix("torch."),
         "places": {mode: scorer.places for mode, scorer in scorers.items()},
     }
+
+
+def _saved(path: Path) -> dict[str, str]:
+    """Says on which day the checkpoint was written, where it is a folder."""
+    file = next((path / name for name in ("config.json", "adapter_config.json") if (path / name).is_file()), None)
+    return {} if file is None else {"saved": datetime.date.fromtimestamp(file.stat().st_mtime).isoformat()}
 
 
 class _Batch:

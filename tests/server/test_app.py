@@ -181,7 +181,7 @@ def test_metrics(http):
 def test_openapi(http):
     told = http.get("/openapi.json").json()
     assert set(told["paths"]) == {
-        *("/v1/score", "/v1/describe", "/v1/rank", "/v1/reward", "/v1/models"),
+        *("/v1/score", "/v1/describe", "/v1/rank", "/v1/reward", "/v1/models", "/v1/systemone", "/v1/decisions"),
         *("/healthz", "/readyz", "/metrics"),
     }
     known = told["components"]["schemas"]
