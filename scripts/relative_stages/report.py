@@ -1,0 +1,173 @@
+"""What came out of the three stages, as Markdown."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from stages import machine, times
+
+from roc import __version__
+
+_TITLES = {"srcc": "SRCC", "plcc": "PLCC", "mae": "MAE"}
+_WAYS = {"short": "in one forward pass", "critique": "with a critique first"}
+
+
+def circumstances(out: Path) -> dict[str, Any]:
+    """Collects what a reader has to know beside the numbers: `machine`, `versions`, and `minutes` of each stage."""
+    packages = {name: version(name) for name in ("torch", "transformers", "trl")}
+    return {
+        "machine": machine(),
+        "versions": {"roc": __version__, **packages, "Python": platform.python_version()},
+        "minutes": {stage: seconds / 60 for stage, seconds in times(out).items()},
+    }
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Writes the report.
+
+    Args:
+        report: What `compare_stages` found, with `command`, `machine`, `versions` and `minutes` (stage -> minutes).
+    """
+    minutes, build = report["minutes"], report["build"]
+    spent = ", ".join(f"{stage} {took:.1f}" for stage, took in minutes.items())
+    lines = [
+        "# Learning from edits: pairs, anchors, groups",
+        "",
+        f"`{report['command']}`",
+        "",
+        f"Minutes: {spent}; {sum(minutes.values()):.1f} in all. {report['machine']}; "
+        f"{', '.join(f'{name} {number}' for name, number in report['versions'].items())}.",
+        "",
+        "## Edits",
+        "",
+        f"{build['pairs']} edits of {build['photos']} scenes are kept, {build['better']} for the better and "
+        f"{build['worse']} for the worse; {build['anchors']} scenes are anchors. {_rejected(build['rejected'])}",
+        "",
+        *_agreement(build["agreement"]),
+        "",
+        "## Stage 1",
+        "",
+        *_first_stage(report["pairs"]),
+        "",
+        "## Stages 2 and 3",
+        "",
+        "| edits of test scenes, each picture scored by itself | after stage 2, anchors | after stage 3, groups |",
+        "|---|---|---|",
+        *_groups(report["groups"]),
+        "",
+        f"| {report['scenes']['short']['anchors']['n']} test scenes with their ratings, on 0..10 "
+        "| after stage 2 | after stage 3 | difference, 95% interval |",
+        "|---|---|---|---|",
+        *_scenes(report),
+        "",
+        *_calibration(report["calibration"]),
+        "",
+        *_categories(report["groups"]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rejected(reasons: Mapping[str, int]) -> str:
+    told = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
+    return f"Not used: {told}." if told else "All are used."
+
+
+def _agreement(found: Mapping[str, Any]) -> list[str]:
+    kappa = "" if found["kappa"] is None else f"; Fleiss' kappa {found['kappa']:.3f}"
+    lines = [
+        f"Judges before any edit is left out: {found['unanimous']:.1%} of {found['pairs']} edits unanimous{kappa}.",
+        "",
+        "| judges | agree on the direction |",
+        "|---|---|",
+    ]
+    return lines + [f"| {names} | {share:.1%} |" for names, share in found["pairwise"].items()]
+
+
+def _first_stage(found: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"{found['decided']} pairs of {found['split']} scenes, both pictures in one question: "
+        f"{_share(found, 'accuracy')} with the right sign, answered at once."
+    ]
+    words = found["words"]
+    if words is not None and words["accuracy"] is not None:
+        lines.append(
+            f"With reasons first: {words['accuracy']:.1%} of {words['decided']}. Answers: {_kinds(words['kinds'])} of "
+            f"{words['n']}."
+        )
+    return lines
+
+
+def _kinds(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count}" for kind, count in kinds.items())
+
+
+def _groups(groups: Mapping[str, Any]) -> list[str]:
+    models = list(groups.values())
+    first, words = models[0], models[0]["words"]
+    rows = {
+        f"source against edit, {first['decided']} pairs, {_WAYS['short']}": [_share(one, "accuracy") for one in models],
+        f"Kendall's tau within {first['krcc_n']} groups, {_WAYS['short']}": [_number(one["krcc"]) for one in models],
+        f"comparisons within groups, {words['compared']}, {_WAYS['critique']}": [
+            f"{one['words']['pair_accuracy']:.1%}" for one in models
+        ],
+        f"answers that can be read, of {words['n']}": [f"{one['words']['readable']:.0%}" for one in models],
+    }
+    return [f"| {title} | {' | '.join(cells)} |" for title, cells in rows.items()]
+
+
+def _scenes(report: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for way, title in _WAYS.items():
+        for key, name in _TITLES.items():
+            found = report["differences"][way][key]
+            interval = "-"
+            if found["difference"] is not None:
+                interval = f"{found['difference']:+.3f}"
+                if found["low"] is not None:
+                    interval += f" [{found['low']:+.3f}, {found['high']:+.3f}]"
+            lines.append(f"| {name} {title} | {_number(found['b'])} | {_number(found['a'])} | {interval} |")
+    return lines
+
+
+def _calibration(found: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"The line of stage 3 is fitted on the anchors, on scores read {_WAYS[found['fitted_on']]}; it keeps SRCC and "
+        "PLCC.",
+        "",
+        "| anchors | SRCC | PLCC | MAE before | MAE after |",
+        "|---|---|---|---|---|",
+    ]
+    for way, title in _WAYS.items():
+        one = found[way]
+        cells = [
+            one["before"].get("srcc"),
+            one["before"].get("plcc"),
+            one["before"].get("mae"),
+            one["after"].get("mae"),
+        ]
+        lines.append(f"| {title} | {' | '.join(map(_number, cells))} |")
+    return lines
+
+
+def _categories(groups: Mapping[str, Any]) -> list[str]:
+    models = [one["categories"] for one in groups.values()]
+    lines = ["| kind of edit | pairs | after stage 2 | after stage 3 |", "|---|---|---|---|"]
+    for name, found in models[0].items():
+        cells = " | ".join(_share(one[name], "accuracy") for one in models)
+        lines.append(f"| {name} | {found['n']} | {cells} |")
+    return lines
+
+
+def _share(found: Mapping[str, Any], key: str) -> str:
+    if found[key] is None:
+        return "-"
+    low, high = found.get(f"{key}_low"), found.get(f"{key}_high")
+    return f"{found[key]:.1%}" + ("" if low is None else f" [{low:.1%}, {high:.1%}]")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
