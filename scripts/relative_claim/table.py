@@ -1,0 +1,180 @@
+"""The report: edits that come out right, and human ratings before and after the calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from agree_claim.effects import Compared
+from agree_claim.table import shown
+
+from roc.calibration.affine import fit_line
+
+from .arms import ARMS, REFERENCE
+from .data import EDITS, STRONGER, TAUGHT, TESTS, WEAKER, Data
+from .effects import PairsRight
+from .runs import right
+
+WHEN = ("before", "after")
+"""The calibration."""
+_TITLES = {"srcc": "SRCC", "plcc": "PLCC", "mae": "MAE"}
+
+
+def summarise(
+    results: Sequence[Mapping[str, Any]], data: Data, rated: Mapping[str, Data], *, n_resamples: int
+) -> dict[str, Any]:
+    """Computes all numbers of one data set.
+
+    Args:
+        results: Of the compared runs, see `roc` `execute` in runs.py.
+        data: The data set that they learnt from.
+        rated: Name -> data set whose ratings they are measured on.
+        n_resamples: Draws of each interval.
+
+    Returns:
+        `arms`: for each its seeds, rate and seconds; `edits`: test -> `n` and for each arm the share of pairs that
+        comes out right, and `minus`, that less the share of the arm of ratings; `rated`: data set -> `n`, `anchors`,
+        `lines` (arm -> runs for which a line fits) and, for each of `WHEN`, arm -> metric, and `minus` likewise. All of
+        them as (value, low, high), errors in points of the data set's own range.
+    """
+    arms = [name for name in ARMS if any(one["arm"] == name for one in results)]
+    found: dict[str, Any] = {"arms": {}, "edits": {}, "rated": {}}
+    for name in arms:
+        own = [one for one in results if one["arm"] == name]
+        found["arms"][name] = {
+            "seeds": sorted(one["seed"] for one in own),
+            "rate": own[0]["rate"],
+            "cpu_seconds": float(np.median([one["cpu_seconds"] for one in own])),
+        }
+    for test in TESTS:
+        pairs = data.pairs(test)
+        by_arm = {
+            name: {one["seed"]: right(pairs, one["edits"][test]) for one in results if one["arm"] == name}
+            for name in arms
+        }
+        compared = PairsRight(by_arm, [pair.group or pair.id for pair in pairs], n_resamples=n_resamples)
+        found["edits"][test] = {
+            "n": len(pairs),
+            "right": {name: compared.mean(name) for name in arms},
+            "minus": {name: compared.difference(name, REFERENCE) for name in _others(arms)},
+        }
+    for name, one in rated.items():
+        found["rated"][name] = _on_ratings(results, arms, name, one, n_resamples)
+    return found
+
+
+def _others(arms: Sequence[str]) -> list[str]:
+    return [name for name in arms if name != REFERENCE] if REFERENCE in arms else []
+
+
+def _on_ratings(
+    results: Sequence[Mapping[str, Any]], arms: Sequence[str], name: str, data: Data, n_resamples: int
+) -> dict[str, Any]:
+    """Measures scores on the ratings of a data set, on its own scale."""
+    truth = [record.scores["overall"] for record in data.rated("test_ratings")]
+    anchors = [record.scores["overall"] for record in data.rated("anchors")]
+    scores: dict[str, dict[str, dict[int, list[float]]]] = {when: {arm: {} for arm in arms} for when in WHEN}
+    lines = dict.fromkeys(arms, 0)
+    for one in results:
+        native = [data.space.from_unit(value) for value in one["rated"][name]["test"]]
+        scores["before"][one["arm"]][one["seed"]] = native
+        try:
+            line = fit_line([data.space.from_unit(value) for value in one["rated"][name]["anchors"]], anchors)
+        except ValueError:  # the ratings do not rise with the scores: no line mends that
+            scores["after"][one["arm"]][one["seed"]] = native
+            continue
+        lines[one["arm"]] += 1
+        scores["after"][one["arm"]][one["seed"]] = [line(value) for value in native]
+    found: dict[str, Any] = {"title": data.title, "n": len(truth), "anchors": len(anchors), "lines": lines}
+    for when in WHEN:
+        compared = Compared(scores[when], truth, n_resamples=n_resamples)
+        found[when] = {arm: {metric: compared.mean(arm, metric) for metric in _TITLES} for arm in arms}
+        found[when]["minus"] = {
+            arm: {metric: compared.difference([(arm, REFERENCE)], metric) for metric in _TITLES}
+            for arm in _others(arms)
+        }
+    return found
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """Writes the report.
+
+    Args:
+        report: `command`, `held_out`, `machine`, `versions`, `minutes` (stage -> minutes of one core) and, under
+            `data`, for each data set its `title`, `encoder`, `budget`, `done` and `wanted` runs, and what `summarise`
+            found.
+    """
+    minutes = report["minutes"]
+    lines = [
+        "# Learning from edits, against as many ratings",
+        "",
+        f"`{report['command']}`",
+        "",
+        *(f"- {name}: {arm.title}" for name, arm in ARMS.items()),
+        "",
+        f"A label is a rating, or an edit whose direction is known; all arms have as many. A photo has {EDITS} edits, "
+        f"made by the embedded editor with strengths of {_span(TAUGHT)}; edits of the kind {report['held_out']} are "
+        "never learnt from. Test edits are of test photos: alike; weaker, "
+        f"{_span(WEAKER)}; stronger, {_span(STRONGER)}; and of the kind held out. In one seed all arms start from the "
+        "same encoder and get as many steps of as many pictures. Each chose its learning rate from the same ones, by "
+        "validation labels of the kind that it learns from.",
+        "",
+        "Means over seeds; differences are paired by photo and seed, their 95% intervals draw photos and seeds again, "
+        "and those that leave out 0 are bold. MAE: lower is better.",
+        "",
+        f"{sum(minutes.values()):.0f} minutes of one core: "
+        f"{', '.join(f'{name} {spent:.1f}' for name, spent in minutes.items())}. {report['machine']}; "
+        f"{', '.join(f'{name} {version}' for name, version in report['versions'].items())}.",
+    ]
+    for found in report["data"].values():
+        lines += ["", *_data_set(found)]
+    return "\n".join(lines) + "\n"
+
+
+def _span(strengths: tuple[float, float]) -> str:
+    return f"{strengths[0]:g} to {strengths[1]:g}"
+
+
+def _data_set(found: Mapping[str, Any]) -> list[str]:
+    budget = found["budget"]
+    lines = [
+        f"## {found['title']}",
+        "",
+        f"Encoder: {found['encoder']}. {budget['steps']} steps of {budget['pictures']} pictures. "
+        f"{found['done']} of {found['wanted']} runs.",
+        "",
+        "| arm | seeds | rate | s |",
+        "|---|---|---|---|",
+    ]
+    for name, arm in found["arms"].items():
+        lines.append(f"| {name} | {len(arm['seeds'])} | {arm['rate']:g} | {arm['cpu_seconds']:.0f} |")
+    titles = " | ".join(f"{test}, {one['n']}" for test, one in found["edits"].items())
+    lines += ["", f"| share of test edits right | {titles} |", "|---" * (1 + len(found["edits"])) + "|"]
+    for name in found["arms"]:
+        lines.append(f"| {name} | {' | '.join(shown(one['right'][name]) for one in found['edits'].values())} |")
+    others = list(next(iter(found["edits"].values()))["minus"])
+    for name in others:
+        cells = " | ".join(shown(one["minus"][name], signed=True) for one in found["edits"].values())
+        lines.append(f"| {name} minus {REFERENCE} | {cells} |")
+    for one in found["rated"].values():
+        lines += ["", *_rated(one, list(found["arms"]), others)]
+    return lines
+
+
+def _rated(one: Mapping[str, Any], arms: Sequence[str], others: Sequence[str]) -> list[str]:
+    columns = [("before", "srcc"), ("before", "plcc"), ("before", "mae"), ("after", "mae")]
+    titles = [_TITLES[metric] + (f" {when}" if metric == "mae" else "") for when, metric in columns]
+    lines = [
+        f"| {one['n']} ratings: {one['title'][0].lower()}{one['title'][1:]} | {' | '.join(titles)} |",
+        "|---" * (1 + len(columns)) + "|",
+    ]
+    for name in arms:
+        lines.append(f"| {name} | {' | '.join(shown(one[when][name][metric]) for when, metric in columns)} |")
+    for name in others:
+        cells = " | ".join(shown(one[when]["minus"][name][metric], signed=True) for when, metric in columns)
+        lines.append(f"| {name} minus {REFERENCE} | {cells} |")
+    fitted = ", ".join(f"{name} {count}" for name, count in one["lines"].items())
+    lines += ["", f"After: a line fitted on {one['anchors']} rated anchors, which keeps SRCC and PLCC. Runs for which one "
+              f"fits: {fitted}."]  # fmt: skip
+    return lines
