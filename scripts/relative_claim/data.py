@@ -80,7 +80,7 @@ class Data:
     space: ScoreSpace
 
     def file(self, name: str) -> Path:
-        """Names one of `ratings`, `val_ratings`, `anchors`, `test_ratings`, `pairs`, `val_pairs`, or a key of `TESTS`."""
+        """Names `ratings`, `val_ratings`, `anchors`, `test_ratings`, `pairs`, `val_pairs`, or a key of `TESTS`."""
         return self.folder / f"{name}.csv"
 
     def rated(self, name: str) -> list[Record]:

@@ -27,7 +27,7 @@ def summarise(
     """Computes all numbers of one data set.
 
     Args:
-        results: Of the compared runs, see `roc` `execute` in runs.py.
+        results: Of the compared runs, as `runs.execute` gives them.
         data: The data set that they learnt from.
         rated: Name -> data set whose ratings they are measured on.
         n_resamples: Draws of each interval.
@@ -175,6 +175,6 @@ def _rated(one: Mapping[str, Any], arms: Sequence[str], others: Sequence[str]) -
         cells = " | ".join(shown(one[when]["minus"][name][metric], signed=True) for when, metric in columns)
         lines.append(f"| {name} minus {REFERENCE} | {cells} |")
     fitted = ", ".join(f"{name} {count}" for name, count in one["lines"].items())
-    lines += ["", f"After: a line fitted on {one['anchors']} rated anchors, which keeps SRCC and PLCC. Runs for which one "
-              f"fits: {fitted}."]  # fmt: skip
+    told = f"After: a line fitted on {one['anchors']} rated anchors, which keeps SRCC and PLCC."
+    lines += ["", f"{told} Runs for which one fits: {fitted}."]
     return lines

@@ -91,6 +91,7 @@ def stages(monkeypatch):
     done = Stages()
     monkeypatch.setattr(reports, "version", lambda package: "1.0")  # TRL, which only the stages need, may not be there
     monkeypatch.setattr(parts, "run_roc", done.do)
+    monkeypatch.setattr(parts, "_build_start", lambda some, folder: None)
     monkeypatch.setattr(command, "evaluate_stage", lambda some, name, pictures: done.append(f"evaluate {name}"))
     monkeypatch.setattr(command, "compare_stages", lambda some: FOUND)
     return done

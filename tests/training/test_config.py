@@ -16,11 +16,13 @@ from roc.training.reasoning_config import ReasoningConfig
 GROUPS = (ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfig, TrainConfig, ErrorAwareConfig)
 
 ROOT = Path(__file__).parents[2]
-# Those of configs/distributed/ are accelerate's; reinforcement and learning from edits have settings of their own.
+# Those of configs/distributed/ are accelerate's; reinforcement and the stages of learning from edits have settings of
+# their own.
 RUN_CONFIGS = sorted(
     path
     for path in (ROOT / "configs").rglob("*.yaml")
-    if path.parent.name != "distributed" and not path.stem.startswith(("reasoning_rapo", "relative_"))
+    if path.parent.name != "distributed"
+    and not path.stem.startswith(("reasoning_rapo", "relative_pairs", "relative_anchors", "relative_groups"))
 )
 
 # The command line of the published scripts/finetune.sh, with the score flags its notes name.
