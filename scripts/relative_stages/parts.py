@@ -52,12 +52,12 @@ class Sizes:
     train: int = 6000
     val: int = 200
     test: int = 500
-    sources: tuple[int, int, int] = (700, 40, 120)
+    sources: tuple[int, int, int] = (600, 40, 120)
     edits: int = 5
     anchors: int = 200
     base: tuple[str, ...] = ()
     pairs: tuple[str, ...] = (
-        *("--num_train_epochs", "2", "--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "1"),
+        *("--num_train_epochs", "1", "--per_device_train_batch_size", "32", "--gradient_accumulation_steps", "1"),
         *("--learning_rate", "1e-3", "--vision_learning_rate", "5e-4", "--warmup_ratio", "0.05"),
     )
     stage_anchors: tuple[str, ...] = (

@@ -190,7 +190,7 @@ def test_everything_quickly(tmp_path, capsys):
     assert command.main([*words, "--rates", "1e-3", "2e-3"]) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())["data"]
     assert set(found) == {"scenes", "photos"} and all(set(one["arms"]) == set(ARMS) for one in found.values())
-    assert set(found["photos"]["rated"]) == {"scenes", "photos"} and found["photos"]["rated"]["photos"]["n"] == 18
+    assert set(found["photos"]["rated"]) == {"scenes", "photos"} and found["photos"]["rated"]["photos"]["n"] == 19
     assert len(list((tmp_path / "out" / "results").iterdir())) == 2 * 3 * 3
     assert not list((tmp_path / "out" / "training").iterdir())
     capsys.readouterr()
