@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 SCORE_TOKEN = "[SCORE]"
-"""Placeholder of a score in an answer; one row of the vocabulary (see `roc/model/attachment.py`)."""
+"""Placeholder of a score in an answer; one row of the vocabulary (see `roc/model/vocabulary.py`)."""
 
 IMAGE_PLACEHOLDER = "<|image|>"
 """Placeholder of an image in a question, as in the published data files; the collator puts the family's own mark."""

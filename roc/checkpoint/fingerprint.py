@@ -23,9 +23,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
-from roc.model.attachment import gathered
 from roc.model.device import usable_cores
 from roc.model.parts import parameter_parts
+from roc.model.vocabulary import gathered
 
 # Up to this many values are sampled from each tensor, a large prime apart, so that they spread over rows and columns.
 _SAMPLED, _STEP = 256, 2654435761

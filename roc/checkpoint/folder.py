@@ -31,13 +31,14 @@ from roc.checkpoint.names import check_exists
 from roc.checkpoint.weights import check_complete, load_weights, one_line
 from roc.files import write_json
 from roc.model.adapters import four_bit, keep_four_bit_exact, no_deprecations_of_peft
-from roc.model.attachment import carry_head, gathered, model_class, num_rows, renew_head
+from roc.model.attachment import carry_head, model_class, renew_head
 from roc.model.declaration import Declaration, declaration_of, declare, declares_head
 from roc.model.extensions import add_extension, declared_extensions
 from roc.model.float32_tower import join_towers, keeping_towers
 from roc.model.modeling import roc_class
 from roc.model.mplug_owl2 import published
 from roc.model.processing import load_processor, save_processor
+from roc.model.vocabulary import gathered, num_rows
 
 ADAPTER_FILE = "roc_config.json"
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"

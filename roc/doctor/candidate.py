@@ -292,6 +292,12 @@ def _attached(candidate: Candidate, planned: Plan | None) -> Finding:
     batch = to_model(model, planned.collator.prompt_batch(candidate.pictures[:1]))
     with torch.inference_mode():
         before = model(**batch).logits
+    given, seen = batch["input_ids"].shape[1], before.shape[1]
+    if seen != given:
+        raise Unsupported(
+            f"{type(model).__name__} makes a row of {given} tokens {seen} long: it adds the picture by itself, so "
+            "nothing says where [SCORE] stands in it; roc needs a model whose input_ids hold a token for each position."
+        )
     rows = before.shape[-1]
     attach(model, candidate.processor, SPACE, attributes=ATTRIBUTES)
     with torch.inference_mode():

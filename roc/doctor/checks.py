@@ -26,6 +26,7 @@ from roc.model.collator import RocCollator
 from roc.model.head import read_levels
 from roc.model.losses import IGNORE_INDEX
 from roc.model.parts import parameter_parts
+from roc.model.positions import per_token
 from roc.scoring.one_forward import one_forward, to_model
 
 
@@ -134,12 +135,12 @@ def check_padding(candidate: Candidate) -> Iterable[Finding]:
 
 def _padded(batch: dict[str, torch.Tensor], count: int, side: str, pad_id: int) -> dict[str, torch.Tensor]:
     """Adds `count` positions of padding to a batch."""
-    shape = batch["input_ids"].shape
     around = (0, count) if side == "right" else (count, 0)
     padded = dict(batch)
-    for key, value in batch.items():
-        if value.shape == shape:
-            padded[key] = nn.functional.pad(value, around, value=pad_id if key == "input_ids" else 0)
+    for key in per_token(batch):
+        value, fill = batch[key], pad_id if key == "input_ids" else 0
+        # torch counts dimensions from the last; the tokens are the second from the front.
+        padded[key] = nn.functional.pad(value, (0, 0) * (value.ndim - 2) + around, value=fill)
     return padded
 
 

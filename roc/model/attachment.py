@@ -1,19 +1,17 @@
 """Attaching the score head to a vision-language model.
 
 `attach` changes a live model in place: its class becomes the roc subclass of its own class (`roc.model.modeling`), its
-vocabulary gains one ordinary row for `[SCORE]`, and `config.roc` declares everything that is needed to read the head.
-The logits of all other tokens stay as they are.
+vocabulary gains one ordinary row for `[SCORE]` (`roc.model.vocabulary`), and `config.roc` declares everything that is
+needed to read the head. The logits of all other tokens stay as they are.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from transformers import AutoModelForImageTextToText, PreTrainedModel, ProcessorMixin
-from transformers.integrations import is_deepspeed_zero3_enabled
 
 import roc.model.backbone
 import roc.model.mplug_owl2  # noqa: F401  the Auto classes know both from here on
@@ -21,7 +19,7 @@ from roc.model.declaration import PAIR_WEIGHTS, WEIGHTS, Declaration, declare
 from roc.model.families import family
 from roc.model.head import ScoreHead
 from roc.model.modeling import RocMixin, hidden_size, roc_class
-from roc.prompts import SCORE_TOKEN
+from roc.model.vocabulary import add_score_token, fill_row, gathered
 from roc.score_space import ScoreSpace
 
 SETTINGS = (*WEIGHTS, *PAIR_WEIGHTS, "l1_scale", "published_losses", "image_aspect_ratio", "max_pixels")
@@ -84,7 +82,7 @@ def attach(
     )
     if getattr(processor, "chat_template", None) is None:
         processor.chat_template = facts.chat_template
-    return carry_head(model, replace(declaration, token_id=_add_token(processor.tokenizer)))
+    return carry_head(model, replace(declaration, token_id=add_score_token(model, processor)))
 
 
 def carry_head(model: PreTrainedModel, declaration: Declaration) -> PreTrainedModel:
@@ -101,7 +99,7 @@ def carry_head(model: PreTrainedModel, declaration: Declaration) -> PreTrainedMo
         ValueError: If the model cannot carry the head.
     """
     check_can_carry(model)
-    _fill_row(model, declaration.token_id)
+    fill_row(model, declaration.token_id)
     model.__class__ = roc_class(type(model))
     model._keep_in_fp32_modules_strict = {*(model._keep_in_fp32_modules_strict or ()), "score_head"}
     return renew_head(model, declaration)
@@ -144,11 +142,6 @@ def model_class(config) -> type[PreTrainedModel]:
         ) from None
 
 
-def mean_row(rows: torch.Tensor) -> torch.Tensor:
-    """Computes the (H,) mean of the (V, H) rows of an embedding, in float32 or wider; returned in their dtype."""
-    return rows.to(torch.promote_types(rows.dtype, torch.float32)).mean(dim=0).to(rows.dtype)
-
-
 def check_can_carry(model: PreTrainedModel) -> None:
     """Makes sure that a head can be attached to `model`.
 
@@ -171,55 +164,3 @@ def check_can_carry(model: PreTrainedModel) -> None:
         )
     if model.get_output_embeddings() is None:
         raise ValueError(f"{name} has no output embeddings (no language-model head), so there is nothing to read from.")
-
-
-def _add_token(tokenizer) -> int:
-    """Adds `[SCORE]` to a tokenizer and returns its id.
-
-    It is no special token, so that decoding with `skip_special_tokens` keeps it.
-    """
-    if SCORE_TOKEN in tokenizer.get_vocab():
-        raise ValueError(
-            f"The tokenizer already knows {SCORE_TOKEN} (id {tokenizer.convert_tokens_to_ids(SCORE_TOKEN)}), but the "
-            "model carries no head; use the processor that belongs to this model."
-        )
-    tokenizer.add_tokens([SCORE_TOKEN], special_tokens=False)
-    return tokenizer.convert_tokens_to_ids(SCORE_TOKEN)
-
-
-@torch.no_grad()
-def _fill_row(model: PreTrainedModel, token_id: int) -> None:
-    """Sets row `token_id` of both embeddings to the mean of the rows before it.
-
-    Spare rows (of vocabularies padded to a multiple) are used before the embedding grows; it never shrinks.
-    """
-    if token_id >= num_rows(model.get_input_embeddings().weight):
-        model.resize_token_embeddings(token_id + 1, mean_resizing=False)
-    weights = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
-    rows = [num_rows(weight) for weight in weights]
-    if token_id >= min(rows):
-        raise ValueError(
-            f"{type(model).__name__} embeds {rows[0]} tokens and can predict {rows[1]}; [SCORE] would be token "
-            f"{token_id}, which one of the two has no row for, and this family cannot grow them alike."
-        )
-    weights = weights[:1] if weights[0] is weights[1] else weights
-    with gathered(weights):
-        for weight in weights:
-            weight[token_id] = mean_row(weight[:token_id])
-
-
-def num_rows(weight: torch.nn.Parameter) -> int:
-    """Counts the rows of an embedding, even if ZeRO-3 has partitioned it."""
-    return getattr(weight, "ds_shape", weight.shape)[0]
-
-
-@contextlib.contextmanager
-def gathered(weights: list[torch.nn.Parameter]) -> Iterator[None]:
-    """Gathers weights that ZeRO-3 has partitioned; inside, changes made by process 0 are spread to all."""
-    if not is_deepspeed_zero3_enabled():
-        yield
-        return
-    import deepspeed
-
-    with deepspeed.zero.GatheredParameters(weights, modifier_rank=0):
-        yield

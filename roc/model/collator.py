@@ -23,7 +23,7 @@ from roc.model.declaration import Declaration
 from roc.model.losses import IGNORE_INDEX
 from roc.model.marks import CUT, Marks
 from roc.model.pictures import blame_thin, shown
-from roc.model.positions import score_positions
+from roc.model.positions import per_token, score_positions
 from roc.prompts import IMAGE_PLACEHOLDER
 
 logger = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ class RocCollator:
         self.declaration = declaration
         self._marks = Marks(processor, declaration.token)
         self.max_length = max_length
+        self._flat = False  # whether the processor takes pictures in a flat list alone
         self._answer_ids: dict[str, list[int]] = {}
         self._layouts: dict[tuple, tuple[str, list[_Piece]]] = {}
 
@@ -401,27 +402,34 @@ class RocCollator:
         if "mm_token_type_ids" in getattr(self.processor, "model_input_names", ()):  # some give them only when asked
             settings["return_mm_token_type_ids"] = True
         try:
-            try:
-                encoded = self.processor(images=images if any(images) else None, **settings)
-            except (ValueError, TypeError):
-                if any(len(pictures) != 1 for pictures in images):
-                    raise
-                # Some processors take one picture per text, in a list that is not nested.
-                encoded = self._encode_flat([picture for (picture,) in images], settings)
-                if encoded is None:
-                    raise
+            encoded = self._encoded(images, settings)
         except Exception as error:
             blame_thin(images, names, error)
             raise
         encoded.pop("labels", None)  # some processors make their own
         return encoded
 
-    def _encode_flat(self, pictures: list[Image.Image], settings: dict[str, Any]) -> BatchFeature | None:
-        """Calls the processor with a flat list of pictures; None if it does not take one either."""
-        try:
-            return self.processor(images=pictures, **settings)
-        except (ValueError, TypeError):
-            return None
+    def _encoded(self, images: list[list[Image.Image]], settings: dict[str, Any]) -> BatchFeature:
+        """Calls the processor with pictures nested by text or, where it takes one per text only, in a flat list.
+
+        The form that it took is tried first from then on.
+
+        Raises:
+            ValueError, TypeError: What it said of the form tried first, if it takes neither.
+        """
+        forms: dict[bool, Any] = {False: images if any(images) else None}
+        if all(len(pictures) == 1 for pictures in images):
+            forms[True] = [picture for (picture,) in images]
+        first: Exception | None = None
+        for flat in sorted(forms, key=lambda flat: flat != self._flat):
+            try:
+                encoded = self.processor(images=forms[flat], **settings)
+            except (ValueError, TypeError) as error:
+                first = first or error
+            else:
+                self._flat = flat if len(forms) > 1 else self._flat
+                return encoded
+        raise first
 
     def _assemble(
         self,
@@ -433,30 +441,31 @@ class RocCollator:
     ) -> dict[str, torch.Tensor]:
         """Encodes all prompts, then appends answers and pads rows."""
         encoded = self.encode(prompts, images, names)
-        # All other tensors with one entry per token (token_type_ids, mm_token_type_ids, ...) are cut and padded alike.
-        shape = encoded["input_ids"].shape
-        per_token = [key for key, value in encoded.items() if torch.is_tensor(value) and value.shape == shape]
+        # All other tensors with an entry per token (token_type_ids, mm_token_type_ids, ...) are cut and padded alike.
+        of_tokens = per_token(encoded)
         valid = encoded["attention_mask"].bool()
         ones = {"attention_mask"} | ({"token_type_ids"} if self.declaration.prefix_lm else set())
-        rows: dict[str, list[torch.Tensor]] = {key: [] for key in [*per_token, "labels"]}
+        rows: dict[str, list[torch.Tensor]] = {key: [] for key in [*of_tokens, "labels"]}
         for row, tail in enumerate(tails):
             if self.declaration.prefix_lm and tail and not tail[0][1]:
                 tail = self._with_suffix(tail, encoded["input_ids"][row], valid[row])
             tail = self._cut(tail, int(valid[row].sum()), names[row] if names else f"row {row}")
             ids = torch.tensor([token for piece, _ in tail for token in piece], dtype=torch.long)
             supervised = torch.tensor([flag for piece, flag in tail for _ in piece], dtype=torch.bool)
-            for key in per_token:
+            for key in of_tokens:
                 if key == "input_ids":
                     added = ids
                 elif key == "token_type_ids":  # what follows the prompt unsupervised belongs to a prefix-LM's prefix
                     added = supervised.long() if key in ones else torch.zeros_like(ids)
+                elif encoded[key].ndim > 2:  # an answer looks at the pictures that the end of its prompt looks at
+                    added = encoded[key][row][valid[row]][-1:].expand(len(ids), *encoded[key].shape[2:])
                 else:
                     added = torch.full_like(ids, int(key in ones))
                 rows[key].append(torch.cat([encoded[key][row][valid[row]], added]))
             prompt_labels = torch.full((int(valid[row].sum()),), IGNORE_INDEX)
             rows["labels"].append(torch.cat([prompt_labels, torch.where(supervised, ids, IGNORE_INDEX)]))
         fill = {"input_ids": self._pad_id(), "labels": IGNORE_INDEX}
-        batch = {key: value for key, value in encoded.items() if key not in per_token}
+        batch = {key: value for key, value in encoded.items() if key not in of_tokens}
         for key, values in rows.items():
             batch[key] = torch.nn.utils.rnn.pad_sequence(
                 values, batch_first=True, padding_value=fill.get(key, 0), padding_side=padding_side

@@ -1,8 +1,26 @@
-"""Positions of `[SCORE]` in a batch, and the columns that scores have in its rows."""
+"""Positions of a batch: which tensors have them, where `[SCORE]` stands, and the columns that scores have in rows."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
+
+
+def per_token(batch: Mapping[str, Any]) -> list[str]:
+    """Lists the tensors of a batch that have an entry for each token.
+
+    Beside `input_ids` and those of its shape (B, T) these are masks of more dimensions, which say for each token which
+    pictures it may look at.
+    """
+    shape = batch["input_ids"].shape
+    return [
+        name
+        for name, value in batch.items()
+        if torch.is_tensor(value)
+        if value.shape == shape or (value.shape[:2] == shape and not value.is_floating_point())
+    ]
 
 
 def score_positions(labels: torch.Tensor, token_id: int) -> torch.Tensor:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from roc.model.head import read_levels
+from roc.model.positions import per_token
 from roc.scoring.assessment import Assessment
 from roc.scoring.one_forward import level_logits
 from roc.scoring.prepare import Prepared
@@ -67,18 +68,19 @@ def merge(
         pad_id: Fills `input_ids`.
         padding_side: "right" for scoring, "left" for generation.
     """
-    merged = {}
+    merged, of_tokens = {}, per_token(inputs[0])
     for name in inputs[0]:
         tensors = [one[name] for one in inputs]
-        per_token = tensors[0].shape == inputs[0]["input_ids"].shape
         largest = [max(sizes) for sizes in zip(*(tensor.shape[1:] for tensor in tensors), strict=True)]
         fill = pad_id if name == "input_ids" else 0
         for i, tensor in enumerate(tensors):
             missing = [size - there for size, there in zip(largest, tensor.shape[1:], strict=True)]
             if any(missing):
-                left = per_token and padding_side == "left"
-                # torch counts dimensions from the last, and takes (before, after) for each
-                pads = [pad for gap in reversed(missing) for pad in ((gap, 0) if left else (0, gap))]
+                left = name in of_tokens and padding_side == "left"
+                # torch counts dimensions from the last, and takes (before, after) for each; tokens are the first here
+                sides = [(0, gap) for gap in missing]
+                sides[0] = sides[0][::-1] if left else sides[0]
+                pads = [pad for side in reversed(sides) for pad in side]
                 tensors[i] = torch.nn.functional.pad(tensor, pads, value=fill)
         merged[name] = torch.cat(tensors)
     return merged

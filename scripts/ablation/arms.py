@@ -32,10 +32,10 @@ from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
 from roc.data.records import Record
-from roc.model.attachment import mean_row
 from roc.model.collator import RocCollator
 from roc.model.head import read_levels
 from roc.model.losses import IGNORE_INDEX, smooth_l1
+from roc.model.vocabulary import mean_row
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN, answer, question
 from roc.score_space import ScoreSpace
 

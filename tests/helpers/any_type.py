@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from typing import Any
 
 import torch
@@ -63,6 +64,8 @@ class Recipe:
         tokenizer: Class of the tokenizer.
         template: Settings of `chat_template`; None = the processor has none, and gets one by `attach`.
         packages: Packages that the type needs beside torchvision.
+        wide: Whether its weights are drawn as widely as their inputs ask for, because as the type draws them a model so
+            small is blind.
     """
 
     picture: str
@@ -77,6 +80,7 @@ class Recipe:
     tokenizer: str = "PreTrainedTokenizerFast"
     template: dict[str, str] = dataclasses.field(default_factory=dict)
     packages: tuple[str, ...] = ()
+    wide: bool = False
 
 
 def build(model_type: str, recipe: Recipe, *, seed: int = 0):
@@ -87,9 +91,13 @@ def build(model_type: str, recipe: Recipe, *, seed: int = 0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = AutoModelForImageTextToText.from_config(config)
+    generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        if name.endswith("gamma"):  # scales of layers that begin so small that a random tower is blind
+        # Scales and gates that begin so small, or closed, that a random tower is blind.
+        if name.endswith("gamma") or (re.search("gate|alpha", name) and not parameter.any()):
             parameter.data.fill_(0.5)
+        elif recipe.wide and parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5, generator=generator)
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     return model.eval(), processor

@@ -520,7 +520,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "mllama": Recipe(
         "<|image|>",
-        {"image_token": "<|image|>", "python_token": "<|python_tag|>"},
+        {"image_token": "<|image|>", "python_token": "<|python_tag|>", "spare": "<|reserved_special_token_0|>"},
         {
             "vision_config": {
                 "num_global_layers": 1,
@@ -670,6 +670,7 @@ RECIPES: dict[str, Recipe] = {
         {"image_token": "<image>", "fake_token": "<fake_token_around_image>"},
         {"perceiver_config": {"resampler_n_latents": 4}},
         {"image_size": 28},
+        template={"end": "\n"},  # </s> would end what the picture is looked at from
     ),
     "inkling2": Recipe(
         "<image>",
@@ -757,6 +758,7 @@ RECIPES: dict[str, Recipe] = {
         {
             "image_token": "<|image|>",
             "video_token": "<|video|>",
+            "spare": "|<EXTRA_TOKENS_0>|",
             **{
                 name: f"<{name}>"
                 for name in (

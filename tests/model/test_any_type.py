@@ -10,11 +10,14 @@ from tiny_models import tiny_tokenizer
 from transformers import AutoModelForImageTextToText
 from type_recipes import RECIPES
 
+from roc.doctor.candidate import Unsupported, admit
+from roc.doctor.checks import _padded
 from roc.model.adapters import add_lora, lora_targets
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.processing import load_processor, read_chat_template, save_processor
 from roc.score_space import ScoreSpace
+from roc.scoring.batches import merge
 
 PICTURES = [Image.new("RGB", (40, 30), colour) for colour in ("teal", "orange")]
 
@@ -50,11 +53,21 @@ def test_a_chat_template_is_read_from_a_file_or_refused(tmp_path):
         read_chat_template(tmp_path / "missing")
 
 
-def test_a_processor_that_takes_one_flat_list_of_pictures():
+def test_a_processor_that_takes_one_flat_list_of_pictures(monkeypatch):
     model, collator = attached("got_ocr2")
+    asked = []
+    call = type(collator.processor).__call__
+
+    def note(self, images, **settings):
+        asked.append(isinstance(images[0], list))
+        return call(self, images=images, **settings)
+
+    monkeypatch.setattr(type(collator.processor), "__call__", note)
     batch = collator.scoring_batch(PICTURES)
     assert len(batch["pixel_values"]) == 2
     assert model(**batch).scores.shape == (2, 1)
+    collator.scoring_batch(PICTURES)
+    assert asked == [True, False, False]  # what it took is remembered
 
 
 def test_a_processor_that_takes_no_list_either_says_why_as_it_did_at_first(monkeypatch):
@@ -69,6 +82,29 @@ def test_a_processor_that_takes_no_list_either_says_why_as_it_did_at_first(monke
     with pytest.raises(ValueError, match="^fault 1$"):
         collator.scoring_batch(PICTURES)
     assert [isinstance(images[0], list) for images in asked] == [True, False]
+
+
+def test_masks_that_say_for_each_token_which_pictures_it_looks_at():
+    model, collator = attached("idefics")
+    model.eval()
+    batch = collator.scoring_batch(PICTURES)
+    mask = batch["image_attention_mask"]
+    assert mask.shape[:2] == batch["input_ids"].shape and mask[:, -1].all()
+    alone = merge([collator.scoring_batch([picture]) for picture in PICTURES])
+    assert all(torch.equal(batch[name], alone[name]) for name in batch)
+    whole = model(**{name: value for name, value in batch.items() if name != "score_mask"}, use_cache=False).logits
+    assert whole.shape[:2] == batch["input_ids"].shape
+    prompt = collator.prompt_batch(PICTURES)
+    with_padding = _padded(prompt, 3, "left", 0)["image_attention_mask"]
+    assert not with_padding[:, :3].any() and torch.equal(with_padding[:, 3:], prompt["image_attention_mask"])
+
+
+def test_a_model_that_adds_positions_of_the_picture_by_itself_is_refused(tmp_path):
+    model, processor = build("git", RECIPES["git"])
+    model.save_pretrained(tmp_path)
+    save_processor(processor, tmp_path)
+    with pytest.raises(Unsupported, match="makes a row of .* tokens .* long: it adds the picture by itself"):
+        admit(tmp_path)
 
 
 def test_a_model_that_generates_with_the_language_model_inside_it():

@@ -6,8 +6,9 @@ from heads import ATTRIBUTES, SPACE, build, inputs_of, picture
 from tiny_models import BUILDERS
 from transformers import T5Config, T5ForConditionalGeneration
 
-from roc.model.attachment import attach, mean_row
+from roc.model.attachment import attach
 from roc.model.collator import RocCollator
+from roc.model.vocabulary import mean_row
 from roc.score_space import ScoreSpace
 from roc.scoring.one_forward import one_forward
 
@@ -85,13 +86,6 @@ def test_an_encoder_decoder_is_refused():
     )
     with pytest.raises(ValueError, match="encoder-decoder"):
         attach(model, None, SPACE)
-
-
-def test_embeddings_of_different_lengths_are_refused():
-    model, processor = BUILDERS["llava"](vocab_padding=7, tied=False)
-    model.lm_head = torch.nn.Linear(32, len(processor.tokenizer), bias=False)
-    with pytest.raises(ValueError, match="can predict .* cannot grow them alike"):
-        attach(model, processor, SPACE)
 
 
 def test_settings_are_checked():
