@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from roc.doctor.candidate import Candidate, count_text
-from roc.model.adapters import LORA_PARTS, experts_text, layer_kind, lora_targets
+from roc.model.adapters import LORA_PARTS, layer_kind, lora_targets
 from roc.model.collator import RocCollator
 from roc.model.lengths import picture_tokens
-from roc.model.parts import PARTS, parameter_parts
+from roc.model.parts import PARTS, experts_text, parameter_parts
 
 _ASPECT_ADVICE = {
     "keeps": "keep: the processor keeps the shape of an image",
@@ -41,7 +41,7 @@ def what_to_set(candidate: Candidate) -> dict[str, str]:
             layers.append(f"{part} {len(found)} ({shown})")
     experts = experts_text(model)
     return (
-        {"experts": f"LoRA, QLoRA and float8 leave out {experts}; --tuning full trains them"} if experts else {}
+        {"experts": f"LoRA, QLoRA, float8 and int8 leave out {experts}; --tuning full trains them"} if experts else {}
     ) | {
         "image tokens": ", ".join(f"{width} x {height} takes {n}" for (width, height), n in sizes.items()),
         "image_aspect_ratio": _ASPECT_ADVICE[picture_fit(collator)],

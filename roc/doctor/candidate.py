@@ -9,6 +9,7 @@ import copy
 import functools
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -57,6 +58,9 @@ MOVED = 1e-4
 LARGE = 8 * 2**30
 """Bytes of float32 weights above which weights are neither written to disk nor read a second time unless asked
 (`--full`), and the model is checked in the number format it was saved in."""
+
+
+_MARKS_DIFFER = re.compile(r"Mismatch in `\w+` token count .* ids=\[(?P<read>\d+)\] and text=\[(?P<written>\d+)\]")
 
 
 class Unsupported(ValueError):
@@ -275,8 +279,13 @@ def plan(source: str, chat_template: str | None = None) -> Plan:
         collator = RocCollator(with_token, declaration_of(bare.config))
         collator.prompt_batch([Image.new("RGB", (160, 120), "grey")])
     except Exception as error:
-        reason = f"its processor makes no batch of an image and a question: {first_line(error)}"
-        raise Unsupported(reason) from error
+        fault = first_line(error)
+        if counts := _MARKS_DIFFER.search(fault):  # transformers goes on about cut texts, and nothing is cut here
+            fault = (
+                f"it writes {counts['written']} marks of the image and its tokenizer reads {counts['read']} of them, "
+                "so the two are not made for each other; copy both again from where the model came from"
+            )
+        raise Unsupported(f"its processor makes no batch of an image and a question: {fault}") from error
     return Plan(config, parameters, processor, collator)
 
 

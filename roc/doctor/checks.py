@@ -43,9 +43,17 @@ def examine(candidate: Candidate) -> Iterator[Finding]:
             findings = list(check(candidate))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            findings = [Finding(name, False, reason, ADVICE.get(name, ""))]
+            findings = [Finding(name, False, reason, _advice(name, candidate))]
         candidate.findings.extend(findings)
         yield from findings
+
+
+def _advice(name: str, candidate: Candidate) -> str:
+    """Says what to do about a check that raised an error."""
+    unsaved = any(finding.name == "save and reload" and finding.passed is False for finding in candidate.findings)
+    if name == "adapter" and unsaved:
+        return "Look at save and reload first: the model cannot be saved with any tuning."
+    return ADVICE.get(name, "")
 
 
 def check_template(candidate: Candidate) -> Iterable[Finding]:
@@ -120,7 +128,12 @@ def check_batch(candidate: Candidate) -> Iterable[Finding]:
         one_forward(candidate.model, candidate.collator.scoring_batch([picture])).scores
         for picture in candidate.pictures
     ]
-    yield candidate.same("batch = one by one", candidate.scores(), torch.cat(alone), "Score with batch size 1.")
+    finding = candidate.same("batch = one by one", candidate.scores(), torch.cat(alone), "Score with batch size 1.")
+    if not finding.passed:
+        alike = one_forward(candidate.model, candidate.collator.scoring_batch(candidate.pictures[::2])).scores
+        if candidate.same("", alike, torch.cat(alone[::2]), "").passed:
+            finding = finding._replace(advice=_ONE_SIZE)
+    yield finding
 
 
 def check_padding(candidate: Candidate) -> Iterable[Finding]:
@@ -344,6 +357,11 @@ ADVICE = {
     "adapter": "Use --tuning full on this model.",
 }
 """What to do if a check raises an error."""
+
+_ONE_SIZE = (
+    "Pictures of one size agree: others are padded to the largest of a batch, and the model sees that. Score with "
+    "--batch_size 1, train with --per_device_train_batch_size 1, or give pictures of one size."
+)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 from roc.model.attachment import model_class
 from roc.model.extensions import extensions_of
 from roc.model.modeling import RocMixin
-from roc.model.parts import parameter_parts
+from roc.model.parts import experts_text, parameter_parts
 
 logger = logging.getLogger(__name__)
 
@@ -71,19 +71,6 @@ def lora_targets(
     return [name for name in within if not targets or any(_matches(name, target) for target in targets)]
 
 
-def experts_text(model: nn.Module) -> str:
-    """Describes the experts that are held as one parameter of three dimensions; empty if there are none.
-
-    They are no linear layers, so low-rank matrices, 4-bit weights and float8 leave them as they are.
-    """
-    decoder = model.get_decoder()
-    held = [parameter for parameter in decoder.parameters() if parameter.ndim == 3 and len(parameter) > 1]
-    convolutions = {id(module.weight) for module in decoder.modules() if isinstance(module, nn.Conv1d)}
-    count = sum(parameter.numel() for parameter in held if id(parameter) not in convolutions)
-    whole = sum(parameter.numel() for parameter in decoder.parameters())
-    return f"the routed experts, {count / whole:.0%} of the language model, which are no linear layers" if count else ""
-
-
 def layer_kind(name: str) -> str:
     """Names a layer in messages: the last component, or if that is a number, the name within its block."""
     last = name.rpartition(".")[2]
@@ -124,7 +111,9 @@ def add_lora(
         raise ValueError(f"This {type(model).__name__} carries no score head; call roc.attach on it first.")
     keep_four_bit_exact(model)
     if experts := experts_text(model):
-        logger.warning("LoRA leaves out %s; --tuning full trains them", experts)
+        quantized = getattr(model, "quantization_method", None) is not None
+        kind = "QLoRA neither adapts nor quantises" if quantized else "LoRA leaves out"
+        logger.warning("%s %s; --tuning full trains them", kind, experts)
     token_id = model.declaration.token_id
     embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
     tied = embeddings[0].weight is embeddings[1].weight

@@ -13,9 +13,15 @@ rounding. On a CPU the same rounded numbers are multiplied in float32, to check 
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+
+from roc.model.parts import experts_text
+
+logger = logging.getLogger(__name__)
 
 LARGEST = torch.finfo(torch.float8_e4m3fn).max
 _MULTIPLE = 16  # the kernel takes weights whose two sides are multiples of it
@@ -100,6 +106,8 @@ def use_float8(model: PreTrainedModel, device: str | torch.device) -> int:
             f"{type(model).__name__} has no linear layers that float8 could hold: they are held in 4 bits already, or "
             f"their sides are no multiples of {_MULTIPLE}; give another dtype"
         )
+    if experts := experts_text(model):
+        logger.warning("float8 leaves out %s; they stay in %s", experts, str(model.dtype).removeprefix("torch."))
     count = len(found)
     while found:  # each wide weight is released before the next is rounded
         parent, name, layer = found.pop()

@@ -12,11 +12,16 @@ torchao's 8-bit layers go through `torch._int_mm`, which has no fast kernel on s
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
+
+from roc.model.parts import experts_text
+
+logger = logging.getLogger(__name__)
 
 LARGEST = 127
 """Largest integer of a weight; the smallest is its negative."""
@@ -103,6 +108,8 @@ def use_int8(model: PreTrainedModel) -> int:
     found = int8_layers(model)
     if not found:
         raise ValueError(f"{type(model).__name__} has no linear layers that int8 could hold; give another dtype")
+    if experts := experts_text(model):
+        logger.warning("int8 leaves out %s; they stay in %s", experts, str(model.dtype).removeprefix("torch."))
     count = len(found)
     while found:
         parent, name, layer = found.pop()

@@ -51,6 +51,19 @@ def _parameters(module) -> set[int]:
     return set() if module is None else {id(parameter) for parameter in module.parameters()}
 
 
+def experts_text(model: nn.Module) -> str:
+    """Describes the experts that are held as one parameter of three dimensions; empty if there are none.
+
+    They are no linear layers, so low-rank matrices and formats of linear layers (4 bits, float8, int8) leave them as they are.
+    """
+    decoder = model.get_decoder()
+    held = [parameter for parameter in decoder.parameters() if parameter.ndim == 3 and len(parameter) > 1]
+    convolutions = {id(module.weight) for module in decoder.modules() if isinstance(module, nn.Conv1d)}
+    count = sum(parameter.numel() for parameter in held if id(parameter) not in convolutions)
+    whole = sum(parameter.numel() for parameter in decoder.parameters())
+    return f"the routed experts, {count / whole:.0%} of the language model, which are no linear layers" if count else ""
+
+
 def part_modules(model: PreTrainedModel, part: str) -> dict[str, nn.Module]:
     """Finds the largest modules that hold parameters of one part and of no other, by name.
 

@@ -666,11 +666,10 @@ RECIPES: dict[str, Recipe] = {
         _PIXELS,
     ),
     "idefics": Recipe(
-        "<image>",
+        "",
         {"image_token": "<image>", "fake_token": "<fake_token_around_image>"},
         {"perceiver_config": {"resampler_n_latents": 4}},
         {"image_size": 28},
-        template={"end": "\n"},  # </s> would end what the picture is looked at from
     ),
     "inkling2": Recipe(
         "<image>",
