@@ -54,7 +54,8 @@ def _parameters(module) -> set[int]:
 def experts_text(model: nn.Module) -> str:
     """Describes the experts that are held as one parameter of three dimensions; empty if there are none.
 
-    They are no linear layers, so low-rank matrices and formats of linear layers (4 bits, float8, int8) leave them as they are.
+    They are no linear layers, so low-rank matrices and formats of linear layers (4 bits, float8, int8) leave them as
+    they are.
     """
     decoder = model.get_decoder()
     held = [parameter for parameter in decoder.parameters() if parameter.ndim == 3 and len(parameter) > 1]

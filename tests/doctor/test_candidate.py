@@ -12,6 +12,7 @@ from roc.checkpoint.folder import save
 from roc.doctor.candidate import Unsupported, admit, depth
 from roc.doctor.checks import examine
 from roc.model.attachment import attach
+from roc.model.collator import RocCollator
 from roc.score_space import ScoreSpace
 
 
@@ -69,6 +70,21 @@ def test_what_does_not_fit_is_refused_before_weights_are_read(make, reason, tmp_
     """None of these folders has weights."""
     with pytest.raises(Unsupported, match=reason):
         admit(make(tmp_path))
+
+
+def test_a_processor_and_a_tokenizer_that_are_not_of_one_model_are_refused_without_talk_of_truncation(
+    folder, monkeypatch
+):
+    def mismatch(*args, **settings):
+        raise ValueError(
+            "Mismatch in `image` token count between text and `input_ids`. Got ids=[11] and text=[12]. Likely due to "
+            "`truncation='max_length'`. Please disable truncation or increase `max_length`."
+        )
+
+    monkeypatch.setattr(RocCollator, "prompt_batch", mismatch)
+    with pytest.raises(Unsupported, match="writes 12 marks of the image and its tokenizer reads 11 of them") as refusal:
+        admit(folder)
+    assert "runcation" not in str(refusal.value)
 
 
 def test_a_folder_that_is_broken_is_named(tmp_path):

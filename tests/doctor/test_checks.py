@@ -86,6 +86,13 @@ def test_scores_that_depend_on_the_batch(candidate):
     assert failed(candidate, checks.check_batch) == ["batch = one by one"]
 
 
+def test_scores_that_depend_on_the_sizes_of_the_others_are_told_apart(candidate, monkeypatch):
+    scores = candidate.scores()
+    monkeypatch.setattr(candidate, "scores", lambda: scores + 1)  # of the batch that has two sizes
+    (finding,) = checks.check_batch(candidate)
+    assert not finding.passed and finding.advice.startswith("Pictures of one size agree")
+
+
 def test_scores_that_depend_on_the_padding(candidate):
     on_output(decoder_layer(candidate), lambda hidden: hidden * (1 + 1e-3 * hidden.shape[1]))
     assert failed(candidate, checks.check_padding) == ["padding on the right", "padding on the left"]
@@ -157,6 +164,8 @@ def test_a_check_that_raises_is_a_finding(candidate, monkeypatch):
     monkeypatch.setattr(checks, "CHECKS", {"batch = one by one": broken})
     last = list(examine(candidate))[-1]
     assert (last.name, last.passed, last.figure) == ("batch = one by one", False, "RuntimeError: no such thing")
+    monkeypatch.setattr(checks, "CHECKS", {"save and reload": broken, "adapter": broken})
+    assert list(examine(candidate))[-1].advice.startswith("Look at save and reload first")
 
 
 def test_a_model_that_is_taught_no_words_learns_from_the_score_alone(candidate):

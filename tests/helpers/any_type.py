@@ -62,6 +62,7 @@ class Recipe:
         processor_name, images_name, videos_name: Their classes, where the mappings of `transformers` name none.
         parts: Further parts of the processor by name, as names of classes of `transformers` with their settings.
         tokenizer: Class of the tokenizer.
+        unknown: Token that counts as the unknown one; empty = that of the tokenizer.
         template: Settings of `chat_template`; None = the processor has none, and gets one by `attach`.
         packages: Packages that the type needs beside torchvision.
         wide: Whether its weights are drawn as widely as their inputs ask for, because as the type draws them a model so
@@ -78,6 +79,7 @@ class Recipe:
     videos_name: str = ""
     parts: dict[str, tuple[str, dict]] = dataclasses.field(default_factory=dict)
     tokenizer: str = "PreTrainedTokenizerFast"
+    unknown: str = ""
     template: dict[str, str] = dataclasses.field(default_factory=dict)
     packages: tuple[str, ...] = ()
     wide: bool = False
@@ -86,6 +88,8 @@ class Recipe:
 def build(model_type: str, recipe: Recipe, *, seed: int = 0):
     """Builds `(model, processor)` of a type, in eval mode, with weights from `seed`."""
     tokenizer = tiny_tokenizer(recipe.tokenizer, **recipe.tokens)
+    if recipe.unknown:
+        tokenizer.unk_token = recipe.unknown
     processor = _processor(model_type, recipe, tokenizer)
     config = tiny_config(model_type, recipe, processor.tokenizer)
     with torch.random.fork_rng(devices=[]):

@@ -128,7 +128,10 @@ def _muse(**more) -> Recipe:
     recipe = {
         "picture": "<|patch|>",
         "tokens": tokens,
-        "config": {"vision_config": {"pos_emb_height": 8, "pos_emb_width": 8, "max_position_embeddings": 64}},
+        "config": {
+            "out_hidden_size": 128,
+            "vision_config": {"pos_emb_height": 8, "pos_emb_width": 8, "max_position_embeddings": 64},
+        },
         "images": {"patch_size": 7, "max_image_tokens": 16},
     }
     return Recipe(**{**recipe, **more})
@@ -159,7 +162,12 @@ def _omni(name: str, **vision) -> Recipe:
         tokens=tokens,
         processor_name=name,
         videos_name="Qwen2VLVideoProcessor",
-        config={"audio_config": audio, "vision_config": vision, "text_config": {"rope_parameters": _INTERLEAVED}},
+        config={
+            "vision_start_token_id": "<|vision_bos|>",
+            "audio_config": audio,
+            "vision_config": vision,
+            "text_config": {"rope_parameters": _INTERLEAVED},
+        },
         parts={"feature_extractor": ("WhisperFeatureExtractor", {"feature_size": 16})},
     )
 
@@ -295,6 +303,7 @@ RECIPES: dict[str, Recipe] = {
         processor_name="LlavaProcessor",
         images_name="CLIPImageProcessor",
         packages=("timm",),
+        wide=True,
     ),
     "fuyu": Recipe(
         "",
@@ -376,6 +385,7 @@ RECIPES: dict[str, Recipe] = {
             },
         },
         {"size": {"height": 256, "width": 256}},
+        wide=True,
     ),
     "granite4_vision": Recipe(
         "<image>",
@@ -411,6 +421,7 @@ RECIPES: dict[str, Recipe] = {
         },
         {"size": {"shortest_edge": 14, "longest_edge": 28}},
         {"image_seq_len": 4},
+        wide=True,
     ),
     "instructblip": Recipe(
         "",
@@ -418,6 +429,7 @@ RECIPES: dict[str, Recipe] = {
         {"image_token_index": "<image>"},
         {"size": _SQUARE},
         {"num_query_tokens": 4},
+        wide=True,
     ),
     "janus": Recipe(
         "<image>",
@@ -461,6 +473,8 @@ RECIPES: dict[str, Recipe] = {
         {"num_patch_index_tokens": 4},
         processor_name="Kosmos2Processor",
         tokenizer="LlamaTokenizer",
+        unknown="</s>",  # pictures take the ids behind it, which must not hold the padding
+        wide=True,
     ),
     "lfm2_vl": Recipe(
         "<image>",
@@ -615,22 +629,38 @@ RECIPES: dict[str, Recipe] = {
         config={"vision_config": _CLIP, "vision_feature_layer": [-2, -1]}, images_name="CLIPImageProcessor"
     ),
     "deepseek_ocr2": Recipe(
-        "<image>\n", _PLAIN, _DEEPSEEK_OCR, {"size": {"height": 64, "width": 64}, "crop_to_patches": False}
+        "<image>\n",
+        _PLAIN,
+        {**_DEEPSEEK_OCR, "text_config": {"mlp_layer_types": ["dense", "sparse"], "num_experts_per_tok": 2}},
+        {"size": {"height": 64, "width": 64}, "crop_to_patches": False},
+        wide=True,
     ),
     "dots3_note": _qwen(
         {"layer_types": None, "mlp_layer_types": None},
         tokens={"image_token": "<|imgpad|>", "video_token": "<|video_pad|>", "audio_token": "<|audio_comp_pad|>"},
         picture="<|imgpad|>",
+        parts={"feature_extractor": ("WhisperFeatureExtractor", {"feature_size": 16})},
     ),
     "gemma4_unified": Recipe(
         "<image>",
         {**_BOI, "video_token": "<|video|>", "audio_token": "<audio>", "boa_token": "<boa>", "eoa_token": "<eoa>"},
-        {"text_config": {"layer_types": ["sliding_attention", "full_attention"]}, "audio_config": None},
+        {
+            "text_config": {"layer_types": ["sliding_attention", "full_attention"]},
+            "vision_config": {
+                "model_type": "gemma4_unified_vision",
+                "patch_size": 7,
+                "pooling_kernel_size": 2,
+                "mm_embed_dim": 32,
+                "mm_posemb_size": 64,
+                "output_proj_dims": 32,
+            },
+            "audio_config": None,
+        },
         {"patch_size": 7, "pooling_kernel_size": 2, "max_soft_tokens": 70},
         parts={"feature_extractor": ("Gemma4UnifiedAudioFeatureExtractor", {})},
     ),
     "git": Recipe("", {"cls_token": "[CLS]"}, {}, {"size": _SQUARE, "crop_size": _SQUARE}),
-    "glm5_next": _glm({"rope_parameters": None, "layer_types": None}),
+    "glm5_next": _glm({"rope_parameters": None, "layer_types": None, "qk_rope_head_dim": 0}),
     "granite_docling": Recipe(
         "<image>",
         {
@@ -655,7 +685,7 @@ RECIPES: dict[str, Recipe] = {
             "im_start_id": "<img>",
             "im_end_id": "</img>",
             "im_newline_id": "<newline>",
-            "text_config": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}},
+            "text_config": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "head_dim": 16},
             "vision_config": {
                 "max_image_size": 64,
                 "min_image_size": 28,
@@ -687,7 +717,7 @@ RECIPES: dict[str, Recipe] = {
             },
             "vision_config": {"projection_hidden_dim": 32, "posemb_grid_size": 8},
         },
-        {"size": {"height": 7, "width": 7}},
+        {"size": {"height": 14, "width": 14}},
     ),
     "inkling_mm_model": Recipe(
         "<image>",
@@ -716,7 +746,7 @@ RECIPES: dict[str, Recipe] = {
         {
             "latent_query_num": 4,
             "text_config": {"vocab_size": "len(tokenizer)"},
-            "vision_config": {"patch_embed_hidden_size": 147, "max_num_patches": 64},
+            "vision_config": {"patch_embed_hidden_size": 147, "max_num_patches": 4096},
         },
         {"patch_size": {"height": 7, "width": 7}, "max_patches": 16},
         {"num_image_tokens": 4},
@@ -748,7 +778,10 @@ RECIPES: dict[str, Recipe] = {
     "mistral_large4": Recipe(
         "[IMG]",
         {"image_token": "[IMG]", "image_break_token": "[IMG_BREAK]", "image_end_token": "[IMG_END]"},
-        {"vision_config": _PIXTRAL, "text_config": {"index_n_heads": 2, "index_head_dim": 16}},
+        {
+            "vision_config": _PIXTRAL,
+            "text_config": {"index_n_heads": 2, "index_head_dim": 16, "kv_source_layers": [0, 1]},
+        },
         {"patch_size": 7, "size": {"longest_edge": 56}},
         {"patch_size": 7, "spatial_merge_size": 2},
     ),
@@ -784,11 +817,12 @@ RECIPES: dict[str, Recipe] = {
             "text_config": {"additional_vocab_size": 16},
         },
         {"size": _SQUARE, "patch_size": 7, "max_crops": 1, "overlap_margins": [1, 1]},
+        wide=True,
     ),
     "muse_glimmer": _muse(),
     "muse_spark": _muse(parts={"feature_extractor": ("MuseSparkFeatureExtractor", {})}),
     "pp_chart2table": Recipe(
-        "<img><imgpad></img>\n",
+        "<img>" + "<imgpad>" * 256 + "</img>\n",
         {"image_token": "<imgpad>", "start_token": "<img>", "end_token": "</img>"},
         {
             "vision_config": {
@@ -800,6 +834,7 @@ RECIPES: dict[str, Recipe] = {
             },
         },
         {"size": {"height": 256, "width": 256}},
+        wide=True,
     ),
     "qwen2_5_omni_thinker": _omni("Qwen2_5OmniProcessor"),
     "qwen3_omni_moe_thinker": _omni("Qwen3OmniMoeProcessor", deepstack_visual_indexes=[0]),
@@ -808,11 +843,11 @@ RECIPES: dict[str, Recipe] = {
         {"image_token": "<im_patch>"},
         {
             "vision_config": {"max_position_embeddings": 64},
-            "text_config": {"share_expert_dim": 32, "num_sliding_attention_heads": 2},
+            "text_config": {"share_expert_dim": 32, "num_sliding_attention_heads": 2, "sliding_window": 16},
         },
         {"size": {"height": 28, "width": 28}, "patch_size": 28, "vision_patch_size": 7, "downsampler_stride": 4},
     ),
     "unlimited_ocr": Recipe(
-        "<image>\n", _PLAIN, _DEEPSEEK_OCR, {"size": {"height": 64, "width": 64}, "crop_to_patches": False}
+        "<image>\n", _PLAIN, _DEEPSEEK_OCR, {"size": {"height": 64, "width": 64}, "crop_to_patches": False}, wide=True
     ),
 }

@@ -15,6 +15,8 @@ from roc.doctor.checks import _padded
 from roc.model.adapters import add_lora, lora_targets
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
+from roc.model.float8 import use_float8
+from roc.model.int8 import use_int8
 from roc.model.processing import load_processor, read_chat_template, save_processor
 from roc.score_space import ScoreSpace
 from roc.scoring.batches import merge
@@ -130,5 +132,8 @@ def test_a_router_that_gives_a_pair_and_pixels_in_half_precision(caplog):
     pixels = model._cast_pictures({"pixel_values": torch.zeros(1, 3, 28, 28, dtype=torch.bfloat16)})["pixel_values"]
     assert pixels.dtype == torch.float32
     with caplog.at_level(logging.WARNING):
-        add_lora(model, rank=2)
-    assert "LoRA leaves out the routed experts" in caplog.text
+        wrapped = add_lora(model, rank=2)
+        use_float8(wrapped, "cpu")
+        use_int8(wrapped)
+    for name in ("LoRA", "float8", "int8"):
+        assert f"{name} leaves out the routed experts" in caplog.text
