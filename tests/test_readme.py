@@ -42,7 +42,7 @@ RUN_ELSEWHERE = {"docs/server.md": "tests/server/test_client.py"}
 
 SUBCOMMANDS = {
     "agree": ("maps", "folds", "sensitivity", "anchors", "train", "analyse"),
-    "data": ("check", "split", "leaks", "show", "convert"),
+    "data": ("check", "split", "leaks", "show", "convert", "from-xmp"),
     "reasoning": ("corpus", "convert", "show", "train"),
     "relative": ("build", "train"),
 }

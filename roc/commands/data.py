@@ -1,4 +1,4 @@
-"""`roc data convert | check | leaks | split | show`: makes, checks, compares, divides and shows data files."""
+"""`roc data convert | from-xmp | check | leaks | split | show`: makes, checks, divides and shows data files."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from roc.commands import from_xmp
 from roc.commands.line import DONE, FAILED, Subcommand, run_subcommand
 from roc.data.datasets.convert import DATASETS
 from roc.score_space import range_faults
 from roc.settings import REQUIRED, Fault, Settings, option
 
-_TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx")
+_TABLES = from_xmp.TABLES
 _SHOWN = 50
 """Findings of a kind that are printed; a report file has all of them."""
 
@@ -339,6 +340,13 @@ _SUBCOMMANDS = {
         "roc data convert PARA --root PARA --out para.csv",
         ConvertOptions,
         _convert,
+    ),
+    "from-xmp": Subcommand(
+        "write the stars that people gave to their photos as a data file",
+        from_xmp.DESCRIPTION,
+        from_xmp.EXAMPLE,
+        from_xmp.FromXmpOptions,
+        lambda options: from_xmp.from_xmp(options, _SHOWN),
     ),
     "check": Subcommand(
         "find everything that is wrong with a data file, and what it holds",

@@ -5,6 +5,7 @@
 `pictures` keeps those inside a table, `faults` collects what is wrong, `digest` hashes what a file holds. `reading`
 turns `columns` and `conversations` into `records`, `pairs` reads which of two is better; `image_paths` resolves their
 paths, `nearby` finds what a wrong one meant, `usual_ranges` which scale scores are on; `augment` changes training
-images. `survey` opens many images, for `check` (and `good_rows`), `leaks` (by names, and by `lookalikes`), `split` and
-`sheet`; `datasets/` converts public data sets.
+images. `folders` searches folders; `stars` are ratings of other programs, in `xmp` packets and their `sidecars`.
+`survey` opens many images, for `check` (and `good_rows`), `leaks` (by names, and by `lookalikes`), `split` and `sheet`;
+`datasets/` converts public data sets.
 """

@@ -187,6 +187,36 @@ def exif_block(source: str | os.PathLike[str] | bytes) -> dict[int, Any]:
         raise ImageError(f"{name}: cannot be read: {_reason(error)}") from error
 
 
+def xmp_block(path: str | os.PathLike[str]) -> bytes | None:
+    """Reads the XMP packet inside a JPEG, TIFF, PNG or WebP file.
+
+    Args:
+        path: an image file. Only a PNG whose metadata may follow its pixels is decoded.
+
+    Returns:
+        The packet; None where there is none.
+
+    Raises:
+        ImageError: the header cannot be read.
+    """
+    name = _name(path)
+    try:
+        with pillow_alone(), open(path, "rb") as file:
+            head = file.read(64)
+            late = head.startswith(b"\x89PNG") and _metadata_after_pixels(file)
+            file.seek(0)
+            with _identify(file, head, name) as image:
+                if late:
+                    _check_size(*image.size, name, DEFAULT_PIXEL_LIMIT)
+                    image.load()
+                found = image.info.get("xmp")
+                return found.encode() if isinstance(found, str) else found
+    except ImageError:
+        raise
+    except Exception as error:  # as in _from_file
+        raise ImageError(f"{name}: cannot be read: {_reason(error)}") from error
+
+
 def _metadata_after_pixels(file: BinaryIO) -> bool:
     """Tells whether texts or an Exif block stand behind the first pixels of a PNG file."""
     file.seek(8)

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from roc.scoring.sources import PICTURES
+from roc.data.folders import PICTURES
 from roc.scoring.urls import is_url
 
 

@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from roc.scoring.folders import NO_FILE
+from roc.data.folders import NO_FILE
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 

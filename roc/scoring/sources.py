@@ -19,20 +19,14 @@ from typing import NamedTuple
 from PIL import Image
 
 from roc.data.columns import image_column
+from roc.data.folders import NO_FILE, PICTURES, Found, matching, walk
 from roc.data.hub import is_dataset
 from roc.data.images import ImageError, open_image
 from roc.data.nearby import Nearby
 from roc.data.pictures import Picture, shown_path
 from roc.data.rows import TABLES, DataError
 from roc.scoring.archives import COMPRESSED, members
-from roc.scoring.folders import NO_FILE, Found, matching, walk
 from roc.scoring.urls import files_below, is_url, open_url
-
-# Suffixes that a folder or tar file is searched for; an image given by name may end in anything.
-PICTURES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .tif .tiff .bmp .ppm .pgm .pbm .pnm .jp2 .j2k .jpx .avif .heic .heif"
-    .split()
-)  # fmt: skip
 
 
 class Source(NamedTuple):

@@ -38,7 +38,7 @@ def test_help_shows_an_example_and_needs_no_numpy(capsys):
     assert run("", capsys)[0] == 2
 
 
-@pytest.mark.parametrize("name", ["convert", "check", "leaks", "split", "show"])
+@pytest.mark.parametrize("name", ["convert", "from-xmp", "check", "leaks", "split", "show"])
 def test_every_command_has_help_with_an_example(name, capsys):
     with pytest.raises(SystemExit) as end:
         main([name, "--help"])
@@ -145,7 +145,7 @@ def test_show(folder, capsys):
 @pytest.mark.parametrize(
     ("words", "what"),
     [
-        ("compare a b", "unknown command 'compare'; the commands are convert, check, leaks, split, show"),
+        ("compare a b", "unknown command 'compare'; the commands are convert, from-xmp, check, leaks, split, show"),
         ("check none.csv", "none.csv: no such file"),
         ("check good.csv --min_score 1", "--min_score and --max_score belong together"),
         ("check good.csv --resume bad.csv", "bad.csv: this file holds no results of `roc data`"),

@@ -7,7 +7,7 @@ import time
 import pytest
 from heads import picture
 
-from roc.scoring.folders import walk
+from roc.data.folders import walk
 from roc.scoring.sources import find_sources
 
 

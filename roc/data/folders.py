@@ -11,6 +11,12 @@ from collections.abc import Container, Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+# Suffixes that a folder or tar file is searched for; an image given by name may end in anything.
+PICTURES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .tif .tiff .bmp .ppm .pgm .pbm .pnm .jp2 .j2k .jpx .avif .heic .heif"
+    .split()
+)  # fmt: skip
+
 NO_FILE = "this is no file but a pipe or a device"
 
 
