@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from roc.settings import Fault, option
+from roc.settings import Fault, option, settings_of
 from roc.training.config import RunConfig
+from roc.training.mixing_config import MixingConfig
 
-NOT_HERE = ("keep_features", "features_folder")
+NOT_HERE = ("keep_features", "features_folder", *settings_of(MixingConfig))
 """Settings of `roc finetune` that make no sense here; `--help` leaves them out."""
 
 
@@ -59,6 +60,8 @@ class AgreeConfig(RunConfig):
                     "routing is on and pairs_path is given, and pairs get no weights of the table; use one of them",
                 )
             )
+        if self.mix:
+            found.append(("mix", "mix is given, and roc agree train learns from one data set; give --data_path"))
         if self.decoupling and self.keep_features:
             found.append(
                 ("keep_features", "keep_features is on, and the maps are made anew for each pass; leave it out")

@@ -6,6 +6,6 @@ come from a file (`predictions`) or from a checkpoint (`scored_records`, on the 
 resamples rows, `summary` gives all metrics with intervals as one dict, whose keys `keys` explains; `pairs` asks which
 of two pictures is better, `reasoned` measures answers with critiques, `critique_effect` whether scores depend on their
 words and `image_effect` whether they depend on the image; `caveats` says what must be known before a number is quoted,
-`verdict` which of two models is better. `folder` keeps the result; `table`, `plots`, `curves` and `theme`, `report`,
-`page` and `thumbnail` show it; `benchmarks` holds published numbers.
+`verdict` which of two models is better. `folder` keeps the result; `table`, `plots`, `curves`, `link_plot` and `theme`,
+`report`, `page` and `thumbnail` show it; `benchmarks` holds published numbers.
 """

@@ -10,6 +10,7 @@ the same metrics of its own test rows.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,9 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     from roc.evaluation.rating_scale import check_same_scale, mapped, rating_space, read_rated
     from roc.evaluation.reasoned import answer_metrics
     from roc.evaluation.scored_records import image_metrics, load_assessment, score_records
+    from roc.model.scales import find_scale
     from roc.scoring.reasoning import Sampling
+    from roc.scoring.scales import on_scale
 
     unknown = [name for name in parse_ranges(options.attribute_ranges) if name not in declaration.attributes]
     if unknown:
@@ -129,6 +132,10 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
             f"{', '.join(declaration.attributes)}; correct the name, or leave it out"
         )
     space = declaration.space
+    scale = None if options.scale is None else find_scale(declaration.scales, options.scale, options.checkpoint)
+    if scale is not None:
+        low, high = scale.range
+        space = replace(space, min_score=low, max_score=high, attribute_ranges={})
     given = None if options.min_score is None else (options.min_score, options.max_score)
     ratings = rating_space(
         space,
@@ -173,6 +180,8 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
         sampling=sampling,
         watch=watch,
     )
+    if scale is not None:
+        assessed = [on_scale(one, scale) for one in assessed]
     rows = evaluated_rows(chosen, assessed)
     lost = sum("overall" in record.histograms for record in chosen) - sum(row.h_n is not None for row in rows)
     if lost:
@@ -200,7 +209,9 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
             n_resamples=options.n_resamples,
             seed=options.seed,
         )
-    metrics |= {"split": split, **image_metrics(assessment, [record.images[0] for record in chosen])}
+    metrics |= {"split": split, **image_metrics(assessment, [record.images[0] for record in chosen], scale)}
+    if scale is not None:
+        metrics["dataset"] = scale.name
     own = {*ratings.attribute_ranges, *space.attribute_ranges}
     for name in declaration.attributes:
         first = name == declaration.attributes[0]

@@ -68,6 +68,12 @@ class SubjectOptions(Settings):
         unset="with --checkpoint, its own",
     )
     map_range: bool = option(False, "map the ratings from the scales given here linearly onto those of --checkpoint")
+    scale: str | None = option(
+        None,
+        "data set on whose scale --checkpoint is evaluated, of those that it was trained on together (docs/mixing.md)",
+        metavar="NAME",
+        unset="the scale of its shared score",
+    )
     test_set: str | None = option(
         None,
         "public test set that the rows are, for its published numbers and, without --min_score, its scale: "
@@ -120,6 +126,10 @@ class EvaluateOptions(SubjectOptions, EstimateOptions):
                 for name in foreign
                 if getattr(self, name) not in (None, False)
             ]
+        if self.scale is not None and self.predictions is not None:
+            found.append(("", "--scale has no meaning for a file of predictions"))
+        if self.scale is not None and self.reason:
+            found.append(("", "--scale reads scores of one forward pass; leave --reason out"))
         if self.predictions is not None and self.reason:
             found.append(("", "--reason has no meaning for a file of predictions"))
         given = {"samples": 1, "temperature": 0.6, "max_new_tokens": 512}
@@ -142,7 +152,7 @@ class EvaluateOptions(SubjectOptions, EstimateOptions):
         if self.checkpoint is None or self.data_path is not None:
             found.append(("", "--pairs goes with --checkpoint, and takes the place of --data_path and --predictions"))
         usual = {"min_score": None, "attribute_ranges": (), "map_range": False, "test_set": None, "threshold": None}
-        usual |= {"reason": False}
+        usual |= {"reason": False, "scale": None}
         given = [name for name, value in usual.items() if getattr(self, name) != value]
         return found + [("", f"--{name} has no meaning for pairs; leave it out") for name in given]
 

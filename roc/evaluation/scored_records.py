@@ -19,12 +19,14 @@ from roc.data.records import Record
 from roc.data.rows import DataError, Faults
 from roc.evaluation.image_effect import image_effect, sample_pictures
 from roc.model.adapters import lora_state
+from roc.model.scales import DataScale
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import OutOfMemory, Scorer, Wanted
 from roc.scoring.local import score_images
 from roc.scoring.reasoning import Sampling
 from roc.scoring.results import Assessed
 from roc.scoring.run import Watch
+from roc.scoring.scales import on_scale
 from roc.scoring.sources import Source
 
 
@@ -47,12 +49,13 @@ def load_assessment(pretrained: str, device: str | None = None) -> Assessment:
     return Assessment(pretrained, device=device)
 
 
-def image_metrics(assessment: Assessment, paths: Sequence[str]) -> dict[str, Any]:
+def image_metrics(assessment: Assessment, paths: Sequence[str], scale: DataScale | None = None) -> dict[str, Any]:
     """Measures whether the first score depends on the image, and finds what makes the numbers of a checkpoint void.
 
     Args:
         assessment: The model.
         paths: Images that it scored; a sample of them is scored again.
+        scale: Of a data set, on which the scores are read; None = the declared one.
 
     Returns:
         Keys of an evaluation: those of `ImageEffect.to_metrics` where an image can be read; `untrained`,
@@ -68,7 +71,8 @@ def image_metrics(assessment: Assessment, paths: Sequence[str]) -> dict[str, Any
         found["idle_adapter"] = True
 
     def score(pictures: Sequence[Image.Image]) -> list[float]:
-        return [one.scores[first].value for one in assessment.score(pictures, [first])]
+        found = assessment.score(pictures, [first])
+        return [(one if scale is None else on_scale(one, scale)).scores[first].value for one in found]
 
     pictures = sample_pictures(paths)
     return found | (image_effect(score, pictures).to_metrics() if pictures else {})

@@ -25,6 +25,7 @@ from roc import __version__
 from roc.data.limits import FEWEST_PIXELS
 from roc.model.calibration import Calibration
 from roc.model.comparison import Comparison
+from roc.model.scales import DataScale
 from roc.prompts import SCORE_TOKEN
 from roc.prompts import answer as house_answer
 from roc.prompts import question as house_question
@@ -72,6 +73,8 @@ class Declaration:
             pretrained is behind it; None for any other model.
         version: Release of roc that attached the head.
         calibration: What was fitted on held-out ratings after the training; None = nothing.
+        scales: Scales of the data sets that it was trained on together, that of the shared score first; empty where it
+            was trained on one.
         others: Keys of a later release, kept as they are.
 
     Raises:
@@ -103,6 +106,7 @@ class Declaration:
     tiny_model: str | None = None
     version: str = __version__
     calibration: Calibration | None = None
+    scales: tuple[DataScale, ...] = ()
     others: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -147,6 +151,17 @@ class Declaration:
                 f"{', '.join(self.attributes)}"
             )
 
+    def _check_scales(self) -> None:
+        object.__setattr__(self, "scales", tuple(self.scales))
+        names = [scale.name for scale in self.scales]
+        if len(set(names)) != len(names):
+            raise ValueError(f"the scales are called {', '.join(names)}; expected distinct names")
+        unknown = {name for scale in self.scales for name in scale.links} - set(self.attributes)
+        if unknown:
+            raise ValueError(
+                f"there are links of {', '.join(sorted(unknown))}, but the attributes are {', '.join(self.attributes)}"
+            )
+
     def _check_reasoning(self) -> None:
         if self.reasoning is None:
             return
@@ -186,6 +201,7 @@ class Declaration:
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected text")
         self._check_calibration()
+        self._check_scales()
         for name in ("dataset", "base", "tiny_model"):
             if not isinstance(getattr(self, name), str | None):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected text or null")
@@ -243,6 +259,9 @@ class Declaration:
             part = own.pop(name)
             if part is not None:
                 own[name] = part.to_dict()
+        del own["scales"]
+        if self.scales:
+            own["scales"] = [scale.to_dict() for scale in self.scales]
         own["attributes"] = list(self.attributes)
         written = 3 if self.space.attribute_ranges else 2 if self.max_pixels is not None else 1
         if self.calibration is not None and self.calibration.moves_scores:
@@ -282,6 +301,7 @@ class Declaration:
         for name, kind in parts.items():
             if values.get(name) is not None:
                 values[name] = kind.from_dict(values[name])
+        values["scales"] = tuple(map(DataScale.from_dict, values.get("scales") or ()))
         return cls(space=space, others=others, **{name: values[name] for name in own if name in values})
 
 
@@ -302,7 +322,7 @@ def declaration_of(config: PreTrainedConfig) -> Declaration:
     section = config.roc
     if not isinstance(section, Mapping):
         return Declaration.from_dict(section)
-    if any(section.get(name) is not None for name in ("calibration", "comparison")):
+    if any(section.get(name) is not None for name in ("calibration", "comparison", "scales")):
         try:
             return _parsed_text(json.dumps(dict(section)))
         except TypeError:  # no JSON

@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 from roc.model.declaration import Declaration, declaration_of
 from roc.model.extensions import begin_pass, build_extensions, extensions_of
 from roc.model.head import ScoreHead, read_levels
+from roc.model.links import ScaleLinks
 from roc.model.losses import IGNORE_INDEX, batch_emd, emd, frank, smooth_l1, soft_cross_entropy, text_cross_entropy
 from roc.model.positions import check_columns, check_length, rows_and_columns, score_positions
 from roc.score_space import ScoreSpace
@@ -66,6 +67,7 @@ class RocMixin:
     """The methods that `roc_class` adds to a model class; never instantiated alone."""
 
     score_head: ScoreHead
+    scale_links: ScaleLinks  # only while a model learns from several data sets together
     accepts_loss_kwargs = True  # the Trainer then passes the counts over which each loss is averaged
     picture_dtype: torch.dtype | None = None  # dtype of a vision tower that is kept in float32, if there is one
     _score_log: list[torch.Tensor] | None = None
@@ -284,6 +286,7 @@ class RocMixin:
         score_distributions: torch.Tensor | None = None,
         score_mask: torch.Tensor | None = None,
         score_weights: torch.Tensor | None = None,
+        score_sets: torch.Tensor | None = None,
         pairs: torch.Tensor | None = None,
         pair_deltas: torch.Tensor | None = None,
         pair_wins: torch.Tensor | None = None,
@@ -305,6 +308,8 @@ class RocMixin:
             score_mask: (B, T) True where the next token is `[SCORE]`; these positions are read, the language-model head
                 is skipped and no loss is computed. Not together with `labels`.
             score_weights: (B,) importance of each row in the losses on scores and histograms; None: all 1.
+            score_sets: (B,) number of each row's data set, whose scale its scores and histograms are on, in a model
+                that learns `scale_links`; None: all are on the declared scale.
             pairs: (P, 2) rows of the pictures that were compared by their first score; None: none were.
             pair_deltas: (P,) how much better the second is on the unit scale, NaN where it is not known.
             pair_wins: (P,) 1 where the second is better, 0 where the first is, 0.5 for a tie.
@@ -356,6 +361,7 @@ class RocMixin:
             num_distributions_in_batch,
             None if score_weights is None else score_weights[rows],
             columns=columns,
+            sets=None if score_sets is None else score_sets[rows],
         )
         if pairs is not None:
             losses |= self._pair_losses(
@@ -389,6 +395,7 @@ class RocMixin:
         weights: torch.Tensor | None = None,
         *,
         columns: torch.Tensor,
+        sets: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Computes smooth L1 on the expectation, soft cross-entropy and EMD on the distribution, each where labelled.
 
@@ -399,6 +406,7 @@ class RocMixin:
             num_scores, num_distributions: Their numbers in the whole batch; None = those here.
             weights: (M,) importance of each; None: all 1.
             columns: (M,) place of each in its answer, which tells its attribute.
+            sets: (M,) data set of each, where the model learns links; None: all are on the declared scale.
 
         Raises:
             ValueError: For weights with the published losses, of which one is no mean over rows.
@@ -415,6 +423,8 @@ class RocMixin:
             widths = declaration.space.width if levels.ndim == 1 else levels[:, -1] - levels[:, 0]
             scale = _PAPER_WIDTH / widths
         voted_logits = level_logits[voted]
+        if sets is not None:
+            votes = self.scale_links.moved_votes(votes, sets[voted], columns[voted])
         of_scores, of_votes = (None, None) if weights is None else (weights[rated], weights[voted])
         if declaration.published_losses:
             if weights is not None:
@@ -424,6 +434,11 @@ class RocMixin:
         else:
             emd_loss = emd(voted_logits.softmax(-1), votes, weights=of_votes, num_items=num_distributions)
         read = read_levels(level_logits[rated], levels).scores
+        if sets is not None:
+            lowest = levels[..., 0]
+            units = (read - lowest) / (levels[..., -1] - lowest)
+            read = self.scale_links(units, sets[rated], columns[rated])
+            scale = _PAPER_WIDTH / self.scale_links.widths[sets[rated]]
         return {
             "l1": smooth_l1(read, scores, scale=scale, weights=of_scores, num_items=num_scores),
             "ce": soft_cross_entropy(voted_logits, votes, weights=of_votes, num_items=num_distributions),

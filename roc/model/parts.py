@@ -2,7 +2,8 @@
 
 The parts are read off the model, not its family: everything below `get_decoder()` is language, the embeddings are those
 that `transformers` names, the projector is recognised by its name, and the rest is vision. Parameters that PEFT adds
-belong to the part of the module that they adapt, extensions (roc/model/extensions.py) to the head.
+belong to the part of the module that they adapt, extensions (roc/model/extensions.py) to the head. Links that are
+learnt (roc/model/links.py) are a part of their own, `links`, which no finished model has.
 """
 
 from __future__ import annotations
@@ -26,15 +27,18 @@ def parameter_parts(model: PreTrainedModel) -> dict[str, str]:
         model: With or without the head, plain or wrapped by PEFT.
 
     Returns:
-        `{parameter name: one of PARTS}`, in the order of `named_parameters()`.
+        `{parameter name: one of PARTS, or "links"}`, in the order of `named_parameters()`.
     """
     head = _parameters(getattr(model, "score_head", None)) | _parameters(getattr(model, "extensions", None))
+    links = _parameters(getattr(model, "scale_links", None))
     embeddings = _parameters(model.get_input_embeddings()) | _parameters(model.get_output_embeddings())
     decoder = _parameters(model.get_decoder())
     parts = {}
     for name, parameter in model.named_parameters():
         if id(parameter) in head:
             part = "head"
+        elif id(parameter) in links:
+            part = "links"
         elif id(parameter) in embeddings:
             part = "embeddings"
         elif id(parameter) in decoder:

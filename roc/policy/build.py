@@ -148,7 +148,8 @@ def load_policy(config: PolicyConfig, declaration: Declaration) -> tuple[PreTrai
         model, processor = load_source(config)
         model = tuned(config, model)
     about = {"dataset": config.dataset} if config.dataset is not None else {}
-    declare(model, replace(declaration, **about))
+    # Scales of several data sets hold for the scores as they were before.
+    declare(model, replace(declaration, scales=(), **about))
     if not any(weight.requires_grad for weight in model.parameters()):
         raise RunError("nothing of the model is trained; freeze fewer parts")
     return model, processor

@@ -12,6 +12,7 @@ from typing import Literal
 from roc.settings import Fault, option, settings_of
 from roc.training.config import RunConfig
 from roc.training.error_aware_config import ErrorAwareConfig
+from roc.training.mixing_config import MixingConfig
 from roc.training.pair_config import PairConfig
 
 REWARDS = ("rank", "error", "binary", "format", "relative", "relative_soft")
@@ -47,6 +48,7 @@ NOT_HERE = (
     *("vision_from", "projector_from", "language_from", "embeddings_from", "batch_norm_momentum", "ema_decay"),
     *("dataloader_num_workers", "deepspeed", "short_answers", "stable_format"),
     *settings_of(ErrorAwareConfig),
+    *settings_of(MixingConfig),
     *settings_of(PairConfig),
 )
 """Settings of `roc finetune` that reinforcement does not have."""

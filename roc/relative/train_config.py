@@ -13,12 +13,14 @@ from roc.policy.config import NOT_HERE, OF_THE_CHECKPOINT, PolicyConfig
 from roc.settings import ConfigError, Fault, option, read_sources, settings_of
 from roc.training.config import RunConfig
 from roc.training.error_aware_config import ErrorAwareConfig
+from roc.training.mixing_config import MixingConfig
 from roc.training.pair_config import PairConfig
 
 UNUSED = (
     *("host", "tiny_model", "attributes", "attribute_ranges", "published_losses", "ce_weight", "emd_weight"),
     *("demo_train", "demo_val", "demo_test", "demo_size", "keep_features", "features_folder"),
     *settings_of(ErrorAwareConfig),
+    *settings_of(MixingConfig),
     *settings_of(PairConfig),
 )
 """Settings of `roc finetune` that the first two stages do not have."""

@@ -19,10 +19,12 @@ from roc.model.device import checked_device, keep_freed_memory, lay_out_convolut
 from roc.model.float8 import use_float8
 from roc.model.head import LevelReading, read_levels
 from roc.model.int8 import use_int8
+from roc.model.scales import find_scale
 from roc.prompts import SCORE_TOKEN
 from roc.scoring.one_forward import compile_layers, one_forward, to_model
 from roc.scoring.reasoning import TEMPERATURE, Sampling, reason
 from roc.scoring.results import Assessed, Reasoned, Score, combined
+from roc.scoring.scales import on_scale
 from roc.scoring.sources import Source
 from roc.scoring.urls import is_url
 
@@ -109,27 +111,35 @@ class Assessment:
         values = [next(iter(one.scores.values())) for one in assessed]
         return [one.text for one in assessed], [None if s is None else round(s.value, precision) for s in values]
 
-    def score(self, images: ImageLike | Sequence[ImageLike], attributes: Sequence[str] | None = None) -> list[Assessed]:
+    def score(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        attributes: Sequence[str] | None = None,
+        scale: str | None = None,
+    ) -> list[Assessed]:
         """Scores images in one forward pass per batch, teacher-forced: nothing is generated.
 
         Args:
             images: One or several: path, URL that fsspec knows, bytes of a file, open binary file, PIL image, or uint8
                 RGB array (H, W, 3).
             attributes: Names of the scores to give; None gives all. Fewer may shorten the pass, and change no number.
+            scale: Of a checkpoint that was trained on several data sets, the one on whose scale scores are read
+                (docs/mixing.md); None gives the shared score.
 
         Returns:
             One `Assessed` per image, in order, with `text=None`.
 
         Raises:
-            ValueError: The checkpoint does not know an attribute, or an image cannot be read.
+            ValueError: The checkpoint does not know an attribute or a scale, or an image cannot be read.
         """
         wanted = self.wanted(attributes)
         count = self.places(wanted)
+        asked = None if scale is None else find_scale(self.model.declaration.scales, scale, "this checkpoint")
         results = []
         for paths, pictures in self._batches(images):
             reading = one_forward(self.model, self.collator.scoring_batch(pictures, count))
             results += self.read_scores(reading, wanted, paths)
-        return results
+        return results if asked is None else [on_scale(one, asked) for one in results]
 
     def describe(
         self,

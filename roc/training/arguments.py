@@ -170,9 +170,11 @@ def build_trainer(
     from roc.training.error_weights import error_weights
     from roc.training.finish import UNTAUGHT
     from roc.training.kept_features import keep_features
+    from roc.training.learnt_links import MixedCollator
     from roc.training.row_lengths import check_lengths
     from roc.training.samples import PairCollator, Paired, Samples
-    from roc.training.trainer import RocTrainer, validation_metrics
+    from roc.training.trainer import RocTrainer
+    from roc.training.validation import validation_metrics
 
     if trains_on_cpu():
         keep_freed_memory()
@@ -187,6 +189,7 @@ def build_trainer(
     faults = collator.unreadable(rows)
     if faults:
         raise DataError(faults)
+    batches: Any = MixedCollator(collator, [one.name for one in config.data_sets]) if config.mixes else collator
     samples = Samples(data.train, augmentation=augmentation, seed=config.seed, **shared)
     lengths = check_lengths(config, data, collator, validates=arguments.eval_strategy != "no")
     longest = [data.train[place] for place in lengths.longest_rows]
@@ -203,12 +206,14 @@ def build_trainer(
         trainer = RocTrainer(
             model=model,
             args=arguments,
-            data_collator=collator,
+            data_collator=batches,
             processing_class=processor,
             train_dataset=Paired(samples, data.pairs, config.pair_width) if data.pairs else samples,
             train_collator=PairCollator(collator) if data.pairs else None,
             eval_dataset=Samples(data.val, **shared) if arguments.eval_strategy != "no" else None,
-            compute_metrics=validation_metrics(list(config.attributes)),
+            compute_metrics=validation_metrics(
+                list(config.attributes), [one.name for one in config.data_sets] if config.mixes else ()
+            ),
             learning_rates=config.part_learning_rates,
             joins=config.joins,
             ema_decay=config.ema_decay,

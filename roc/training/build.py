@@ -49,6 +49,7 @@ def build_model(
 
     from roc.model.attachment import attach
     from roc.model.declaration import declare, declares_head
+    from roc.training.learnt_links import learn_links
     from roc.training.regularisation import regularise
 
     set_seed(config.seed)
@@ -76,6 +77,8 @@ def build_model(
         extend(model, processor)
     model = tuned(config, model)
     regularise(model, config)
+    if config.mixes:
+        learn_links(model, config, data.train)
     return model, processor
 
 
@@ -180,6 +183,13 @@ def load_source(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
                     source,
                 )
                 declare(model, model.declaration.uncalibrated())
+            if model.declaration.scales:
+                logger.warning(
+                    "%s was trained on several data sets: training goes on from its shared score, and without their "
+                    "scales, which hold for it as it was",
+                    source,
+                )
+                declare(model, replace(model.declaration, scales=()))
             return model, processor
         return load_weights(model_class(base), source, **arguments), load_processor(source)
     except (OSError, ValueError, ImportError) as error:

@@ -55,13 +55,19 @@ def package_faults(config: RunConfig) -> list[str]:
 def file_faults(config: RunConfig) -> list[str]:
     """Finds data files and folders that are not there or cannot be read."""
     faults = []
-    for path in filter(None, (config.data_path, config.eval_data_path, config.pairs_path)):
+    own = (config.data_path, config.eval_data_path, config.pairs_path)
+    for path in filter(None, (*own, *(one.path for one in config.data_sets))):
         try:
             next(iter_rows(Path(path), Faults(Path(path))), None)
         except DataError as error:
             faults += error.faults
     if config.image_folder is not None and not Path(config.image_folder).is_dir():
         faults.append(f"{config.image_folder}: no such folder; image_folder has to be the folder of the images")
+    faults += [
+        f"{one.image_folder}: no such folder; mix_folders has to name the folder of the images of {one.name}"
+        for one in config.data_sets
+        if one.image_folder not in (None, config.image_folder) and not Path(one.image_folder).is_dir()
+    ]
     if config.deepspeed is not None:
         try:
             json.loads(Path(config.deepspeed).read_text(encoding="utf-8"))
@@ -76,13 +82,13 @@ def _model_faults(config: RunConfig) -> list[str]:
     if config.starter is not None:
         return []
     if source is None:
-        name = "data_path" if config.data_path is not None else "pairs_path"
-        if getattr(config, name) is None or config.tiny_model is not None:
+        name = "mix" if config.mix else "data_path" if config.data_path is not None else "pairs_path"
+        given = " ".join(config.mix) or getattr(config, name)
+        if not given or config.tiny_model is not None:
             return []
         return [
-            f"{name} is {getattr(config, name)} and no model is named; give --model_name_or_path MODEL (a hub name or "
-            "a folder), or, to only try the software, --tiny_model demo: a small untrained stand-in whose scores mean "
-            "nothing"
+            f"{name} is {given} and no model is named; give --model_name_or_path MODEL (a hub name or a folder), or, "
+            "to only try the software, --tiny_model demo: a small untrained stand-in whose scores mean nothing"
         ]
     if (Path(source) / "adapter_config.json").is_file():
         return [adapter_refused(source)]
@@ -106,6 +112,11 @@ def _launcher_faults(config: RunConfig) -> list[str]:
         faults.append(
             f"{part}_from is {config.joins[part]:g}; where the model is spread over the processes, all parts are "
             "trained from the first step: leave it out, or use --launcher ddp."
+        )
+    if config.mixes and spread != "ddp":
+        faults.append(
+            f"mix names {len(config.mix)} data sets; where the model is spread over the processes, no links are "
+            "learnt: use --launcher ddp."
         )
     if config.ema_decay and spread != "ddp":
         faults.append(

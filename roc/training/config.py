@@ -1,4 +1,4 @@
-"""The settings of a training run: six dataclasses whose fields share one flat set of names.
+"""The settings of a training run: seven dataclasses whose fields share one flat set of names.
 
 A setting is one field with a help text, a default and its bounds; that line makes it a YAML key, a command-line flag, a
 row of `--help`, and part of what makes two runs the same (roc/settings.py). A method that needs more subclasses
@@ -11,7 +11,7 @@ The flags of the published training script are either fields here or rows of `PU
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +20,7 @@ from roc.prompts import SCORE_TOKEN
 from roc.score_space import ScoreSpace, parse_ranges, range_faults
 from roc.settings import ConfigError, Fault, Settings, build, option, read_sources, settings_of
 from roc.training.error_aware_config import ErrorAwareConfig
+from roc.training.mixing_config import MixingConfig, mixing_faults
 from roc.training.pair_config import PairConfig
 from roc.training.published_flags import freeze_parts, rename
 from roc.training.reasoning_config import ReasoningConfig
@@ -447,7 +448,9 @@ class TrainConfig(Settings):
 
 
 @dataclass(frozen=True)
-class RunConfig(ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfig, TrainConfig, ErrorAwareConfig):
+class RunConfig(
+    ModelConfig, ScoreConfig, DataConfig, MixingConfig, PairConfig, ReasoningConfig, TrainConfig, ErrorAwareConfig
+):
     """All settings of a run under one flat set of names.
 
     Attributes:
@@ -471,9 +474,19 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfi
         return {part: share for part, share in shares.items() if share}
 
     @property
+    def score_space(self) -> ScoreSpace:
+        """Ranges and levels as one value; of several data sets, the range of the first."""
+        space = super().score_space
+        if not self.mix:
+            return space
+        low, high = self.data_sets[0].range
+        return replace(space, min_score=low, max_score=high)
+
+    @property
     def data_files(self) -> tuple[str, ...]:
         """The files that the run learns from and is validated on; other contents make another run."""
-        return tuple(path for path in (self.data_path, self.eval_data_path, self.pairs_path) if path is not None)
+        own = (self.data_path, self.eval_data_path, self.pairs_path)
+        return tuple(path for path in (*own, *(one.path for one in self.data_sets)) if path is not None)
 
     @property
     def pair_width(self) -> float:
@@ -488,7 +501,7 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfi
 
     def faults(self) -> list[Fault]:
         """Finds settings that contradict each other across their groups."""
-        found: list[Fault] = []
+        found: list[Fault] = mixing_faults(self)
         if self.pairs_path is not None and self.error_aware:
             found.append(
                 (
@@ -510,7 +523,7 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfi
         found += [
             (key, f"{key} is {getattr(self, key)!r} but data_path is not set; give --data_path FILE as well")
             for key in ("image_folder", "eval_data_path")
-            if getattr(self, key) is not None and self.data_path is None and self.pairs_path is None
+            if getattr(self, key) is not None and self.data_path is None and self.pairs_path is None and not self.mix
         ]
         wordless = [
             (name, f"{name} is given, but host backbone reads and writes no words; leave it out")
@@ -535,7 +548,7 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfi
     def without_effect(self) -> set[str]:
         """Names the settings that change nothing beside the others."""
         names = set()
-        if self.data_path is not None or self.pairs_path is not None:
+        if self.data_files:
             names |= {"demo_train", "demo_val", "demo_test", "demo_size"}
         if self.model_name_or_path is not None:
             names.add("tiny_model")
@@ -543,6 +556,10 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfi
             names.add("text_weight")
         if self.pairs_path is None:
             names |= {name for name in settings_of(PairConfig) if name != "pairs_path"}
+        if self.mix:
+            names |= {"min_score", "max_score"}
+        if not self.mixes:
+            names |= {"link_pieces", "link_learning_rate"}
         if not self.error_aware:
             names |= {name for name in settings_of(ErrorAwareConfig) if name != "error_aware"}
         if self.tuning == "full":
@@ -561,7 +578,7 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfi
         """Tells whether anything of a part of the model (`roc.model.parts.PARTS`) is trained."""
         if self.tuning == "full":
             return part not in self.freeze
-        return part in ("head", "embeddings", *self.lora_parts)
+        return part in ("head", "links", "embeddings", *self.lora_parts)
 
     @property
     def part_learning_rates(self) -> dict[str, float]:
@@ -571,6 +588,7 @@ class RunConfig(ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfi
             "vision": self.vision_learning_rate,
             "projector": self.projector_learning_rate,
             "embeddings": self.embeddings_learning_rate,
+            "links": self.link_learning_rate if self.mixes else None,
         }
         return {part: rate for part, rate in rates.items() if rate is not None and self.trains(part)}
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roc.data.pairs import Pair, pair_records, read_pairs
 from roc.data.reading import read_records
@@ -16,10 +17,12 @@ from roc.data.rows import DataError
 from roc.model.device import usable_cores
 from roc.training.backbone import row_faults
 from roc.training.config import OVERALL
+from roc.training.mixed_data import file_of, read_data_sets
 from roc.training.reasoning import reasoning_faults, reasoning_question, with_short_answers
 from roc.training.run import SCENES
 
 if TYPE_CHECKING:
+    from roc.score_space import ScoreSpace
     from roc.training.config import RunConfig
 
 logger = logging.getLogger(__name__)
@@ -61,17 +64,11 @@ def read_data(config: RunConfig) -> RunData:
             fit the settings.
     """
     path, ceiling = config.data_path, None
-    if path is None and config.pairs_path is None:
+    if path is None and config.pairs_path is None and not config.mix:
         path, ceiling = _draw_scenes(config)
-    votes = config.ce_weight > 0 or config.emd_weight > 0
-    records = _read(config, path, wants_votes=votes) if path is not None else []
-    if config.eval_data_path is None:
-        splits = resolve_splits(records, val_fraction=config.val_fraction)
-    else:
-        splits = resolve_splits(records, val_fraction=0)
-        splits["val"] = _read(config, config.eval_data_path)
+    splits = _read_splits(config, path)
     pairs, held_out = _read_pairs(config)
-    path = path or config.pairs_path
+    path = path or config.pairs_path or config.data_sets[0].path
     faults = [*attribute_faults(config, path, splits), *overlap_faults(config, splits)]
     faults += pair_faults(config, splits, pairs, held_out)
     faults += reasoning_faults(path, (row for rows in splits.values() for row in rows), config.attributes)
@@ -97,6 +94,41 @@ def read_data(config: RunConfig) -> RunData:
     return RunData(**splits, reasoning=reasoning, rater_ceiling=ceiling, pairs=tuple(pairs))
 
 
+def _read_splits(config: RunConfig, path: str | Path | None) -> dict[str, list[Record]]:
+    """Reads the rated rows: of several data sets, or of one file with its validation rows."""
+    votes = config.ce_weight > 0 or config.emd_weight > 0
+    if config.mix:
+        splits = read_data_sets(config, functools.partial(_read_set, config, wants_votes=votes and not config.mixes))
+        if votes and not any(record.histograms for record in splits["train"]):
+            raise DataError(
+                [
+                    "no training row of mix has a histogram; give the columns h_1 .. h_N (JSON: target), or set the ce "
+                    "and emd weights to 0"
+                ]
+            )
+        return splits
+    records = _read(config, path, wants_votes=votes) if path is not None else []
+    if config.eval_data_path is None:
+        return resolve_splits(records, val_fraction=config.val_fraction)
+    splits = resolve_splits(records, val_fraction=0)
+    splits["val"] = _read(config, config.eval_data_path)
+    return splits
+
+
+def _read_set(
+    config: RunConfig, path: str, image_folder: str | None, space: ScoreSpace, *, wants_votes: bool
+) -> list[Record]:
+    """Reads one data set of several, whose histograms may have another number of levels."""
+    return _read(
+        config,
+        path,
+        image_folder=image_folder,
+        space=space,
+        num_levels=None if config.mixes else config.num_tokens,
+        wants_votes=wants_votes,
+    )
+
+
 def check_learnable(config: RunConfig, data: RunData) -> None:
     """Makes sure that every training row teaches something by itself, as the members of a group of edits do not.
 
@@ -104,8 +136,8 @@ def check_learnable(config: RunConfig, data: RunData) -> None:
         DataError: With every row that has neither a score nor a conversation.
     """
     faults = [
-        f"{config.data_path}:{record.line}: there is no score and no conversation to learn from; give a score, remove "
-        "the row, or give groups of edits as --pairs_path"
+        f"{file_of(config, record)}:{record.line}: there is no score and no conversation to learn from; give a "
+        "score, remove the row, or give groups of edits as --pairs_path"
         for record in data.rated
         if not record.scores and record.conversations is None
     ]
@@ -115,11 +147,11 @@ def check_learnable(config: RunConfig, data: RunData) -> None:
 
 def _note_few(config: RunConfig, splits: dict[str, list[Record]]) -> None:
     """Says what to expect where few photos are rated; drawn scenes are as many as asked for."""
-    if config.data_path is None or config.pairs_path is not None:
+    if not config.data_files or config.pairs_path is not None:
         return
     rated = sum(bool(record.scores) for rows in splits.values() for record in rows)
     if (few := few_rated(rated)) is not None:
-        logger.warning("%s: %s", config.data_path, few)
+        logger.warning("%s: %s", " and ".join(config.data_files), few)
 
 
 def check_images(config: RunConfig) -> None:
@@ -130,6 +162,11 @@ def check_images(config: RunConfig) -> None:
     """
     for path in filter(None, (config.data_path, config.eval_data_path)):
         _read(config, path, decode=True)
+    for one in config.data_sets:
+        low, high = one.range
+        space = replace(config.score_space, min_score=low, max_score=high)
+        levels = None if config.mixes else config.num_tokens
+        _read(config, one.path, decode=True, image_folder=one.image_folder, space=space, num_levels=levels)
     if config.pairs_path is not None:
         read_pairs(config.pairs_path, config.image_folder, width=config.pair_width, pixel_limit=config.pixel_limit)
 
@@ -143,13 +180,20 @@ def _draw_scenes(config: RunConfig) -> tuple[Path, dict[str, dict[str, float]]]:
     return path, read_ceiling(folder)
 
 
-def _read(config: RunConfig, path: str | Path, *, wants_votes: bool = False, decode: bool = False) -> list[Record]:
+def _read(
+    config: RunConfig,
+    path: str | Path,
+    *,
+    wants_votes: bool = False,
+    decode: bool = False,
+    **of_the_set: Any,
+) -> list[Record]:
+    asked = {"image_folder": config.image_folder, "space": config.score_space, "num_levels": config.num_tokens}
+
     def read(decode: bool) -> list[Record]:
         return read_records(
             path,
-            config.image_folder,
-            space=config.score_space,
-            num_levels=config.num_tokens,
+            **{**asked, **of_the_set},
             attributes=config.attributes,
             require_histogram=wants_votes,
             check_images=decode,
@@ -163,11 +207,16 @@ def _read(config: RunConfig, path: str | Path, *, wants_votes: bool = False, dec
         raise
 
 
+def _file(config: RunConfig, path: str | Path, record: Record) -> str | Path:
+    return file_of(config, record) if config.mix else path
+
+
 def attribute_faults(config: RunConfig, path: str | Path, splits: dict[str, list[Record]]) -> list[str]:
     """Finds attributes that nobody rated, and conversations whose scores stand in another order than `attributes`."""
     faults = [
-        f"{path}:{record.line}: the scores of the conversation are {', '.join(record.scores)} in this order, but "
-        f"attributes says {', '.join(config.attributes)}; the k-th [SCORE] has to be the k-th attribute"
+        f"{_file(config, path, record)}:{record.line}: the scores of the conversation are "
+        f"{', '.join(record.scores)} in this order, but attributes says {', '.join(config.attributes)}; the k-th "
+        "[SCORE] has to be the k-th attribute"
         for record in (record for rows in splits.values() for record in rows)
         if record.conversations and tuple(record.scores) != config.attributes[: len(record.scores)]
     ]

@@ -161,8 +161,8 @@ def _metrics(
     if split == "test":
         metrics |= {f"ceiling/{name}": found["srcc_quality"] for name, found in (data.rater_ceiling or {}).items()}
     metrics |= image_metrics(assessment, [row.image for row in rows])
-    if metrics.get("stand_in") and config.data_path is not None and config.dataset is None:
-        metrics["trained_on"] = Path(config.data_path).name
+    if metrics.get("stand_in") and config.data_files and config.dataset is None:
+        metrics["trained_on"] = Path(config.data_files[0]).name
     return metrics | {"caveats": find_caveats(metrics)}
 
 

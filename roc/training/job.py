@@ -131,11 +131,17 @@ class Job:
         limit_validation(arguments, data)
 
     def complete(self, trainer: Trainer) -> None:
-        """Does what a method has left to do with the trained model before it is saved; every process calls it."""
+        """Does what is left to do with the trained model before it is saved; every process calls it."""
+        from roc.training.learnt_links import settle_links
+
+        settle_links(trainer.model)
 
     def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
         """Evaluates what was trained; returns the table."""
-        from roc.training.finish import evaluate
+        if self.config.mixes:
+            from roc.training.mixed_evaluation import evaluate
+        else:
+            from roc.training.finish import evaluate
 
         return evaluate(self.config, data, history)
 

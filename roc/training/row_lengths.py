@@ -18,6 +18,7 @@ from roc.data.survey import survey
 from roc.demo.dataset import RATINGS_FILE
 from roc.model.lengths import RowLength, RowLengths
 from roc.model.pictures import Size
+from roc.training.mixed_data import file_of
 from roc.training.run import SCENES
 
 if TYPE_CHECKING:
@@ -83,9 +84,14 @@ def check_lengths(config: RunConfig, data: RunData, collator: RocCollator, *, va
 
 def _report(config: RunConfig, data: RunData, collator: RocCollator, validates: bool) -> LengthReport:
     path = Path(config.data_path or config.pairs_path or Path(config.output_dir) / SCENES / RATINGS_FILE)
-    paired = data.train[len(data.rated) :]
-    of_file = [(path, data.rated), (Path(config.pairs_path or path), paired)]
-    of_file.append((Path(config.eval_data_path or path), data.val if validates else []))
+    paired, val = data.train[len(data.rated) :], data.val if validates else []
+    of_file = [
+        (path, data.rated),
+        (Path(config.pairs_path or path), paired),
+        (Path(config.eval_data_path or path), val),
+    ]
+    if config.mix:
+        of_file = [(Path(file_of(config, record)), [record]) for record in (*data.train, *val)]
     sizes = _picture_sizes(record for _, records in of_file for record in records)
     rows = [_Row(file, one, [sizes[image] for image in one.images]) for file, records in of_file for one in records]
     counter = RowLengths(collator)

@@ -14,7 +14,7 @@ latter where it is installed.
 - `_load_from_checkpoint` reads the weights of a saved state to resume
   test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one
 - `_save_optimizer_and_scheduler` and `_load_optimizer_and_scheduler` write and read what a saved state holds beside the
-  weights (`error_weights`)
+  weights (`error_weights`, `learnt_links`)
   test_a_resumed_run_goes_on_with_the_errors_of_an_uninterrupted_one
 - `create_optimizer` keeps an optimiser that is there
   test_learning_rates_by_part_cover_every_parameter
@@ -49,20 +49,19 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
-from transformers import EvalPrediction, PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
-from roc.evaluation.metrics import mae, plcc, srcc
 from roc.model.head import ScoreHead
 from roc.training.error_weights import ErrorWeights, UpdateErrors, WeighsByError
+from roc.training.learnt_links import LearnsLinks
 from roc.training.progress import LOSSES, Bar, LogLines
 from roc.training.reasoning import Generated, most_open
 from roc.training.saved_states import FindBest, SavesStates
@@ -76,7 +75,7 @@ _OWN_WEIGHTS_FILE = "training_weights.safetensors"
 _TARGETS = ("score_labels", "score_distributions", "score_weights", "pair_deltas", "pair_wins")
 
 
-class RocTrainer(WeighsByError, SavesStates, Trainer):
+class RocTrainer(WeighsByError, LearnsLinks, SavesStates, Trainer):
     """Trains a model that carries the score head.
 
     The stock Trainer normalises the text loss over the whole accumulated, gathered batch, but knows nothing of other
@@ -241,7 +240,8 @@ class RocTrainer(WeighsByError, SavesStates, Trainer):
         """Scores a validation batch, teacher-forced.
 
         Returns:
-            Loss, scores (B, K) and score labels (B, K), NaN where absent; K is `scores_per_row`.
+            Loss, scores (B, K) and score labels (B, K), NaN where absent; K is `scores_per_row`. With several data
+            sets, scores are on the scale of each row's, whose number is one more column of the labels.
         """
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -249,7 +249,10 @@ class RocTrainer(WeighsByError, SavesStates, Trainer):
         loss = outputs.loss.detach().mean()
         if prediction_loss_only:
             return loss, None, None
-        return loss, self._padded(outputs.scores.detach()), self._padded(inputs["score_labels"])
+        scores, labels = self._padded(outputs.scores.detach()), self._padded(inputs["score_labels"])
+        if (sets := inputs.get("score_sets")) is not None:
+            scores, labels = self.on_their_scales(scores, sets), torch.cat([labels, sets.unsqueeze(1)], dim=1)
+        return loss, scores, labels
 
     def _padded(self, scores: torch.Tensor) -> torch.Tensor:
         missing = self.scores_per_row - scores.shape[1]
@@ -383,36 +386,6 @@ class _UpdateAverage(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.trainer.average.update(self.trainer.model, state.global_step)
-
-
-def validation_metrics(attributes: list[str]) -> Callable[[EvalPrediction], dict[str, float]]:
-    """Makes the function that computes SRCC, PLCC and MAE (native scale) at every validation.
-
-    Args:
-        attributes: Names of the score columns, the first called `overall`.
-
-    Returns:
-        A function for `Trainer(compute_metrics=...)` with the keys `n, srcc, plcc, mae` of the first attribute, `n`
-        being the number of rated rows, and `<attribute>/n, ...` of the others; a metric that does not exist is left
-        out. It raises `FloatingPointError` where a rated row has a score that is no number.
-    """
-
-    def compute(result: EvalPrediction) -> dict[str, float]:
-        metrics = {}
-        for column, name in enumerate(attributes):
-            predictions, scores = result.predictions[:, column], result.label_ids[:, column]
-            rated = ~np.isnan(scores)
-            if not np.isfinite(predictions[rated]).all():
-                raise FloatingPointError("validation scores are no numbers any more (NaN or infinite)")
-            prefix = "" if column == 0 else f"{name}/"
-            metrics[f"{prefix}n"] = int(rated.sum())
-            for key, metric in (("srcc", srcc), ("plcc", plcc), ("mae", mae)):
-                value = metric(predictions[rated], scores[rated])
-                if value is not None:
-                    metrics[prefix + key] = value
-        return metrics
-
-    return compute
 
 
 def _count_targets(batch: dict[str, torch.Tensor]) -> torch.Tensor:

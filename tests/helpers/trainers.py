@@ -1,5 +1,6 @@
 """Trainers of a tiny model on eight rows, in one process or several."""
 
+import dataclasses
 import os
 import socket
 
@@ -9,7 +10,11 @@ from heads import VOTES, build, picture, record, talk
 from transformers import TrainingArguments
 
 from roc.data.pairs import Pair
+from roc.model.declaration import declare
+from roc.model.links import ScaleLinks
+from roc.model.scales import DataScale
 from roc.training.error_weights import ErrorWeights
+from roc.training.learnt_links import MixedCollator, links_of
 from roc.training.samples import PairCollator, Paired
 from roc.training.trainer import RocTrainer
 
@@ -135,6 +140,41 @@ def same_errors(found, expected):
         for key in {"text_loss", "l1_loss", "ce_loss", "emd_loss", "errors_tracked", "largest_error_weight"} & {*other}:
             assert one[key] == pytest.approx(other[key], rel=1e-5), key
     assert ["largest_error_weight" in entry for entry in expected["log"]] == [False, True, True, True, False]
+
+
+class MixedRows(Rows):
+    """The same rows, in turn of two data sets; those of the second are rated on 0..100."""
+
+    def __getitem__(self, index):
+        row, pictures = super().__getitem__(index)
+        if index % 2:
+            scores = {name: 10 * score for name, score in row.scores.items()}
+            return dataclasses.replace(row, scores=scores, dataset="KonIQ"), pictures
+        return dataclasses.replace(row, dataset="AVA"), pictures
+
+
+def linked(folder, *, arguments=None, **how):
+    """Makes a trainer of two data sets that learns by plain gradient descent, in four steps."""
+    model, processor, collator = build("llava", **LOSSES)
+    scales = (DataScale("AVA", (1, 10)), DataScale("KonIQ", (0, 100)))
+    model.scale_links = ScaleLinks(scales, ("overall", "light"), ((False, False), (True, True)), 4)
+    declare(model, dataclasses.replace(model.declaration, scales=model.scale_links.scales()))
+    settings = {"max_steps": 4, "optim": "sgd", "learning_rate": 1e-2, "lr_scheduler_type": "constant"}
+    return trainer_for(
+        folder,
+        **how,
+        model=(model, processor, MixedCollator(collator, ("AVA", "KonIQ"))),
+        rows=MixedRows(),
+        learning_rates={"links": 0.1},
+        arguments={**settings, **(arguments or {})},
+    )
+
+
+def linked_run(folder, **how):
+    """Trains it; returns its head and its links."""
+    trainer = linked(folder, **how)
+    trainer.train()
+    return {"head": trainer.model.score_head.weight.detach().clone(), **links_of(trainer.model).state()}
 
 
 def leave():

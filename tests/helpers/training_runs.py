@@ -61,6 +61,21 @@ def ratings(folder, rows, header="image,score,light"):
     return str(folder / "r.csv")
 
 
+SPLITS = ["train"] * 4 + ["val", "test"]
+
+
+def data_set(folder, scores, splits=SPLITS, name="r.csv", more=("", [])):
+    """Writes a file of rated pictures; `more` is a further header and its cells by row."""
+    folder.mkdir(exist_ok=True)
+    header, cells = more
+    lines = [f"image,score,split{header}"]
+    for i, (score, split) in enumerate(zip(scores, splits, strict=True)):
+        picture(i).save(folder / f"{i}.png")
+        lines.append(f"{i}.png,{score},{split}{cells[i] if cells else ''}")
+    (folder / name).write_text("\n".join(lines) + "\n")
+    return folder / name
+
+
 def ava_file(folder, count=6, **changes):
     samples = []
     for i in range(count):

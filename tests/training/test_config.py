@@ -9,11 +9,21 @@ from roc.commands.finetune import main
 from roc.settings import ConfigError, help_text, read_flags
 from roc.training.config import SETTINGS, DataConfig, ModelConfig, RunConfig, ScoreConfig, TrainConfig, load_config
 from roc.training.error_aware_config import ErrorAwareConfig
+from roc.training.mixing_config import MixingConfig
 from roc.training.pair_config import PairConfig
 from roc.training.published_flags import PUBLISHED_FLAGS
 from roc.training.reasoning_config import ReasoningConfig
 
-GROUPS = (ModelConfig, ScoreConfig, DataConfig, PairConfig, ReasoningConfig, TrainConfig, ErrorAwareConfig)
+GROUPS = (
+    ModelConfig,
+    ScoreConfig,
+    DataConfig,
+    MixingConfig,
+    PairConfig,
+    ReasoningConfig,
+    TrainConfig,
+    ErrorAwareConfig,
+)
 
 ROOT = Path(__file__).parents[2]
 # Those of configs/distributed/ are accelerate's; reinforcement and the stages of learning from edits have settings of

@@ -22,6 +22,7 @@ from trainers import (
     free_port,
     gradient_of_one_step,
     leave,
+    linked_run,
     pair_trainer_for,
     same_errors,
     trainer_for,
@@ -31,7 +32,7 @@ from roc.model.parts import parameter_parts
 from roc.training import trainer as trainer_module
 from roc.training.saved_states import DivergedError, SavingError
 from roc.training.states import fault_of, newest_whole
-from roc.training.trainer import validation_metrics
+from roc.training.validation import validation_metrics
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,7 @@ def _worker(rank, folder, port):
     torch.save(error_aware_run(folder, batch=1, accumulation=2), f"{folder}/errors{rank}.pt")
     pairs = pair_trainer_for(folder, batch=1, accumulation=3)
     of_pairs = gradient_of_one_step(pairs)
+    torch.save(linked_run(f"{folder}/linked{rank}", batch=2), f"{folder}/links{rank}.pt")
     if rank == 0:
         torch.save((of_pairs, pairs.state.log_history[0]), f"{folder}/pairs.pt")
         torch.save((gradient, trainer.state.log_history[0]), f"{folder}/found.pt")
@@ -136,6 +138,14 @@ def test_error_aware_weights_are_those_of_one_process(two_processes, tmp_path):
     first, second = (torch.load(two_processes / f"errors{rank}.pt") for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in ("errors", "tracked", "mean", "deviation", "head"))
     same_errors(first, error_aware_run(tmp_path, batch=4))
+
+
+def test_links_are_those_of_one_process(two_processes, tmp_path):
+    first, second = (torch.load(two_processes / f"links{rank}.pt") for rank in (0, 1))
+    alone = linked_run(tmp_path, batch=4)
+    for name, expected in alone.items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(first[name], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_learning_rates_by_part_cover_every_parameter(tmp_path):
