@@ -152,10 +152,12 @@ def give_module(config: AgreeConfig, model: PreTrainedModel, processor: Processo
     if NAME in extensions_of(model):
         there = model.config.roc_extensions[NAME]
         if there != settings:
-            other = [name for name in {**there, **(settings or {})} if there.get(name) != (settings or {}).get(name)]
+            asked = settings or {}
+            other = [name for name in sorted({**there, **asked}) if there.get(name) != asked.get(name)]
+            shown = ", ".join(f"{name} ({there.get(name)} there, {asked.get(name)} here)" for name in other)
             raise run.RunError(
-                f"{config.source} has a module of AGREE that differs in {', '.join(sorted(other))}; give the settings "
-                "that it was trained with, or start from a checkpoint without it."
+                f"{config.source} has a module of AGREE that differs in {shown}; give the settings that it was trained "
+                "with, or start from a checkpoint without it."
             )
         if config.fusion:
             _check_same_anchors(config, model.extensions[NAME].anchors)

@@ -10,6 +10,7 @@ from backbones import backbone, encoder
 from safetensors.torch import load_file
 from tiny_models import tiny_llava
 from training_runs import QUICK, finetune, ratings
+from transformers import BertConfig, BertModel
 
 from roc import Assessment
 from roc.agree.anchor_features import write_features
@@ -17,13 +18,28 @@ from roc.agree.attributes import ATTRIBUTES
 from roc.agree.table import PREFIX, write_table
 from roc.agree.train import give_module
 from roc.agree.train_config import AgreeConfig
+from roc.checkpoint.folder import save
 from roc.commands import agree
+from roc.data.parquet import write_parquet
 from roc.data.reading import read_records
 from roc.model.processing import save_processor
+from roc.scoring.sources import Source
+from roc.scoring.stamps import stamp_of
 from roc.training.run import RunError
 
 ROWS = [f"{3 + i % 5},{'test' if i < 4 else 'train'}" for i in range(12)]
 WORDS = ["--max_steps", "3", *QUICK[2:-2], "--val_fraction", "0.3", "--branch_width", "8"]
+
+
+def table_rows(data):
+    """Makes the rows of a table of all photos of a data file, with sensitivities at random."""
+    records = read_records(data, space=None)
+    values = torch.rand(len(records), 5, generator=torch.Generator().manual_seed(0)).tolist()
+    return [
+        {"id": record.id, "fold": 1, **{PREFIX + name: number for name, number in zip(ATTRIBUTES, row, strict=True)},
+         "f": "abc", "digest": stamp_of(Source(record.id, record.images[0]))[-1]}
+        for record, row in zip(records, values, strict=True)
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +48,7 @@ def given(tmp_path_factory):
     folder = tmp_path_factory.mktemp("agree")
     encoder("resnet").save_pretrained(folder / "resnet")
     data = ratings(folder, ROWS, "image,score,split")
-    records = read_records(data, space=None)
-    values = torch.rand(len(records), 5, generator=torch.Generator().manual_seed(0)).tolist()
-    rows = [
-        {"id": record.id, "fold": 1, **{PREFIX + name: number for name, number in zip(ATTRIBUTES, row, strict=True)},
-         "f": "abc", "digest": None}
-        for record, row in zip(records, values, strict=True)
-    ]  # fmt: skip
+    rows = table_rows(data)
     write_table(folder / "sens.parquet", rows, {"settings": {}})
     write_table(folder / "few.parquet", rows[:5], {"settings": {}})
     words = [*WORDS, "--model_name_or_path", str(folder / "resnet"), "--data_path", data]
@@ -63,7 +73,7 @@ def test_a_routed_run_leaves_a_checkpoint_that_scores_by_its_predictor(given, tm
     assert found[0] in capsys.readouterr().out  # finished: its table again
     more = ["train", *words, "--model_name_or_path", str(tmp_path / "out"), "--branch_width", "16"]
     assert agree.main([*more, "--output_dir", str(tmp_path / "more")]) == 2
-    assert "has a module of AGREE that differs in routing, width" in capsys.readouterr().err
+    assert "differs in routing (True there, False here), width (8 there, 16 here)" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -87,14 +97,20 @@ def test_a_multimodal_model_trains_with_the_branches(given, tmp_path, tuning):
 
 
 @pytest.mark.slow
-def test_with_all_off_the_run_is_the_plain_one_to_the_bit(given, tmp_path):
+@pytest.mark.parametrize("host", ["backbone", "multimodal"])
+def test_with_all_off_the_run_is_the_plain_one_to_the_bit(given, tmp_path, host):
     words, _ = given
-    plain = [word for word in words if word not in ("--branch_width", "8")]
-    off = ["train", *plain, "--decoupling", "false", "--keep_features", "false"]
+    plain = [word for word in words if word not in ("--branch_width", "8")] + ["--host", host]
+    if host == "backbone":
+        plain += ["--keep_features", "false"]
+    else:
+        model, processor = tiny_llava()
+        model.save_pretrained(tmp_path / "llava")
+        save_processor(processor, tmp_path / "llava")
+        plain += ["--model_name_or_path", str(tmp_path / "llava"), "--check_answers", "2"]
+    off = ["train", *plain, "--decoupling", "false"]
     assert agree.main([*off, "--output_dir", str(tmp_path / "off")]) == 0
-    assert (
-        finetune(*plain, "--host", "backbone", "--keep_features", "false", "--output_dir", str(tmp_path / "plain")) == 0
-    )
+    assert finetune(*plain, "--output_dir", str(tmp_path / "plain")) == 0
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("off", "plain"))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -138,3 +154,67 @@ def test_switches_without_what_they_need_are_refused(given, tmp_path, capsys, mo
     more = [str(folder / "few.parquet") if word == "FEW" else word for word in more]
     assert agree.main(["train", *words, *more, "--output_dir", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
+
+
+def refused(words, capsys, tmp_path):
+    """Runs the command, which fails, and returns its one line; nothing was trained."""
+    out = tmp_path / "out"
+    assert agree.main(["train", *words, "--output_dir", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error and not list(out.glob("**/*.safetensors"))
+    return error
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda row, place: row | {"digest": "0123456789abcdef"}, r"is not the picture that the table knows as "),
+        (lambda row, place: row | {"id": f"other{place}.jpg"}, r"the table lacks \d of \d photos .* Make a table of"),
+        (
+            lambda row, place: {name.replace("sens_hue", "sens_light"): value for name, value in row.items()},
+            "the table is of other attributes",
+        ),
+        (lambda row, place: row | {"id": "1.png"}, r"the id 1\.png stands there twice, again in row 2; keep one"),
+    ],
+)
+def test_a_table_that_does_not_fit_the_photos(given, tmp_path, capsys, change, expected):
+    words, folder = given
+    changed = [change(row, place) for place, row in enumerate(table_rows(str(folder / "r.csv")))]
+    write_parquet(tmp_path / "sens.parquet", changed, tuple(changed[0]), '{"kind": "sensitivity", "settings": {}}')
+    line = refused([*words, "--routing", "true", "--sensitivity", str(tmp_path / "sens.parquet")], capsys, tmp_path)
+    assert re.search(f"sens.parquet.*{expected}", line), line
+
+
+def anchors(path, width):
+    rows = np.random.default_rng(0).normal(size=(6, width)).astype("f4")
+    write_features(path, [rows / np.linalg.norm(rows, axis=1, keepdims=True)], None, width, {})
+    return str(path)
+
+
+def test_anchors_of_another_width_than_the_checkpoint_was_trained_with(given, tmp_path, capsys):
+    words, _ = given
+    config = AgreeConfig(fusion=True, anchors=anchors(tmp_path / "four.safetensors", 4), branch_width=8)
+    model, processor, _ = backbone(attributes=("overall",))
+    give_module(config, model, processor)
+    save(model, processor, tmp_path / "fused")
+    again = [*words, "--model_name_or_path", str(tmp_path / "fused"), "--fusion", "true"]
+    line = refused([*again, "--anchors", anchors(tmp_path / "six.safetensors", 6)], capsys, tmp_path)
+    assert "has a module of AGREE that differs in anchor_width (4 there, 6 here)" in line
+
+
+def test_a_host_without_feature_maps(given, tmp_path, capsys):
+    words, _ = given
+    BertModel(
+        BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9)
+    ).save_pretrained(tmp_path / "bert")
+    line = refused([*words, "--model_name_or_path", str(tmp_path / "bert")], capsys, tmp_path)
+    assert "BertModel takes" in line and "no part of it takes pictures of one size" in line
+
+
+@pytest.mark.slow
+def test_a_batch_of_one_with_error_aware_weights_is_told_once(given, tmp_path, capsys):
+    words, _ = given
+    one = ["--max_steps", "-1", "--num_train_epochs", "2", "--per_device_train_batch_size", "1"]
+    one += ["--error_aware", "true"]
+    assert agree.main(["train", *words, *one, "--output_dir", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.count("a step holds one image, whose weight is always 1") == 1
