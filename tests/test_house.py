@@ -1,6 +1,7 @@
 """The rules of the house: who imports whom, what `import roc` costs, that code is linted and files open with prose."""
 
 import ast
+import functools
 import importlib
 import os
 import pkgutil
@@ -24,6 +25,12 @@ def part_of(path):
     """`roc/demo/scenes.py` -> `demo.scenes`; an `__init__.py` is its folder, the package's own is ``."""
     names = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+@functools.cache
+def nodes(path):
+    """Lists the nodes of a file's syntax tree, the module first."""
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
 
 
 FILES = {part_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
@@ -66,9 +73,9 @@ def test_the_contracts_see_a_wrong_import(file, line, tmp_path):
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_says_what_its_files_hold_and_imports_nothing(room):
-    tree = ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8"))
+    tree, *rest = nodes(PACKAGE / room / "__init__.py")
     text = ast.get_docstring(tree)
-    assert text and not [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert text and not [node for node in rest if isinstance(node, ast.Import | ast.ImportFrom)]
     files = {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__"}
     unnamed = sorted(name for name in files if not re.search(rf"(?<![A-Za-z_]){name}(?![a-z_])", text))
     assert files and unnamed == [], f"roc/{room}/__init__.py names none of {', '.join(unnamed)}"
@@ -76,7 +83,7 @@ def test_a_room_says_what_its_files_hold_and_imports_nothing(room):
 
 @pytest.mark.parametrize("part", [part for part in FILES if FILES[part].name != "__init__.py"])
 def test_every_file_opens_with_prose(part):
-    text = ast.get_docstring(ast.parse(FILES[part].read_text(encoding="utf-8")))
+    text = ast.get_docstring(nodes(FILES[part])[0])
     assert text and len(text.split()) >= 5, f"roc/{part}.py needs a docstring that says what it is for"
 
 
@@ -85,7 +92,7 @@ def test_docstrings_start_with_what_they_name():
     paths = [path for folder in ("roc", "scripts", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
     found = []
     for path in paths:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 text = ast.get_docstring(node) or ""
                 if text.partition(" ")[0] in ("Of", "Those", "That"):
@@ -98,7 +105,7 @@ def test_only_commands_print_and_exit():
     found = []
     for name, path in FILES.items():
         if name.split(".")[0] not in ("cli", "commands"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in nodes(path):
                 if isinstance(node, ast.Name) and node.id in ("print", "SystemExit"):
                     found.append(f"{name}, line {node.lineno}: {node.id}")
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.exit":
@@ -180,7 +187,7 @@ def test_nobody_imports_from_a_test():
     paths = sorted((ROOT / "tests").rglob("*.py"))
     assert paths
     for path in paths:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not [name for name in names if name.split(".")[-1].startswith("test_")], path

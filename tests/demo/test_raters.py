@@ -70,6 +70,7 @@ def statistics(image):
     )
 
 
+@pytest.mark.slow
 def test_ridge_regression_on_colour_statistics_and_sharpness_stays_low():
     panel = RaterPanel()
     drawn = [render_scene(i, seed=0, size=48) for i in range(700)]
