@@ -235,6 +235,7 @@ def _body(
         *(["- It reasons: `.describe` writes a critique before the score, `.score` does not."] * declaration.reasons),
         f"- Range: {low:g} to {high:g}, higher is better",
         *_own_ranges(space),
+        *_data_sets(declaration),
         f"- Levels: {space.num_levels} ({levels})",
         f"- Distribution over the levels: {supervised}",
         f"- Question: {declaration.question}",
@@ -256,6 +257,12 @@ def _own_ranges(space: ScoreSpace) -> list[str]:
     """Names the attributes on other ranges, a line; none where all are on one."""
     others = [f"{name} {low:g} to {high:g}" for name, (low, high) in space.attribute_ranges.items()]
     return [f"- Attributes on other ranges, with as many levels: {', '.join(others)}"] if others else []
+
+
+def _data_sets(declaration: Declaration) -> list[str]:
+    """Names the data sets on whose scales the score can be read, a line; none where it was trained on one."""
+    scales = [f"{one.name} ({one.range[0]:g} to {one.range[1]:g})" for one in declaration.scales]
+    return [f"- Trained on several data sets, on whose scales `scale=` reads it: {', '.join(scales)}"] * bool(scales)
 
 
 def _licence_text(licence: Mapping[str, str]) -> str:

@@ -121,7 +121,6 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     from roc.evaluation.rating_scale import check_same_scale, mapped, rating_space, read_rated
     from roc.evaluation.reasoned import answer_metrics
     from roc.evaluation.scored_records import image_metrics, load_assessment, score_records
-    from roc.model.scales import find_scale
     from roc.scoring.reasoning import Sampling
     from roc.scoring.scales import on_scale
 
@@ -132,7 +131,7 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
             f"{', '.join(declaration.attributes)}; correct the name, or leave it out"
         )
     space = declaration.space
-    scale = None if options.scale is None else find_scale(declaration.scales, options.scale, options.checkpoint)
+    scale = None if options.scale is None else declaration.scale(options.scale, options.checkpoint)
     if scale is not None:
         low, high = scale.range
         space = replace(space, min_score=low, max_score=high, attribute_ranges={})

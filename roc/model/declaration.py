@@ -25,7 +25,7 @@ from roc import __version__
 from roc.data.limits import FEWEST_PIXELS
 from roc.model.calibration import Calibration
 from roc.model.comparison import Comparison
-from roc.model.scales import DataScale
+from roc.model.scales import DataScale, find_scale
 from roc.prompts import SCORE_TOKEN
 from roc.prompts import answer as house_answer
 from roc.prompts import question as house_question
@@ -222,6 +222,24 @@ class Declaration:
         low, high = ranges[first]
         own = {name: ranges[name] for name in others}
         return dataclasses.replace(self.space, min_score=low, max_score=high, attribute_ranges=own)
+
+    def scale(self, name: str, where: str) -> DataScale:
+        """Finds the scale of one of the data sets that the model was trained on together.
+
+        Args:
+            name: Of the data set.
+            where: Name of the model, for messages.
+
+        Raises:
+            ValueError: If there is none of this name, or a temperature has moved the scores that it was learnt for.
+        """
+        found = find_scale(self.scales, name, where)
+        if self.temperature != 1:
+            raise ValueError(
+                f"the scale {name!r} of {where} was learnt for its scores as trained, which a temperature of "
+                f"{self.temperature:g} has moved since; read it on the checkpoint without that calibration"
+            )
+        return found
 
     @property
     def temperature(self) -> float:

@@ -19,7 +19,6 @@ from roc.model.device import checked_device, keep_freed_memory, lay_out_convolut
 from roc.model.float8 import use_float8
 from roc.model.head import LevelReading, read_levels
 from roc.model.int8 import use_int8
-from roc.model.scales import find_scale
 from roc.prompts import SCORE_TOKEN
 from roc.scoring.one_forward import compile_layers, one_forward, to_model
 from roc.scoring.reasoning import TEMPERATURE, Sampling, reason
@@ -134,7 +133,7 @@ class Assessment:
         """
         wanted = self.wanted(attributes)
         count = self.places(wanted)
-        asked = None if scale is None else find_scale(self.model.declaration.scales, scale, "this checkpoint")
+        asked = None if scale is None else self.model.declaration.scale(scale, "this checkpoint")
         results = []
         for paths, pictures in self._batches(images):
             reading = one_forward(self.model, self.collator.scoring_batch(pictures, count))

@@ -298,15 +298,23 @@ def _extra_lines(metrics: dict, config: RunConfig) -> list[str]:
 
 
 def _how_to_test(config: RunConfig, count: int) -> list[str]:
-    """Says that the test rows were left alone, and the command that scores them."""
+    """Says that the test rows were left alone, and the commands that score them, one for each data set."""
     from roc.demo.dataset import RATINGS_FILE
 
     out = Path(config.output_dir)
-    words = ["roc", "evaluate", "--checkpoint", out, "--data_path", config.data_path or out / SCENES / RATINGS_FILE]
-    if config.image_folder is not None:
-        words += ["--image_folder", config.image_folder]
-    words += ["--split", "test", "--out", out / "test"]
-    return [f"The {count} test rows were not scored (no_test_table). Their table:", f"  {shlex.join(map(str, words))}"]
+    evaluated = [(config.data_path or out / SCENES / RATINGS_FILE, config.image_folder, [], out / "test")]
+    if config.mix:
+        evaluated = [
+            (one.path, one.image_folder, ["--scale", one.name] if number else [], out / "test" / one.name)
+            for number, one in enumerate(config.data_sets)
+        ]
+    lines = []
+    for path, folder, scale, to in evaluated:
+        words = ["roc", "evaluate", "--checkpoint", out, "--data_path", path]
+        words += [] if folder is None else ["--image_folder", folder]
+        words += [*scale, "--split", "test", "--out", to]
+        lines.append(f"  {shlex.join(map(str, words))}")
+    return [f"The {count} test rows were not scored (no_test_table). Their table:", *lines]
 
 
 def _pairs_command(config: RunConfig) -> str:

@@ -100,7 +100,11 @@ def _set_faults(one: DataSet, rows: Sequence[Record]) -> list[str]:
     ]
     scores = {record.scores["overall"] for record in rows if "overall" in record.scores}
     if len(scores) < 2:
-        given = f"all training rows of {one.name} are rated {min(scores):g}" if scores else f"{one.name} has no rating"
+        given = (
+            f"all training rows of {one.name} are rated {min(scores):g}"
+            if scores
+            else f"no training row of {one.name} has an overall score"
+        )
         faults.append(f"{one.path}: {given}, so there is no order to link with the others; leave this data set out")
     return faults
 

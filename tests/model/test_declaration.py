@@ -15,6 +15,7 @@ from roc.checkpoint.head_file import read_head
 from roc.model.attachment import attach
 from roc.model.calibration import Calibration
 from roc.model.declaration import FORMAT, Declaration, declaration_of, declare, declares_head
+from roc.model.scales import DataScale
 from roc.score_space import ScoreSpace
 
 ROOT = Path(__file__).parents[2]
@@ -239,3 +240,20 @@ def test_only_a_calibration_that_moves_scores_is_not_for_older_releases():
 def test_a_calibration_that_cannot_be_is_refused(section, said):
     with pytest.raises(ValueError, match=said):
         Declaration.from_dict({**OLDEST, "calibration": section})
+
+
+def test_scales_of_data_sets_are_kept_and_hold_for_the_scores_as_trained():
+    scales = (DataScale("AVA", (1, 10)), DataScale("KonIQ", (0, 100), {"overall": (0.0, 30.0, 100.0)}))
+    declaration = declared(scales=scales)
+    section = json.loads(json.dumps(declaration.to_dict()))
+    assert Declaration.from_dict(section) == declaration and section["format"] == 1
+    assert declaration_of(SimpleNamespace(roc=section)).scales == scales
+    assert "scales" not in declared().to_dict()
+    assert declaration.scale("KonIQ", "CK") is declaration.scales[1]
+    moved = replace(declaration, calibration=Calibration(data="0", rows=9, temperature=2.0))
+    with pytest.raises(ValueError, match="the scale 'KonIQ' of CK was learnt for its scores as trained"):
+        moved.scale("KonIQ", "CK")
+    with pytest.raises(ValueError, match="there are links of light, but the attributes are overall"):
+        declared(scales=[DataScale("A", (0, 1), {"light": (0.0, 1.0)})])
+    with pytest.raises(ValueError, match="expected distinct names"):
+        declared(scales=scales[:1] * 2)

@@ -31,6 +31,7 @@ def test_a_run_leaves_an_evaluation_of_each_and_the_plot(mixed):
     assert (run / "plots" / "links.png").stat().st_size > 5000
     table = (run / "metrics.txt").read_text()
     assert "AVA       1..5    3" in table and "KonIQ     0..100  3" in table
+    assert "reads it: AVA (1 to 5), KonIQ (0 to 100)" in (run / "README.md").read_text()
     links = json.loads((run / "config.json").read_text())["roc"]["scales"]
     assert links[0] == {"name": "AVA", "range": [1, 5]} and len(links[1]["links"]["overall"]) == 9
     assert links[1]["links"]["overall"][1] != 12.5, "nothing was learnt"
@@ -60,6 +61,7 @@ def test_it_is_evaluated_on_the_scale_of_a_data_set(mixed, capsys):
     assert "has no scale 'PARA'; it has AVA, KonIQ" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_data_set_is_the_plain_run_to_the_bit(mixed):
     from safetensors.torch import load_file
 
