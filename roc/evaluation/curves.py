@@ -38,6 +38,7 @@ def training_figure(history: Sequence[Mapping[str, Any]], theme: Theme = LIGHT) 
         "learning rate": {"learning_rate": None},
         "validation correlation": {"eval_srcc": "SRCC", "eval_plcc": "PLCC", "eval_short_srcc": "SRCC, one pass"},
         "validation MAE, native scale": {"eval_mae": "MAE", "eval_short_mae": "one pass"},
+        "validation pairs right": {"eval_pair_accuracy": None},
         "entropy of the policy, nats": {"eval_entropy": None},
         "readable answers": {"eval_readable": "likeliest", "eval_sampled_readable": "sampled"},
     }

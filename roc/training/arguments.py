@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+PAIR_ACCURACY = "pair_accuracy"
+"""Metric that chooses the best state of a run that learns from pairs alone."""
+
 FEWEST_VALIDATED = 3
 """Rated validation rows below which a correlation says nothing."""
 
@@ -131,19 +134,33 @@ def _note_many_workers(arguments: TrainingArguments) -> None:
 
 
 def limit_validation(arguments: TrainingArguments, data: RunData) -> None:
-    """Switches validation off where too few validation rows are rated; says which state will be kept."""
+    """Switches validation off where too few validation rows are rated; says which state will be kept.
+
+    A run that learns from pairs alone is validated on those that are marked as validation.
+    """
     if arguments.eval_strategy == "no":
+        return
+    if data.val_pairs:
+        arguments.metric_for_best_model = PAIR_ACCURACY
+        _note_last_state(arguments)
         return
     rated = [record.scores["overall"] for record in data.val if "overall" in record.scores]
     if len(rated) < FEWEST_VALIDATED or len(set(rated)) < 2:
         reason = f"{len(rated)} validation rows are too few for a correlation"
         if len(rated) >= FEWEST_VALIDATED:
             reason = f"all {len(rated)} validation rows are rated {rated[0]:g}, so there is nothing to rank"
+        elif data.pairs and not data.rated:
+            reason = "no pair is marked val and no rated row is there to validate on"
         logger.warning("%s; there is no validation, the last state is kept", reason)
         arguments.eval_strategy = type(arguments.eval_strategy)("no")
         arguments.do_eval = arguments.load_best_model_at_end = False
         arguments.metric_for_best_model = arguments.greater_is_better = None
-    elif not arguments.load_best_model_at_end:
+    else:
+        _note_last_state(arguments)
+
+
+def _note_last_state(arguments: TrainingArguments) -> None:
+    if not arguments.load_best_model_at_end:
         logger.warning("save_strategy differs from eval_strategy, so the last state is kept, not the best")
 
 
@@ -174,7 +191,7 @@ def build_trainer(
     from roc.training.row_lengths import check_lengths
     from roc.training.samples import PairCollator, Paired, Samples
     from roc.training.trainer import RocTrainer
-    from roc.training.validation import validation_metrics
+    from roc.training.validation import pair_validation_metrics, validation_metrics
 
     if trains_on_cpu():
         keep_freed_memory()
@@ -183,7 +200,7 @@ def build_trainer(
     collator = RocCollator(processor, model.declaration, max_length=config.model_max_length)
     shared = {"cache": config.image_cache, "pixel_limit": config.pixel_limit}
     augmentation = Augmentation(flip=config.augment_flip, shift=config.augment_shift)
-    rows = [*data.train, *data.val]
+    rows = [*data.train, *data.validated]
     if not config.text_weight:
         logger.warning("no answers are taught: with text_weight 0 %s", UNTAUGHT)
     faults = collator.unreadable(rows)
@@ -210,9 +227,13 @@ def build_trainer(
             processing_class=processor,
             train_dataset=Paired(samples, data.pairs, config.pair_width) if data.pairs else samples,
             train_collator=PairCollator(collator) if data.pairs else None,
-            eval_dataset=Samples(data.val, **shared) if arguments.eval_strategy != "no" else None,
-            compute_metrics=validation_metrics(
-                list(config.attributes), [one.name for one in config.data_sets] if config.mixes else ()
+            eval_dataset=Samples(data.validated, **shared) if arguments.eval_strategy != "no" else None,
+            compute_metrics=(
+                pair_validation_metrics(data.val_pairs)
+                if data.val_pairs
+                else validation_metrics(
+                    list(config.attributes), [one.name for one in config.data_sets] if config.mixes else ()
+                )
             ),
             learning_rates=config.part_learning_rates,
             joins=config.joins,

@@ -38,6 +38,7 @@ class RunData:
         test: Rows for the final evaluation, never used to choose anything.
         reasoning: Question that asks for a critique, where training rows hold some; None where they do not.
         pairs: Pairs to train on; the last rows of `train` are their pictures, two a pair, without a score.
+        val_pairs: Pairs that choose the best state of a run that learns from pairs alone; none of them is a tie.
         rater_ceiling: How well the raters know each attribute (`roc.demo.raters.rater_ceiling`), of demo scenes only.
     """
 
@@ -47,6 +48,12 @@ class RunData:
     reasoning: str | None = None
     rater_ceiling: dict[str, dict[str, float]] | None = None
     pairs: tuple[Pair, ...] = ()
+    val_pairs: tuple[Pair, ...] = ()
+
+    @property
+    def validated(self) -> list[Record]:
+        """The rows that a validation scores: `val`, or the pictures of `val_pairs`, two a pair."""
+        return pair_records(self.val_pairs) if self.val_pairs else self.val
 
     @property
     def rated(self) -> list[Record]:
@@ -90,8 +97,9 @@ def read_data(config: RunConfig) -> RunData:
         )
         if not config.short_answers:
             logger.warning("short_answers is 0, so one forward pass is not taught: scores of .score() mean nothing")
+    chosen_by = _chosen_by(held_out) if pairs and not splits["train"] and not splits["val"] else []
     splits["train"] += pair_records(pairs)
-    return RunData(**splits, reasoning=reasoning, rater_ceiling=ceiling, pairs=tuple(pairs))
+    return RunData(**splits, reasoning=reasoning, rater_ceiling=ceiling, pairs=tuple(pairs), val_pairs=tuple(chosen_by))
 
 
 def _read_splits(config: RunConfig, path: str | Path | None) -> dict[str, list[Record]]:
@@ -258,6 +266,12 @@ def _read_pairs(config: RunConfig) -> tuple[list[Pair], list[Pair]]:
         "%d pairs to train on, %d of them with a known difference; %d are held out", len(pairs), known, len(held_out)
     )
     return pairs, held_out
+
+
+def _chosen_by(held_out: Sequence[Pair]) -> list[Pair]:
+    """Picks the pairs to validate on: those marked val that somebody decided, each in one of its two orders."""
+    found = {frozenset(pair.images): pair for pair in held_out if pair.split == "val" and pair.wins != 0.5}
+    return list(found.values())
 
 
 def pair_faults(

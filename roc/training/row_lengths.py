@@ -84,7 +84,7 @@ def check_lengths(config: RunConfig, data: RunData, collator: RocCollator, *, va
 
 def _report(config: RunConfig, data: RunData, collator: RocCollator, validates: bool) -> LengthReport:
     path = Path(config.data_path or config.pairs_path or Path(config.output_dir) / SCENES / RATINGS_FILE)
-    paired, val = data.train[len(data.rated) :], data.val if validates else []
+    paired, val = data.train[len(data.rated) :], data.validated if validates else []
     of_file = [
         (path, data.rated),
         (Path(config.pairs_path or path), paired),

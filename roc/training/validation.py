@@ -1,4 +1,4 @@
-"""The metrics of a validation: how well the scores of the validation rows agree with people's, for each attribute."""
+"""The metrics of a validation: how well scores agree with people's, for each attribute, or how many pairs are right."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from transformers import EvalPrediction
 
+from roc.data.pairs import Pair
 from roc.evaluation.metrics import mae, plcc, srcc
 
 
@@ -42,6 +43,29 @@ def validation_metrics(attributes: list[str], sets: Sequence[str] = ()) -> Calla
             if name != "mae":
                 metrics[key] = sum(values) if name == "n" else float(np.mean(values))
         return metrics
+
+    return compute
+
+
+def pair_validation_metrics(pairs: Sequence[Pair]) -> Callable[[EvalPrediction], dict[str, float]]:
+    """Makes the function that measures pairs at every validation.
+
+    Args:
+        pairs: None of them a tie; row 2 i of what is predicted is the first picture of pair i, row 2 i + 1 its second.
+
+    Returns:
+        A function for `Trainer(compute_metrics=...)` with the keys `pair_accuracy`, the share of the pairs whose better
+        picture has the higher score, a draw being half right, and `compared`, their number. It raises
+        `FloatingPointError` where a score is no number.
+    """
+    wins = np.array([pair.wins for pair in pairs])
+
+    def compute(result: EvalPrediction) -> dict[str, float]:
+        scores = result.predictions[:, 0].reshape(-1, 2)
+        if not np.isfinite(scores).all():
+            raise FloatingPointError("validation scores are no numbers any more (NaN or infinite)")
+        won = np.sign(scores[:, 1] - scores[:, 0]) / 2 + 0.5
+        return {"compared": len(wins), "pair_accuracy": float((1 - np.abs(won - wins)).mean())}
 
     return compute
 

@@ -1,13 +1,17 @@
 """Settings become the Trainer's own, and notes say what was decided for the user."""
 
+import json
+
 import pytest
-from heads import build
+from heads import build, picture
 from training_runs import QUICK, finetune, ratings
 
 from roc.checkpoint.folder import save
+from roc.data.pairs import Pair, pair_records
 from roc.training import arguments as training_settings
-from roc.training.arguments import training_arguments
+from roc.training.arguments import limit_validation, training_arguments
 from roc.training.config import load_config
+from roc.training.data import RunData
 from roc.training.trainer import RocTrainer
 
 
@@ -47,6 +51,29 @@ def test_checkpointing_is_used_where_memory_asks_for_it(tmp_path, capsys, monkey
         finetune(*words, "--save_strategy", "no", "--output_dir", str(tmp_path / "out"))
     assert seen == [{expected}]
     assert ("of the 1.0 GiB of the GPU" in capsys.readouterr().err) == (asked == "auto" and expected)
+
+
+def test_the_best_state_of_pairs_alone_has_most_pairs_right(tmp_path, capsys):
+    for number in range(8):
+        picture(number).save(tmp_path / f"{number}.png")
+    rows = ["0.png,1.png,1,train", "2.png,3.png,-1,train", *(f"{a}.png,{b}.png,1,val" for a, b in ("45", "67", "74"))]
+    (tmp_path / "pairs.csv").write_text("\n".join(["image_a,image_b,delta,split", *rows]) + "\n")
+    words = ["--pairs_path", str(tmp_path / "pairs.csv"), *QUICK, "--output_dir", str(tmp_path / "out")]
+    by_steps = ["--eval_strategy", "steps", "--save_strategy", "steps", "--eval_steps", "1", "--save_steps", "1"]
+    assert finetune(*words, *by_steps, "--max_steps", "2") == 0
+    assert "validation pairs right " in capsys.readouterr().err
+    (last,) = (tmp_path / "out" / "training").glob("checkpoint-2")
+    state = json.loads((last / "trainer_state.json").read_text())
+    found = {entry["step"]: entry["eval_pair_accuracy"] for entry in state["log_history"] if "eval_loss" in entry}
+    assert set(found) == {1, 2} and state["best_metric"] == max(found.values())
+
+
+def test_pairs_alone_of_which_none_is_marked_val_keep_the_last_state(tmp_path, caplog):
+    arguments = training_arguments(load_config(None, {"output_dir": str(tmp_path), "report_to": "none"}))
+    pair = Pair("a", ("0.png", "1.png"), 1.0)
+    limit_validation(arguments, RunData(train=pair_records([pair]), val=[], test=[], pairs=(pair,)))
+    assert arguments.eval_strategy == "no" and not arguments.load_best_model_at_end
+    assert "no pair is marked val and no rated row is there to validate on; there is no validation" in caplog.text
 
 
 def test_too_few_validation_rows_are_said(tmp_path, capsys):

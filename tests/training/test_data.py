@@ -1,6 +1,7 @@
 """Rows that do not fit the settings are refused, all faults together, before any training."""
 
 import json
+from pathlib import Path
 
 import pytest
 from heads import picture
@@ -141,7 +142,14 @@ def test_pairs_are_trained_on_alone_or_beside_rated_rows(tmp_path):
     assert [record.images[0][-5:] for record in alone.train] == ["0.png", "1.png", "1.png", "2.png"]
     (tmp_path / "r.csv").write_text("image,score,split\n3.png,5,train\n4.png,6,test\n")
     both = read_data(load_config(None, {"pairs_path": pairs, "data_path": str(tmp_path / "r.csv")}))
-    assert len(both.rated) == 1 and len(both.train) == 5 and len(both.test) == 1
+    assert len(both.rated) == 1 and len(both.train) == 5 and len(both.test) == 1 and both.val_pairs == ()
+
+
+def test_pairs_alone_are_validated_on_those_marked_val_each_once_and_no_ties(tmp_path):
+    held = ["2.png,3.png,1,val", "3.png,2.png,-1,val", "3.png,4.png,0,val", "4.png,5.png,-1,val", "2.png,5.png,1,test"]
+    alone = read_data(load_config(None, {"pairs_path": pairs_file(tmp_path, "0.png,1.png,2.5,", *held)}))
+    assert sorted(pair.line for pair in alone.val_pairs) == [4, 6] and alone.val == []
+    assert [Path(record.images[0]).name for record in alone.validated[2:]] == ["4.png", "5.png"]
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from roc.model.parts import parameter_parts
 from roc.training import trainer as trainer_module
 from roc.training.saved_states import DivergedError, SavingError
 from roc.training.states import fault_of, newest_whole
-from roc.training.validation import validation_metrics
+from roc.training.validation import pair_validation_metrics, validation_metrics
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +185,16 @@ def test_a_learning_rate_for_a_frozen_part_is_refused(tmp_path):
     freeze(trainer.model, ["vision"])
     with pytest.raises(ValueError, match="given for vision, but nothing of it is trained"):
         trainer.create_optimizer()
+
+
+def test_pairs_are_right_where_the_better_picture_has_the_higher_score():
+    pairs = [SimpleNamespace(wins=wins) for wins in (1.0, 0.0, 1.0, 0.0)]
+    scores = np.array([[1.0, 9], [2.0, 9], [5.0, 9], [3.0, 9], [4.0, 9], [4.0, 9], [1.0, 9], [2.0, 9]])
+    found = pair_validation_metrics(pairs)(SimpleNamespace(predictions=scores))
+    assert found == {"compared": 4, "pair_accuracy": (1 + 1 + 0.5 + 0) / 4}
+    scores[3, 0] = np.nan
+    with pytest.raises(FloatingPointError, match="no numbers any more"):
+        pair_validation_metrics(pairs)(SimpleNamespace(predictions=scores))
 
 
 def test_validation_metrics_leave_out_what_nobody_rated(tmp_path):
