@@ -15,7 +15,8 @@ TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx")
 DESCRIPTION = """Reads the star ratings of photos, as Lightroom, darktable, digiKam and others write them, into a data
 file with the columns image and score. They are read from sidecars (a.jpg.xmp or a.xmp beside a.jpg), else from the XMP
 inside JPEG, TIFF, PNG and WebP files. Photos without a rating are left out; so are rejected ones (rating -1), unless
---rejected says how much they are worth. Subfolders are searched too. Nothing but the file is written.
+--rejected says how much they are worth, and those whose stars `roc score --xmp stars` wrote into a sidecar of its own.
+Subfolders are searched too. Nothing but the file is written.
 
 Exit status 1 if some photos could not be read; they are named."""
 

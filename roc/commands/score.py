@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from roc.commands.line import DONE, FAILED, Parser, run
 from roc.scoring.options import ScoreOptions
+
+if TYPE_CHECKING:
+    from roc.scoring.stars import Starring
 
 DESCRIPTION = """Scores images in one forward pass each, and writes one row per image in the order of the input:
 
@@ -30,8 +34,14 @@ scores.csv.journal.jsonl then. Killed at any moment, the same command goes on wh
 replaced since are scored again, and a finished file that was cut or changed is written again from the journal. It goes
 on only with the same model: weights, config, declaration, processor.
 
+With --xmp stars, every scored photo gets 1 to 5 stars in a sidecar, a.jpg.xmp beside a.jpg, or in the one it has, where
+all else stays as it is. Photos that were rated before, in a sidecar or inside, are left alone without --xmp_overwrite.
+
 A picture that ends the process reading it, or takes it longer than --image_seconds, is one line of the errors. With
 --workers 0 there is no process to end: the limit then takes effect between two steps of the decoder."""
+
+_SHOWN = 50
+"""Photos without stars that are printed."""
 
 EXAMPLE = "roc score photos --checkpoint checkpoints/mine --out scores.csv --top 20 --copy_to best"
 
@@ -103,9 +113,25 @@ def _write_scores(options: ScoreOptions) -> int:
         print(f"{files.selected}: the {outcome.chosen} chosen, best first{copied}")
     if options.gallery is not None:
         print(f"{options.gallery}: the gallery")
+    starring = outcome.starring
+    if starring is not None:
+        _print_stars(starring)
     if facts["failed"]:
         print(f"{files.errors}: {facts['failed']} images could not be scored", file=sys.stderr)
     if outcome.uncopied:
         done = "copied" if options.move_to is None else "moved"
         print(f"{files.errors}: {outcome.uncopied} of the chosen could not be {done}", file=sys.stderr)
-    return FAILED if facts["failed"] or outcome.uncopied else DONE
+    return FAILED if facts["failed"] or outcome.uncopied or (starring is not None and starring.faults) else DONE
+
+
+def _print_stars(starring: Starring) -> None:
+    counts = ", ".join(f"{starring.stars[stars]} with {stars}" for stars in range(1, 6))
+    print(f"stars: {counts}; {starring.written} sidecars written")
+    if starring.kept:
+        print(f"{starring.kept} photos were rated before and left alone; --xmp_overwrite rates them anew")
+    if starring.faults:
+        print(f"{len(starring.faults)} photos could not be given stars:", file=sys.stderr)
+        for fault in starring.faults[:_SHOWN]:
+            print(f"{fault['image']}: {fault['error']}", file=sys.stderr)
+        if len(starring.faults) > _SHOWN:
+            print(f"... and {len(starring.faults) - _SHOWN} more", file=sys.stderr)

@@ -221,14 +221,14 @@ def with_rating(data: bytes, stars: int) -> bytes:
         stars: 1 to 5.
 
     Returns:
-        The packet, all other bytes as they were.
+        The packet, all other bytes as they were; one that roc gave a rating is still known as such.
 
     Raises:
         XmpError: It cannot be read, or has no place for a rating.
     """
     content, encoding, mark = _as_utf8(data)
     reader = _Reader(content)
-    reader.packet  # noqa: B018 - raises where what is there is not understood
+    packet = reader.packet
     value = str(stars).encode()
     if len(reader.places) > 1:
         raise XmpError("holds more than one rating")
@@ -244,6 +244,8 @@ def with_rating(data: bytes, stars: int) -> bytes:
         if reader.rdf_end is None:
             raise XmpError("has an empty rdf:RDF, without a place for a rating")
         changed = content[: reader.rdf_end] + description.encode() + content[reader.rdf_end :]
+    if packet.is_ours:
+        changed = changed.replace(packet.tool.encode(), f"{packet.tool[:-1]}{stars}".encode())
     if _Reader(changed).packet.rating != stars:
         raise XmpError("has a rating in a form that is not known")
     return changed if encoding is None else mark + changed.decode().encode(encoding)

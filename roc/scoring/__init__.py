@@ -6,5 +6,5 @@ question, `reasoning` critiques that come first. `sources`, `archives` and `urls
 the processes of `readers`, `batches` groups and scores them; `local` and `cluster` are the engines that do so for many.
 `run` is a whole `roc score` and `finished` the same command after its end: `options` what it is asked, `identity` and
 `stamps` the model and the pictures it is bound to, `journal` what it has done so far, `outputs` its files, `selection`,
-`bursts`, `copies` and `gallery` the best of them.
+`bursts`, `copies` and `gallery` the best of them, `stars` what photo programs show of all.
 """

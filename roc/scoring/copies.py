@@ -82,9 +82,7 @@ def plan_moves(sources: Sequence[Source], places: Sequence[int], folder: Path, p
     for rank, (source, place) in enumerate(zip(sources, places, strict=True), start=1):
         target = folder / _name(rank, len(sources), source)
         path = os.path.abspath(source.path)
-        kind = "in a tar file" if source.offset is not None else "behind a URL" if is_url(source.path) else None
-        kind = kind or ("behind a link" if os.path.islink(path) else None)
-        kind = "in a table" if Path(path).is_relative_to(cache_folder()) else kind
+        kind = lies_in(source) or ("behind a link" if os.path.islink(path) else None)
         if kind is not None:
             faults.append({"image": source.name, "error": f"{CHOSEN}moved: it lies {kind}; use copy_to"})
             continue
@@ -93,6 +91,15 @@ def plan_moves(sources: Sequence[Source], places: Sequence[int], folder: Path, p
         moves.append({"image": source.name, "place": place, "from": path, "to": os.path.abspath(target)})
     write_json(plan, moves)
     return faults
+
+
+def lies_in(source: Source) -> str | None:
+    """Says what an image lies in that is no folder of the user; None where it is a file of its own."""
+    if source.offset is not None:
+        return "in a tar file"
+    if is_url(source.path):
+        return "behind a URL"
+    return "in a table" if Path(os.path.abspath(source.path)).is_relative_to(cache_folder()) else None
 
 
 def carry_out(plan: Path) -> tuple[dict[str, Any], list[Fault]]:

@@ -20,6 +20,7 @@ from roc.scoring.outputs import Facts, Outputs
 from roc.scoring.selection import Rows, select
 from roc.scoring.sources import Source
 from roc.scoring.stamps import STAMP, is_changed
+from roc.scoring.stars import Starring, write_stars
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Outcome:
         seconds: How long that took, without loading the model.
         chosen: How many images were chosen; None where that was not asked for.
         uncopied: How many of them could not be copied or moved; the errors file says why.
+        starring: What was written into XMP sidecars; None where that was not asked for.
     """
 
     facts: Facts
@@ -44,6 +46,7 @@ class Outcome:
     seconds: float
     chosen: int | None
     uncopied: int = 0
+    starring: Starring | None = None
 
 
 def changed(journal: Journal, sources: Sequence[Source]) -> list[Source]:
@@ -145,7 +148,7 @@ class Run:
         files.write_facts(facts, count)
 
     def chosen(self, outcome: Outcome, rows: Rows, again: bool = False) -> Outcome:
-        """Writes what is chosen by the scores, and notes what could not be copied.
+        """Writes what is chosen by the scores, notes what could not be copied, and gives the photos their stars.
 
         Args:
             outcome: So far.
@@ -162,7 +165,8 @@ class Run:
             count = sum("error" not in row for row in rows())
             files.write_facts(facts, count)
         files.moves.unlink(missing_ok=True)
-        return replace(outcome, chosen=selection.count, uncopied=len(selection.faults))
+        starring = write_stars(options, self.sources, rows) if options.xmp is not None else None
+        return replace(outcome, chosen=selection.count, uncopied=len(selection.faults), starring=starring)
 
 
 def some(sources: Sequence[Source]) -> str:

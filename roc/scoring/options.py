@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,9 @@ from roc.settings import REQUIRED, Fault, Settings, option
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet", ".xlsx")
 """Kinds of output."""
+
+PERCENTILES = (10.0, 35.0, 65.0, 90.0)
+"""Where 2, 3, 4 and 5 stars begin, in percent of the photos of a run."""
 
 NEW_RAY = "local"
 """`ray_address` that starts a Ray of its own instead of joining a cluster; Ray's own word for it."""
@@ -85,6 +89,22 @@ class ScoreOptions(EngineOptions):
     copy_to: str | None = option(None, "copy the chosen images, names beginning with their rank", metavar="DIR")
     move_to: str | None = option(None, "move them there instead; none is ever lost or replaced", metavar="DIR")
     gallery: str | None = option(None, "write a page of thumbnails, of the chosen images or of all", metavar="HTML")
+    xmp: Literal["stars"] | None = option(
+        None, "stars: write 1 to 5 stars into XMP sidecars of all scored photos, never into a photo"
+    )
+    xmp_at: tuple[float, ...] | None = option(
+        None,
+        "with --xmp: where 2, 3, 4 and 5 stars begin",
+        metavar="X",
+        unset="10 35 65 90 by percentile",
+    )
+    xmp_by: Literal["percentile", "score"] = option(
+        "percentile", "what --xmp_at compares: percent of these photos that score lower, or the score"
+    )
+    xmp_name: Literal["full", "stem"] = option(
+        "full", "name of new sidecars: a.jpg.xmp (darktable, digiKam) or a.xmp (Lightroom, Capture One)"
+    )
+    xmp_overwrite: bool = option(False, "with --xmp: also photos that somebody has rated or rejected")
     batch_size: int | None = option(None, "images per forward pass", low=1, unset="found while scoring", metavar="N")
     workers: int | None = option(
         None, "processes that read and resize", low=0, unset="as many as fit the machine", metavar="N"
@@ -106,9 +126,35 @@ class ScoreOptions(EngineOptions):
         """Tells whether images are to be chosen by their scores."""
         return self.top is not None or self.at_least is not None or self.group_by is not None
 
+    @property
+    def xmp_thresholds(self) -> tuple[float, ...]:
+        """Where 2, 3, 4 and 5 stars begin."""
+        return PERCENTILES if self.xmp_at is None else self.xmp_at
+
     def faults(self) -> list[Fault]:
         """Finds settings that contradict each other."""
-        return [*self._answer_faults(), *self._output_faults(), *self._engine_faults()]
+        return [*self._answer_faults(), *self._output_faults(), *self._xmp_faults(), *self._engine_faults()]
+
+    def _xmp_faults(self) -> list[Fault]:
+        given = {
+            "xmp_at": self.xmp_at is not None,
+            "xmp_by": self.xmp_by != "percentile",
+            "xmp_name": self.xmp_name != "full",
+            "xmp_overwrite": self.xmp_overwrite,
+        }
+        if self.xmp is None:
+            return [(name, f"{name} needs --xmp stars") for name, is_given in given.items() if is_given]
+        if self.move_to is not None:
+            return [("xmp", "xmp and move_to exclude each other: a moved photo would leave its sidecar behind")]
+        if self.xmp_by == "score" and self.xmp_at is None:
+            return [("xmp_at", "xmp_by score needs the four scores where 2 to 5 stars begin: --xmp_at 3 5 7 8.5")]
+        at = self.xmp_thresholds
+        if len(at) != 4 or any(low >= high for low, high in pairwise(at)):
+            shown = " ".join(f"{one:g}" for one in at) or "empty"
+            return [("xmp_at", f"xmp_at is {shown}; expected four rising numbers, where 2, 3, 4 and 5 stars begin")]
+        if self.xmp_by == "percentile" and not 0 <= at[0] < at[3] <= 100:
+            return [("xmp_at", f"xmp_at is {' '.join(f'{one:g}' for one in at)}; expected percentiles, 0 to 100")]
+        return []
 
     def _answer_faults(self) -> list[Fault]:
         if self.reason and self.describe:
@@ -126,7 +172,7 @@ class ScoreOptions(EngineOptions):
         if self.copy_to is not None and self.move_to is not None:
             found.append(("move_to", "copy_to and move_to exclude each other; give one"))
         if self.out is None:
-            for name in ("gallery", "copy_to", "move_to", "overwrite", "top", "at_least", "group_by"):
+            for name in ("gallery", "copy_to", "move_to", "overwrite", "top", "at_least", "group_by", "xmp"):
                 if getattr(self, name) not in (None, False):
                     found.append((name, f"{name} needs --out"))
         elif Path(self.out).suffix.lower() not in SUFFIXES:

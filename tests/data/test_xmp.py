@@ -93,4 +93,6 @@ def test_what_is_no_rating(data, message):
 def test_our_own_stars_are_known_until_somebody_changes_them():
     own = read_packet(new_packet(4, "1.2"))
     assert own.is_ours and own.rating == 4
-    assert not read_packet(with_rating(new_packet(4, "1.2"), 2)).is_ours and not read_packet(ATTRIBUTE).is_ours
+    again = with_rating(new_packet(4, "1.2"), 2)
+    assert again == new_packet(2, "1.2") and read_packet(again).is_ours
+    assert not read_packet(again.replace(b'Rating="2"', b'Rating="3"')).is_ours and not read_packet(ATTRIBUTE).is_ours

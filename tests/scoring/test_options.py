@@ -26,6 +26,13 @@ def test_only_images_and_a_checkpoint_are_needed():
         ({"engine": "ray"}, "engine ray needs --out"),
         ({"engine": "ray", "out": "a.csv", "workers": 0}, "expected 1 or more with --engine ray"),
         ({"batch_size": 0}, "batch_size is 0, expected a whole number at least 1"),
+        ({"xmp_at": [1, 2, 3, 4]}, "xmp_at needs --xmp stars"),
+        ({"xmp": "stars"}, "xmp needs --out"),
+        ({"xmp": "stars", "out": "a.csv", "xmp_at": [3, 2, 4, 5]}, "xmp_at is 3 2 4 5; expected four rising numbers"),
+        ({"xmp": "stars", "out": "a.csv", "xmp_at": [1, 2]}, "expected four rising numbers"),
+        ({"xmp": "stars", "out": "a.csv", "xmp_at": [1, 2, 3, 101]}, "expected percentiles, 0 to 100"),
+        ({"xmp": "stars", "out": "a.csv", "xmp_by": "score"}, "needs the four scores"),
+        ({"xmp": "stars", "out": "a.csv", "top": 3, "move_to": "best"}, "xmp and move_to exclude each other"),
         ({"dtype": "int4"}, "expected one of float32, bfloat16, float16, float8"),
     ],
 )
