@@ -77,7 +77,7 @@ def base_fingerprint(model: PreTrainedModel) -> dict[str, Any]:
                 levels[block] += _nf4_digits(tensor)
             if not tensor.is_floating_point():
                 continue
-            if part == "embeddings":
+            if part == "embeddings" and tensor.ndim == 2:  # some normalise their rows
                 score.append(round(_number(_sample(tensor[token_id])), 9))
                 tensor = tensor[:token_id]
             values = _sample(tensor)

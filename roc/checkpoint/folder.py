@@ -399,6 +399,10 @@ def _put_adapter_on(model: PreTrainedModel, path: str | os.PathLike, name: str, 
         set(found) - set(expected),
         {key: (found[key], expected[key]) for key in both if found[key] != expected[key]},
     )
+    # PEFT renames what it reads where transformers once named the base's parts otherwise, and then leaves it out.
+    with torch.no_grad(), safe_open(stored, "pt") as tensors:
+        for key, tensor in kept.items():
+            tensor.copy_(tensors.get_tensor(key))
     return model
 
 

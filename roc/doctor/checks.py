@@ -158,7 +158,7 @@ def _padded(batch: dict[str, torch.Tensor], count: int, side: str, pad_id: int) 
 
 
 def check_reload(candidate: Candidate) -> Iterable[Finding]:
-    """Saves and loads: scores must stay the same to the last bit, and a stock AutoModel must open the folder."""
+    """Saves and loads: scores must stay the same to the last bit, and a stock AutoModel must give the old logits."""
     names = ("save and reload", "stock AutoModel")
     if not candidate.full:
         yield from (Finding(name, None, "not made: it would write the weights to disk (--full)") for name in names)
@@ -179,6 +179,9 @@ def check_reload(candidate: Candidate) -> Iterable[Finding]:
     wrong = [*info["missing_keys"], *info["mismatched_keys"], *left]
     with torch.inference_mode():
         finding = identical(names[1], logits, stock.to(device).eval()(**prompt).logits)
+    # Another class may multiply in other blocks, so the last bit may differ.
+    if not finding.passed and finding.apart <= 16 * torch.finfo(logits.dtype).eps * float(logits.abs().max()):
+        finding = finding._replace(passed=True, advice="")
     if wrong or type(stock) is not type(model).roc_base_class:
         figure = f"{type(stock).__name__}: {len(wrong)} keys do not fit, {wrong[:3]}"
         yield Finding(names[1], False, figure, finding.advice)

@@ -2,7 +2,7 @@
 
 An adapter holds the low-rank matrices, the vocabulary row(s) of `[SCORE]`, the score head and extensions; everything
 else stays in the base. Only that row is trained (`trainable_token_indices`), so an adapter holds one row of the
-embedding, not all.
+embedding, not all; where embeddings do more than look rows up, that row stays as well.
 """
 
 from __future__ import annotations
@@ -118,6 +118,7 @@ def add_lora(
     embeddings = [model.get_input_embeddings(), model.get_output_embeddings()]
     tied = embeddings[0].weight is embeddings[1].weight
     names = {id(module): name for name, module in model.named_modules()}
+    rows = {names[id(module)]: [token_id] for module in (embeddings[:1] if tied else embeddings) if _looks_up(module)}
     settings = peft.LoraConfig(
         task_type="CAUSAL_LM",
         r=rank,
@@ -126,10 +127,20 @@ def add_lora(
         target_modules=lora_targets(model, parts, targets),
         modules_to_save=["score_head", *(f"extensions.{name}" for name in extensions_of(model))],
         # If the embeddings are tied, PEFT ties the trained row as well.
-        trainable_token_indices={names[id(module)]: [token_id] for module in (embeddings[:1] if tied else embeddings)},
+        trainable_token_indices=rows or None,
     )
     with no_deprecations_of_peft():
         return peft.get_peft_model(model, settings)
+
+
+def _looks_up(module: nn.Module) -> bool:
+    """Tells whether embeddings multiply by their rows, scaled at most, which is all they do where PEFT trains a row.
+
+    Those that normalise the rows (Inkling, Muse) or keep some apart (IDEFICS) would no longer do so.
+    """
+    plain = type(module).forward in (nn.Embedding.forward, nn.Linear.forward)
+    theirs = type(module).__module__.partition(".")[0] == "transformers"
+    return plain or not theirs or getattr(module, "embed_scale", None) is not None
 
 
 @contextlib.contextmanager

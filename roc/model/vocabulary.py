@@ -129,6 +129,10 @@ def fill_row(model: PreTrainedModel, token_id: int) -> None:
     before = min(token_id, *_rows(model))
     if token_id >= num_rows(model.get_input_embeddings().weight):
         model.resize_token_embeddings(token_id + 1, mean_resizing=False)
+    for config in (model.config, model.config.get_text_config()):
+        predicted = getattr(config, "unpadded_vocab_size", None)  # of the rows, for models that cut their logits
+        if predicted is not None:
+            config.unpadded_vocab_size = max(predicted, token_id + 1)
     weights = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
     inputs, outputs = _rows(model)
     if token_id >= min(inputs, outputs):

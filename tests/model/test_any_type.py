@@ -10,6 +10,7 @@ from tiny_models import tiny_tokenizer
 from transformers import AutoModelForImageTextToText
 from type_recipes import RECIPES
 
+from roc.checkpoint.fingerprint import base_fingerprint
 from roc.doctor.candidate import Unsupported, admit
 from roc.doctor.checks import _padded
 from roc.model.adapters import add_lora, lora_targets
@@ -137,3 +138,16 @@ def test_a_router_that_gives_a_pair_and_pixels_in_half_precision(caplog):
         use_int8(wrapped)
     for name in ("LoRA", "float8", "int8"):
         assert f"{name} leaves out the routed experts" in caplog.text
+
+
+def test_embeddings_that_normalise_their_rows_and_logits_that_are_cut():
+    model, tokenizer = model_of("inkling2")
+    attach(model, type("Processor", (), {"tokenizer": tokenizer, "chat_template": "x"})(), ScoreSpace(1, 5, 5))
+    ids = torch.tensor([[5, 9, model.declaration.token_id, 7]])
+    before = model.eval()(input_ids=ids).logits
+    assert before.shape[-1] == model.declaration.token_id + 1
+    fingerprint = base_fingerprint(model)
+    assert len(fingerprint["score"]) == 2
+    wrapped = add_lora(model, rank=2).eval()
+    assert torch.equal(wrapped(input_ids=ids).logits, before)  # which LoRA does not change before its first step
+    assert base_fingerprint(wrapped) == fingerprint
