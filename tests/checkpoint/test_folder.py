@@ -20,6 +20,7 @@ from heads import (
     scores_of,
     trained_adapter,
 )
+from peft import PeftModel
 from recording import FOLDER
 from safetensors.torch import load_file
 from tiny_models import BUILDERS
@@ -159,6 +160,22 @@ def test_an_adapter_finds_its_base_and_scores_to_the_bit(adapter):
     model, processor = load(folder)
     assert torch.equal(scores_of(model, processor), expected)
     assert model.config.roc["attributes"] == list(ATTRIBUTES)
+
+
+def test_tensors_that_peft_would_leave_out_are_put_where_they_belong(adapter, monkeypatch):
+    """It renames what it reads where transformers once named a part otherwise (shared experts of DeepSeek)."""
+    folder, _, expected = adapter
+    read = PeftModel.from_pretrained
+
+    def forgetful(*args, **settings):
+        model = read(*args, **settings)
+        for name, parameter in model.named_parameters():
+            if "mlp" in name and "lora_" in name:
+                torch.nn.init.normal_(parameter.data)
+        return model
+
+    monkeypatch.setattr(PeftModel, "from_pretrained", forgetful)
+    assert torch.equal(scores_of(*load(folder)), expected)
 
 
 def test_an_adapter_holds_lora_the_score_rows_and_the_head_only(adapter):
