@@ -30,7 +30,7 @@ from roc.checkpoint.fingerprint import base_fingerprint, differing_blocks
 from roc.checkpoint.names import check_exists
 from roc.checkpoint.weights import check_complete, load_weights, one_line
 from roc.files import write_json
-from roc.model.adapters import four_bit, keep_four_bit_exact, no_deprecations_of_peft
+from roc.model.adapters import fill_adapter, four_bit, keep_four_bit_exact, no_deprecations_of_peft
 from roc.model.attachment import carry_head, model_class, renew_head
 from roc.model.declaration import Declaration, declaration_of, declare, declares_head
 from roc.model.extensions import add_extension, declared_extensions
@@ -41,7 +41,7 @@ from roc.model.processing import load_processor, save_processor
 from roc.model.vocabulary import gathered, num_rows
 
 ADAPTER_FILE = "roc_config.json"
-_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 _BASE_IS = "base=... in Python, --base of `roc export`"
 
@@ -373,9 +373,9 @@ def _put_adapter_on(model: PreTrainedModel, path: str | os.PathLike, name: str, 
     from peft import PeftModel, get_peft_model_state_dict
 
     keep_four_bit_exact(model)
-    stored = cached_file(path, _ADAPTER_WEIGHTS, _raise_exceptions_for_missing_entries=False, **where)
+    stored = cached_file(path, ADAPTER_WEIGHTS, _raise_exceptions_for_missing_entries=False, **where)
     if stored is None:
-        raise ValueError(f"Adapter {path} has no {_ADAPTER_WEIGHTS}; roc reads no other file of weights of an adapter.")
+        raise ValueError(f"Adapter {path} has no {ADAPTER_WEIGHTS}; roc reads no other file of weights of an adapter.")
     try:
         with safe_open(stored, "pt") as tensors:
             found = {key: tuple(tensors.get_slice(key).get_shape()) for key in tensors.keys()}
@@ -399,10 +399,7 @@ def _put_adapter_on(model: PreTrainedModel, path: str | os.PathLike, name: str, 
         set(found) - set(expected),
         {key: (found[key], expected[key]) for key in both if found[key] != expected[key]},
     )
-    # PEFT renames what it reads where transformers once named the base's parts otherwise, and then leaves it out.
-    with torch.no_grad(), safe_open(stored, "pt") as tensors:
-        for key, tensor in kept.items():
-            tensor.copy_(tensors.get_tensor(key))
+    fill_adapter(model, stored)
     return model
 
 

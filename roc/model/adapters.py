@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import BitsAndBytesConfig, PretrainedConfig, PreTrainedModel
 
@@ -200,6 +202,22 @@ def merged(model) -> PreTrainedModel:
             "roc.load(adapter, quantized=False) and merge that."
         )
     return model.merge_and_unload()
+
+
+def fill_adapter(model: nn.Module, file: str | os.PathLike) -> None:
+    """Puts each tensor of an adapter's file where it belongs.
+
+    PEFT renames what it reads where transformers once named parts of the base otherwise (the shared experts of
+    DeepSeek), finds no such part and leaves it out.
+
+    Args:
+        model: The `peft.PeftModel`, into which PEFT has read the file.
+        file: `adapter_model.safetensors`, with every tensor that the model would save.
+    """
+    kept = _peft().get_peft_model_state_dict(model, save_embedding_layers=False)
+    with torch.no_grad(), safe_open(file, "pt") as tensors:
+        for key, tensor in kept.items():
+            tensor.copy_(tensors.get_tensor(key))
 
 
 def lora_state(model: nn.Module) -> Literal["trained", "initial", "zero"] | None:

@@ -10,6 +10,8 @@ and the test in tests/training/test_trainer.py that fails when they change:
   test_the_best_state_was_kept
 - `_load_best_model` leaves the model in evaluation mode
   test_the_best_model_is_left_in_training_mode
+- `_load_from_checkpoint` and `_load_best_model` read the weights of a saved state
+  test_lora_interrupted_and_resumed_ends_with_the_same_adapter, in test_build.py
 - `_issue_warnings_after_load` sees what does not fit; `all_tied_weights_keys` of the model
   test_a_saved_state_that_does_not_fit_is_an_error
 - `_determine_best_metric` compares validations, and `on_train_begin` comes after the saved state was read
@@ -31,7 +33,8 @@ from transformers import ProcessorMixin, TrainerCallback
 from transformers.trainer import TRAINING_ARGS_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from roc.checkpoint.folder import save
+from roc.checkpoint.folder import ADAPTER_WEIGHTS, save
+from roc.model.adapters import fill_adapter
 from roc.model.head import ScoreHead
 from roc.training.states import begin, newest_whole, rotate, seal
 
@@ -201,8 +204,19 @@ class SavesStates:
             return False
         return super()._determine_best_metric(metrics, trial)
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self._fill_adapter(resume_from_checkpoint)
+
+    def _fill_adapter(self, state: str) -> None:
+        """Reads the tensors of a saved adapter that PEFT leaves out."""
+        file = Path(state) / ADAPTER_WEIGHTS
+        if hasattr(self.model, "peft_config") and not self.is_fsdp_enabled and file.exists():
+            fill_adapter(self.model, file)
+
     def _load_best_model(self) -> None:
         super()._load_best_model()
+        self._fill_adapter(self.state.best_model_checkpoint)
         # In evaluation mode some towers (LeViT) keep tensors computed from the weights they had before.
         self.model.train()
 
