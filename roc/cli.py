@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "mcp": "let an assistant score, rank and describe local photos (Model Context Protocol)",
     "evaluate": "how well predictions agree with people: metrics, pictures, a report",
     "rank": "which of several photos is better, and how surely",
+    "personalize": "a head for one's own taste, from a few ratings or pairs",
     "compare": "two evaluations of the same rows, metric by metric",
     "data": "make, check, compare, divide and look at data files",
     "starter": "build a small model with pretrained parts from packages",

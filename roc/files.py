@@ -123,3 +123,26 @@ def write_text(path: str | os.PathLike[str], text: str, errors: str = "strict") 
 def write_json(path: str | os.PathLike[str], content: Any) -> Path:
     """Writes indented JSON, with a final newline, as a whole or not at all."""
     return write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def moved_with(path: str | os.PathLike[str], name: str) -> str:
+    """Looks for a checkpoint that has moved together with a file or folder that names it.
+
+    Args:
+        path: What names it; only a folder is looked from.
+        name: Folder or hub id as it was.
+
+    Returns:
+        `name`, where there is such a folder; else the folder at the same place relative to a folder above `path`; else
+        `name` again.
+    """
+    if os.path.isdir(name) or not os.path.isdir(path):
+        return name
+    words = Path(name).parts
+    ends = [Path(*words[start:]) for start in range(1, len(words))] if os.path.isabs(name) else [Path(name)]
+    here = Path(path).resolve()
+    for folder in (here, *here.parents):
+        for end in ends:
+            if any((folder / end / file).is_file() for file in ("config.json", "adapter_config.json")):
+                return str(folder / end)
+    return name

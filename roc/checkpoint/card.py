@@ -27,6 +27,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from roc.model.declaration import Declaration
+from roc.model.personal import METRICS
 from roc.score_space import ScoreSpace, ranges_text
 
 logger = logging.getLogger(__name__)
@@ -232,6 +233,7 @@ def _body(
         f"- Licence of the base: {_licence_text(licence)}",
         f"- Data: {declaration.dataset or 'not named'}",
         f"- Scores: {names}",
+        *_personal_lines(declaration),
         *(["- It reasons: `.describe` writes a critique before the score, `.score` does not."] * declaration.reasons),
         f"- Range: {low:g} to {high:g}, higher is better",
         *_own_ranges(space),
@@ -251,6 +253,19 @@ def _body(
     ]
     lines += ["None are recorded."] if metrics is None else _metrics_lines(declaration, metrics, command)
     return "\n".join(lines) + "\n\n"
+
+
+def _personal_lines(declaration: Declaration) -> list[str]:
+    """Says on what a personal head was fitted, and what it gained; nothing of any other checkpoint."""
+    personal = declaration.personal
+    if personal is None:
+        return []
+    what = f"{personal.pairs} pairs" if personal.pairs else "ratings"
+    return [
+        f"- Personal: moved towards the taste of one person by {what} of {personal.photos} photos "
+        f"(`roc personalize`). On held-out ones, {METRICS[personal.metric]} {personal.general:.3f} before and "
+        f"{personal.personal:.3f} after, difference [{personal.low:+.3f}, {personal.high:+.3f}]"
+    ]
 
 
 def _own_ranges(space: ScoreSpace) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from roc.checkpoint.head_file import ROC_FILE, read_extensions, read_head, refuse_extensions, write_head
 from roc.model.declaration import Declaration, declaration_of, declares_head
+from roc.model.personal import base_of, is_personal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -36,10 +37,11 @@ _OWN_LEVELS = 'about["attribute_levels"][NAME]'
 
 
 def merge(checkpoint: str | os.PathLike, out: str | os.PathLike, *, base: str | os.PathLike | None = None) -> None:
-    """Adds an adapter into its base and writes a full checkpoint.
+    """Adds an adapter, or a personal head, into its base and writes a full checkpoint.
 
     Args:
-        checkpoint: Folder or hub id of an adapter; a QLoRA adapter is merged into the unquantised base.
+        checkpoint: Folder or hub id of an adapter, or the file of a personal head; a QLoRA adapter is merged into the
+            unquantised base.
         out: New folder.
         base: Where the base lies now; None = where it was when the adapter was trained.
 
@@ -49,10 +51,10 @@ def merge(checkpoint: str | os.PathLike, out: str | os.PathLike, *, base: str | 
     from roc.checkpoint.folder import is_adapter, save
 
     check_new(out)
-    if not is_adapter(checkpoint):
+    if not is_adapter(checkpoint) and not is_personal(checkpoint):
         raise ValueError(
-            f"{checkpoint} is no adapter, so there is nothing to merge: a full checkpoint can be used, copied and "
-            "uploaded as it is."
+            f"{checkpoint} is neither an adapter nor a personal head, so there is nothing to merge: a full checkpoint "
+            "can be used, copied and uploaded as it is."
         )
     model, processor = load_merged(checkpoint, base)
     save(model, processor, out)
@@ -136,7 +138,9 @@ def to_published(
     check_new(out)
     if published.published_config(checkpoint) is not None:
         raise ValueError(f"{checkpoint} is in the published layout already")
-    model, processor = load_merged(checkpoint, base) if is_adapter(checkpoint) else (None, None)
+    model, processor = (
+        load_merged(checkpoint, base) if is_adapter(checkpoint) or is_personal(checkpoint) else (None, None)
+    )
     config = read_config(checkpoint) if model is None else model.config
     if config.model_type != "mplug_owl2" or not declares_head(config):
         raise ValueError(f"{checkpoint} is no mPLUG-Owl2 with a score head, and the published code runs no other model")
@@ -208,7 +212,7 @@ def load_merged(
     from roc.checkpoint.folder import is_adapter, load
     from roc.model.adapters import merged
 
-    if not is_adapter(checkpoint):
+    if not is_adapter(base if is_personal(checkpoint) and base else base_of(checkpoint)):
         return load(checkpoint, base=base)
     model, processor = load(checkpoint, base=base, quantized=False)
     return merged(model), processor
@@ -221,5 +225,5 @@ def write_export_card(
     from roc.checkpoint.card import write_card
     from roc.model.mplug_owl2.published import read_json
 
-    metrics = read_json(checkpoint, "metrics.json") or {}
+    metrics = {} if is_personal(checkpoint) else read_json(checkpoint, "metrics.json") or {}
     write_card(out, declaration, adapter=False, metrics=metrics if "srcc" in metrics else None, usage=usage)

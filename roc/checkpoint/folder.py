@@ -28,8 +28,9 @@ from transformers.utils import cached_file, find_adapter_config_file
 from roc.checkpoint.card import card_kept, write_card
 from roc.checkpoint.fingerprint import base_fingerprint, differing_blocks
 from roc.checkpoint.names import check_exists
+from roc.checkpoint.personal_head import put_on, read_personal_head
 from roc.checkpoint.weights import check_complete, load_weights, one_line
-from roc.files import write_json
+from roc.files import moved_with, write_json
 from roc.model.adapters import fill_adapter, four_bit, keep_four_bit_exact, no_deprecations_of_peft
 from roc.model.attachment import carry_head, model_class, renew_head
 from roc.model.declaration import Declaration, declaration_of, declare, declares_head
@@ -37,6 +38,7 @@ from roc.model.extensions import add_extension, declared_extensions
 from roc.model.float32_tower import join_towers, keeping_towers
 from roc.model.modeling import roc_class
 from roc.model.mplug_owl2 import published
+from roc.model.personal import base_of, is_personal
 from roc.model.processing import load_processor, save_processor
 from roc.model.vocabulary import gathered, num_rows
 
@@ -59,11 +61,13 @@ def load(
     """Loads a model that carries the head, with its processor, in eval mode.
 
     Args:
-        path: Folder or hub id of a full checkpoint or an adapter that roc wrote, or of a published ROC4MLLM checkpoint.
+        path: Folder or hub id of a full checkpoint or an adapter that roc wrote, or of a published ROC4MLLM checkpoint;
+            or the file of a personal head (roc/checkpoint/personal_head.py).
         device: Where the weights go; None = where `from_pretrained` leaves them (CPU).
         dtype: Dtype of the backbone, such as "bfloat16"; None = the dtype it was saved in, for an adapter the one its
             base was trained in. The head stays float32.
-        base: For an adapter, where its base lies now; None = where it was when the adapter was trained.
+        base: For an adapter, where its base lies now; None = where it was when the adapter was trained. For a personal
+            head, where its checkpoint lies now.
         quantized: For an adapter, whether the base is loaded in 4 bits; None = as it was trained.
         scoring: Whether the model is only used to score. If the language model is in half precision, a vision tower
             with batch normalisation is then kept in float32 (roc/model/float32_tower.py), since scores would move; a
@@ -80,6 +84,13 @@ def load(
             shape than config.json says, adapter and base do not fit, or the files of a published checkpoint contradict
             each other.
     """
+    if is_personal(path):
+        if base is None:
+            check_exists(path)
+        head = read_personal_head(path)
+        model, processor = load(base or head.base, device, dtype, quantized=quantized, scoring=scoring, **kwargs)
+        put_on(model, head, path)
+        return model, processor
     where = {key: kwargs[key] for key in ("revision", "token", "cache_dir") if key in kwargs}
     asked = {key: value for key, value in where.items() if key != "token"}
     check_exists(path, "`bash scripts/finetune.sh` makes checkpoints/demo", **asked)
@@ -107,7 +118,7 @@ def read_config(path: str | os.PathLike, **where: Any) -> PreTrainedConfig:
         path: Folder or hub id.
         **where: `revision`, `token`, `cache_dir`.
     """
-    return _open_config(path, where).config
+    return _open_config(base_of(path), where).config
 
 
 def read_adapter_declaration(path: str | os.PathLike, **where: Any) -> Declaration:
@@ -130,7 +141,7 @@ def is_adapter(path: str | os.PathLike, **where: Any) -> bool:
         path: Folder or hub id.
         **where: `revision`, `token`, `cache_dir`.
     """
-    return find_adapter_config_file(os.fspath(path), **where) is not None
+    return not is_personal(path) and find_adapter_config_file(os.fspath(path), **where) is not None
 
 
 class _OpenedConfig(NamedTuple):
@@ -408,20 +419,7 @@ def _base_name(path: str | os.PathLike, about: dict[str, Any], base: str | os.Pa
     name = about["base"]["name_or_path"] if base is None else os.fspath(base)
     if not name:
         raise ValueError(f"The base of adapter {path} had no name when it was trained; say where it is: {_BASE_IS}.")
-    return _moved_with(path, name) if base is None else name
-
-
-def _moved_with(path: str | os.PathLike, name: str) -> str:
-    """Looks for a base that has moved together with its adapter: at the same place relative to a folder above both."""
-    if os.path.isdir(name) or not os.path.isdir(path):
-        return name
-    words = Path(name).parts
-    ends = [Path(*words[start:]) for start in range(1, len(words))] if os.path.isabs(name) else [Path(name)]
-    for folder in Path(path).resolve().parents:
-        for end in ends:
-            if (folder / end / "config.json").is_file():
-                return str(folder / end)
-    return name
+    return moved_with(path, name) if base is None else name
 
 
 def _open_base_config(path: str | os.PathLike, name: str) -> _OpenedConfig:

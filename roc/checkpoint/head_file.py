@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from roc.files import write_json
 from roc.model.declaration import Declaration, declaration_of, declares_head
+from roc.model.personal import base_of, is_personal, read_personal_file
 
 if TYPE_CHECKING:
     import torch
@@ -55,12 +56,13 @@ def read_extensions(checkpoint: str | os.PathLike) -> tuple[str, ...]:
     """Reads the names of a checkpoint's extensions (`roc.model.extensions`), without any weight.
 
     Args:
-        checkpoint: Folder or hub id of a full checkpoint, an adapter, or a published checkpoint.
+        checkpoint: Folder or hub id of a full checkpoint, an adapter or a published checkpoint; or a personal head.
     """
     from roc.checkpoint.folder import ADAPTER_FILE, is_adapter, read_config
     from roc.model.extensions import declared_extensions
     from roc.model.mplug_owl2 import published
 
+    checkpoint = base_of(checkpoint)
     if is_adapter(checkpoint):
         return tuple((published.read_json(checkpoint, ADAPTER_FILE) or {}).get("extensions", {}))
     return tuple(declared_extensions(read_config(checkpoint)))
@@ -70,7 +72,7 @@ def read_declaration(checkpoint: str | os.PathLike) -> Declaration:
     """Reads the declaration of a checkpoint, without any weight.
 
     Args:
-        checkpoint: Folder or hub id of a full checkpoint, an adapter, or a published checkpoint.
+        checkpoint: Folder or hub id of a full checkpoint, an adapter or a published checkpoint; or a personal head.
 
     Raises:
         FileNotFoundError: If it looks like a folder and there is none.
@@ -79,6 +81,8 @@ def read_declaration(checkpoint: str | os.PathLike) -> Declaration:
     from roc.checkpoint.names import check_exists
 
     check_exists(checkpoint)  # before anything heavy is imported
+    if is_personal(checkpoint):
+        return Declaration.from_dict(read_personal_file(checkpoint).get("roc"))
 
     from roc.checkpoint.folder import ADAPTER_FILE, is_adapter, read_config
     from roc.model.mplug_owl2 import published
@@ -100,11 +104,21 @@ def read_head(checkpoint: str | os.PathLike) -> tuple[Declaration, torch.Tensor]
     A temperature becomes a part of the weight, for readers that know of none.
 
     Args:
-        checkpoint: Folder or hub id of a full checkpoint, an adapter, or a published checkpoint.
+        checkpoint: Folder or hub id of a full checkpoint, an adapter or a published checkpoint; or a personal head.
 
     Raises:
         ValueError: If it carries no head.
     """
+    from roc.checkpoint.personal_head import moved_rows, read_personal_head
+
+    if is_personal(checkpoint):
+        head = read_personal_head(checkpoint)
+        return head.declaration, moved_rows(_trained_head(head.base)[1], head)
+    return _without_temperature(*_trained_head(checkpoint))
+
+
+def _trained_head(checkpoint: str | os.PathLike) -> tuple[Declaration, torch.Tensor]:
+    """Reads the declaration and the weight as it was trained, apart from a temperature."""
     from roc.checkpoint.folder import ADAPTER_FILE, is_adapter, read_config
     from roc.model.mplug_owl2 import published
 
@@ -129,7 +143,7 @@ def read_head(checkpoint: str | os.PathLike) -> tuple[Declaration, torch.Tensor]
             f"{file}: {HEAD_KEY} is {tuple(weight.shape)}, but num_levels is declared as {declaration.num_levels}; "
             "restore what roc wrote."
         )
-    return _without_temperature(declaration, weight)
+    return declaration, weight
 
 
 def _without_temperature(declaration: Declaration, weight: torch.Tensor) -> tuple[Declaration, torch.Tensor]:

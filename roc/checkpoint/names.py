@@ -9,6 +9,8 @@ import json
 import logging
 import os
 
+from roc.model.personal import base_of, is_personal
+
 logger = logging.getLogger(__name__)
 
 _FILES = ("config.json", "adapter_config.json")
@@ -29,7 +31,7 @@ def check_exists(
     Where the hub cannot be reached and the model was downloaded before, nothing is asked of the hub any more.
 
     Args:
-        path: Folder or hub id.
+        path: Folder or hub id, or the file of a personal head.
         advice: Where such a folder comes from, for the message.
         revision, cache_dir: Of a model of the hub.
 
@@ -42,8 +44,15 @@ def check_exists(
     if os.path.isdir(name):
         _check_folder(name)
         return
+    if is_personal(name):
+        base = base_of(name)
+        try:
+            check_exists(base, advice, revision=revision, cache_dir=cache_dir)
+        except (OSError, ValueError) as error:
+            raise type(error)(f"The checkpoint of the personal head {name} is not there: {error}") from error
+        return
     if os.path.exists(name):
-        raise ValueError(f"{name} is a file; name the folder of a checkpoint.")
+        raise ValueError(f"{name} is a file; name the folder of a checkpoint, or the file of a personal head (.json).")
     if not _may_be_hub_id(name):
         raise FileNotFoundError(f"There is no folder {name}: {advice}; a model of a hub is named organisation/model.")
     _check_hub(name, revision, cache_dir)

@@ -30,10 +30,10 @@ class ExportOptions(Settings):
 
     checkpoint: str = option(
         REQUIRED,
-        "folder or hub id of a full checkpoint or an adapter that roc wrote, or of a published one",
+        "folder or hub id of a full checkpoint or an adapter that roc wrote, or of a published one; or a personal head",
         positional=True,
     )
-    merge: str | None = option(None, "an adapter and its base -> one full checkpoint", metavar="OUT")
+    merge: str | None = option(None, "an adapter or a personal head, and its base -> a full checkpoint", metavar="OUT")
     vllm_classify: str | None = option(None, "for vLLM's pooling runner: probabilities of the levels", metavar="OUT")
     vllm_generate: str | None = option(
         None, "for vLLM's generation: the plain model; the head in a subfolder", metavar="OUT"

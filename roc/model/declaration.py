@@ -25,6 +25,7 @@ from roc import __version__
 from roc.data.limits import FEWEST_PIXELS
 from roc.model.calibration import Calibration
 from roc.model.comparison import Comparison
+from roc.model.personal import Personal
 from roc.model.scales import DataScale, find_scale
 from roc.prompts import SCORE_TOKEN
 from roc.prompts import answer as house_answer
@@ -75,6 +76,7 @@ class Declaration:
         calibration: What was fitted on held-out ratings after the training; None = nothing.
         scales: Scales of the data sets that it was trained on together, that of the shared score first; empty where it
             was trained on one.
+        personal: What the personal head was fitted on; None = the scores are those of the training.
         others: Keys of a later release, kept as they are.
 
     Raises:
@@ -107,6 +109,7 @@ class Declaration:
     version: str = __version__
     calibration: Calibration | None = None
     scales: tuple[DataScale, ...] = ()
+    personal: Personal | None = None
     others: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -273,7 +276,7 @@ class Declaration:
         for name in PAIR_WEIGHTS:
             if not getattr(self, name):
                 del own[name]
-        for name in ("calibration", "comparison"):
+        for name in ("calibration", "comparison", "personal"):
             part = own.pop(name)
             if part is not None:
                 own[name] = part.to_dict()
@@ -315,7 +318,7 @@ class Declaration:
             values.pop(entry.name, None)
         own = {entry.name for entry in dataclasses.fields(cls)} - {"space", "others"}
         others = {name: value for name, value in values.items() if name not in own}
-        parts = {"calibration": Calibration, "comparison": Comparison}
+        parts = {"calibration": Calibration, "comparison": Comparison, "personal": Personal}
         for name, kind in parts.items():
             if values.get(name) is not None:
                 values[name] = kind.from_dict(values[name])
@@ -340,7 +343,7 @@ def declaration_of(config: PreTrainedConfig) -> Declaration:
     section = config.roc
     if not isinstance(section, Mapping):
         return Declaration.from_dict(section)
-    if any(section.get(name) is not None for name in ("calibration", "comparison", "scales")):
+    if any(section.get(name) is not None for name in ("calibration", "comparison", "scales", "personal")):
         try:
             return _parsed_text(json.dumps(dict(section)))
         except TypeError:  # no JSON

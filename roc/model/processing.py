@@ -26,6 +26,8 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.models.auto.video_processing_auto import get_video_processor_config
 from transformers.utils import is_torchvision_available
 
+from roc.model.personal import base_of
+
 _VIDEO = "video_processor"
 
 
@@ -147,7 +149,7 @@ def load_processor(path: str | os.PathLike, *, config: PreTrainedConfig | None =
     has no video settings, it is the same class for images alone.
 
     Args:
-        path: Folder or hub id.
+        path: Folder or hub id, or the file of a personal head, which has that of its checkpoint.
         config: The model's configuration, if it was read already; None = read here if it is needed.
         **kwargs: Passed to `from_pretrained` (`revision`, `token`, ...).
 
@@ -157,6 +159,7 @@ def load_processor(path: str | os.PathLike, *, config: PreTrainedConfig | None =
     """
     import roc.model.mplug_owl2  # noqa: F401  the Auto classes know it from here on
 
+    path = base_of(path)
     name = _class_name(path, config, **kwargs)
     kwargs["trust_remote_code"] = False  # asked otherwise, transformers waits for an answer on a terminal
     # Pixtral's passes whatever it is given on to its tokenizer, which would save it.

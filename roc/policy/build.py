@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from roc.policy.config import OF_THE_CHECKPOINT, PolicyConfig
 from roc.score_space import range_words
 from roc.settings import settings_of
+from roc.training.checks import adapter_refused
 from roc.training.run import RunError
 
 if TYPE_CHECKING:
@@ -38,9 +39,12 @@ def read_declaration(config: PolicyConfig, question: Callable[[Declaration], str
     """
     from roc.checkpoint.folder import is_adapter, read_adapter_declaration, read_config
     from roc.model.declaration import declaration_of, declares_head
+    from roc.model.personal import is_personal
 
     source = config.model_name_or_path
     try:
+        if is_personal(source):
+            raise RunError(adapter_refused(source))
         adapter = is_adapter(source)
         base = None if adapter else read_config(source)
         if base is not None and not declares_head(base):

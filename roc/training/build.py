@@ -115,6 +115,7 @@ def base_config(config: RunConfig) -> PretrainedConfig | None:
             what becomes of it.
     """
     from roc.checkpoint.folder import is_adapter, read_config
+    from roc.model.personal import is_personal
 
     source = config.source
     if source is None:
@@ -122,7 +123,7 @@ def base_config(config: RunConfig) -> PretrainedConfig | None:
     try:
         if config.starter is not None:
             _keep_starter(config.starter)
-        if is_adapter(source):
+        if is_adapter(source) or is_personal(source):
             raise RunError(adapter_refused(source))
         base = read_config(source)
     except RunError:
@@ -190,6 +191,9 @@ def load_source(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
                     source,
                 )
                 declare(model, replace(model.declaration, scales=()))
+            if model.declaration.personal is not None:
+                logger.warning("%s was a personal head; what is trained from it is declared as none", source)
+                declare(model, replace(model.declaration, personal=None))
             return model, processor
         return load_weights(model_class(base), source, **arguments), load_processor(source)
     except (OSError, ValueError, ImportError) as error:

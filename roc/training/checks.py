@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from roc.checkpoint.names import check_exists
 from roc.data.rows import DataError, Faults, iter_rows
+from roc.model.personal import is_personal
 from roc.training.processes import sharding
 from roc.training.run import Refused, folder_faults
 
@@ -90,7 +91,7 @@ def _model_faults(config: RunConfig) -> list[str]:
             f"{name} is {given} and no model is named; give --model_name_or_path MODEL (a hub name or a folder), or, "
             "to only try the software, --tiny_model demo: a small untrained stand-in whose scores mean nothing"
         ]
-    if (Path(source) / "adapter_config.json").is_file():
+    if (Path(source) / "adapter_config.json").is_file() or is_personal(source):
         return [adapter_refused(source)]
     try:
         check_exists(source)
@@ -127,8 +128,9 @@ def _launcher_faults(config: RunConfig) -> list[str]:
 
 
 def adapter_refused(source: str) -> str:
-    """Says why an adapter cannot be trained further, and what can."""
+    """Says why an adapter, or a personal head, cannot be trained further, and what can."""
+    what = "a personal head" if is_personal(source) else "an adapter"
     return (
-        f"model_name_or_path {source!r} is an adapter; `roc export {source} --merge OUT` makes a model of it and its "
+        f"model_name_or_path {source!r} is {what}; `roc export {source} --merge OUT` makes a model of it and its "
         "base that can be trained on."
     )

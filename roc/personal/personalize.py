@@ -1,0 +1,140 @@
+"""The work of `roc personalize`: features of the rated photos, the verdict on held-out ones, and the head's file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import transformers
+
+from roc import __version__
+from roc.checkpoint.personal_head import PersonalHead, base_facts, personal_declaration
+from roc.data.digest import content_digest
+from roc.data.pictures import shown_path
+from roc.data.rows import DataError, Faults
+from roc.model.declaration import declare
+from roc.model.personal import Personal
+from roc.personal.features import Features
+from roc.personal.fit import Flat, fit
+from roc.personal.opinions import Opinions, Pairs
+from roc.personal.options import PersonalOptions
+from roc.personal.rated import Rated, read_rated
+from roc.personal.validation import Verdict, validate
+from roc.scoring.assessment import Assessment
+from roc.scoring.batches import OutOfMemory
+from roc.scoring.features import FeatureScorer
+from roc.scoring.local import score_images
+from roc.scoring.run import Watch
+from roc.scoring.sources import Source
+
+
+class Personalized(NamedTuple):
+    """What came of the ratings.
+
+    Attributes:
+        verdict: Personal against general score on held-out photos.
+        photos: Number of photos.
+        file: The head; None where it does not help and nothing was written.
+    """
+
+    verdict: Verdict
+    photos: int
+    file: Path | None
+
+
+def personalize(options: PersonalOptions, watch: Watch = lambda rows, total, done: rows) -> Personalized:
+    """Fits a personal head, and writes it if it helps.
+
+    Args:
+        options: The checkpoint, the ratings and the file to write.
+        watch: Sees the photos as they are done; it may draw a progress bar.
+
+    Raises:
+        DataError: With all faults of the data file and its photos.
+        ValueError: If the checkpoint or the ratings cannot be used.
+        FileExistsError: If `out` is there.
+    """
+    out = Path(options.out)
+    if out.exists() and not options.overwrite:
+        raise FileExistsError(f"{out} is there already; name another --out, or replace it with --overwrite")
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    assessment = Assessment(options.checkpoint, device=options.device)
+    check_general(assessment)
+    rated = read_rated(options.data_path, options.image_folder, assessment.attributes[0])
+    features = photo_features(assessment, rated, options, watch)
+    try:
+        verdict = validate(features, rated.opinions)
+        if not verdict.helps:
+            return Personalized(verdict, len(features), None)
+        direction = fit(features, rated.opinions).direction
+    except Flat as error:
+        raise ValueError(
+            f"{options.checkpoint}: {error}; train it, or take another checkpoint: there is nothing to move"
+        ) from error
+    personal = summary(verdict, rated.opinions, len(features), content_digest(Path(options.data_path)) or "")
+    base = options.checkpoint
+    head = PersonalHead(
+        declaration=personal_declaration(assessment.model.declaration, personal),
+        direction=tuple(float(np.float32(value)) for value in direction),
+        base=os.path.abspath(base) if os.path.isdir(base) else base,
+        facts=base_facts(assessment.model),
+    )
+    head.write(out)
+    return Personalized(verdict, len(features), out)
+
+
+def check_general(assessment: Assessment) -> None:
+    """Makes sure that a model gives the general score, and brings it to the state without a calibration.
+
+    Raises:
+        ValueError: If it is a personal head itself.
+    """
+    declaration = assessment.model.declaration
+    if declaration.personal is not None:
+        raise ValueError("this is a personal head already; name the checkpoint it belongs to, and all of the ratings")
+    declare(assessment.model, declaration.uncalibrated())
+
+
+def summary(verdict: Verdict, opinions: Opinions, photos: int, data: str) -> Personal:
+    """Makes the entry of the declaration."""
+    return Personal(
+        data=data[:16],
+        photos=photos,
+        pairs=len(opinions) if isinstance(opinions, Pairs) else 0,
+        metric=verdict.metric,
+        general=round(verdict.general, 4),
+        personal=round(verdict.personal, 4),
+        low=round(verdict.low, 4),
+        high=round(verdict.high, 4),
+        version=__version__,
+    )
+
+
+def photo_features(assessment: Assessment, rated: Rated, options: PersonalOptions, watch: Watch) -> Features:
+    """Runs the model on the photos of a data file, each once.
+
+    Raises:
+        DataError: With all photos that cannot be read.
+        ValueError: If not even one photo fits into memory.
+    """
+    scorer = FeatureScorer(assessment)
+    sources = [Source(image, image) for image in rated.images]
+    rows = score_images(scorer, sources, options.checkpoint, workers=options.workers)
+    faults, found = Faults(Path(options.data_path)), []
+    try:
+        for row in watch(rows, len(sources), 0):
+            if "error" in row:
+                for line in rated.lines[row["image"]]:
+                    faults.add(line, f"{shown_path(row['image'])}: {row['error']}")
+            else:
+                found.append(row["feature"])
+    except OutOfMemory as error:
+        raise ValueError(f"{error}; free some, or choose another --device") from error
+    if faults:
+        raise DataError(faults.texts())
+    logits, hidden = (np.array(part, dtype=np.float64) for part in zip(*found, strict=True))
+    levels = np.array(assessment.model.score_levels().tolist())
+    return Features(logits, hidden, levels)
