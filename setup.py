@@ -29,6 +29,8 @@ EXTRAS = {
     # No version: torchvision must match the installed torch and come from the same index.
     "vision": ["torchvision"],
     "heif": ["pillow-heif"],
+    # RAW files by their previews. Not in [dev]: its test is skipped without it.
+    "raw": ["rawpy"],
     "parquet": ["pyarrow"],
     # Data sets of the hub, and folders that this library wrote.
     "datasets": ["datasets"],

@@ -11,11 +11,20 @@ from collections.abc import Container, Iterator
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from roc.data.raw import RAW, can_read_raw
+
 # Suffixes that a folder or tar file is searched for; an image given by name may end in anything.
 PICTURES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .tif .tiff .bmp .ppm .pgm .pbm .pnm .jp2 .j2k .jpx .avif .heic .heif"
     .split()
 )  # fmt: skip
+
+
+def is_picture(name: str) -> bool:
+    """Tells whether a file is a picture by its name; a RAW file is where the package for them is there."""
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in PICTURES or (suffix in RAW and can_read_raw())
+
 
 NO_FILE = "this is no file but a pipe or a device"
 

@@ -22,6 +22,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from roc.data.limits import DEFAULT_PIXEL_LIMIT, MAX_ASPECT
 from roc.data.pictures import shown_path
+from roc.data.raw import RawError, is_raw, read_preview
 from roc.data.workload import work_fault
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ def open_image(
       colorimetric with black point compensation. Without a profile they are taken as sRGB, CMYK by the plain formula.
       A profile that is broken or belongs to another colour space is ignored, as browsers do, with a warning in the
       log;
-    * transparent parts are laid on white.
+    * transparent parts are laid on white;
+    * of a RAW file, by its name, the preview that the camera put into it is taken.
 
     Args:
         source: a path; an open binary file or the bytes of one; a PIL image (its current frame; it is not changed);
@@ -79,9 +81,10 @@ def open_image(
 
     Raises:
         ImageError: no such file, a folder, an empty file, not a picture, an unsupported format (HEIC without
-            `pillow-heif`: the extra `heif`), damaged or cut short, too many pixels, a side of 0, a shape beyond
-            1:200, pixel values without a known scale, or an array or object of the wrong kind. A JPEG that was cut
-            and then properly closed again by another program cannot be told from a whole one.
+            `pillow-heif`: the extra `heif`; RAW without `rawpy`: the extra `raw`), damaged or cut short, too many
+            pixels, a side of 0, a shape beyond 1:200, pixel values without a known scale, or an array or object of the
+            wrong kind. A JPEG that was cut and then properly closed again by another program cannot be told from a
+            whole one.
     """
     name = _name(source)
     with pillow_alone():
@@ -113,7 +116,23 @@ def _open(source: Any, name: str, pixel_limit: int) -> Image.Image:
     except (OSError, ValueError) as error:
         raise ImageError(f"{name}: cannot be opened: {error}") from error
     with file:
-        return _from_file(file, name, pixel_limit)
+        return _from_raw(path, name, pixel_limit) if is_raw(path) else _from_file(file, name, pixel_limit)
+
+
+def _from_raw(path: Path, name: str, pixel_limit: int) -> Image.Image:
+    """Opens the preview in a RAW file, turned as its own Exif block says, else as the RAW file does."""
+    try:
+        content, degrees = read_preview(path)
+    except RawError as error:
+        raise ImageError(f"{name} {error}") from error
+    if isinstance(content, np.ndarray):
+        image = _from_array(content, name, pixel_limit)
+    else:
+        image = _from_file(io.BytesIO(content), name, pixel_limit)
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as header:
+            degrees = degrees if _orientation(header) is None else 0
+    turns = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
+    return image.transpose(turns[degrees]) if degrees else image
 
 
 def check_image(path: str | os.PathLike[str], *, pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> None:
@@ -132,7 +151,7 @@ def check_image(path: str | os.PathLike[str], *, pixel_limit: int = DEFAULT_PIXE
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Reads from the header of a file the size that `open_image` gives it, as it is after the EXIF orientation.
 
-    Only a PNG whose metadata may follow its pixels is decoded for that.
+    Only a PNG whose metadata may follow its pixels is decoded for that, and the preview in a RAW file.
 
     Args:
         path: an image file that `open_image` can open.
@@ -144,6 +163,8 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         ImageError: the header cannot be read.
     """
     name = _name(path)
+    if is_raw(path):
+        return open_image(path).size
     try:
         with pillow_alone(), open(path, "rb") as file:
             head = file.read(64)
@@ -194,7 +215,7 @@ def xmp_block(path: str | os.PathLike[str]) -> bytes | None:
         path: an image file. Only a PNG whose metadata may follow its pixels is decoded.
 
     Returns:
-        The packet; None where there is none.
+        The packet; None where there is none, and of RAW files that are no TIFF inside.
 
     Raises:
         ImageError: the header cannot be read.
@@ -211,9 +232,11 @@ def xmp_block(path: str | os.PathLike[str]) -> bytes | None:
                     image.load()
                 found = image.info.get("xmp")
                 return found.encode() if isinstance(found, str) else found
-    except ImageError:
-        raise
     except Exception as error:  # as in _from_file
+        if is_raw(path):
+            return None
+        if isinstance(error, ImageError):
+            raise
         raise ImageError(f"{name}: cannot be read: {_reason(error)}") from error
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from roc.data.folders import PICTURES, walk
+from roc.data.folders import PICTURES, is_picture, walk
+from roc.data.raw import is_raw
 from roc.data.rows import write_rows
 from roc.data.sidecars import Folder, embedded, read_sidecar
 from roc.data.xmp import Packet, XmpError
@@ -72,7 +74,7 @@ def stars_to_file(photos: str, out: str, *, rejected: float | None = None) -> St
     found = Starred(Path(out))
     rows, folder_of = [], functools.lru_cache(maxsize=64)(Folder)
     for path, fault in walk(photos):
-        if Path(path).suffix.lower() not in PICTURES:
+        if not is_picture(path) or (is_raw(path) and _has_picture(Path(path), folder_of)):
             continue
         found.photos += 1
         name = os.path.relpath(path, photos).replace(os.sep, "/")
@@ -90,6 +92,12 @@ def stars_to_file(photos: str, out: str, *, rejected: float | None = None) -> St
     _check(photos, found)
     write_rows(found.out, rows)
     return found
+
+
+def _has_picture(raw: Path, folder_of: Callable[[Path], Folder]) -> bool:
+    """Tells whether a RAW file lies beside a picture of the same photo, which is read in its place."""
+    names = folder_of(raw.parent).names
+    return any(raw.stem + suffix in names or raw.stem + suffix.upper() in names for suffix in PICTURES)
 
 
 def _score(path: Path, folder: Folder, found: Starred, rejected: float | None) -> float | None:

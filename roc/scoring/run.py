@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import roc
 from roc.checkpoint.names import check_exists
+from roc.data.raw import INSTALL, RAW
 from roc.files import write_json
 from roc.scoring.copies import carry_out
 from roc.scoring.finished import Outcome, Run, changed, some
@@ -205,6 +206,9 @@ def _found(options: ScoreOptions) -> list[Source]:
     if listing.left_out:
         kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in listing.left_out.most_common())
         logger.info("left out as no pictures by their names: %s", kinds)
+        raw = sum(count for suffix, count in listing.left_out.items() if suffix in RAW)
+        if raw:
+            logger.warning("%d RAW files are left out; to score them, %s", raw, INSTALL)
     if listing.repeated:
         logger.warning("%d images were named more than once; each is scored once", listing.repeated)
     return listing.sources

@@ -19,11 +19,13 @@ from typing import NamedTuple
 from PIL import Image
 
 from roc.data.columns import image_column
-from roc.data.folders import NO_FILE, PICTURES, Found, matching, walk
+from roc.data.folders import NO_FILE, PICTURES, Found, is_picture, matching, walk
 from roc.data.hub import is_dataset
 from roc.data.images import ImageError, open_image
 from roc.data.nearby import Nearby
 from roc.data.pictures import Picture, shown_path
+from roc.data.raw import INSTALL as INSTALL_RAW
+from roc.data.raw import RAW
 from roc.data.rows import TABLES, DataError
 from roc.scoring.archives import COMPRESSED, members
 from roc.scoring.urls import files_below, is_url, open_url
@@ -196,7 +198,8 @@ def _others(left_out: Counter[str]) -> str:
     if not left_out:
         return ""
     kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in left_out.most_common(5))
-    return f"; of other files there are {kinds}"
+    raw = f"; to read RAW files, {INSTALL_RAW}" if RAW & set(left_out) else ""
+    return f"; of other files there are {kinds}{raw}"
 
 
 def _expand(
@@ -278,14 +281,14 @@ def _files(found: Iterable[Found], left_out: Counter[str]) -> Iterator[Source]:
         suffix = os.path.splitext(path)[1].lower()
         if fault is not None:
             # A pipe called notes.txt is left out like a file of that name.
-            if fault != NO_FILE or suffix in PICTURES or suffix == ".tar":
+            if fault != NO_FILE or is_picture(path) or suffix == ".tar":
                 source = _source(path, path)
                 yield source._replace(fault=source.fault or fault)
             else:
                 left_out[suffix] += 1
         elif suffix == ".tar":
             yield from _tar(path)
-        elif suffix in PICTURES:
+        elif is_picture(path):
             yield _source(path, path)
         else:
             left_out[suffix] += 1
