@@ -137,7 +137,12 @@ class PolicyJob(Job):
         """Evaluates what was reinforced."""
         from roc.training.finish import evaluate
 
-        return evaluate(self.declared, data, history, trained_by=run.command(self.config, self.verb))
+        command = run.command(self.config, self.verb)
+        return evaluate(self.declared, data, history, trained_by=command, unrated=self.unrated(data))
+
+    def unrated(self, data: RunData) -> str | None:
+        """Says what stands in for held-out photos with a rating; None where such are expected."""
+        return None
 
 
 def _each_once(records: Sequence[Record]) -> list[Record]:

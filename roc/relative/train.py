@@ -14,6 +14,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -283,13 +284,17 @@ class GroupsJob(PolicyJob):
         from roc.data.digest import content_digest
         from roc.model.calibration import Calibration
         from roc.model.declaration import declare
-        from roc.relative.calibration import WAYS, applied, fit, lines_of, scores_of
+        from roc.relative.calibration import WAYS, applied, fit, lines_of, scores_of, shared
 
         config, model = self.config, trainer.accelerator.unwrap_model(trainer.model)
         declaration, ratings = model.declaration, [record.scores["overall"] for record in self.anchors]
-        options = {"batch_size": config.per_device_eval_batch_size}
         tokens = {"critique": config.reasoning_tokens, "short": None}
-        scores = {way: scores_of(model, trainer.collator, self.anchors, tokens=tokens[way], **options) for way in WAYS}
+
+        def scored(way: str, records: Sequence[Record]) -> list[float | None]:
+            size = config.per_device_eval_batch_size
+            return scores_of(model, trainer.collator, records, batch_size=size, tokens=tokens[way])
+
+        scores = {way: shared(partial(scored, way), self.anchors) for way in WAYS}
         found = fit(scores[config.calibrate], ratings)
         fits = {way: found if way == config.calibrate else applied(found.line, scores[way], ratings) for way in WAYS}
         if found.line is not None:
@@ -310,6 +315,13 @@ class GroupsJob(PolicyJob):
         table = "\n".join([table, *self._group_lines(data), *(["", *self.fitted] if self.fitted else [])])
         write_text(out / TABLE_FILE, table + "\n")
         return table
+
+    def unrated(self, data: RunData) -> str | None:
+        """Says that groups are held out, and no rated photos, where that is so."""
+        held_out = data.test if data.test and not self.config.no_test_table else data.val
+        if not any(record.group is not None for record in held_out):
+            return None
+        return "Groups are held out, and no rated photos; name some with --eval_data_path to evaluate on their ratings."
 
     def _group_lines(self, data: RunData) -> list[str]:
         """Has the checkpoint write about held-out groups, and words how many comparisons come out right."""

@@ -70,7 +70,14 @@ def publish(trainer: RocTrainer, processor: ProcessorMixin, out: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def evaluate(config: RunConfig, data: RunData, history: list[dict], *, trained_by: str | None = None) -> str:
+def evaluate(
+    config: RunConfig,
+    data: RunData,
+    history: list[dict],
+    *,
+    trained_by: str | None = None,
+    unrated: str | None = None,
+) -> str:
     """Scores the held-out rows with the checkpoint in `output_dir` as a user would, and writes the report.
 
     Args:
@@ -78,6 +85,7 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict], *, trained_b
         data: Its test rows are scored; the validation rows where there are none, or with `no_test_table`.
         history: The trainer's log, for the plots.
         trained_by: Command line that trained it; None is that of `roc finetune`.
+        unrated: What the table says where the held-out rows are not meant to be rated; None says how to hold some out.
 
     Returns:
         The table, where the plots are, and three lines of Python that use the checkpoint; `metrics.txt` keeps it.
@@ -94,7 +102,7 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict], *, trained_b
     split = "test" if data.test and not config.no_test_table else "val"
     held_out = data.test if split == "test" else data.val
     records = evaluable(held_out)
-    if len(records) < len(held_out):
+    if len(records) < len(held_out) and (records or unrated is None):
         skipped = len(held_out) - len(records)
         logger.warning("%d rows without a score or with several images are not evaluated", skipped)
     answering = False
@@ -119,7 +127,7 @@ def evaluate(config: RunConfig, data: RunData, history: list[dict], *, trained_b
             answering = metrics.get("reasoned/readable", 1.0) >= _FEW_ANSWERS
         lines = [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics, config)]
     else:
-        lines = ["There is no held-out row to evaluate on; give a test split or --val_fraction."]
+        lines = [unrated or "There is no held-out row to evaluate on; give a test split or --val_fraction."]
         if config.pairs_path is not None:
             lines = [
                 "No rated row is held out. Pairs that are marked test, or all where none is:",

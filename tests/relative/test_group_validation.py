@@ -1,5 +1,7 @@
 """Validation on groups: which comparisons count, and that pictures without a readable answer lose theirs."""
 
+import pytest
+
 from roc.data.records import Record
 from roc.relative.group_validation import compared, group_metrics, some_groups
 from roc.score_space import ScoreSpace
@@ -24,6 +26,13 @@ def test_comparisons_are_those_whose_order_is_known():
     assert compared([5.0, 6.0, 5.5, 4.0], records) == (5.0, 5)
     assert compared([5.0, 5.0, 5.5, 6.0], records) == (1.5, 5)
     assert compared([5.0, None, 5.5, 4.0], records) == (3.0, 5)
+
+
+@pytest.mark.parametrize("name", ["red.concordance.a", "red.concordance.b"])
+def test_concordance_reference(vectors, name):
+    given = vectors[name]["inputs"]
+    right, count = compared(given["pred"], group("a", *given["ref"][1:]))  # ref[0] is the source
+    assert right / count == pytest.approx(vectors[name]["expected"], abs=vectors[name]["tol"])
 
 
 def test_groups_are_taken_whole():
