@@ -37,7 +37,7 @@ def pair_table(config: PairsStage) -> str:
     split = "test" if any(pair.split == "test" for pair in pairs) and not config.no_test_table else "val"
     held_out = [pair for pair in pairs if pair.split == split]
     if not held_out:
-        return "There is no held-out pair to evaluate on; a build marks some as test." + _going_on(config)
+        return "There is no held-out pair to evaluate on; a build marks some as test." + next_stage(config)
     options = EvaluateOptions(
         checkpoint=str(out),
         pairs=config.data_path,
@@ -50,7 +50,7 @@ def pair_table(config: PairsStage) -> str:
     table = format_pairs(evaluate_pairs(options).metrics)
     lines = [f"{len(held_out)} {split} pairs, both pictures in one question, answered at once", "", table]
     lines += _word_lines(config, held_out)
-    return "\n".join(lines) + _going_on(config)
+    return "\n".join(lines) + next_stage(config)
 
 
 def _word_lines(config: PairsStage, pairs: list[Pair]) -> list[str]:
@@ -86,13 +86,12 @@ def _word_lines(config: PairsStage, pairs: list[Pair]) -> list[str]:
     return ["", f"  with reasons first: {told_kinds(kinds)}{told}"]
 
 
-def _going_on(config: PairsStage) -> str:
+def next_stage(config: PairsStage) -> str:
     """Words the command of the next stage; an adapter is put into its base before."""
     start, lines = config.output_dir, ["", ""]
     if config.tuning != "full":
         start = f"{start}_merged"
-        lines.append(
-            f"This is an adapter, and the next stage begins from a model: roc export {config.output_dir} --merge {start}"
-        )
+        merge = f"roc export {config.output_dir} --merge {start}"
+        lines.append(f"This is an adapter; put it into its base before the next stage: {merge}")
     lines.append(f"The next stage: roc relative train configs/relative_anchors.yaml --model_name_or_path {start}")
     return "\n".join(lines)

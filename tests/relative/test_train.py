@@ -49,6 +49,7 @@ def test_groups_are_reinforced_with_anchors_and_calibrated(reasoning_checkpoint,
     config = settings(reasoning_checkpoint, groups, tmp_path / "out", eval_strategy="steps", eval_steps=1)
     table = train(config)
     assert "3 pictures of val groups" in table and "Calibration on" in table
+    assert "Groups are held out, and no rated photos" in table and "There is no held-out row" not in table
     found = json.loads((tmp_path / "out" / "calibration.json").read_text())
     line = found["critique"]["line"]
     declaration = read_declaration(str(tmp_path / "out"))
