@@ -15,26 +15,28 @@ from relative_claim import __main__ as command  # noqa: E402
 from relative_claim import data as data_files  # noqa: E402
 from relative_claim import runs as run_files  # noqa: E402
 from relative_claim.arms import ARMS, REFERENCE  # noqa: E402
-from relative_claim.data import QUICK, TESTS, Data  # noqa: E402
+from relative_claim.data import TESTS, Counts, Data  # noqa: E402
 from relative_claim.effects import PairsRight  # noqa: E402
 from relative_claim.runs import Budget, Run, Shared, config_of, right  # noqa: E402
 from relative_claim.table import summarise  # noqa: E402
 
 from roc.score_space import ScoreSpace  # noqa: E402
 
+COUNTS = Counts(labels=16, val=4, test=12, test_edited=4, anchors=10)
+
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes")
-    return data_files.scenes(folder, QUICK, 32, "blur")
+    return data_files.scenes(folder, COUNTS, 32, "blur")
 
 
 def test_nothing_of_the_test_is_learnt(scenes):
     taught, held = scenes.pairs("pairs"), {name: scenes.pairs(name) for name in TESTS}
-    assert len(taught) == QUICK.labels == len(scenes.rated("ratings")) and len(scenes.rated("anchors")) == 10
-    assert len(scenes.pairs("val_pairs")) == QUICK.val == len(scenes.rated("val_ratings"))
+    assert len(taught) == COUNTS.labels == len(scenes.rated("ratings")) and len(scenes.rated("anchors")) == 10
+    assert len(scenes.pairs("val_pairs")) == COUNTS.val == len(scenes.rated("val_ratings"))
     assert "blur" not in {pair.category for name in ("alike", "weaker", "stronger") for pair in [*taught, *held[name]]}
-    assert {pair.category for pair in held["other"]} == {"blur"} and len(held["other"]) == 12
+    assert {pair.category for pair in held["other"]} == {"blur"} and len(held["other"]) == 8
     groups = {name: {pair.group for pair in pairs} for name, pairs in {"taught": taught, **held}.items()}
     assert not groups["taught"] & set().union(*(groups[name] for name in TESTS))
     strengths = {}
@@ -49,7 +51,7 @@ def test_nothing_of_the_test_is_learnt(scenes):
     assert max(strengths["weaker"]) <= 0.4 <= min(strengths["alike"]) <= max(strengths["alike"]) <= 0.8
     assert min(strengths["stronger"]) >= 0.8
     rated = {record.images[0] for record in scenes.rated("test_ratings")}
-    assert len(rated) == 24 and not rated & {record.images[0] for record in scenes.rated("ratings")}
+    assert len(rated) == 12 and not rated & {record.images[0] for record in scenes.rated("ratings")}
 
 
 def test_all_arms_have_one_budget(tmp_path):
@@ -101,7 +103,7 @@ def test_a_line_mends_the_scale_and_not_the_order(scenes):
     results[0]["rated"]["scenes"]["anchors"] = [-one for one in results[0]["rated"]["scenes"]["anchors"]]
     found = summarise(results, scenes, {"scenes": scenes}, n_resamples=20)
     one = found["rated"]["scenes"]
-    assert one["lines"] == {"ratings": 0, "edits": 1} and one["n"] == 24 and one["anchors"] == 10
+    assert one["lines"] == {"ratings": 0, "edits": 1} and one["n"] == 12 and one["anchors"] == 10
     assert one["before"]["edits"]["srcc"].value == pytest.approx(1) == one["after"]["edits"]["plcc"].value
     assert one["after"]["edits"]["mae"].value < 1e-4 < one["before"]["edits"]["mae"].value
     assert one["after"]["ratings"]["mae"] == one["before"]["ratings"]["mae"]  # no line fits: as they are
