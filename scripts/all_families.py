@@ -9,6 +9,8 @@ process that has imported torchvision cannot forget it.
 from __future__ import annotations
 
 import argparse
+import functools
+import hashlib
 import json
 import multiprocessing
 import os
@@ -40,6 +42,7 @@ class Outcome:
         figure: How training went.
         notes: What holds for a type that works all the same.
         seconds: Duration.
+        code: What `code_state` gave when it was made.
     """
 
     name: str
@@ -48,6 +51,14 @@ class Outcome:
     figure: str = ""
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    code: str = field(default_factory=lambda: code_state())
+
+
+@functools.cache
+def code_state() -> str:
+    """Hashes the code that decides an outcome, so that one of an earlier state can be told from one of today's."""
+    files = sorted(file for room in ("checkpoint", "doctor", "model") for file in (ROOT / "roc" / room).rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def check_all(
@@ -79,7 +90,7 @@ def outcomes(results: Path) -> dict[str, dict[str, Outcome]]:
     found: dict[str, dict[str, Outcome]] = {}
     for setting in SETTINGS:
         for file in sorted((results / setting).glob("*.json")):
-            outcome = Outcome(**json.loads(file.read_text()))
+            outcome = Outcome(**{"code": "", **json.loads(file.read_text())})
             found.setdefault(outcome.name, {})[setting] = outcome
     return dict(sorted(found.items()))
 
@@ -91,24 +102,31 @@ def verdict(both: dict[str, Outcome]) -> Outcome:
 
 
 def table(found: dict[str, dict[str, Outcome]]) -> str:
-    """Formats the results as Markdown, with a count in front."""
+    """Formats the results as Markdown, with a count in front; those of an earlier state of the code have a star."""
     verdicts = {name: verdict(both) for name, both in found.items()}
     counts = {state: [name for name, one in verdicts.items() if one.state == state] for state in STATES}
+    earlier = sum(one.code != code_state() for both in found.values() for one in both.values())
     lines = [
         f"Of {len(found)} types, **{len(counts['works'])} work**, {len(counts['breaks'])} break, "
-        f"{len(counts['refused'])} are refused with a reason and {len(counts['not tried'])} cannot be built tiny here.",
+        f"{len(counts['refused'])} are refused with a reason and {len(counts['not tried'])} cannot be built tiny here. "
+        f"{earlier} of the {sum(map(len, found.values()))} results are of an earlier state of the code (\\*).",
         "",
         "| type | with torchvision | without | training | remarks |",
         "|---|---|---|---|---|",
     ]
     for name, both in found.items():
-        cells = [both[setting].state if setting in both else "-" for setting in SETTINGS]
-        cells = [f"**{cell}**" if cell == "breaks" else cell for cell in cells]
+        cells = [cell(both[setting]) if setting in both else "-" for setting in SETTINGS]
         figure = next((one.figure for one in both.values() if one.figure), "-")
         remarks = dict.fromkeys(text for one in both.values() for text in (one.reason, *one.notes) if text)
         shown = "; ".join(remarks).replace("|", "\\|").replace("<", "&lt;")
         lines.append(f"| {name} | {' | '.join(cells)} | {figure} | {shown} |")
     return "\n".join(lines)
+
+
+def cell(outcome: Outcome) -> str:
+    """Formats a state for the table, with a star where the code has changed since."""
+    state = f"**{outcome.state}**" if outcome.state == "breaks" else outcome.state
+    return state if outcome.code == code_state() else f"{state} \\*"
 
 
 def write_page(found: dict[str, dict[str, Outcome]], page: Path = PAGE) -> None:
