@@ -75,3 +75,18 @@ def test_tokens_that_the_model_has_no_row_for_get_the_mean_as_well():
         rows.append(model.get_input_embeddings().weight)
         assert torch.equal(rows[-1][-3:], mean_row(old).expand(3, -1))
     assert torch.equal(*rows)
+
+
+def test_further_embeddings_that_grow_with_the_vocabulary_get_the_mean_as_well(monkeypatch):
+    model, processor = BUILDERS["llava"]()
+    old = torch.nn.Embedding(len(processor.tokenizer), 4)
+    model.per_layer, resize = old, model.resize_token_embeddings
+
+    def grow(size, **settings):
+        model.per_layer = torch.nn.Embedding(size, 4)
+        model.per_layer.weight.data[: old.num_embeddings] = old.weight
+        return resize(size, **settings)
+
+    monkeypatch.setattr(model, "resize_token_embeddings", grow)
+    attach(model, processor, SPACE)
+    assert torch.equal(model.per_layer.weight[-1], mean_row(old.weight))
