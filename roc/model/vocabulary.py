@@ -131,9 +131,9 @@ def fill_row(model: PreTrainedModel, token_id: int) -> None:
         sizes = {name: num_rows(weight) for name, weight in model.named_parameters() if weight.ndim == 2}
         model.resize_token_embeddings(token_id + 1, mean_resizing=False)
         for name, weight in model.named_parameters():  # some hold further embeddings of the same tokens (Gemma 4)
-            if num_rows(weight) > (size := sizes.get(name, num_rows(weight))):
+            if name in sizes and num_rows(weight) > sizes[name]:
                 with gathered([weight]):
-                    weight[size:] = mean_row(weight[:size])
+                    weight[sizes[name] :] = mean_row(weight[: sizes[name]])
     for config in (model.config, model.config.get_text_config()):
         predicted = getattr(config, "unpadded_vocab_size", None)  # of the rows, for models that cut their logits
         if predicted is not None:
