@@ -273,6 +273,7 @@ def _write_outcome(name: str, results: Path, file: Path) -> None:
     torch.set_num_threads(1)
     start = time.perf_counter()
     outcome = check_type(name, results)
+    outcome.reason = outcome.reason.replace(f"{results / 'models'}/", "")
     outcome.seconds = time.perf_counter() - start
     _write(file, outcome)
 
