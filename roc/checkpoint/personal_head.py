@@ -84,7 +84,7 @@ def read_personal_head(path: str | os.PathLike) -> PersonalHead:
     return PersonalHead(declaration=declaration, direction=direction, base=base_of(path), facts=facts)
 
 
-def personal_declaration(declaration: Declaration, personal: Personal) -> Declaration:
+def personal_declaration(declaration: Declaration, personal: Personal | None) -> Declaration:
     """Declares the scores of a personal head: the first attribute alone, answered at once.
 
     The other attributes are not what was rated, and the head that reads them is the same. A calibration holds for the
@@ -92,7 +92,7 @@ def personal_declaration(declaration: Declaration, personal: Personal) -> Declar
 
     Args:
         declaration: Of the checkpoint.
-        personal: What the head was fitted on.
+        personal: What the head was fitted on; None = not known yet.
     """
     plain = declaration.uncalibrated()
     first = plain.attributes[0]

@@ -41,7 +41,7 @@ class Verdict(NamedTuple):
     @property
     def helps(self) -> bool:
         """Whether the whole interval is above 0."""
-        return self.low > 0
+        return bool(self.low > 0)
 
     @property
     def gain(self) -> float:
@@ -84,7 +84,8 @@ def _validate_pairs(features: Features, pairs: Pairs) -> Verdict:
     gains = right[1] - right[0]
     half = dyadic_error(gains, pairs.ends[decided]) * stats.t.ppf((1 + CONFIDENCE) / 2, max(1, len(gains) - 1))
     mean = float(gains.mean())
-    return Verdict("accuracy", *(float(one.mean()) for one in right), mean - half, mean + half, len(gains))
+    before, after = (float(one.mean()) for one in right)
+    return Verdict("accuracy", before, after, float(mean - half), float(mean + half), len(gains))
 
 
 def _right(differences: Array, wins: Array) -> Array:

@@ -20,7 +20,7 @@ class Feature(NamedTuple):
     """What is read of one image, at the first `[SCORE]` of the answer.
 
     Attributes:
-        logits: (N,) float32, of the levels.
+        logits: (N,) float32, of the levels, without a temperature.
         hidden: (H,) float32, the input of the score head.
     """
 
@@ -53,7 +53,8 @@ class FeatureScorer(Scorer):
         (hidden,) = seen  # (B, H)
 
         def finish() -> list[Feature]:
-            both = (part.to("cpu", torch.float32).numpy() for part in (logits[:, 0], hidden))
+            trained = logits[:, 0] * model.declaration.temperature
+            both = (part.to("cpu", torch.float32).numpy() for part in (trained, hidden))
             return [Feature(*pair) for pair in zip(*both, strict=True)]
 
         return finish

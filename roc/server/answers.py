@@ -79,7 +79,8 @@ def model_data(facts: dict[str, Any], limits: Limits) -> dict[str, Any]:
     names = ("images", "bytes_per_image", "bytes_per_request", "pixels", "pixels_per_request")
     allowed = {name: getattr(limits, name) for name in names}
     return {**model, "num_levels": len(facts["levels"]), "limits": allowed, "describe": True} | {
-        "reasons": facts["reasons"]
+        "reasons": facts["reasons"],
+        "personal": facts.get("personal") is not None,
     }
 
 
@@ -104,6 +105,18 @@ def put_scores(facts: dict[str, Any], order: Order, found: Found) -> dict[str, A
         "attributes": wanted,
         "results": [_result(*both, wanted, order.distribution) for both in zip(order.images, found, strict=True)],
     }
+
+
+def put_features(facts: dict[str, Any], order: Order, found: Found) -> dict[str, Any]:
+    """Builds the answer of `/v1/features`.
+
+    Raises:
+        Refusal: If no image could be used.
+    """
+    if all("error" in one for one in found):
+        raise unusable(order.images, found)
+    results = [{"image": image.name, **one} for image, one in zip(order.images, found, strict=True)]
+    return {"attribute": facts["attributes"][0], "results": results}
 
 
 def put_scores_and_texts(facts: dict[str, Any], order: Order, found: Found) -> dict[str, Any]:

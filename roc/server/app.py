@@ -25,6 +25,7 @@ from roc.server.answers import (
     check_samples,
     model_data,
     model_entry,
+    put_features,
     put_ranks,
     put_rewards,
     put_scores,
@@ -38,10 +39,21 @@ from roc.server.hosts import Hosts, network_of
 from roc.server.keys import Keys
 from roc.server.middleware import HEADERS, Around, Cors
 from roc.server.options import Limits
+from roc.server.personal import Personal, PersonalAnswer, PersonalRequest
 from roc.server.questions import DecisionRequest, read_decision
 from roc.server.service import Service
 from roc.server.static import page_routes
-from roc.server.uploads import Order, read_describe, read_rank, read_reward, read_score
+from roc.server.uploads import (
+    Order,
+    kind_of,
+    read_describe,
+    read_features,
+    read_json,
+    read_rank,
+    read_reward,
+    read_score,
+    unsupported,
+)
 
 Read = Callable[[Headers, AsyncIterator[bytes], Limits], Awaitable[Order]]
 Answered = TypeVar("Answered")
@@ -216,6 +228,47 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
     async def decide(request: Request) -> JSONResponse:
         """Answers `score` questions about images in the format of decision models."""
         return await answer(request, read_decision, "score", put_decisions)
+
+    takes_features = openapi.body(schemas.FeatureRequest, ())
+    takes_opinions = openapi.body(PersonalRequest, ())
+    personal = Personal()
+
+    @router.post(
+        "/features",
+        response_model=schemas.FeatureAnswer,
+        responses=errors,
+        openapi_extra=takes_features,
+        tags=["personal"],
+    )
+    async def features(request: Request) -> JSONResponse:
+        """What the score head reads of images, as text for /v1/personalize."""
+        return await answer(request, read_features, "features", put_features)
+
+    @router.post(
+        "/personalize",
+        response_model=PersonalAnswer,
+        responses=errors,
+        openapi_extra=takes_opinions,
+        tags=["personal"],
+    )
+    async def personalize(request: Request) -> JSONResponse:
+        """Moves scores towards one's own ratings or pairs, and says which pairs to compare next."""
+        chunks = request.stream()
+        try:
+            check_key(request)
+            facts = service.check_ready()
+            if kind_of(request.headers) != "application/json":
+                raise unsupported(request.headers, "application/json")
+            with Counted(service.bodies, client_of(request)) as counted:
+                read = service.bodies.read(chunks, request.headers.get("content-length"), counted)
+                asked, long = await read_json(PersonalRequest, read, service.limits)
+                return JSONResponse(await personal.answer(facts, service.checkpoint, asked, long))
+        except ClientDisconnect:
+            return JSONResponse(error_body("client_closed_request", "the connection ended before the body did"), 400)
+        except Refusal:
+            with contextlib.suppress(ClientDisconnect):
+                await drain(chunks, service.limits.bytes_per_request)
+            raise
 
     @router.get("/models", response_model=schemas.ModelsAnswer, responses=openapi.responses(401, 503))
     async def models(request: Request) -> JSONResponse:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 import roc
 from roc.server import schemas
+from roc.server.personal import PersonalRequest
 from roc.server.questions import DecisionRequest
 from roc.server.service import Service
 
@@ -39,7 +40,7 @@ def body(model: type[BaseModel], fields: Sequence[str]) -> dict[str, Any]:
         fields: Names of the form fields beside the files; without any, the route takes no multipart.
     """
     content: dict[str, Any] = {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
-    if fields:
+    if fields or model is schemas.FeatureRequest:
         kinds = {
             "attributes": {"type": "string", "description": "names separated by commas", "example": "overall"},
             "attribute": {"type": "string", "example": "overall"},
@@ -81,10 +82,11 @@ def description(app: FastAPI, service: Service, locked: bool) -> dict[str, Any]:
     )
     known = document.setdefault("components", {}).setdefault("schemas", {})
     requests = (schemas.ScoreRequest, schemas.DescribeRequest, schemas.RankRequest, schemas.RewardRequest)
-    for model in (*requests, DecisionRequest):
+    requests += (schemas.FeatureRequest,)
+    for model in (*requests, DecisionRequest, PersonalRequest):
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         known |= schema.pop("$defs", {}) | {model.__name__: schema}
-        if model is DecisionRequest:
+        if model in (DecisionRequest, PersonalRequest):
             continue
         images = schema["properties"]["images"]
         images["maxItems"] = min(images.get("maxItems", service.limits.images), service.limits.images)

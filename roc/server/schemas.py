@@ -94,6 +94,12 @@ class RewardRequest(_Request):
     )
 
 
+class FeatureRequest(_Request):
+    """Body of `/v1/features` as JSON."""
+
+    images: list[ImageData] = Field(min_length=1)
+
+
 class ErrorBody(BaseModel):
     """What went wrong."""
 
@@ -246,6 +252,7 @@ class ModelData(BaseModel):
     limits: ModelLimits
     describe: bool
     reasons: bool = Field(description="whether it writes a critique before its score in `/v1/describe`")
+    personal: bool = Field(description="whether `/v1/personalize` makes heads for it")
 
 
 class ModelEntry(BaseModel):
@@ -283,3 +290,18 @@ class Status(BaseModel):
     """Answer of `/healthz` and `/readyz`."""
 
     status: str
+
+
+class FeatureResult(BaseModel):
+    """What the model reads of one image."""
+
+    image: str
+    feature: str | None = Field(default=None, description="text to send to /v1/personalize as it is")
+    error: ErrorBody | None = None
+
+
+class FeatureAnswer(BaseModel):
+    """Answer of `/v1/features`."""
+
+    attribute: str = Field(description="the score that can be personalised")
+    results: list[FeatureResult]

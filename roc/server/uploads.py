@@ -21,7 +21,15 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from roc.server.embedded import LONG, Image, Scanner, decoded, too_many_bytes, too_many_images
 from roc.server.errors import Refusal
 from roc.server.options import Limits
-from roc.server.schemas import MOST_SAMPLES, DescribeRequest, ImageData, RankRequest, RewardRequest, ScoreRequest
+from roc.server.schemas import (
+    MOST_SAMPLES,
+    DescribeRequest,
+    FeatureRequest,
+    ImageData,
+    RankRequest,
+    RewardRequest,
+    ScoreRequest,
+)
 
 FIELD_BYTES = 64 * 1024
 LONGEST_NAME = 1024
@@ -140,6 +148,19 @@ async def read_reward(headers: Headers, chunks: AsyncIterator[bytes], limits: Li
     asked, long = await read_json(RewardRequest, chunks, limits)
     images = _images([(f"image {i}", data) for i, data in enumerate(asked.images)], long, limits)
     return Order(images, None if asked.attribute is None else [asked.attribute], scale=asked.scale)
+
+
+async def read_features(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
+    """Reads a body of `/v1/features`.
+
+    Raises:
+        Refusal: 400, 413, 415 or 422.
+    """
+    if kind_of(headers) == "application/json":
+        asked, long = await read_json(FeatureRequest, chunks, limits)
+        return Order(_named(asked.images, long, limits))
+    images, _ = await _multipart(headers, chunks, limits, ())
+    return Order(images)
 
 
 def kind_of(headers: Headers) -> str:

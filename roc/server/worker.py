@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from roc.scoring.batches import Scorer
     from roc.scoring.prepare import Prepared
 
-MODES = ("score", "describe", "sample")
+MODES = ("score", "describe", "sample", "features")
 """What is done with an image: it is scored in one forward pass, or described; a model that reasons also samples one of
-several descriptions."""
+several descriptions. Of one's own taste (roc/server/personal.py), the features are told that a score is read from."""
 
 
 def run(connection: Connection, settings: dict[str, Any]) -> None:
@@ -61,7 +61,15 @@ def run(connection: Connection, settings: dict[str, Any]) -> None:
 def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens: int) -> dict[str, Scorer]:
     """Builds a scorer per mode, with all attributes and distributions, so that any requests of a mode share a batch."""
     from roc.scoring.batches import Scorer, Wanted
+    from roc.scoring.features import FeatureScorer
     from roc.scoring.reasoning import Sampling
+
+    class PackedFeatures(FeatureScorer):
+        """A scorer whose rows hold the features as text."""
+
+        def row(self, feature: Any) -> dict[str, Any]:
+            row = super().row(feature)
+            return row if "error" in row else {"feature": feature.packed()}
 
     class AllScores(Scorer):
         """A scorer whose rows hold everything about every attribute."""
@@ -86,7 +94,8 @@ def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens:
         "describe": Wanted(assessment.attributes, True, True, likeliest),
         "sample": Wanted(assessment.attributes, True, True, sampled),
     }
-    return {mode: AllScores(assessment, wanted[mode], batch_size) for mode in MODES}
+    scorers: dict[str, Scorer] = {mode: AllScores(assessment, wanted[mode], batch_size) for mode in wanted}
+    return scorers | {"features": PackedFeatures(assessment, batch_size)}
 
 
 def _not_finite(values: Sequence[float]) -> list[float]:
@@ -111,6 +120,7 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
         "device": assessment.model.device.type,
         "dtype": assessment.dtype,
         "picture_dtype": str(picture_dtype(assessment.model)).removeprefix("torch."),
+        "personal": _of_personal_heads(assessment),
         "places": {mode: scorer.places for mode, scorer in scorers.items()},
     }
 
@@ -119,6 +129,17 @@ def _saved(path: Path) -> dict[str, str]:
     """Says on which day the checkpoint was written, where it is a folder."""
     file = next((path / name for name in ("config.json", "adapter_config.json") if (path / name).is_file()), None)
     return {} if file is None else {"saved": datetime.date.fromtimestamp(file.stat().st_mtime).isoformat()}
+
+
+def _of_personal_heads(assessment: Assessment) -> dict[str, Any] | None:
+    """Collects what the file of a personal head says of its checkpoint; None where this model can have none."""
+    from roc.checkpoint.personal_head import FORMAT, base_facts, personal_declaration
+
+    declaration = assessment.model.declaration
+    if declaration.personal is not None or assessment.dtype in ("float8", "int8"):
+        return None
+    plain = personal_declaration(declaration, None).to_dict()
+    return {"format": FORMAT, "facts": base_facts(assessment.model), "declaration": plain}
 
 
 class _Batch:

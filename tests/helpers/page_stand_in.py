@@ -49,6 +49,7 @@ class StandIn(ThreadingHTTPServer):
             | limits,
             "describe": True,
             "reasons": False,
+            "personal": True,
         }
         self.busy, self.key, self.seconds, self.fault = 0, None, 0.0, None
         self.seen, self.names, self.running, self.most, self.lock = Counter(), Counter(), 0, 0, threading.Lock()

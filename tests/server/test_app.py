@@ -182,7 +182,7 @@ def test_openapi(http):
     told = http.get("/openapi.json").json()
     assert set(told["paths"]) == {
         *("/v1/score", "/v1/describe", "/v1/rank", "/v1/reward", "/v1/models", "/v1/systemone", "/v1/decisions"),
-        *("/healthz", "/readyz", "/metrics"),
+        *("/healthz", "/readyz", "/metrics", "/v1/features", "/v1/personalize"),
     }
     known = told["components"]["schemas"]
     for path in ("score", "describe", "rank", "reward"):

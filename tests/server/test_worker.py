@@ -44,7 +44,7 @@ def test_facts(child, assessment):
     facts = child.facts
     assert (facts["id"], facts["min_score"], facts["max_score"]) == ("tiny", 1.0, 10.0)
     assert facts["attributes"] == list(assessment.attributes) and facts["levels"] == list(range(1, 11))
-    assert facts["places"] == {"score": len(assessment.attributes), "describe": 0, "sample": 0}
+    assert facts["places"] == {"score": len(assessment.attributes), "describe": 0, "sample": 0, "features": 1}
     assert (facts["dtype"], facts["device"], facts["calibrated"]) == ("float32", "cpu", False)
 
 

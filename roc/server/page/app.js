@@ -8,6 +8,7 @@ import { notice, say } from "./notices.js";
 import { Card } from "./card.js";
 import { Duel } from "./duel.js";
 import { Line } from "./line.js";
+import { Taste } from "./taste.js";
 import { Tools } from "./tools.js";
 import { Tray } from "./tray.js";
 import { Viewer } from "./viewer.js";
@@ -29,6 +30,7 @@ let removed = [];
 
 const viewer = new Viewer(startComment);
 const duel = new Duel(needKey);
+const taste = new Taste(needKey);
 const tray = new Tray((both) => duel.open(both, model, headline()));
 const tools = new Tools({ sorted: sortedBy, changed: draw });
 const line = new Line(AT_ONCE, { onHold: tellHold, isAway });
@@ -352,6 +354,7 @@ function tellState() {
   tools.tellUnscored(without);
   find("again-all").hidden = !photos.some((photo) => photo.again);
   find("download").disabled = !done;
+  find("taste-open").disabled = !model?.personal || scored < 3;
   const all = countText(photos.length, "photo");
   const text = model ? `${scored.toLocaleString("en")} of ${all} scored` : `${all} waiting for the server`;
   find("told").textContent = text;
@@ -439,6 +442,10 @@ function shownPhotos() {
 function open(photo) {
   viewer.open(photo, shownPhotos(), model);
 }
+
+// One's own taste
+
+find("taste-open").addEventListener("click", () => taste.open(photos, model));
 
 // Results as a file
 

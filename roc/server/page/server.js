@@ -57,7 +57,7 @@ function refusal(status, body, header) {
 }
 
 /**
- * Posts a form, or gets a path if there is none; resolves to the JSON of the answer, rejects with a NoAnswer.
+ * Posts a form or a text of JSON, or gets a path if there is none; resolves to the JSON of the answer, rejects with a NoAnswer.
  *
  * signal: stops it. onSent: called with the share of the form that has been sent.
  */
@@ -67,6 +67,7 @@ export function ask(path, form = null, { signal = null, onSent = null } = {}) {
     request.open(form ? "POST" : "GET", path);
     request.setRequestHeader("Accept", "application/json");
     if (key) request.setRequestHeader("Authorization", `Bearer ${key}`);
+    if (typeof form === "string") request.setRequestHeader("Content-Type", "application/json");
     if (onSent) {
       request.upload.addEventListener("progress", (event) => onSent(event.total ? event.loaded / event.total : 0));
       request.upload.addEventListener("load", () => onSent(1));
@@ -117,3 +118,10 @@ async function askOne(path, photo, settings) {
 export const askScore = (photo, settings) => askOne("v1/score", photo, settings);
 export const askComment = (photo, settings) => askOne("v1/describe", photo, settings);
 export const askRank = (photos, attribute) => ask("v1/rank", photoForm(photos, { attribute }));
+
+/** What the model reads of photos: for each {feature} or {error}. */
+export async function askFeatures(photos) {
+  return (await ask("v1/features", photoForm(photos, {}))).results ?? [];
+}
+
+export const askPersonal = (body) => ask("v1/personalize", JSON.stringify(body));
