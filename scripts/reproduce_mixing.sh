@@ -2,6 +2,7 @@
 # Tests that two data sets on different scales are learnt together no worse than each alone, on the demo's scenes.
 #
 #   bash scripts/reproduce_mixing.sh                two halves of the raters: 5 ways x 5 seeds, 20 minutes of one core
+#   bash scripts/reproduce_mixing.sh --ways A B linked --seeds 2      some of them
 #   bash scripts/reproduce_mixing.sh --quick        one seed, few steps, to see it work
 #
 # Writes results.md, results.json and one file per run into checkpoints/mixing (--output_dir). The same command again goes
