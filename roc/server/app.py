@@ -39,7 +39,7 @@ from roc.server.hosts import Hosts, network_of
 from roc.server.keys import Keys
 from roc.server.middleware import HEADERS, Around, Cors
 from roc.server.options import Limits
-from roc.server.personal import Personal, PersonalAnswer, PersonalRequest
+from roc.server.personal import Personal, PersonalAnswer, PersonalRequest, personal_limits
 from roc.server.questions import DecisionRequest, read_decision
 from roc.server.service import Service
 from roc.server.static import page_routes
@@ -261,7 +261,7 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
                 raise unsupported(request.headers, "application/json")
             with Counted(service.bodies, client_of(request)) as counted:
                 read = service.bodies.read(chunks, request.headers.get("content-length"), counted)
-                asked, long = await read_json(PersonalRequest, read, service.limits)
+                asked, long = await read_json(PersonalRequest, read, personal_limits(service.limits))
                 return JSONResponse(await personal.answer(facts, service.checkpoint, asked, long))
         except ClientDisconnect:
             return JSONResponse(error_body("client_closed_request", "the connection ended before the body did"), 400)

@@ -11,12 +11,14 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from roc.server.embedded import Image
 from roc.server.errors import Refusal, unavailable
+from roc.server.options import Limits
 
 if TYPE_CHECKING:
     from roc.personal.features import Features
@@ -59,6 +61,12 @@ class PersonalAnswer(BaseModel):
         description="the content of the head's file, a checkpoint for roc on the server's machine; null where it does "
         "not help"
     )
+
+
+def personal_limits(limits: Limits) -> Limits:
+    """Gives the limits of a body: features of a wide model are as long as images, and there may be more of them."""
+    count = max(limits.images, MOST_PHOTOS)
+    return replace(limits, images=count, queue=max(limits.queue, count))
 
 
 class Personal:

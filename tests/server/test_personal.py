@@ -1,5 +1,7 @@
 """One's own taste over HTTP: features, questions, the ranking that follows the answers, and the head."""
 
+import asyncio
+import base64
 import json
 import re
 
@@ -7,6 +9,10 @@ import pytest
 from serving import files, photo, running, tiny_checkpoint
 
 from roc import load
+from roc.server.errors import Refusal
+from roc.server.options import Limits
+from roc.server.personal import PersonalRequest, personal_limits
+from roc.server.uploads import read_json
 
 COUNT = 24
 
@@ -89,3 +95,16 @@ def test_features_that_did_not_come_from_here(server, features):
     assert answer.status_code == 422 and "the same for all 4 photos" in answer.json()["error"]["message"]
     assert ask(server, features[:1]).status_code == 422
     assert server.http.post("/v1/personalize", content=b"x", headers={"Content-Type": "text/plain"}).status_code == 415
+
+
+def test_features_of_a_wide_model_are_read_beyond_the_limit_of_images():
+    text = base64.b64encode(bytes(20_000)).decode()
+
+    async def body():
+        yield json.dumps({"features": [text] * 100}).encode()
+
+    limits = Limits(images=8, queue=8)
+    asked, long = asyncio.run(read_json(PersonalRequest, body(), personal_limits(limits)))
+    assert [long[one].data for one in asked.features] == [bytes(20_000)] * 100
+    with pytest.raises(Refusal, match="more than 8"):
+        asyncio.run(read_json(PersonalRequest, body(), limits))
