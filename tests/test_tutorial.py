@@ -1,16 +1,15 @@
-"""The tutorial works: every command of docs/tutorial.md is run in its order, on photos drawn for it."""
+"""The tutorial works: every cell of its notebook, which holds all commands of the page, is run on drawn photos."""
 
 import csv
+import importlib.util
+import json
 import os
-import shlex
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 
 import pytest
-from pages import ROOT, blocks, shell_lines
+from pages import PAGES, ROOT, blocks, shell_lines
 from PIL import Image
 from starter_parts import small_size
 
@@ -26,7 +25,9 @@ from roc.starter.sizes import SIZES
 def photographer(tmp_path, monkeypatch):
     """A folder as the tutorial finds it: 60 photos with ratings, the scripts and configs of the checkout, a starter."""
     monkeypatch.setenv("ROC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(SIZES, "small", small_size(tmp_path / "cache" / "wheels"))
+    wheels = tmp_path / "cache" / "wheels"
+    wheels.mkdir(parents=True)
+    monkeypatch.setitem(SIZES, "small", small_size(wheels))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     options = StarterOptions(out=str(kept_folder("small")), size="small")
     build_starter(options, plan(options))
@@ -45,8 +46,37 @@ def photographer(tmp_path, monkeypatch):
     return tmp_path
 
 
+def notebook_of():
+    """The notebook, and what `scripts/write_notebook.py` makes of the page."""
+    spec = importlib.util.spec_from_file_location("write_notebook", ROOT / "scripts" / "write_notebook.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    written = json.loads((ROOT / "docs" / "tutorial.ipynb").read_text(encoding="utf-8"))
+    return written, script.notebook(PAGES["docs/tutorial.md"])
+
+
+def test_the_notebook_is_that_of_the_page():
+    written, made = notebook_of()
+    assert written == made, "run scripts/write_notebook.py"
+    codes = ["".join(cell["source"]) for cell in written["cells"] if cell["cell_type"] == "code"]
+    commands = [
+        words for code in codes if code.startswith("%%bash -e\n") for words in shell_lines(code.partition("\n")[2])
+    ]
+    expected = [
+        words
+        for info, text in blocks("docs/tutorial.md", "bash")
+        if info == "bash" and "source .venv" not in text
+        for words in shell_lines(text)
+    ]
+    assert [words for words in expected if words[:2] != ["roc", "serve"]] == commands and len(expected) == 9
+    for code in codes:
+        if not code.startswith("%%bash -e\n"):
+            compile(code, "tutorial.ipynb", "exec")
+    assert len({cell["id"] for cell in written["cells"]}) == len(written["cells"])
+
+
 @pytest.mark.slow
-def test_every_command_of_the_tutorial_works_in_order(photographer):
+def test_every_cell_of_the_notebook_works_in_order(photographer, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -54,36 +84,23 @@ def test_every_command_of_the_tutorial_works_in_order(photographer):
     tools.mkdir()
     (tools / "roc").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m roc.cli "$@"\n')
     (tools / "roc").chmod(0o755)
-    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "ROC_PYTHON": sys.executable}
-    done, server = [], None
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("ROC_PYTHON", sys.executable)
+    (photographer / "docs").mkdir()
+    monkeypatch.chdir(photographer / "docs")
+    names = {"__name__": "__main__"}
     try:
-        for info, text in blocks("docs/tutorial.md", "bash"):
-            if info != "bash" or "source .venv" in text:
-                continue
-            text = text.replace("localhost:8000", f"localhost:{port}")
-            if text.startswith("roc serve"):
-                words = [*shlex.split(text), "--port", str(port)]
-                server = subprocess.Popen(words, cwd=photographer, env=environment)
-                wait_until_ready(f"http://127.0.0.1:{port}/readyz")
-            else:
-                subprocess.run(["bash", "-euo", "pipefail", "-c", text], cwd=photographer, env=environment, check=True)
-            done += list(shell_lines(text))
+        for cell in notebook_of()[0]["cells"]:
+            code = (
+                "".join(cell["source"]).replace(":8000", f":{port}").replace("roc serve ", f"roc serve --port {port} ")
+            )
+            if cell["cell_type"] == "code" and code.startswith("%%bash -e\n"):
+                subprocess.run(["bash", "-euo", "pipefail", "-c", code.partition("\n")[2]], check=True)
+            elif cell["cell_type"] == "code":
+                exec(compile(code, "tutorial.ipynb", "exec"), names)
     finally:
-        if server is not None:
-            server.terminate()
-            server.wait(60)
-    assert [words[:2] for words in done][-3:] == [["roc", "score"], ["roc", "serve"], ["curl", "-F"]] and len(done) == 9
+        if "server" in names:
+            names["server"].terminate()
+    assert names["server"].wait(60) == 0
     assert (photographer / "evaluations" / "mine" / "report.html").exists() and (photographer / "best.html").exists()
-
-
-def wait_until_ready(url, seconds=120):
-    """Returns when the server has loaded its model."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5)
-            return
-        except OSError:
-            assert time.monotonic() < deadline, f"{url} does not answer"
-            time.sleep(0.5)
