@@ -282,8 +282,6 @@ def _from_file(file: BinaryIO, name: str, pixel_limit: int) -> Image.Image:
     else:
         file, start = io.BytesIO(file.read()), 0
     head = file.read(64)
-    if not head:
-        raise ImageError(f"{name}: the file is empty (0 bytes)")
     file.seek(start)
     if head.startswith((b"\xff\xd8", b"\x89PNG")):
         content = file.read()
@@ -293,8 +291,6 @@ def _from_file(file: BinaryIO, name: str, pixel_limit: int) -> Image.Image:
         image = _identify(file, head, name)
     except ImageError:
         raise
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not an image, or one whose beginning is damaged; {_READS}") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too many pixels to be opened: {error}") from error
     except Exception as error:
@@ -305,7 +301,13 @@ def _from_file(file: BinaryIO, name: str, pixel_limit: int) -> Image.Image:
 
 
 def _identify(file: BinaryIO, head: bytes, name: str) -> Image.Image:
-    """Reads the header only. HEIC needs `pillow-heif`, which is loaded for the first such file."""
+    """Reads the header only. HEIC needs `pillow-heif`, which is loaded for the first such file.
+
+    Raises:
+        ImageError: the file is empty or no image that is read here.
+    """
+    if not head:
+        raise ImageError(f"{name}: the file is empty (0 bytes)")
     brand = head[8:12] if head[4:8] == b"ftyp" else b""
     is_avif = brand in _AVIF_BRANDS or (brand in _HEIC_BRANDS and any(known in head[16:] for known in _AVIF_BRANDS))
     if brand in _HEIC_BRANDS and not is_avif:
@@ -319,7 +321,10 @@ def _identify(file: BinaryIO, head: bytes, name: str) -> Image.Image:
     Image.init()
     if is_avif and "AVIF" not in Image.OPEN:
         raise ImageError(f"{name}: this Pillow ({Image.__version__}) reads no AVIF; install pillow 11.3 or newer")
-    return Image.open(file, formats=[known for known in _FORMATS if known in Image.OPEN])
+    try:
+        return Image.open(file, formats=[known for known in _FORMATS if known in Image.OPEN])
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not an image, or one whose beginning is damaged; {_READS}") from error
 
 
 def _check_bytes(content: bytes, name: str) -> None:

@@ -10,12 +10,13 @@ import numpy as np
 import transformers
 
 from roc import __version__
+from roc.checkpoint.head_file import read_declaration
 from roc.checkpoint.personal_head import PersonalHead, base_facts, personal_declaration
 from roc.data.digest import content_digest
 from roc.data.pictures import shown_path
 from roc.data.rows import DataError, Faults
-from roc.model.declaration import declare
-from roc.model.personal import Personal
+from roc.model.declaration import Declaration, declare
+from roc.model.personal import Personal, read_personal_file
 from roc.personal.features import Features
 from roc.personal.fit import Flat, fit
 from roc.personal.opinions import Opinions, Pairs
@@ -54,16 +55,18 @@ def personalize(options: PersonalOptions, watch: Watch = lambda rows, total, don
     Raises:
         DataError: With all faults of the data file and its photos.
         ValueError: If the checkpoint or the ratings cannot be used.
-        FileExistsError: If `out` is there.
+        FileExistsError: If `out` is there, and is not to be replaced or no personal head.
     """
     out = Path(options.out)
-    if out.exists() and not options.overwrite:
-        raise FileExistsError(f"{out} is there already; name another --out, or replace it with --overwrite")
+    check_out(out, overwrite=options.overwrite)
+    # All that is known without the weights comes first, since a large model loads for minutes.
+    declaration = read_declaration(options.checkpoint)
+    check_general(declaration)
+    rated = read_rated(options.data_path, options.image_folder, declaration.attributes[0])
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     assessment = Assessment(options.checkpoint, device=options.device)
-    check_general(assessment)
-    rated = read_rated(options.data_path, options.image_folder, assessment.attributes[0])
+    declare(assessment.model, assessment.model.declaration.uncalibrated())
     features = photo_features(assessment, rated, options, watch)
     try:
         verdict = validate(features, rated.opinions)
@@ -86,16 +89,36 @@ def personalize(options: PersonalOptions, watch: Watch = lambda rows, total, don
     return Personalized(verdict, len(features), out)
 
 
-def check_general(assessment: Assessment) -> None:
-    """Makes sure that a model gives the general score, and brings it to the state without a calibration.
+def check_out(out: Path, *, overwrite: bool) -> None:
+    """Makes sure that a head can be written, without replacing anything but an older head.
+
+    Raises:
+        FileExistsError: If `out` is there, and is not to be replaced or no personal head.
+        ValueError: If its folder cannot be written to.
+    """
+    if out.exists():
+        if not overwrite:
+            raise FileExistsError(f"{out} is there already; name another --out, or replace it with --overwrite")
+        try:
+            read_personal_file(out)
+        except ValueError as error:
+            raise FileExistsError(f"{out} is there and is no personal head, so it stays; name another --out") from error
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{out.parent} cannot be made a folder: {error.strerror}; name another --out") from error
+    if not os.access(out.parent, os.W_OK):
+        raise ValueError(f"{out.parent} cannot be written to; name another --out")
+
+
+def check_general(declaration: Declaration) -> None:
+    """Makes sure that a checkpoint gives the general score.
 
     Raises:
         ValueError: If it is a personal head itself.
     """
-    declaration = assessment.model.declaration
     if declaration.personal is not None:
         raise ValueError("this is a personal head already; name the checkpoint it belongs to, and all of the ratings")
-    declare(assessment.model, declaration.uncalibrated())
 
 
 def summary(verdict: Verdict, opinions: Opinions, photos: int, data: str) -> Personal:

@@ -176,3 +176,20 @@ def test_pairs_of_somebody_who_likes_what_the_checkpoint_does_not(checkpoint, ph
 def test_an_out_that_is_no_json_file(capsys):
     assert personalize("somewhere", "stars.csv", "mine") == 2
     assert "expected a file that ends in .json" in capsys.readouterr().err
+
+
+def test_only_a_head_is_replaced_and_bad_ratings_are_told_before_weights_are_loaded(head, checkpoint, tmp_path, capsys):
+    ratings = tmp_path / "stars.json"
+    ratings.write_text('[{"image": "a.png", "score": 3}]')
+    assert personalize(checkpoint, ratings, ratings, "--overwrite") == 2
+    assert "is no personal head, so it stays" in capsys.readouterr().err
+    assert ratings.read_text() == '[{"image": "a.png", "score": 3}]'
+
+    without_weights = tmp_path / "config alone"
+    without_weights.mkdir()
+    shutil.copy(checkpoint / "config.json", without_weights)
+    older = shutil.copy(head, tmp_path / "older.json")
+    assert personalize(without_weights, tmp_path / "gone.csv", older, "--overwrite") == 2
+    assert "gone.csv: no such file" in capsys.readouterr().err
+    assert personalize(without_weights, tmp_path / "gone.csv", ratings / "mine.json") == 2
+    assert "cannot be made a folder" in capsys.readouterr().err
