@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,10 +56,8 @@ def from_xmp(options: FromXmpOptions, shown: int) -> int:
     found = stars_to_file(options.photos, options.out, rejected=options.rejected)
     print(found.summary())
     low = min(1, *found.stars)
-    print(
-        f"train on it: --data_path {options.out} --image_folder {options.photos} --min_score {low:g} --max_score 5 "
-        "--num_tokens 5"
-    )
+    flags = ["--data_path", options.out, "--image_folder", options.photos, "--min_score", f"{low:g}"]
+    print("train on it:", shlex.join([*flags, "--max_score", "5", "--num_tokens", "5"]))
     if found.faults:
         print(f"{len(found.faults)} photos could not be read and were left out:", file=sys.stderr)
         print("\n".join(found.faults[:shown]), file=sys.stderr)

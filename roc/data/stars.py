@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from roc.data.folders import PICTURES, is_picture, walk
-from roc.data.raw import is_raw
+from roc.data.raw import INSTALL, is_raw
 from roc.data.rows import write_rows
 from roc.data.sidecars import Folder, embedded, read_sidecar
 from roc.data.xmp import Packet, XmpError
@@ -31,6 +31,7 @@ class Starred:
         photos: How many photos there are.
         stars: Rating -> number of photos.
         unrated, rejected, predicted: Photos that were left out: without a rating, rejected, rated by `roc score`.
+        raw: RAW files that were left out, because the package that opens them is missing.
         other_inside: Photos that hold another rating than their sidecar, which was taken.
         faults: What could not be read; those photos were left out.
     """
@@ -41,6 +42,7 @@ class Starred:
     unrated: int = 0
     rejected: int = 0
     predicted: int = 0
+    raw: int = 0
     other_inside: int = 0
     faults: list[str] = field(default_factory=list)
 
@@ -52,6 +54,7 @@ class Starred:
             (self.unrated, "have no rating and were left out"),
             (self.rejected, "are rejected and were left out; --rejected gives them a score"),
             (self.predicted, "have the stars that roc gave them and were left out"),
+            (self.raw, f"are RAW files and were left out; to use them, {INSTALL}"),
             (self.other_inside, "hold another rating than their sidecar, which was taken"),
         ):
             lines += [f"{count} {why}"] if count else []
@@ -70,11 +73,15 @@ def stars_to_file(photos: str, out: str, *, rejected: float | None = None) -> St
         ValueError: There is no such folder, no photo in it, none with a rating, or all have the same rating.
     """
     if not os.path.isdir(photos):
-        raise ValueError(f"{photos}: no such folder; name the folder of the photos")
+        came = "is no folder" if os.path.exists(photos) else "no such folder"
+        raise ValueError(f"{photos}: {came}; name the folder of the photos")
     found = Starred(Path(out))
     rows, folder_of = [], functools.lru_cache(maxsize=64)(Folder)
     for path, fault in walk(photos):
-        if not is_picture(path) or (is_raw(path) and _has_picture(Path(path), folder_of)):
+        if is_raw(path) and _has_picture(Path(path), folder_of):
+            continue
+        if not is_picture(path):
+            found.raw += is_raw(path)
             continue
         found.photos += 1
         name = os.path.relpath(path, photos).replace(os.sep, "/")
@@ -144,7 +151,8 @@ def _name_fault(name: str, path: str, out: Path) -> str | None:
 
 def _check(photos: str, found: Starred) -> None:
     if not found.photos:
-        raise ValueError(f"{photos}: there is no photo in it")
+        raw = f" but {found.raw} RAW files; to use them, {INSTALL}" if found.raw else ""
+        raise ValueError(f"{photos}: there is no photo in it{raw}")
     if not found.stars:
         why = f"; the first fault: {found.faults[0]}" if found.faults else ""
         left = f", {found.rejected} are rejected" if found.rejected else ""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFile, features
 
-from roc.data.images import ImageError, check_image, image_size, open_image
+from roc.data.images import ImageError, check_image, exif_block, image_size, open_image, xmp_block
 
 
 def pixel(source, x=0, y=0):
@@ -350,14 +350,15 @@ def test_missing_path_folder_and_empty_path(tmp_path):
         open_image("a\0b.jpg")
 
 
-def test_empty_file_and_no_image(tmp_path):
+@pytest.mark.parametrize("read", [open_image, image_size, exif_block, xmp_block])
+def test_empty_file_and_no_image(tmp_path, read):
     path = tmp_path / "a.jpg"
     path.write_bytes(b"")
     with pytest.raises(ImageError, match=r"a\.jpg: the file is empty"):
-        open_image(path)
+        read(path)
     path.write_bytes(b"<html>404 not found</html>")
     with pytest.raises(ImageError, match=r"a\.jpg: not an image"):
-        open_image(path)
+        read(path)
 
 
 def test_formats_that_run_programs_are_not_opened(tmp_path):

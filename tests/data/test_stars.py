@@ -1,6 +1,7 @@
 """Stars of other programs as a data file: which are read, which left out, and when nothing is written."""
 
 import os
+import shlex
 import shutil
 import subprocess
 
@@ -78,6 +79,7 @@ def test_what_cannot_be_read_is_left_out_and_named(photos, capsys):
         ([-1], "photos", "1 are rejected"),
         ([3, 3, None], "photos", "all 2 rated photos have 3 stars"),
         ([3], "nowhere", "no such folder"),
+        ([3], "photos/0.jpg", "is no folder"),
         ([3], "photos --out ratings.txt", "expected a file that ends in"),
         ([3], "photos --rejected 6", "rejected"),
     ],
@@ -87,6 +89,29 @@ def test_nothing_to_learn_from(photos, stars, words, message, capsys):
         photo(photos / f"{i}.jpg", one)
     assert main(["from-xmp", "--out", "ratings.csv", *words.split()]) == 2
     assert message in capsys.readouterr().err and not os.path.exists("ratings.csv")
+
+
+def test_raw_files_that_cannot_be_opened_are_counted(photos, monkeypatch, capsys):
+    monkeypatch.setattr("roc.data.folders.can_read_raw", lambda: False)
+    (photos / "a.NEF").write_bytes(b"raw")
+    assert main(["from-xmp", "photos", "--out", "ratings.csv"]) == 2
+    assert "no photo in it but 1 RAW files; to use them, install roc-mllm[raw]" in capsys.readouterr().err
+    for i, stars in enumerate([1, 2]):
+        photo(photos / f"{i}.jpg", stars)
+    photo(photos / "b.jpg")
+    (photos / "b.nef").write_bytes(b"raw")  # the picture beside it is read
+    assert main(["from-xmp", "photos", "--out", "ratings.csv"]) == 0
+    assert "1 are RAW files and were left out" in capsys.readouterr().out
+
+
+def test_the_printed_flags_can_be_pasted(photos, capsys):
+    own = photos / "Süd 2024"
+    own.mkdir()
+    for i, stars in enumerate([1, 2]):
+        photo(own / f"{i}.jpg", stars)
+    assert main(["from-xmp", str(own), "--out", "my stars.csv"]) == 0
+    flags = shlex.split(capsys.readouterr().out.split("train on it:")[1])
+    assert flags[:4] == ["--data_path", "my stars.csv", "--image_folder", str(own)]
 
 
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs exiftool")
