@@ -20,6 +20,8 @@ COMMANDS: dict[str, str] = {
     "serve": "answer requests for scores over HTTP, with a page for people",
     "mcp": "let an assistant score, rank and describe local photos (Model Context Protocol)",
     "evaluate": "how well predictions agree with people: metrics, pictures, a report",
+    "calibrate": "intervals around scores that hold a stated share of held-out ratings",
+    "reference": "a set of photos to compare scores with: percentiles and rewards",
     "rank": "which of several photos is better, and how surely",
     "personalize": "a head for one's own taste, from a few ratings or pairs",
     "compare": "two evaluations of the same rows, metric by metric",

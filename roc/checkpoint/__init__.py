@@ -1,6 +1,7 @@
 """Checkpoints on disk.
 
-`folder` loads and saves, `names` tells what a name stands for, `weights` refuses tensors that do not fit,
-`fingerprint` recognises weights, `card` writes the model card, `head_file` holds the head alone, `personal_head` one
-that moves scores towards a person's taste, `export` the other forms of a checkpoint, `vllm` those for vLLM.
+`folder` loads and saves, `names` tells what a name stands for, `weights` refuses tensors that do not fit, `fingerprint`
+recognises weights, `declared` changes the declaration in place, `card` writes the model card, `head_file` holds the
+head alone, `personal_head` one that moves scores towards a person's taste, `export` the other forms of a checkpoint,
+`vllm` those for vLLM.
 """

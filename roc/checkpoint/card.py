@@ -240,6 +240,7 @@ def _body(
         *_data_sets(declaration),
         f"- Levels: {space.num_levels} ({levels})",
         f"- Distribution over the levels: {supervised}",
+        *_calibration(declaration),
         f"- Question: {declaration.question}",
         f"- Answer: {declaration.answer}",
         f"- Made with roc {declaration.version}",
@@ -266,6 +267,31 @@ def _personal_lines(declaration: Declaration) -> list[str]:
         f"(`roc personalize`). On held-out ones, {METRICS[personal.metric]} {personal.general:.3f} before and "
         f"{personal.personal:.3f} after, difference [{personal.low:+.3f}, {personal.high:+.3f}]"
     ]
+
+
+def _calibration(declaration: Declaration) -> list[str]:
+    """Says what `roc calibrate` and `roc reference` have added; nothing where they have not."""
+    calibration, reference, lines = declaration.calibration, declaration.reference, []
+    if calibration is not None and calibration.temperature != 1:
+        lines.append(f"- Temperature of the distribution: {calibration.temperature:.4g}")
+    if calibration is not None and calibration.affine is not None:
+        unit = f", in {calibration.affine.unit}" if calibration.affine.unit else ""
+        names = ", ".join(calibration.affine.lines)
+        fitted = calibration.earlier or f"{calibration.data}, {calibration.rows} photos"
+        lines.append(f"- Moved onto the scale of other raters{unit}, by the ratings {fitted}: {names}")
+    if calibration is not None and calibration.intervals is not None:
+        intervals = calibration.intervals
+        what = " standard deviations" if intervals.scaled else ""
+        widths = ", ".join(
+            f"{name} ± {' | '.join(f'{width:.3g}' for width in intervals.thirds.get(name, ((), (half,)))[1])}{what} "
+            f"({intervals.rows[name]} ratings)"
+            for name, half in intervals.half_widths.items()
+        )
+        by = ", by thirds of the score from low to high" if intervals.thirds else ""
+        lines.append(f"- Intervals that hold {intervals.level:.3g} of ratings of photos like these{by}: {widths}")
+    if reference is not None:
+        lines.append(f"- Percentiles and rewards: by the scores of {reference.photos} photos, {reference.name}")
+    return lines
 
 
 def _own_ranges(space: ScoreSpace) -> list[str]:

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """Scores images in one forward pass each, and writes one row per image in the order of the input:
 
-  image, prediction, std, prediction.<attribute>, min_score, max_score, calibrated
+  image, prediction, std, prediction.<attribute>, min_score, max_score, calibrated, scorer
 
 All scores are on the native scale of the checkpoint, min_score to max_score. prediction and std are of the first
 attribute; where calibrated is False, the model was trained on mean scores alone and std means nothing.
+scorer is the name and version of what scored. A checkpoint with a calibration or a reference adds low, high, coverage,
+percentile and reward (docs/calibration.md).
 
 PATH is an image, a folder (searched with its subfolders), a pattern in quotation marks, a .txt list, a table with a
 column of paths, a .tar file (of a WebDataset), or a URL that fsspec knows (s3://BUCKET/photos).

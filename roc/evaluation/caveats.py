@@ -65,6 +65,12 @@ def _about_the_rows(metrics: Mapping[str, Any]) -> Iterator[str]:
                 f"{range_text(metrics[f'{prefix}mapped_from'])} onto {range_text(scale_of(metrics, prefix))}; all "
                 "errors are on the latter"
             )
+    yield from metrics.get("drift", ())
+    if metrics.get("interval_overlap"):
+        yield (
+            f"the intervals were calibrated on photos of these rows (about {metrics['interval_overlap']} of them): "
+            "what they hold here says nothing and is not shown; evaluate rows that were not calibrated on"
+        )
     human = metrics["score_range"]
     if scale is not None and human is not None and human[1] <= sum(scale) / 2 and "mapped_from" not in metrics:
         yield (

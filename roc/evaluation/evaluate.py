@@ -28,9 +28,15 @@ from roc.evaluation.theme import check_matplotlib
 from roc.score_space import ScoreSpace, parse_ranges
 
 if TYPE_CHECKING:
+    from roc.data.records import Record
+    from roc.model.declaration import Declaration
+    from roc.scoring.results import Assessed
     from roc.scoring.run import Watch
 
 logger = logging.getLogger(__name__)
+
+_MOST_OVERLAP = 0.05
+"""Share of the rows that intervals may have been calibrated on where what they hold is still shown."""
 
 _READ_AT_ONCE = 8
 """Images of a forward pass behind given critiques, where no batch size is given."""
@@ -100,6 +106,10 @@ def _of_predictions(options: EvaluateOptions) -> tuple[list[EvaluatedRow], dict[
         calibrated=found.calibrated,
         **_estimate_options(options),
     )
+    if found.coverage is not None:
+        from roc.evaluation.intervals import interval_metrics
+
+        metrics |= interval_metrics(found.rows, found.attributes, found.coverage)
     if scale is not None:
         low, high = scale
         outside = sum(not low <= row.predictions["overall"] <= high for row in scored_rows(found.rows, "overall"))
@@ -130,14 +140,15 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
             f"--attribute_ranges names {', '.join(unknown)}, but {options.checkpoint} scores "
             f"{', '.join(declaration.attributes)}; correct the name, or leave it out"
         )
-    space = declaration.space
+    # Where scores were moved onto the scale of other raters, people rate on that one.
+    space, rated = declaration.space, declaration.rating_space
     scale = None if options.scale is None else declaration.scale(options.scale, options.checkpoint)
     if scale is not None:
         low, high = scale.range
-        space = replace(space, min_score=low, max_score=high, attribute_ranges={})
+        space = rated = replace(space, min_score=low, max_score=high, attribute_ranges={})
     given = None if options.min_score is None else (options.min_score, options.max_score)
     ratings = rating_space(
-        space,
+        rated,
         given,
         parse_ranges(options.attribute_ranges),
         map_range=options.map_range,
@@ -147,7 +158,7 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
         options.data_path,
         options.image_folder,
         ratings=ratings,
-        space=space,
+        space=rated,
         attributes=declaration.attributes,
         split=None if split == "all" else split,
     )
@@ -158,8 +169,8 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     if not chosen:
         raise ValueError(f"{options.data_path} has no row with one image and a score to evaluate")
     if given is None:
-        check_same_scale(chosen, space, options.checkpoint)
-    chosen = mapped(chosen, ratings, space)
+        check_same_scale(chosen, rated, options.checkpoint)
+    chosen = mapped(chosen, ratings, rated)
     assessment = load_assessment(options.checkpoint, options.device)
     if options.reason and not declaration.reasons:
         raise ValueError(
@@ -208,16 +219,46 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
             n_resamples=options.n_resamples,
             seed=options.seed,
         )
-    metrics |= {"split": split, **image_metrics(assessment, [record.images[0] for record in chosen], scale)}
+    metrics |= _intervals(declaration, rows, chosen, assessed)
+    metrics |= {
+        "split": split,
+        "scorer": assessment.scorer,
+        **image_metrics(assessment, [record.images[0] for record in chosen], scale),
+    }
     if scale is not None:
         metrics["dataset"] = scale.name
-    own = {*ratings.attribute_ranges, *space.attribute_ranges}
+    own = {*ratings.attribute_ranges, *rated.attribute_ranges}
     for name in declaration.attributes:
         first = name == declaration.attributes[0]
-        if ratings.of(name).range != space.of(name).range and (first or name in own):
+        if ratings.of(name).range != rated.of(name).range and (first or name in own):
             prefix = attribute_prefix(name, declaration.attributes)
             metrics[f"{prefix}mapped_from"] = list(ratings.of(name).range)
     return rows, metrics | {"caveats": find_caveats(metrics)}
+
+
+def _intervals(
+    declaration: Declaration, rows: list[EvaluatedRow], records: list[Record], assessed: list[Assessed]
+) -> dict[str, Any]:
+    """Measures what the intervals of a calibrated checkpoint hold, unless it was calibrated on these photos."""
+    from roc.data.digest import picture_digest, shared
+    from roc.evaluation.intervals import interval_metrics
+    from roc.scoring.drift import Drift
+
+    calibration = declaration.calibration
+    if calibration is None or calibration.intervals is None or not any(row.intervals for row in rows):
+        return {}
+    # The sample stands for all photos of the calibration; a few in common, such as copies, move no share.
+    common = shared((picture_digest(record.images[0]) for record in records), calibration.sample)
+    overlap = round(common * calibration.rows / max(1, len(calibration.sample)))
+    if overlap > _MOST_OVERLAP * len(records):
+        return {"interval_level": calibration.intervals.level, "interval_overlap": overlap}
+    drift = Drift(declaration)
+    for one in assessed:
+        for name, score in one.scores.items():
+            if score is not None:
+                drift.add(name, score.value, score.std)
+    found = {"drift": notes} if (notes := drift.notes()) else {}
+    return interval_metrics(rows, declaration.attributes, calibration.intervals.level) | found
 
 
 def _estimate_options(options: EvaluateOptions) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class EvaluatedRow:
         h_n: (N,) vote histogram of the first attribute, summing to 1.
         subset: Part of the test set that the row belongs to, if results are reported by parts.
         image: Path of the image; None where it is not known. Not written into files: the id names the row.
+        intervals: Attribute -> the interval (low, high) that a calibrated model gives; empty where it gives none.
     """
 
     id: str
@@ -41,6 +42,7 @@ class EvaluatedRow:
     h_n: Sequence[float] | None = field(default=None, repr=False)
     subset: str | None = None
     image: str | None = field(default=None, repr=False)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict, repr=False)
 
 
 def evaluable(records: Sequence[Record]) -> list[Record]:
@@ -73,6 +75,11 @@ def evaluated_rows(records: Sequence[Record], assessed: Sequence[Assessed]) -> l
                 h_n=votes if fits else None,
                 subset=record.dataset if len(datasets) > 1 else None,
                 image=record.images[0],
+                intervals={
+                    name: (score.low, score.high)
+                    for name, score in one.scores.items()
+                    if score is not None and score.low is not None
+                },
             )
         )
     return rows

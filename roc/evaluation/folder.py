@@ -80,7 +80,13 @@ def write_evaluation(
     folder = Path(folder)
     return [
         write_text(folder / METRICS_FILE, json_text(metrics)),
-        write_predictions(folder / PREDICTIONS_FILE, rows, metrics["attributes"], metrics.get("calibrated")),
+        write_predictions(
+            folder / PREDICTIONS_FILE,
+            rows,
+            metrics["attributes"],
+            metrics.get("calibrated"),
+            metrics.get("interval_level"),
+        ),
     ]
 
 

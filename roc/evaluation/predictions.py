@@ -11,6 +11,8 @@ The columns:
     h_1 .. h_N            votes for each level: shares or counts
     p_1 .. p_N            predicted probability of each level
     score.<attribute>, prediction.<attribute>
+    low, high             interval around the prediction that a calibrated model gives, with .<attribute> for others
+    coverage              share of ratings that the intervals should hold, the same in every row
     calibrated            yes or no: whether the model was trained on distributions
 
 Capital letters in the names make no difference. A file is read as a whole or not at all: all faults are found first and
@@ -36,8 +38,8 @@ from roc.evaluation.keys import range_text
 from roc.score_space import TOLERANCE, ScoreSpace
 
 _LEVEL = re.compile(r"([hp])_(\d+)")
-_ATTRIBUTE = re.compile(r"(score|prediction)\.(.+)", re.IGNORECASE)
-_NAMED = ("score", "prediction", "id", "subset", "image", "std", "calibrated")
+_ATTRIBUTE = re.compile(r"(score|prediction|low|high)\.(.+)", re.IGNORECASE)
+_NAMED = ("score", "prediction", "id", "subset", "image", "std", "calibrated", "low", "high", "coverage")
 _KNOWN = frozenset((*_NAMED, *(f"{kind}_{n}" for kind in "hp" for n in range(1, 101))))
 _YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
@@ -51,12 +53,14 @@ class Predictions:
         attributes: Names that have both a human and a predicted column, "overall" first.
         calibrated: What the file says about `std` and `p_n`; None where it says nothing.
         notes: What was ignored in the file, one sentence each.
+        coverage: Share of ratings that its intervals should hold; None where it says nothing.
     """
 
     rows: list[EvaluatedRow]
     attributes: tuple[str, ...]
     calibrated: bool | None
     notes: tuple[str, ...]
+    coverage: float | None = None
 
 
 def write_predictions(
@@ -64,6 +68,7 @@ def write_predictions(
     rows: Sequence[EvaluatedRow],
     attributes: Sequence[str],
     calibrated: bool | None = None,
+    coverage: float | None = None,
 ) -> Path:
     """Writes rows to a CSV file, without the columns that no row has a value for.
 
@@ -72,6 +77,7 @@ def write_predictions(
         rows: In the order of the lines.
         attributes: Names of the scores; the columns of the first are called `score` and `prediction`.
         calibrated: Whether `std` and `p_n` mean something; None where that is not known.
+        coverage: Share of ratings that the intervals should hold; None where there are none.
 
     Returns:
         `path`.
@@ -92,6 +98,12 @@ def write_predictions(
         columns |= {f"p_{n + 1}": lambda row, n=n: row.p_n[n] if row.p_n is not None else None for n in range(num_p)}
         if calibrated is not None:
             columns["calibrated"] = lambda row: "yes" if calibrated else "no"
+    for name in attributes if any(row.intervals for row in rows) else ():
+        ending = "" if name == first else f".{name}"
+        for place, end in enumerate(("low", "high")):
+            columns[f"{end}{ending}"] = lambda row, name=name, place=place: row.intervals.get(name, (None, None))[place]
+        if coverage is not None:
+            columns["coverage"] = lambda row: coverage
     cells = ({name: _cell(value(row)) for name, value in columns.items()} for row in rows)
     write_rows(path, cells, columns=list(columns))
     return Path(path)
@@ -135,7 +147,7 @@ def read_predictions(
         faults.add(None, "there is no row in this file")
     if faults:
         raise DataError(faults.texts())
-    return Predictions(rows, parser.attributes, parser.calibrated, tuple(parser.notes))
+    return Predictions(rows, parser.attributes, parser.calibrated, tuple(parser.notes), parser.coverage)
 
 
 class _RowParser:
@@ -151,6 +163,7 @@ class _RowParser:
     def __init__(self, faults: Faults, *, space: ScoreSpace | None, folder: Path, ids_are_paths: bool) -> None:
         self.attributes: tuple[str, ...] = ("overall",)
         self.calibrated: bool | None = None
+        self.coverage: float | None = None
         self.notes: list[str] = []
         self._faults = faults
         self._space = space
@@ -185,6 +198,7 @@ class _RowParser:
         if std is not None and std < 0:
             self._fault(f"the std is {std:g}; a standard deviation cannot be negative", "negative std")
         self._read_calibrated(cells.get("calibrated"))
+        intervals = self._intervals(cells)
         image = self._text(cells, "image")
         identity = self._text(cells, "id") or image or str(self._count)
         before = self._lines.setdefault(identity, line)
@@ -199,7 +213,25 @@ class _RowParser:
             h_n=self._levels(cells, "h"),
             subset=self._text(cells, "subset"),
             image=self._image(cells, image if image is not None else identity if self._ids_are_paths else None),
+            intervals=intervals,
         )
+
+    def _intervals(self, cells: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+        """Reads the interval of each attribute, and the share of ratings that all of them should hold."""
+        found = {}
+        for name in self.attributes:
+            suffix = "" if name == "overall" else f".{name}"
+            low, high = self._number(cells, f"low{suffix}"), self._number(cells, f"high{suffix}")
+            if (low is None) != (high is None) or (low is not None and low > high):
+                self._fault(f"low{suffix} and high{suffix} are no interval; give both ends, or none", "interval")
+            elif low is not None:
+                found[name] = (low, high)
+        coverage = self._number(cells, "coverage")
+        if coverage is not None and (not 0 < coverage < 1 or self.coverage not in (None, coverage)):
+            self._fault(f"coverage is {coverage:g}; expected one share between 0 and 1 in every row", "coverage")
+        elif coverage is not None:
+            self.coverage = coverage
+        return found
 
     def _named(self, cells: Mapping[str, Any]) -> dict[str, Any]:
         """Renames `Score.Light` to the spelling of the column that named this attribute first, `prediction.light`."""
@@ -231,9 +263,9 @@ class _RowParser:
         unknown = []
         for name in cells:
             match = _ATTRIBUTE.fullmatch(name)
-            if match and match[2] != "overall":  # `score` and `prediction` are the overall ones
+            if match and match[2] != "overall" and match[1] in found:  # `score`, `prediction` are the overall ones
                 found[match[1]].append(match[2])
-            elif name not in _NAMED and not _LEVEL.fullmatch(name):
+            elif name not in _NAMED and (match is None or match[1] in found) and not _LEVEL.fullmatch(name):
                 unknown.append(name)
         both = [name for name in found["score"] if name in found["prediction"]]
         self.attributes = tuple(dict.fromkeys([*self.attributes, *both]))

@@ -17,6 +17,7 @@ from roc.evaluation.benchmarks import TEST_SETS, TestSet, comparable
 from roc.evaluation.bootstrap import resamples_for
 from roc.evaluation.evaluated_rows import EvaluatedRow, is_number, scored_rows
 from roc.evaluation.image_effect import effect_text
+from roc.evaluation.intervals import interval_parts
 from roc.evaluation.keys import (
     METRICS,
     attribute_prefix,
@@ -112,6 +113,7 @@ def report_html(
         _reasoned(metrics),
         "<h2>All metrics</h2>",
         _metrics_table(metrics),
+        _intervals(metrics),
         _notes(metrics),
         "<h2>Plots</h2>",
         _plots(light, dark),
@@ -177,6 +179,20 @@ def _metrics_table(metrics: Mapping[str, Any]) -> str:
             f'<td class="text">{escape(metric.meaning)}</td></tr>'
         )
     return table(("metric", "value", "95% interval", "better", "what it is"), rows, numbers=(1, 2))
+
+
+def _intervals(metrics: Mapping[str, Any]) -> str:
+    """Shows what the intervals of a calibrated checkpoint hold."""
+    rows = [
+        f"<tr><td>{escape(part.attribute)}</td><td>{escape(which)}</td>"
+        f'<td class="number">{part.level:g}</td><td class="text">{escape(text)}</td></tr>'
+        for part in interval_parts(metrics)
+        for which, text in [("all", f"{part.text}, mean width {part.width:.3g}"), *part.named_thirds]
+    ]
+    if not rows:
+        return ""
+    head = ("score", "rows", "level", "share of ratings inside")
+    return f"<h2>Intervals</h2>\n{table(head, rows, numbers=(2,))}"
 
 
 def _notes(metrics: Mapping[str, Any]) -> str:
@@ -274,6 +290,8 @@ def _worst(rows: Sequence[EvaluatedRow], metrics: Mapping[str, Any]) -> str:
     for row in worst:
         score, prediction = row.scores[first], row.predictions[first]
         spread = f" &plusmn; {row.std:.{decimals}f}" if is_number(row.std) else ""
+        if first in row.intervals:
+            spread += " ({:.{d}f} to {:.{d}f})".format(*row.intervals[first], d=decimals)
         error = f"{prediction - score:+.{decimals}f}"
         cards.append(
             f'<div class="card">{_thumbnail(row)}<div><code>{escape(row.id)}</code><br>people '
@@ -295,6 +313,8 @@ def _footer(metrics: Mapping[str, Any]) -> str:
             f"Intervals: percentile bootstrap over rows, {drawn:,} resamples, seed {metrics['seed']}. "
             "They tell how much another draw of images would move a number, not how much another training run would."
         )
+    if metrics.get("scorer"):
+        lines.append(f"Scored by {metrics['scorer']}.")
     text = " ".join(lines)
     command = f"<br>Command: <code>{escape(metrics['command'])}</code>" if metrics.get("command") else ""
     return f"<footer>{escape(text)}{command}</footer>"

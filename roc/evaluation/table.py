@@ -8,6 +8,7 @@ from typing import Any
 
 from roc.evaluation.critique_effect import critique_text
 from roc.evaluation.image_effect import effect_text
+from roc.evaluation.intervals import interval_parts
 from roc.evaluation.keys import (
     METRICS,
     attribute_prefix,
@@ -100,6 +101,17 @@ def _first_attribute(metrics: Mapping[str, Any]) -> list[str]:
         if key in metrics and (key != "unscored_share" or metrics["unscored"]):
             interval = interval_text(metrics, key)
             lines.append(f"  {metric.name:<14}{metric_text(metrics, key):>8}   {interval}".rstrip())
+    return lines + _intervals(metrics)
+
+
+def _intervals(metrics: Mapping[str, Any]) -> list[str]:
+    """Shows what the intervals of a calibrated checkpoint hold, in all and by thirds of the score."""
+    lines = []
+    for part in interval_parts(metrics):
+        name = f"{part.attribute}: " if len(metrics["attributes"]) > 1 else ""
+        lines += _wrapped(f"{name}intervals at {part.level:g} hold {part.text}; mean width {part.width:.3g}")
+        if part.thirds:
+            lines += _wrapped(f"  by thirds of the predicted score: {'; '.join(part.thirds)}")
     return lines
 
 

@@ -47,6 +47,10 @@ class Assessor:
             for low, high in [declared.space.of(name).range]
         )
 
+    @property
+    def _about(self) -> dict[str, Any]:
+        return {"model": self.options.checkpoint, "scorer": self.assessment.scorer}
+
     def score(self, images: Sequence[str], attributes: Sequence[str] | None) -> dict[str, Any]:
         """Scores pictures; one that cannot be read has its error in its place.
 
@@ -65,7 +69,7 @@ class Assessor:
                 (found[path].to_dict() if path in found else {"error": str(one)}) | {"image": str(path)}
                 for path, one in batch.items()
             ]
-        return {"model": self.options.checkpoint, "results": rows}
+        return {**self._about, "results": rows}
 
     def rank(self, images: Sequence[str], attribute: str | None) -> dict[str, Any]:
         """Puts pictures in order, best first.
@@ -84,7 +88,7 @@ class Assessor:
                 if isinstance(one, ImageError):
                     raise one
             found |= {str(path): one for path, one in self._scored(batch, [chosen]).items()}
-        return {"model": self.options.checkpoint, **ranking(chosen, found).to_dict()}
+        return {**self._about, **ranking(chosen, found).to_dict()}
 
     def describe(self, image: str) -> dict[str, Any]:
         """Has the model write about one picture.
@@ -101,7 +105,7 @@ class Assessor:
         picture = open_image(paths[0])
         with self._turn:
             (found,) = self.assessment.describe(picture, max_new_tokens=self.options.max_new_tokens)
-        return {"model": self.options.checkpoint, **found.to_dict(), "image": str(paths[0])}
+        return {**self._about, **found.to_dict(), "image": str(paths[0])}
 
     def _batches(self, images: Sequence[str], fewest: int = 1) -> Iterator[dict[Path, Image.Image | ImageError]]:
         """Opens the pictures that a request names, each once and some at a time; in place of one, why it cannot be."""

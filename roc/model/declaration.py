@@ -26,6 +26,7 @@ from roc.data.limits import FEWEST_PIXELS
 from roc.model.calibration import Calibration
 from roc.model.comparison import Comparison
 from roc.model.personal import Personal
+from roc.model.reference import Reference
 from roc.model.scales import DataScale, find_scale
 from roc.prompts import SCORE_TOKEN
 from roc.prompts import answer as house_answer
@@ -43,6 +44,9 @@ WEIGHTS = ("text_weight", "l1_weight", "ce_weight", "emd_weight")
 PAIR_WEIGHTS = ("delta_weight", "rank_weight")
 L1_SCALES = ("unit", "native")
 ASPECT_RATIOS = ("keep", "pad")
+
+PARTS = {"comparison": Comparison, "calibration": Calibration, "reference": Reference, "personal": Personal}
+"""Keys of the section that hold a mapping of their own, written only where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +77,8 @@ class Declaration:
         tiny_model: Preset of `roc.demo.tiny_model` that the model was built from, "demo" or "photos", so that nothing
             pretrained is behind it; None for any other model.
         version: Release of roc that attached the head.
-        calibration: What was fitted on held-out ratings after the training; None = nothing.
+        calibration: What was fitted on held-out ratings after the training, by `roc calibrate`; None = nothing.
+        reference: The scores of a set of photos to compare with, from `roc reference`; None = there is none.
         scales: Scales of the data sets that it was trained on together, that of the shared score first; empty where it
             was trained on one.
         personal: What the personal head was fitted on; None = the scores are those of the training.
@@ -108,6 +113,7 @@ class Declaration:
     tiny_model: str | None = None
     version: str = __version__
     calibration: Calibration | None = None
+    reference: Reference | None = None
     scales: tuple[DataScale, ...] = ()
     personal: Personal | None = None
     others: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -250,16 +256,17 @@ class Declaration:
         return 1.0 if self.calibration is None else self.calibration.temperature
 
     def uncalibrated(self) -> Declaration:
-        """Gives the declaration as it was before the calibration, on the range of the training."""
-        if self.calibration is None:
+        """Gives the declaration as it was before `roc calibrate` and `roc reference`, on the range of the training."""
+        if self.calibration is None and self.reference is None:
             return self
-        affine, space = self.calibration.affine, self.space
+        affine = None if self.calibration is None else self.calibration.affine
+        space = self.space
         if affine is not None:
             first, *others = self.attributes
             low, high = affine.before[first]
             own = {name: affine.before[name] for name in others}
             space = dataclasses.replace(space, min_score=low, max_score=high, attribute_ranges=own)
-        return dataclasses.replace(self, space=space, calibration=None)
+        return dataclasses.replace(self, space=space, calibration=None, reference=None)
 
     @property
     def num_levels(self) -> int:
@@ -276,7 +283,7 @@ class Declaration:
         for name in PAIR_WEIGHTS:
             if not getattr(self, name):
                 del own[name]
-        for name in ("calibration", "comparison", "personal"):
+        for name in PARTS:
             part = own.pop(name)
             if part is not None:
                 own[name] = part.to_dict()
@@ -318,8 +325,7 @@ class Declaration:
             values.pop(entry.name, None)
         own = {entry.name for entry in dataclasses.fields(cls)} - {"space", "others"}
         others = {name: value for name, value in values.items() if name not in own}
-        parts = {"calibration": Calibration, "comparison": Comparison, "personal": Personal}
-        for name, kind in parts.items():
+        for name, kind in PARTS.items():
             if values.get(name) is not None:
                 values[name] = kind.from_dict(values[name])
         values["scales"] = tuple(map(DataScale.from_dict, values.get("scales") or ()))
@@ -343,7 +349,7 @@ def declaration_of(config: PreTrainedConfig) -> Declaration:
     section = config.roc
     if not isinstance(section, Mapping):
         return Declaration.from_dict(section)
-    if any(section.get(name) is not None for name in ("calibration", "comparison", "scales", "personal")):
+    if any(section.get(name) is not None for name in (*PARTS, "scales")):
         try:
             return _parsed_text(json.dumps(dict(section)))
         except TypeError:  # no JSON

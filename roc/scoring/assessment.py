@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from roc.checkpoint.fingerprint import weights_fingerprint
 from roc.checkpoint.folder import load
 from roc.data.images import ImageError, open_image
 from roc.model.collator import RocCollator
@@ -84,6 +86,7 @@ class Assessment:
             keep_freed_memory()
             lay_out_convolutions(self.model)
         self.collator = RocCollator(self.processor, self.model.declaration)
+        self._pretrained = pretrained
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
         self.compiled = compile_layers(self.model) if compile else 0
 
@@ -91,6 +94,18 @@ class Assessment:
     def attributes(self) -> tuple[str, ...]:
         """Names of the model's scores, in the order of its answer."""
         return self.model.declaration.attributes
+
+    @functools.cached_property
+    def weights_fingerprint(self) -> str:
+        """Hash of all weights as they are held, 16 hexadecimal digits; computed once, at about 1 GB/s and core."""
+        return weights_fingerprint(self.model)
+
+    @functools.cached_property
+    def scorer(self) -> str:
+        """Name and version of what scores: `NAME@FINGERPRINT roc/VERSION` (roc/scoring/identity.py)."""
+        from roc.scoring.identity import scorer_text
+
+        return scorer_text(self, self._pretrained)
 
     def __call__(
         self, images: ImageLike | Sequence[ImageLike], precision: int = 4

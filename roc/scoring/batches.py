@@ -24,7 +24,7 @@ from roc.scoring.assessment import Assessment
 from roc.scoring.one_forward import level_logits
 from roc.scoring.prepare import Prepared
 from roc.scoring.reasoning import Sampling
-from roc.scoring.results import Assessed, scale_columns
+from roc.scoring.results import Assessed, about_columns, offered, scale_columns
 
 logger = logging.getLogger(__name__)
 
@@ -273,16 +273,19 @@ class Scorer:
     def row(self, assessed: Assessed) -> dict[str, Any]:
         """Gives the columns of an output in order, without `image`; `{"error": reason}` where a score is not finite."""
         declaration = self.assessment.collator.declaration
+        one_pass = not (self.wanted.describe and declaration.reasons)
         columns: dict[str, Any] = {}
         for name in self.wanted.attributes:
             score = assessed.scores[name]
             if score is not None and not math.isfinite(score.value):
                 return {"error": f"the model gave no number for {name}: {score.value}"}
             value = None if score is None else score.value
+            compared = {key: getattr(score, key, None) for key in offered(declaration, name, one_pass=one_pass)}
             if name != self.assessment.attributes[0]:
                 columns[f"prediction.{name}"] = value
+                columns |= {f"{key}.{name}": end for key, end in compared.items()}
                 continue
-            columns |= {"prediction": value, "std": None if score is None else score.std}
+            columns |= {"prediction": value, "std": None if score is None else score.std, **compared}
             if self.wanted.distribution:
                 probabilities = [None] * declaration.num_levels if score is None else score.distribution
                 columns |= {f"p_{n}": probability for n, probability in enumerate(probabilities, start=1)}
@@ -290,7 +293,9 @@ class Scorer:
             columns |= {"text": assessed.text, **assessed.answer_columns()}
         space = declaration.space
         others = {name: space.of(name).range for name in self.wanted.attributes}
-        return columns | scale_columns(space.range, others, declaration.distribution_supervised)
+        columns |= scale_columns(space.range, others, declaration.distribution_supervised)
+        columns |= about_columns(declaration, self.wanted.attributes, one_pass=one_pass)
+        return columns | {"scorer": self.assessment.scorer}
 
 
 def is_out_of_memory(error: BaseException) -> bool:

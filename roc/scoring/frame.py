@@ -19,7 +19,7 @@ from roc.scoring.urls import is_url
 if TYPE_CHECKING:
     import pandas
 
-_WORDS = ("calibrated", "reason")
+_WORDS = ("calibrated", "reason", "unit", "scorer")
 """Columns that hold no numbers."""
 
 
@@ -49,7 +49,8 @@ def score_frame(
     Returns:
         A new frame with the index of `frame` and the columns of `roc score`: `prediction` and `std` of the
         checkpoint's first attribute, `prediction.<attribute>` of the others, `min_score`, `max_score`, `calibrated`,
-        and `reason`. Of a photo that could not be scored the numbers are NaN and `reason` says why; of all others it
+        `scorer`, those of a calibration and a reference where the checkpoint has them (docs/calibration.md), and
+        `reason`. Of a photo that could not be scored the numbers are NaN and `reason` says why; of all others it
         is None.
 
     Raises:

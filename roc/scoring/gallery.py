@@ -38,11 +38,13 @@ class Shown(NamedTuple):
         source: The image.
         score: On the native scale.
         text: The answer that the model generated, or None.
+        compared: What a calibration and a reference say of the score; "" without both.
     """
 
     source: Source
     score: float
     text: str | None = None
+    compared: str = ""
 
 
 def write_gallery(
@@ -108,7 +110,7 @@ def _card(shown: Shown, scale: tuple[float, float], folder: Path) -> str:
     link = _link(shown.source, folder)
     if link is not None:
         picture = f'<a href="{html.escape(link, quote=True)}">{picture}</a>'
-    text = f"<p>{html.escape(shown.text)}</p>" if shown.text else ""
+    text = "".join(f"<p>{html.escape(words)}</p>" for words in (shown.compared, shown.text) if words)
     return (
         f'<figure data-score="{shown.score:.4f}" data-name="{name.lower()}">{picture}'
         f'<figcaption><b>{shown.score:.2f}</b><span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'

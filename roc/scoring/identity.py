@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import roc
 from roc.checkpoint.fingerprint import (
     config_fingerprint,
     processor_fingerprint,
-    weights_fingerprint,
     weights_sample_fingerprint,
 )
 from roc.scoring.assessment import Assessment
@@ -34,10 +35,13 @@ def identity(assessment: Assessment) -> dict[str, Any]:
     for name in ("max_pixels", "reasoning"):
         if getattr(declared, name) is not None:  # left out otherwise, so that earlier journals stay valid
             others[name] = getattr(declared, name)
+    for name in ("calibration", "reference"):
+        if getattr(declared, name) is not None:
+            others[name] = getattr(declared, name).to_dict()
     if declared.space.attribute_ranges:
         others["attribute_ranges"] = declared.space.to_dict()["attribute_ranges"]
     return {
-        "weights": weights_fingerprint(assessment.model),
+        "weights": assessment.weights_fingerprint,
         "config": config_fingerprint(assessment.model.config),
         "processor": processor_fingerprint(assessment.processor),
         "range": [declared.space.min_score, declared.space.max_score],
@@ -51,6 +55,16 @@ def identity(assessment: Assessment) -> dict[str, Any]:
 def short_identity(assessment: Assessment) -> str:
     """Gives `identity` in 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps(identity(assessment), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def scorer_text(assessment: Assessment, pretrained: str | os.PathLike[str]) -> str:
+    """Names a scorer with its version: `NAME@FINGERPRINT roc/VERSION`.
+
+    NAME is the folder, file or hub id of the checkpoint, FINGERPRINT the 16 digits of `short_identity`: weights in the
+    number format in which they are held, config, processor, declaration with calibration and reference.
+    """
+    name = Path(pretrained).resolve().name if os.path.exists(pretrained) else os.fspath(pretrained)
+    return f"{name}@{short_identity(assessment)} roc/{roc.__version__}"
 
 
 def earlier_settings(assessment: Assessment, settings: dict[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,8 @@ class Ranking:
     def rows(self) -> list[dict[str, Any]]:
         """Gives a row for each photo: `rank`, `image`, the score with its spread, `beats_next`, and words if any.
 
+        Of a checkpoint that is calibrated or has a reference, `low, high` and `percentile, reward` follow the spread.
+
         `beats_next` is the probability that it beats the photo behind it; None for the last one. `change` and `why` are
         what `compared` holds, of all photos but the last.
         """
@@ -84,6 +86,7 @@ class Ranking:
             score = one.scores[self.attribute]
             last = place + 1 == len(self.names)
             row = {"rank": place + 1, "image": name, "prediction": score.value, "std": score.std}
+            row |= score.comparisons()
             row |= {"beats_next": None if last else self.wins[place][place + 1]}
             if place < len(self.compared):
                 asked = self.compared[place]

@@ -215,5 +215,5 @@ def seeded(model: PreTrainedModel, seed: int | None) -> Iterator[None]:
 def _reasoned(model: PreTrainedModel, written: Written) -> Reasoned:
     declared, score = model.declaration, None
     if written.reading is not None:
-        score = Score.from_reading(written.reading, declared, declared.attributes[0])
+        score = Score.from_reading(written.reading, declared, declared.attributes[0], one_pass=False)
     return Reasoned(written.text, written.critique, written.kind, score)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from roc.model.declaration import Declaration
     from roc.model.head import LevelReading
 
+COMPARISONS = ("low", "high", "percentile", "reward")
+"""What a calibration and a reference add to a score, the names of fields of `Score` and of columns of rows."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -32,6 +35,12 @@ class Score:
         range: (lowest, highest) score of the native scale.
         calibrated: Whether distributions were trained. Where False, only `value` means something: training on mean
             scores alone leaves `std` and the shape of `distribution` free.
+        low, high: Interval that holds the rating of people for a share `coverage` of photos like those that
+            `roc calibrate` was given, native scale; None where the checkpoint was not calibrated.
+        coverage: That share.
+        percentile: Percent of the photos of `roc reference` that score lower, 0 to 100; None without a reference.
+        reward: The score between 0 and 1 by that reference, 0.5 at its median; None without one.
+        unit: What a step of the scale is called, where the calibration names it.
 
     Raises:
         ValueError: The numbers of probabilities and levels differ.
@@ -43,6 +52,12 @@ class Score:
     levels: tuple[float, ...]
     range: tuple[float, float]
     calibrated: bool
+    low: float | None = None
+    high: float | None = None
+    coverage: float | None = None
+    percentile: float | None = None
+    reward: float | None = None
+    unit: str | None = None
 
     def __post_init__(self) -> None:
         # numpy and torch scalars become plain floats, so that JSON can hold what to_dict() gives
@@ -58,18 +73,25 @@ class Score:
             )
 
     @classmethod
-    def from_reading(cls, reading: LevelReading, declaration: Declaration, attribute: str) -> Score:
+    def from_reading(
+        cls, reading: LevelReading, declaration: Declaration, attribute: str, *, one_pass: bool = True
+    ) -> Score:
         """Makes the score of one reading.
 
         Args:
             reading: Of a single score: a number, a number, (N,).
             declaration: Of the model that gave it.
             attribute: Name of the score, which may have a range of its own.
+            one_pass: Whether nothing was written before it. Calibration and reference are of such scores, so that one
+                behind a critique has no interval and no percentile.
         """
         space = declaration.space.of(attribute)
+        value, std = float(reading.scores), float(reading.stds)
         return cls(
-            value=reading.scores,
-            std=reading.stds,
+            **(_compared(declaration, attribute, value, std) if one_pass else {}),
+            unit=unit_of(declaration, attribute),
+            value=value,
+            std=std,
             distribution=reading.probabilities.tolist(),
             levels=space.levels,
             range=space.range,
@@ -80,8 +102,69 @@ class Score:
         return self.value
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives the fields by name, sequences as lists, ready for JSON."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """Gives the fields by name, sequences as lists, ready for JSON, without those that are None."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if value is not None
+        }
+
+    def comparisons(self) -> dict[str, float]:
+        """Gives `COMPARISONS` by name, as far as the checkpoint offers them."""
+        return {name: value for name in COMPARISONS if (value := getattr(self, name)) is not None}
+
+
+def _compared(declaration: Declaration, attribute: str, value: float, std: float) -> dict[str, Any]:
+    """Compares a score with what the declaration holds: interval, percentile and reward."""
+    found: dict[str, Any] = {}
+    calibration, reference = declaration.calibration, declaration.reference
+    if not math.isfinite(value):
+        return found
+    if calibration is not None and calibration.intervals is not None:
+        within = declaration.rating_space.of(attribute).range
+        ends = calibration.intervals.around(attribute, value, std, within)
+        if ends is not None:
+            found |= {"low": ends[0], "high": ends[1], "coverage": calibration.intervals.level}
+    if reference is not None and attribute in reference.quantiles:
+        found["percentile"] = reference.percentile(attribute, value)
+        found["reward"] = reference.reward(attribute, value)
+    return found
+
+
+def offered(declaration: Declaration, attribute: str, *, one_pass: bool = True) -> tuple[str, ...]:
+    """Names the `COMPARISONS` that the scores of an attribute come with.
+
+    Args:
+        declaration: Of the model.
+        attribute: Name of the score.
+        one_pass: As for `Score.from_reading`.
+    """
+    calibration, reference = declaration.calibration, declaration.reference
+    if not one_pass:
+        return ()
+    intervals = None if calibration is None else calibration.intervals
+    bounded = intervals is not None and attribute in intervals.half_widths
+    ranked = reference is not None and attribute in reference.quantiles
+    return COMPARISONS[:2] * bounded + COMPARISONS[2:] * ranked
+
+
+def unit_of(declaration: Declaration, attribute: str) -> str | None:
+    """Names a step of the scale of an attribute, where its scores were moved onto a scale that has such a name."""
+    affine = None if declaration.calibration is None else declaration.calibration.affine
+    return affine.unit if affine is not None and attribute in affine.lines else None
+
+
+def about_columns(declaration: Declaration, attributes: Sequence[str], *, one_pass: bool = True) -> dict[str, Any]:
+    """Gives the columns of a row that say what its intervals and its unit are; none where there are neither.
+
+    Returns:
+        `coverage`, the share of ratings that intervals hold, and `unit` of the first of the attributes that has one.
+    """
+    found: dict[str, Any] = {}
+    if any("low" in offered(declaration, name, one_pass=one_pass) for name in attributes):
+        found["coverage"] = declaration.calibration.intervals.level
+    units = [unit for name in attributes if (unit := unit_of(declaration, name)) is not None]
+    return found | ({"unit": units[0]} if units else {})
 
 
 def scale_columns(
@@ -146,7 +229,9 @@ def combined(scores: Sequence[Score]) -> Score | None:
     shares = [math.fsum(column) / len(scores) for column in zip(*(one.distribution for one in scores), strict=True)]
     value = math.fsum(one.value for one in scores) / len(scores)
     variance = sum(variances(scores))
-    return dataclasses.replace(scores[0], value=value, std=math.sqrt(variance), distribution=shares)
+    # An interval or a percentile of one of them would be none of the combination.
+    nothing = dict.fromkeys((*COMPARISONS, "coverage"))
+    return dataclasses.replace(scores[0], value=value, std=math.sqrt(variance), distribution=shares, **nothing)
 
 
 def variances(scores: Sequence[Score]) -> tuple[float, float]:
@@ -193,15 +278,19 @@ class Assessed:
 
         Returns:
             `image`, then `prediction` and `std` of the first attribute and `prediction.<attribute>` of the others (None
-            where the model gave no score), `text` where there is one, the columns of `answer_columns` where the model
-            reasoned, `min_score`, `max_score`, the same with `.<attribute>` for each other attribute on another range,
-            `calibrated`. Levels and distributions are in `scores[name].to_dict()`.
+            where the model gave no score), `low, high` and `percentile, reward` of a checkpoint that is calibrated or
+            has a reference, with `.<attribute>` likewise, `text` where there is one, the columns of `answer_columns`
+            where the model reasoned, `min_score`, `max_score`, the same with `.<attribute>` for each other attribute on
+            another range, `calibrated`, and, where there are intervals or a unit, `coverage` and `unit`. Levels and
+            distributions are in `scores[name].to_dict()`.
         """
         row: dict[str, Any] = {"image": self.path}
         for place, (name, score) in enumerate(self.scores.items()):
             row["prediction" if place == 0 else f"prediction.{name}"] = None if score is None else score.value
             if place == 0:
                 row["std"] = None if score is None else score.std
+            if score is not None:
+                row |= {key if place == 0 else f"{key}.{name}": value for key, value in score.comparisons().items()}
         if self.text is not None:
             row["text"] = self.text
         row |= self.answer_columns()
@@ -213,7 +302,11 @@ class Assessed:
         common = ranges[first] if first in ranges else None
         if common is None and len({*ranges.values()}) == 1:
             common = next(iter(ranges.values()))
-        return row | scale_columns(common, ranges, next(iter(given.values())).calibrated)
+        row |= scale_columns(common, ranges, next(iter(given.values())).calibrated)
+        for name in ("coverage", "unit"):
+            values = [value for score in given.values() if (value := getattr(score, name)) is not None]
+            row |= {name: values[0]} if values else {}
+        return row
 
     def answer_columns(self) -> dict[str, Any]:
         """Gives the columns about the answers of a model that reasons; none where there are no answers.

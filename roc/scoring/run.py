@@ -70,8 +70,20 @@ def score_paths(options: ScoreOptions) -> Scores:
     check_exists(options.checkpoint)
     scorer = _scorer(options)
     _tell_stand_in(scorer, sources)
-    rows = _scored(options, scorer, sources)
+    rows = _watched_for_drift(scorer, _scored(options, scorer, sources))
     return Scores(scorer.assessment.attributes[0], ({k: v for k, v in row.items() if k != STAMP} for row in rows))
+
+
+def _watched_for_drift(scorer: Scorer, rows: Iterable[Row]) -> Iterator[Row]:
+    """Gives rows on, and warns after the last one where photos are unlike those that the model was calibrated on."""
+    from roc.scoring.drift import Drift
+
+    drift = Drift(scorer.assessment.model.declaration)
+    for row in rows:
+        drift.add_row(row)
+        yield row
+    for note in drift.notes():
+        logger.warning("%s", note)
 
 
 def score_to_file(options: ScoreOptions, watch: Watch = lambda rows, total, done: rows) -> Outcome:
@@ -121,6 +133,9 @@ def score_to_file(options: ScoreOptions, watch: Watch = lambda rows, total, done
         scored, seconds = _score_all(options, scorer, sources, journal, watch, cluster)
         names = [source.name for source in sources]
         run.write(lambda: journal.rows(names))
+        if scorer.assessment.model.declaration.calibration is not None:
+            for _ in _watched_for_drift(scorer, journal.rows(names)):
+                pass
         journal.rename(files.kept)
         return run.chosen(Outcome(facts, scored, seconds, None), lambda: journal.rows(names))
 

@@ -80,6 +80,20 @@ def first_score(row: dict[str, Any]) -> float | None:
     return next((value for name, value in row.items() if name.startswith("prediction")), None)
 
 
+def _compared(row: dict[str, Any]) -> str:
+    """Words what a calibration and a reference say of the score that ranks a row; "" without both."""
+    ending = next(name for name in row if name.startswith("prediction")).removeprefix("prediction")
+    low, high, percentile = (row.get(f"{name}{ending}") for name in ("low", "high", "percentile"))
+    said = [] if low is None else [f"{low:.2f} to {high:.2f} for {row['coverage']:.0%} of ratings"]
+    said += [] if percentile is None else [f"above {percentile:.0f}% of the reference"]
+    return ", ".join(said)
+
+
+def _scorer(facts: Facts, rows: Sequence[dict[str, Any]]) -> str:
+    """Names what scored; rows of an unfinished run of an older release do not say it."""
+    return next((row["scorer"] for row in rows if "scorer" in row), Path(facts["checkpoint"]).name)
+
+
 def select(options: ScoreOptions, facts: Facts, sources: Sequence[Source], rows: Rows) -> Selection:
     """Writes the chosen rows, copies or moves their images and draws the gallery, as far as the options ask for it.
 
@@ -117,9 +131,9 @@ def select(options: ScoreOptions, facts: Facts, sources: Sequence[Source], rows:
 
         write_gallery(
             options.gallery,
-            [Shown(by_name[row["image"]], first_score(row), row.get("text")) for row in chosen],
+            [Shown(by_name[row["image"]], first_score(row), row.get("text"), _compared(row)) for row in chosen],
             scale=range_in(facts, facts["settings"]["attributes"][0]),
             attribute=facts["settings"]["attributes"][0],
-            caption=f"scored by {Path(facts['checkpoint']).name}",
+            caption=f"scored by {_scorer(facts, chosen)}",
         )
     return Selection(len(chosen) if options.chooses else None, faults, moved)

@@ -7,7 +7,7 @@ from typing import Any
 
 from roc.score_space import ScoreSpace, range_in, ranges_text
 from roc.scoring.ranking import rank
-from roc.scoring.results import Score, combined, variances
+from roc.scoring.results import COMPARISONS, Score, combined, variances
 from roc.server.errors import Refusal
 from roc.server.options import Limits
 from roc.server.uploads import Order, Upload
@@ -27,6 +27,23 @@ def check_attributes(order: Order, facts: dict[str, Any]) -> None:
         asked = ", ".join(repr(name[:80].encode("utf-8", "replace").decode()) for name in unknown[:5])
         known = ", ".join(facts["attributes"])
         raise Refusal(422, "unknown_attribute", f"asked for {asked}; this model scores {known}")
+
+
+def check_scale(order: Order, facts: dict[str, Any]) -> None:
+    """Refuses rewards by a reference that the model has not.
+
+    Raises:
+        Refusal: 422.
+    """
+    attribute = order.attributes[0] if order.attributes else facts["attributes"][0]
+    known = facts.get("reference", {}).get("attributes", [])
+    if order.scale in ("percentile", "reference") and attribute not in known:
+        raise Refusal(
+            422,
+            "no_reference",
+            f"scale is {order.scale!r}, but this model has no reference for {attribute}; ask for unit or native, or "
+            "make one with `roc reference` and start the server again",
+        )
 
 
 def check_samples(order: Order, facts: dict[str, Any]) -> None:
@@ -75,7 +92,9 @@ def combine(facts: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, 
 def model_data(facts: dict[str, Any], limits: Limits) -> dict[str, Any]:
     """Builds the entry of `/v1/models`."""
     kept = ("id", "min_score", "max_score", "levels", "attributes", "calibrated", "reasons")
-    model = {name: facts[name] for name in kept} | {"attribute_ranges": facts.get("attribute_ranges", {})}
+    model = (
+        {name: facts[name] for name in kept} | _about(facts) | {"attribute_ranges": facts.get("attribute_ranges", {})}
+    )
     names = ("images", "bytes_per_image", "bytes_per_request", "pixels", "pixels_per_request")
     allowed = {name: getattr(limits, name) for name in names}
     return {**model, "num_levels": len(facts["levels"]), "limits": allowed, "describe": True} | {
@@ -167,11 +186,13 @@ def put_rewards(facts: dict[str, Any], order: Order, found: Found) -> dict[str, 
     lowest, highest = range_in(facts, attribute)
     span = highest - lowest
     scores = [one["scores"][attribute] if "error" not in one else None for one in found]
-    values = [None if score is None else score["value"] for score in scores]
+    key = {"percentile": "percentile", "reference": "reward"}.get(order.scale, "value")
+    values = [None if score is None else score.get(key) for score in scores]
     if order.scale == "unit":
         values = [None if value is None else min(1.0, max(0.0, (value - lowest) / span)) for value in values]
     return {
         "model": facts["id"],
+        **_about(facts),
         "attribute": attribute,
         "scale": order.scale,
         "rewards": values,
@@ -182,7 +203,12 @@ def put_rewards(facts: dict[str, Any], order: Order, found: Found) -> dict[str, 
 def _scale(facts: dict[str, Any], attributes: Sequence[str]) -> dict[str, Any]:
     scale = {name: facts[name] for name in ("min_score", "max_score", "levels", "calibrated")}
     own = {name: ends for name, ends in facts.get("attribute_ranges", {}).items() if name in attributes}
-    return {"model": facts["id"], **scale, "attribute_ranges": own}
+    return {"model": facts["id"], **_about(facts), **scale, "attribute_ranges": own}
+
+
+def _about(facts: dict[str, Any]) -> dict[str, Any]:
+    """Gives the version of the scorer, what its intervals hold, its unit and its reference, as far as it has them."""
+    return {name: facts[name] for name in ("scorer", "coverage", "unit", "reference") if name in facts}
 
 
 def _of_attribute(facts: dict[str, Any], attribute: str) -> dict[str, Any]:
@@ -200,8 +226,8 @@ def _result(image: Upload, one: dict[str, Any], wanted: Sequence[str], distribut
     scores: dict[str, Any] = {}
     for name in wanted:
         score = one["scores"][name]
-        kept = ("value", "std", "distribution") if distribution else ("value", "std")
-        scores[name] = None if score is None else {key: score[key] for key in kept}
+        kept = ("value", "std", *(["distribution"] if distribution else []), *COMPARISONS)
+        scores[name] = None if score is None else {key: score[key] for key in kept if key in score}
     return {"name": image.name, "scores": scores, "error": None}
 
 

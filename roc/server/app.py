@@ -23,6 +23,7 @@ from roc.server.answers import (
     Found,
     check_attributes,
     check_samples,
+    check_scale,
     model_data,
     model_entry,
     put_features,
@@ -172,6 +173,7 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
                 order = await read(request.headers, service.bodies.read(chunks, length, counted), service.limits)
                 check_attributes(order, facts)
                 check_samples(order, facts)
+                check_scale(order, facts)
                 with service.admit(len(order.images) * order.samples, client):
                     found = await service.assess(
                         order.images, "describe" if order.describe else mode, client, samples=order.samples

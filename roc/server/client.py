@@ -210,7 +210,8 @@ class Client(_Common):
         Args:
             images: Any number of images.
             attribute: Name of the score; None = the first of the model.
-            scale: "unit" (0..1) or "native".
+            scale: "unit" (0..1) or "native"; of a model with a reference also "percentile" (0..100) or "reference"
+                (0..1, 0.5 at the median of its photos).
             batch: Most images per request; fewer are sent if the limits of the server ask for it.
 
         Raises:

@@ -85,7 +85,11 @@ class RewardRequest(_Request):
         min_length=1, description="files in base64"
     )
     attribute: Name | None = Field(default=None, description="which score; null = the first of the model")
-    scale: Literal["unit", "native"] = Field(default="unit", description="0..1, or the native range of the attribute")
+    scale: Literal["unit", "native", "percentile", "reference"] = Field(
+        default="unit",
+        description="unit: 0..1; native: the range of the attribute; of a model with a reference also percentile: "
+        "0..100 of its photos, and reference: 0..1, 0.5 at their median, rising everywhere",
+    )
 
     model_config = ConfigDict(
         extra="forbid",
@@ -145,6 +149,15 @@ class ScoreData(BaseModel):
     value: float = Field(examples=[7.1])
     std: float = Field(description="standard deviation; meaningful only if `calibrated` is true", examples=[1.2])
     distribution: list[float] | None = Field(default=None, description="probability of each level, if asked for")
+    low: float | None = Field(
+        default=None,
+        description="lower end of the interval that holds people's rating for a share `coverage` of photos",
+    )
+    high: float | None = Field(default=None, description="its upper end; both are left out if there is no calibration")
+    percentile: float | None = Field(
+        default=None, description="percent of the photos of `reference` that score lower; left out without a reference"
+    )
+    reward: float | None = Field(default=None, description="0..1 by `reference`, 0.5 at its median")
 
 
 class ScoreResult(BaseModel):
@@ -180,7 +193,25 @@ class DescribeResult(ScoreResult):
     variance: VarianceData | None = Field(description="of a score combined from several answers; else null")
 
 
-class _Scale(BaseModel):
+class ReferenceData(BaseModel):
+    """The photos that scores are compared with."""
+
+    name: str
+    photos: int
+    attributes: list[str] = Field(description="scores that have a reference")
+
+
+class _About(BaseModel):
+    scorer: str = Field(
+        description="name and version of what scores: NAME@FINGERPRINT roc/VERSION",
+        examples=["demo@3f1c9a0e5b7d2468 roc/0.1.0"],
+    )
+    coverage: float | None = Field(default=None, description="share of ratings inside low..high; left out without them")
+    unit: str | None = Field(default=None, description="what a step of the scale is called; left out without a name")
+    reference: ReferenceData | None = Field(default=None, description="left out where the model has none")
+
+
+class _Scale(_About):
     model: str = Field(examples=["demo"])
     min_score: float = Field(examples=[1.0])
     max_score: float = Field(examples=[10.0])
@@ -218,12 +249,12 @@ class RankAnswer(_Scale):
     results: list[RankResult]
 
 
-class RewardAnswer(BaseModel):
+class RewardAnswer(_About):
     """Answer of `/v1/reward`."""
 
     model: str
     attribute: str
-    scale: Literal["unit", "native"]
+    scale: Literal["unit", "native", "percentile", "reference"]
     rewards: list[float | None] = Field(description="null where an image has no score")
     errors: list[ErrorBody | None]
 
@@ -238,7 +269,7 @@ class ModelLimits(BaseModel):
     pixels_per_request: int
 
 
-class ModelData(BaseModel):
+class ModelData(_About):
     """The model of the server."""
 
     id: str

@@ -63,7 +63,7 @@ class Order:
         images: In the order of the request.
         attributes: Names of the scores; None = all.
         distribution: Whether to include the probabilities of the levels.
-        scale: Scale of rewards, "unit" or "native".
+        scale: Scale of rewards: "unit", "native", "percentile" or "reference".
         samples: Answers of a model that reasons about each image.
         describe: Whether a ranking comes with the model's words.
     """

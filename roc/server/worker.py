@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from roc.server.children import receive, send
 
 if TYPE_CHECKING:
+    from roc.model.declaration import Declaration
     from roc.scoring.assessment import Assessment
     from roc.scoring.batches import Scorer
     from roc.scoring.prepare import Prepared
@@ -84,6 +85,7 @@ def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens:
                 if score is not None:
                     shares = list(score.distribution)
                     scores[name] = {"value": score.value, "std": score.std, "distribution": shares}
+                    scores[name] |= score.comparisons()
             return {"scores": scores, "text": assessed.text, "answers": [one.to_dict() for one in assessed.answers]}
 
     likeliest = Sampling(max_new_tokens=max_new_tokens)
@@ -105,12 +107,16 @@ def _not_finite(values: Sequence[float]) -> list[float]:
 def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -> dict[str, Any]:
     """Collects what the other processes have to know about the model, as JSON can hold it."""
     from roc.model.float32_tower import picture_dtype
+    from roc.scoring.results import about_columns
 
     declaration = assessment.model.declaration
     path = Path(checkpoint)
     return {
         "id": path.resolve().name if path.is_dir() else checkpoint,
         **_saved(path),
+        "scorer": assessment.scorer,
+        **about_columns(declaration, assessment.attributes),
+        **_reference(declaration),
         **declaration.space.ranges,
         "levels": assessment.model.score_levels().float().tolist(),
         "attributes": list(assessment.attributes),
@@ -140,6 +146,14 @@ def _of_personal_heads(assessment: Assessment) -> dict[str, Any] | None:
         return None
     plain = personal_declaration(declaration, None).to_dict()
     return {"format": FORMAT, "facts": base_facts(assessment.model), "declaration": plain}
+
+
+def _reference(declaration: Declaration) -> dict[str, Any]:
+    """Says with which photos scores are compared; nothing where there is no reference."""
+    reference = declaration.reference
+    if reference is None:
+        return {}
+    return {"reference": {"name": reference.name, "photos": reference.photos, "attributes": list(reference.quantiles)}}
 
 
 class _Batch:

@@ -177,10 +177,10 @@ def load_source(config: RunConfig) -> tuple[PreTrainedModel, ProcessorMixin]:
             return build_around(config, base, **arguments)
         if declares_head(base):
             model, processor = load(source, **arguments)
-            if model.declaration.calibration is not None:
+            if model.declaration.calibration is not None or model.declaration.reference is not None:
                 logger.warning(
-                    "%s is calibrated, which holds for it alone: training goes on from its head as it was trained, and "
-                    "without the calibration",
+                    "%s is calibrated or has a reference, which hold for it alone: training goes on from its head as "
+                    "it was trained, and without them; calibrate the result anew",
                     source,
                 )
                 declare(model, model.declaration.uncalibrated())

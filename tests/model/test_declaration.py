@@ -13,7 +13,7 @@ from roc import __version__
 from roc.checkpoint.folder import load, save
 from roc.checkpoint.head_file import read_head
 from roc.model.attachment import attach
-from roc.model.calibration import Calibration
+from roc.model.calibration import Calibration, Intervals
 from roc.model.declaration import FORMAT, Declaration, declaration_of, declare, declares_head
 from roc.model.scales import DataScale
 from roc.score_space import ScoreSpace
@@ -208,15 +208,16 @@ def test_a_calibration_is_read_where_the_head_is(tmp_path):
     model, processor = build("llava")[:2]
     before = scores_of(model, processor)
     assert scores_of(model, processor).tolist() == before.tolist()
-    calibration = Calibration(data="ab", rows=20, temperature=4.0)
+    intervals = Intervals(level=0.9, half_widths={"overall": 0.5}, rows={"overall": 20}, scores={}, stds={})
+    calibration = Calibration(data="ab", rows=20, sample=("cd",), temperature=4.0, intervals=intervals)
     declare(model, replace(model.declaration, calibration=calibration))
     after = scores_of(model, processor)
     save(model, processor, tmp_path)
     copy, _ = load(tmp_path)
-    assert copy.declaration == model.declaration and copy.declaration.calibration == calibration
+    assert copy.declaration == model.declaration and copy.declaration.calibration.intervals == intervals
     assert scores_of(copy, processor).tolist() == after.tolist() != before.tolist()
     declaration, weight = read_head(tmp_path)
-    assert declaration.temperature == 1 and declaration.calibration.rows == 20
+    assert declaration.temperature == 1 and declaration.calibration.intervals == intervals
     torch.testing.assert_close(weight, copy.score_head.weight.data / 4)
     declare(copy, copy.declaration.uncalibrated())
     assert scores_of(copy, processor).tolist() == before.tolist()
@@ -234,6 +235,7 @@ def test_only_a_calibration_that_moves_scores_is_not_for_older_releases():
     [
         ({"data": "ab", "rows": 3, "temperature": 0}, "temperature is 0; expected a number above 0"),
         ({"data": "ab", "rows": 3, "affine": {"lines": {}}}, "calibration of config.roc cannot be used"),
+        ({"data": "ab", "rows": 3, "intervals": {"level": 0.9}}, "calibration of config.roc cannot be used"),
         (["no"], "calibration of config.roc cannot be used"),
     ],
 )

@@ -8,14 +8,16 @@ from heads import ATTRIBUTES, SPACE, picture
 from tiny_models import FAMILY_BUILDERS
 
 from roc.model.attachment import attach
+from roc.model.calibration import Affine, Calibration, Intervals
 from roc.model.collator import RocCollator
 from roc.model.declaration import Declaration
 from roc.model.head import LevelReading
+from roc.model.reference import Reference
 from roc.score_space import ScoreSpace
 from roc.scoring import batches
 from roc.scoring.batches import LARGEST_BATCH, WINDOW, BatchSize, OutOfMemory, Scorer, Wanted, by_shape, merge
 from roc.scoring.prepare import Prepared
-from roc.scoring.results import Assessed, Score
+from roc.scoring.results import Assessed, Score, combined
 
 SIZES = [(40, 30), (30, 60), (64, 20), (28, 28)]
 
@@ -136,6 +138,7 @@ def test_a_row_names_the_ranges_of_its_attributes():
         collator=SimpleNamespace(declaration=declaration),
         attributes=declaration.attributes,
         processor=SimpleNamespace(tokenizer=tokenizer),
+        scorer="mine@0 roc/1",
     )
     reading = LevelReading(torch.full((10,), 0.1), torch.tensor(0.0), torch.tensor(1.0))
     scores = {name: Score.from_reading(reading, declaration, name) for name in declaration.attributes}
@@ -143,6 +146,47 @@ def test_a_row_names_the_ranges_of_its_attributes():
     row = Scorer(assessment, Wanted(("light", "delta"))).row(Assessed(scores))
     assert list(row) == [
         *("prediction.light", "prediction.delta"),
-        *("min_score", "max_score", "min_score.delta", "max_score.delta", "calibrated"),
+        *("min_score", "max_score", "min_score.delta", "max_score.delta", "calibrated", "scorer"),
     ]
     assert (row["min_score"], row["min_score.delta"], row["max_score.delta"]) == (1, -10, 10)
+
+
+def test_a_row_holds_what_calibration_and_reference_say():
+    intervals = Intervals(level=0.8, half_widths={"overall": 2.0}, rows={"overall": 9}, scores={}, stds={})
+    affine = Affine(
+        lines={"overall": (0.0, 0.5)},
+        before={"overall": (2, 10), "light": (2, 10)},
+        ratings={"overall": (1, 4)},
+        unit="stars",
+    )
+    declaration = Declaration(
+        space=ScoreSpace(1, 5, 5, attribute_ranges={"light": (2, 10)}),
+        token_id=0,
+        attributes=("overall", "light"),
+        calibration=Calibration(data="ab", rows=9, affine=affine, intervals=intervals),
+        reference=Reference(name="mine", data="cd", photos=5, quantiles={"light": (2, 4, 6, 8, 10)}),
+    )
+    assessment = SimpleNamespace(
+        collator=SimpleNamespace(declaration=declaration),
+        attributes=declaration.attributes,
+        processor=SimpleNamespace(tokenizer=SimpleNamespace(pad_token_id=0)),
+        scorer="mine@0 roc/1",
+    )
+    reading = LevelReading(torch.full((5,), 0.2), torch.tensor(3.0), torch.tensor(1.0))
+    scores = {name: Score.from_reading(reading, declaration, name) for name in declaration.attributes}
+    scorer = Scorer(assessment, Wanted(("overall", "light")))
+    row = scorer.row(Assessed(scores))
+    assert list(row) == [
+        *("prediction", "std", "low", "high", "prediction.light", "percentile.light", "reward.light"),
+        *("min_score", "max_score", "min_score.light", "max_score.light", "calibrated", "coverage", "unit", "scorer"),
+    ]
+    # 3 - 2 and 3 + 2, but no rating lies above 4; 3 is halfway between the first two of four steps
+    assert (row["low"], row["high"], row["coverage"], row["unit"]) == (1.0, 4.0, 0.8, "stars")
+    assert row["percentile.light"] == 12.5
+    assert row["reward.light"] == pytest.approx(1 / (1 + 3 ** (2 * 3 / 4)))  # 3 below the median 6, quartiles 4 apart
+    assert list(Assessed(scores).to_dict())[1:8] == list(row)[:7]
+    nothing = scorer.row(Assessed(dict.fromkeys(declaration.attributes)))
+    assert list(nothing) == list(row) and nothing["low"] is None and nothing["reward.light"] is None
+    # A score behind a critique, and a combination of several, have been compared with nothing.
+    behind = Score.from_reading(reading, declaration, "light", one_pass=False)
+    assert behind.comparisons() == {} and combined([scores["light"]]).comparisons() == {}

@@ -25,7 +25,7 @@ def test_a_frame_comes_back_with_its_index_and_the_numbers_of_assessment(mixed, 
     pandas.testing.assert_frame_equal(mixed, before)
     assert list(found.index) == [5, 5, "x", 7, 8, 9, 10]
     assert list(found.columns) == [
-        "prediction", "std", "prediction.light", "min_score", "max_score", "calibrated", "reason"
+        "prediction", "std", "prediction.light", "min_score", "max_score", "calibrated", "scorer", "reason"
     ]  # fmt: skip
     good = found[found["reason"].isna()]
     assert list(good.index) == [5, "x", 7, 9]
@@ -43,7 +43,7 @@ def test_columns_stay_where_nothing_can_be_scored(photos, checkpoint):
     frame = pandas.DataFrame({"file": [photos[0].name, "gone.png"]})
     folder = photos[0].path.rpartition("/")[0]
     found = roc.score_frame(frame, "file", checkpoint, attributes=["light"], image_folder=folder)
-    assert list(found.columns) == ["prediction.light", "min_score", "max_score", "calibrated", "reason"]
+    assert list(found.columns) == ["prediction.light", "min_score", "max_score", "calibrated", "scorer", "reason"]
     assert found["prediction.light"].isna().tolist() == [False, True] and found["reason"][1].endswith("no such file")
     empty = roc.score_frame(frame[:0], "file", checkpoint, distribution=True)
     assert list(empty.columns)[:4] == ["prediction", "std", "p_1", "p_2"] and len(empty) == 0

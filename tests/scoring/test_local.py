@@ -15,7 +15,7 @@ def test_rows_are_in_order_and_equal_the_assessment(rows_of, photos, expected, t
     assert [row["image"] for row in rows] == [source.name for source in photos]
     assert list(rows[0]) == [
         *("image", "prediction", "std", *(f"p_{n}" for n in range(1, 11)), "prediction.light"),
-        *("min_score", "max_score", "calibrated", "file"),
+        *("min_score", "max_score", "calibrated", "scorer", "file"),
     ]
     for row, known in zip(rows, expected, strict=True):
         overall = known.scores["overall"]
@@ -36,7 +36,7 @@ def test_a_score_does_not_depend_on_its_neighbours(rows_of, photos, expected):
 
 def test_attributes_and_words(rows_of, assessment, photos):
     rows, _ = rows_of(photos[:2], attributes=("light",))
-    assert list(rows[0]) == ["image", "prediction.light", "min_score", "max_score", "calibrated", "file"]
+    assert list(rows[0]) == ["image", "prediction.light", "min_score", "max_score", "calibrated", "scorer", "file"]
     rows, _ = rows_of(photos[:5], describe=True, sampling=Sampling(max_new_tokens=6))
     told = assessment.describe([source.path for source in photos[:5]], max_new_tokens=6)
     assert [row["text"] for row in rows] == [one.text for one in told]

@@ -29,6 +29,20 @@ test("an attribute with a range of its own is shown on that", () => {
   assert.ok(row.endsWith(",1,10,-1,1,True,"));
 });
 
+test("what a calibration and a reference say is shown, and stands in the CSV", () => {
+  const more = { coverage: 0.9, unit: "stars", scorer: "mine@0 roc/1", reference: { name: "travel" } };
+  const scored = photo(1, 5);
+  assert.equal(pure.comparedText(scored.scores.overall, model, model), "");
+  assert.equal(pure.comparedText(null, model, model), "");
+  Object.assign(scored.scores.overall, { low: 4, high: 6.25, percentile: 72.4, reward: 0.6 });
+  const text = "4.00 to 6.25 for 90% of ratings, above 72% of travel";
+  assert.equal(pure.comparedText(scored.scores.overall, { ...model, ...more }, model), text);
+  const [header, row] = pure.csvText([photo(2, 3), scored], { ...model, ...more }).split("\r\n").toSpliced(1, 1);
+  assert.ok(header.startsWith("image,prediction,std,low,high,percentile,reward,p_1,p_2,prediction.light,std.light,text"));
+  assert.ok(header.endsWith(",calibrated,coverage,unit,scorer,error"));
+  assert.ok(row.startsWith("1.jpg,5,1,4,6.25,72.4,0.6,,,,,") && row.endsWith(",True,0.9,stars,mine@0 roc/1,"));
+});
+
 test("a percentage never promises all", () => {
   assert.deepEqual([0, 0.001, 0.5, 0.999, 1].map(pure.percentText), ["0%", "under 1%", "50%", "over 99%", "100%"]);
 });

@@ -3,8 +3,9 @@
 import pytest
 from serving import httpx  # noqa: F401  (skips where the server's libraries are missing)
 
-from roc.server.answers import combine, put_ranks, put_rewards, put_scores_and_texts
+from roc.server.answers import check_scale, combine, model_data, put_ranks, put_rewards, put_scores_and_texts
 from roc.server.errors import Refusal
+from roc.server.options import Limits
 from roc.server.uploads import Order, Upload
 
 
@@ -61,3 +62,33 @@ def test_an_attribute_on_another_range_is_answered_on_that():
     ranks = put_ranks(facts, Order(images, attributes=["delta"]), found)
     assert (ranks["min_score"], ranks["max_score"], ranks["levels"]) == (-10.0, 10.0, [-10.0, 0.0, 10.0])
     assert put_rewards(facts, Order(images, attributes=["delta"]), found)["rewards"] == [0.5, 0.55]
+
+
+def test_answers_offer_what_a_calibration_and_a_reference_say():
+    facts = {"id": "m", "min_score": 1.0, "max_score": 5.0, "levels": [1, 5], "attributes": ["overall", "light"]}
+    facts |= {"calibrated": True, "reasons": False, "scorer": "m@0 roc/1", "coverage": 0.9, "unit": "stars"}
+    facts |= {"reference": {"name": "travel", "photos": 40, "attributes": ["overall"]}}
+    compared = {"low": 2.0, "high": 4.0, "percentile": 75.0, "reward": 0.8}
+    score = {"value": 3.0, "std": 1.0, "distribution": [0.5, 0.5]}
+    found = [{"scores": {"overall": score | compared, "light": score}, "text": None}]
+    order = Order([Upload("a", b"")])
+    body = put_scores_and_texts(facts, order, found)
+    assert (body["scorer"], body["coverage"], body["unit"], body["reference"]["photos"]) == (
+        "m@0 roc/1",
+        0.9,
+        "stars",
+        40,
+    )
+    assert body["results"][0]["scores"] == {
+        "overall": {"value": 3.0, "std": 1.0, **compared}, "light": {"value": 3.0, "std": 1.0}
+    }  # fmt: skip
+    assert model_data(facts, Limits())["scorer"] == "m@0 roc/1"
+    for scale, reward in (("percentile", 75.0), ("reference", 0.8), ("unit", 0.5), ("native", 3.0)):
+        asked = Order(order.images, scale=scale)
+        check_scale(asked, facts)
+        rewards = put_rewards(facts, asked, found)
+        assert (rewards["rewards"], rewards["scorer"]) == ([reward], "m@0 roc/1")
+    check_scale(Order(order.images, attributes=["light"]), facts)
+    with pytest.raises(Refusal, match="no reference for light") as caught:
+        check_scale(Order(order.images, attributes=["light"], scale="percentile"), facts)
+    assert (caught.value.status, caught.value.code) == (422, "no_reference")

@@ -71,9 +71,10 @@ async function meet() {
     setTimeout(meet, 1000 * (error.wait || 3));
     return;
   }
-  const range = `${model.min_score} to ${model.max_score}`;
+  const range = `${model.min_score} to ${model.max_score}${model.unit ? ` ${model.unit}` : ""}`;
   const others = Object.entries(model.attribute_ranges ?? {}).map(([name, ends]) => `, ${name} ${ends.join(" to ")}`);
   find("model").textContent = `${model.id}, ${range}${others.join("")}${model.calibrated ? "" : ", spread uncalibrated"}`;
+  find("model").title = model.scorer ?? "";
   find("scale").textContent = ` from ${range}`;
   tools.meet(model);
   line.release();

@@ -1,6 +1,6 @@
 // The card of one photo: its thumbnail, its progress, its scores, its buttons.
 
-import { commentText, percentText, scaleOf, scoreOf, scoreText } from "./pure.js";
+import { commentText, comparedText, percentText, scaleOf, scoreOf, scoreText } from "./pure.js";
 import { drawBars, find, hidePicture, make, showPicture } from "./parts.js";
 import { thumbnail } from "./thumbnail.js";
 
@@ -94,6 +94,9 @@ export class Card {
     this.part("value").textContent = scoreText(score?.value, scale);
     this.part("value").dataset.value = score ? score.value : "";
     this.part("spread").textContent = score ? `± ${scoreText(score.std, scale)}` : "no score";
+    const compared = comparedText(score, model, scale);
+    this.part("compared").textContent = compared;
+    this.part("compared").hidden = !compared;
     for (const name of ["bars", "ends"]) this.part(name).toggleAttribute("hidden", !score?.distribution);
     if (score?.distribution) drawBars(this.part("bars"), score, scale.levels);
     this.part("low").textContent = scale.min_score;

@@ -55,6 +55,22 @@ export function scoreOf(photo, attribute) {
   return photo.scores?.[attribute] ?? null;
 }
 
+/**
+ * What a calibration and a reference say of a score: "6.2 to 8.0 for 90% of ratings, above 72% of travel". Empty without
+ * both.
+ */
+export function comparedText(score, model, scale) {
+  const said = [];
+  if (score?.low !== undefined) {
+    const ends = [score.low, score.high].map((end) => scoreText(end, scale));
+    said.push(`${ends.join(" to ")} for ${percentText(model.coverage)} of ratings`);
+  }
+  if (score?.percentile !== undefined) {
+    said.push(`above ${percentText(score.percentile / 100)} of ${model.reference.name}`);
+  }
+  return said.join(", ");
+}
+
 /** Whether a photo is done and has no such score: it could not be read, or the model gave none. */
 export function unscored(photo, attribute) {
   return photo.state === "failed" || (photo.state === "scored" && scoreOf(photo, attribute) === null);
@@ -211,6 +227,8 @@ export function csvCell(value) {
   return /[",;\t\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
+const COMPARISONS = ["low", "high", "percentile", "reward"];
+
 /**
  * The CSV file of the results: the columns of `roc score --distribution --describe`, a spread for each attribute, and
  * the reason if a photo has no score.
@@ -218,17 +236,27 @@ export function csvCell(value) {
 export function csvText(photos, model) {
   const [first, ...others] = model.attributes;
   const levels = model.levels.map((_, index) => index);
-  const header = ["image", "prediction", "std", ...levels.map((index) => `p_${index + 1}`)];
-  header.push(...others.flatMap((name) => [`prediction.${name}`, `std.${name}`]));
+  const has = (name, key) => photos.some((photo) => scoreOf(photo, name)?.[key] !== undefined);
+  const compared = (name) => COMPARISONS.filter((key) => has(name, key));
+  const header = ["image", "prediction", "std", ...compared(first), ...levels.map((index) => `p_${index + 1}`)];
+  const ofOther = (name) => ["prediction", "std", ...compared(name)].map((key) => `${key}.${name}`);
+  header.push(...others.flatMap(ofOther));
   header.push("text", "min_score", "max_score");
   const own = others.filter((name) => model.attribute_ranges?.[name]);
-  header.push(...own.flatMap((name) => [`min_score.${name}`, `max_score.${name}`]), "calibrated", "error");
+  header.push(...own.flatMap((name) => [`min_score.${name}`, `max_score.${name}`]), "calibrated");
+  const about = ["coverage", "unit", "scorer"].filter((key) => model[key] !== undefined);
+  header.push(...about, "error");
   const rows = photos.map((photo) => {
     const score = scoreOf(photo, first);
-    const row = [photo.name, score?.value, score?.std, ...levels.map((index) => score?.distribution?.[index])];
-    row.push(...others.flatMap((name) => [scoreOf(photo, name)?.value, scoreOf(photo, name)?.std]));
+    const row = [photo.name, score?.value, score?.std, ...compared(first).map((key) => score?.[key])];
+    row.push(...levels.map((index) => score?.distribution?.[index]));
+    for (const name of others) {
+      const other = scoreOf(photo, name);
+      row.push(other?.value, other?.std, ...compared(name).map((key) => other?.[key]));
+    }
     row.push(photo.text, model.min_score, model.max_score);
-    row.push(...own.flatMap((name) => model.attribute_ranges[name]), model.calibrated, photo.error);
+    row.push(...own.flatMap((name) => model.attribute_ranges[name]), model.calibrated);
+    row.push(...about.map((key) => model[key]), photo.error);
     return row;
   });
   return [header, ...rows].map((row) => `${row.map(csvCell).join(",")}\r\n`).join("");

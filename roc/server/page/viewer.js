@@ -1,6 +1,6 @@
 // One photo, large, with all its scores.
 
-import { commentText, scaleOf, scoreOf, scoreText } from "./pure.js";
+import { commentText, comparedText, scaleOf, scoreOf, scoreText } from "./pure.js";
 import { copyOfBars, drawBars, find, hidePicture, make, showPicture } from "./parts.js";
 
 export class Viewer {
@@ -63,6 +63,8 @@ export class Viewer {
     const scored = photo.state === "scored";
     const sections = scored ? this.#model.attributes.map((name) => this.#attribute(photo, name)) : [];
     find("viewer-scores").replaceChildren(...sections);
+    find("viewer-scorer").hidden = !scored || !this.#model.scorer;
+    find("viewer-scorer").textContent = `Scored by ${this.#model.scorer}`;
     find("viewer-note").hidden = !scored || this.#model.calibrated;
     const text = commentText(photo);
     find("viewer-comment").hidden = !text;
@@ -82,6 +84,8 @@ export class Viewer {
       make("h3", {}, name),
       make("p", { className: "score" }, value, " ", make("span", { className: "spread" }, spread)),
     );
+    const compared = comparedText(score, this.#model, scale);
+    if (compared) section.append(make("p", { className: "compared quiet" }, compared));
     if (!score?.distribution) return section;
     const bars = copyOfBars();
     drawBars(bars, score, scale.levels);
