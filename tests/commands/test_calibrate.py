@@ -87,6 +87,7 @@ def test_intervals_from_ratings_to_every_output(checkpoint, photos, tmp_path, ca
     assert metrics["interval_overlap"] == 12 and "interval_coverage" not in metrics
 
 
+@pytest.mark.slow
 def test_scores_on_the_scale_of_other_raters(checkpoint, photos, tmp_path, capsys):
     """Stars are 1 + (score - 1) / 2 here, so the line is known; intervals rest on the other half."""
     rows = list(csv.DictReader((photos / "ratings.csv").open()))
@@ -115,6 +116,7 @@ def test_scores_on_the_scale_of_other_raters(checkpoint, photos, tmp_path, capsy
     assert read_declaration(checkpoint).space.range == (1, 10)
 
 
+@pytest.mark.slow
 def test_a_temperature_and_widths_by_thirds(checkpoint, photos, capsys):
     words = ["--split", "all", "--temperature", "--by_third", "--level", "0.5"]
     assert calibrated(checkpoint, photos, *words) == 0
