@@ -56,6 +56,26 @@ class FoldsOptions(DivisionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightsOptions(Settings):
+    """Which checkpoint gets the routing weights of which table."""
+
+    checkpoint: str = option(REQUIRED, "folder of a checkpoint of `roc agree train`", positional=True, metavar="FOLDER")
+    table: str | None = option(None, "table of `roc agree sensitivity` with the photos to be scored", metavar="FILE")
+    training_table: str | None = option(
+        None, "table whose medians the weights are divided by", metavar="FILE", unset="those that the checkpoint keeps"
+    )
+    remove: bool = option(False, "take the weights out again, so that the predictor gives them all")
+
+    def faults(self) -> list[Fault]:
+        """Finds a table beside its removal, or neither."""
+        if self.remove == (self.table is not None):
+            return [("", "give either --table FILE or --remove")]
+        if self.remove and self.training_table is not None:
+            return [("training_table", "training_table has no meaning beside --remove; leave it out")]
+        return []
+
+
+@dataclass(frozen=True, kw_only=True)
 class SensitivityOptions(DivisionOptions):
     """Photos, the models that score them, and the perturbations."""
 

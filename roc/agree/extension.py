@@ -5,9 +5,9 @@ It joins the features of a picture where the model takes them up: behind the fea
 encoder then encodes the five maps, and the branches (`roc.agree.branches`) add a residual to the picture's features.
 
 Weights of attributes come with the batch (`routing_weights`), as in training from the table of sensitivities. Where a
-batch brings none, a small predictor gives them from the features of the picture; it is trained beside, by its
-divergence from the table, and moves nothing else. So a checkpoint scores new photos without the table and without
-further passes.
+batch brings none, or NaN for a photo, a small predictor gives them from the features of the picture; it is trained
+beside, by its divergence from the table, and moves nothing else. So a checkpoint scores new photos without
+the table and without further passes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ from transformers.modeling_outputs import BackboneOutput
 from roc.agree.attributes import ATTRIBUTES
 from roc.agree.branches import BRANCHES, OVERALL, Branches
 from roc.agree.maps import attribute_maps
+from roc.agree.weights import FILE, KnownWeights
+from roc.checkpoint.head_file import extension_settings
 from roc.model.backbone import BackboneForScoring
 from roc.model.backbone.encoder import map_of
 from roc.model.extensions import Extension
@@ -51,6 +54,8 @@ class Agree(Extension):
         anchor_width: D, width of the anchors; None = there is no fusion.
         routing: Whether weights of attributes are used; otherwise all weigh alike.
         predictor_weight: Weight of the predictor's divergence in the loss.
+        medians: Attribute -> median of the sensitivities that the weights of training were divided by; None for the
+            published form. Kept for the weights of other photos (`roc.agree.weights`).
 
     Attributes:
         anchors: (6, D) anchors of `BRANCHES` that are the same for all photos; a batch may bring others.
@@ -68,6 +73,7 @@ class Agree(Extension):
         anchor_width: int | None = None,
         routing: bool = True,
         predictor_weight: float = 0.2,
+        medians: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.module = Branches(channels, width, anchor_width)
@@ -179,6 +185,9 @@ class Agree(Extension):
                 f"{WEIGHTS} is {tuple(given.shape)}, and the model gives the features of {len(logits)} pictures; "
                 "expected (B, 5): one picture in each row, in one piece."
             )
+        unknown = given.isnan().any(dim=-1, keepdim=True)
+        if unknown.any():  # photos that the checkpoint's file of weights lacks; training knows all of a batch, or none
+            return torch.where(unknown, logits.float().softmax(dim=-1), given)
         self._divergence = nn.functional.kl_div(logits.float().log_softmax(dim=-1), given, reduction="batchmean")
         return given
 
@@ -306,9 +315,23 @@ def build(model: PreTrainedModel, settings: dict[str, Any]) -> Agree:
         made = Agree(channels, **settings)
     except TypeError as error:
         raise ValueError(f"the extension {NAME} has settings that this release does not know: {error}") from error
-    if made.routing:
-        logger.info("AGREE: photos that come without routing weights get theirs from the predictor in the checkpoint")
     return made
+
+
+def lookup(checkpoint: str | os.PathLike[str]) -> KnownWeights | None:
+    """Opens the routing weights that a checkpoint knows (`roc agree weights`), and says where weights come from."""
+    if not os.path.exists(os.path.join(checkpoint, FILE)):
+        if extension_settings(checkpoint).get(NAME, {}).get("routing"):
+            logger.info("AGREE: routing weights come from the predictor in the checkpoint")
+        return None
+    known = KnownWeights(checkpoint)
+    logger.info(
+        "AGREE: routing weights of %d photos come from the table %s; those of others, and of written answers, from the "
+        "predictor in the checkpoint",
+        len(known),
+        known.facts["table"],
+    )
+    return known
 
 
 def _inner(model: PreTrainedModel) -> PreTrainedModel:

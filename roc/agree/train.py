@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
 
+    from roc.agree.table import SensitivityTable
     from roc.data.records import Record
     from roc.model.collator import RocCollator
     from roc.scoring.assessment import Assessment
@@ -126,14 +127,18 @@ def routed(config: AgreeConfig, records: Sequence[Record]) -> dict[str, torch.Te
         return None
     import torch
 
-    from roc.agree.table import SensitivityTable
-
     try:
-        found = SensitivityTable.read(config.sensitivity).route(records, calibrated=config.calibrated)
+        found = _table(config).route(records, calibrated=config.calibrated)
     except ValueError as error:
         raise run.RunError(f"sensitivity {config.sensitivity}: {error}") from error
     rows = torch.stack([found.weights[name] for name in ATTRIBUTES], dim=1).float()  # (n, 5)
     return dict(zip(found.ids, rows, strict=True))
+
+
+def _table(config: AgreeConfig) -> SensitivityTable:
+    from roc.agree.table import SensitivityTable
+
+    return SensitivityTable.read(config.sensitivity)
 
 
 def give_module(config: AgreeConfig, model: PreTrainedModel, processor: ProcessorMixin) -> bool:
@@ -150,7 +155,11 @@ def give_module(config: AgreeConfig, model: PreTrainedModel, processor: Processo
 
     settings = _settings(config, processor)
     if NAME in extensions_of(model):
-        there = model.config.roc_extensions[NAME]
+        sections = model.config.roc_extensions
+        there = sections[NAME]
+        if settings is not None and "medians" in settings:  # those of the table that it is trained by now
+            there = {**there, "medians": settings["medians"]}
+            model.config.roc_extensions = {**sections, NAME: there}
         if there != settings:
             asked = settings or {}
             other = [name for name in sorted({**there, **asked}) if there.get(name) != asked.get(name)]
@@ -214,7 +223,11 @@ def _settings(config: AgreeConfig, processor: ProcessorMixin) -> dict[str, Any] 
     if not config.decoupling:
         return None
     pictures = pictures_of(processor.image_processor)
+    medians = {}
+    if config.routing:
+        medians["medians"] = _table(config).medians if config.calibrated else None
     return {
+        **medians,
         "width": config.branch_width,
         "mean": list(pictures.mean),
         "std": list(pictures.std),
@@ -286,10 +299,9 @@ def tell_predictor(config: AgreeConfig, data: RunData) -> str | None:
         return None
     import torch
 
-    from roc.agree.table import SensitivityTable
     from roc.scoring.assessment import Assessment
 
-    table = SensitivityTable.read(config.sensitivity)
+    table = _table(config)
     known = set(table.ids)
     held_out = [record for record in (*data.val, *data.test) if record.id in known and "overall" in record.scores]
     if not held_out:

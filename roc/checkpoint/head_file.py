@@ -58,14 +58,19 @@ def read_extensions(checkpoint: str | os.PathLike) -> tuple[str, ...]:
     Args:
         checkpoint: Folder or hub id of a full checkpoint, an adapter or a published checkpoint; or a personal head.
     """
+    return tuple(extension_settings(checkpoint))
+
+
+def extension_settings(checkpoint: str | os.PathLike) -> dict[str, dict[str, Any]]:
+    """Reads the settings of a checkpoint's extensions by name, as `read_extensions` does."""
     from roc.checkpoint.folder import ADAPTER_FILE, is_adapter, read_config
     from roc.model.extensions import declared_extensions
     from roc.model.mplug_owl2 import published
 
     checkpoint = base_of(checkpoint)
     if is_adapter(checkpoint):
-        return tuple((published.read_json(checkpoint, ADAPTER_FILE) or {}).get("extensions", {}))
-    return tuple(declared_extensions(read_config(checkpoint)))
+        return dict((published.read_json(checkpoint, ADAPTER_FILE) or {}).get("extensions", {}))
+    return declared_extensions(read_config(checkpoint))
 
 
 def read_declaration(checkpoint: str | os.PathLike) -> Declaration:

@@ -15,7 +15,7 @@ from roc.commands.line import DONE, FAILED, Subcommand, run_subcommand
 if TYPE_CHECKING:
     from roc.agree.analysis_options import AnalysisOptions
     from roc.agree.anchor_options import AnchorOptions
-    from roc.agree.config import FoldsOptions, MapsOptions, SensitivityOptions
+    from roc.agree.config import FoldsOptions, MapsOptions, SensitivityOptions, WeightsOptions
     from roc.agree.train_config import AgreeConfig
 
 _TRAIN = """usage: roc agree train [CONFIG.yaml ...] [--name value ...]
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from roc.agree.analysis_options import AnalysisOptions
     from roc.agree.anchor_options import AnchorOptions
-    from roc.agree.config import FoldsOptions, MapsOptions, SensitivityOptions
+    from roc.agree.config import FoldsOptions, MapsOptions, SensitivityOptions, WeightsOptions
     from roc.agree.train_config import NOT_HERE, AgreeConfig
 
     subcommands = {
@@ -115,6 +115,16 @@ A table for conflicts holds the training photos, one for marginalisation the tes
             _analyse,
         ),
     }
+    subcommands["weights"] = Subcommand(
+        "put the routing weights of a table into a checkpoint, which then scores these photos by them",
+        """A checkpoint of `roc agree train --routing true` gives every photo the weights of a small predictor. With the
+ten passes of `roc agree sensitivity` over the photos to be scored, it takes the weights of that table instead: they are
+written into agree_weights.safetensors in its folder, and `roc score`, `roc evaluate` and `roc serve` find each photo
+by the content of its file. Photos that the table lacks keep the predictor's weights.""",
+        "roc agree weights checkpoints/agree --table new.parquet",
+        WeightsOptions,
+        _weights,
+    )
     subcommands["train"] = Subcommand(
         "train a scorer with a branch for each attribute",
         _TRAIN,
@@ -167,6 +177,18 @@ def _sensitivity(options: SensitivityOptions) -> int:
     if done.failed:
         print(f"{done.errors}: {done.failed} photos could not be scored", file=sys.stderr)
     return FAILED if done.failed else DONE
+
+
+def _weights(options: WeightsOptions) -> None:
+    from roc.agree.weights import FILE, write_weights
+
+    known, without = write_weights(options)
+    if options.remove:
+        print(f"{options.checkpoint}: routing weights come from the predictor")
+        return
+    print(f"{options.checkpoint}: {FILE} holds the routing weights of {known} photos")
+    if without:
+        print(f"{without} photos of the table have no digest of a file and keep the predictor's", file=sys.stderr)
 
 
 def _anchors(options: AnchorOptions) -> int:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from roc.checkpoint.fingerprint import weights_fingerprint
 from roc.checkpoint.folder import load
+from roc.checkpoint.lookups import entries, lookups_of
 from roc.data.images import ImageError, open_image
 from roc.model.collator import RocCollator
 from roc.model.device import checked_device, keep_freed_memory, lay_out_convolutions, number_format
@@ -27,6 +28,7 @@ from roc.scoring.reasoning import TEMPERATURE, Sampling, reason
 from roc.scoring.results import Assessed, Reasoned, Score, combined
 from roc.scoring.scales import on_scale
 from roc.scoring.sources import Source
+from roc.scoring.stamps import digest_in, stamp_of
 from roc.scoring.urls import is_url
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | bytes | bytearray | BinaryIO
@@ -51,6 +53,7 @@ class Assessment:
     Attributes:
         model, processor, collator: Of the checkpoint.
         dtype: Number format, by name.
+        lookups: What the checkpoint knows of single pictures (roc/checkpoint/lookups.py); mostly nothing.
         batch_size: Images per forward pass.
 
     Raises:
@@ -87,6 +90,7 @@ class Assessment:
             lay_out_convolutions(self.model)
         self.collator = RocCollator(self.processor, self.model.declaration)
         self._pretrained = pretrained
+        self.lookups = lookups_of(pretrained)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
         self.compiled = compile_layers(self.model) if compile else 0
 
@@ -151,7 +155,10 @@ class Assessment:
         asked = None if scale is None else self.model.declaration.scale(scale, "this checkpoint")
         results = []
         for paths, pictures in self._batches(images):
-            reading = one_forward(self.model, self.collator.scoring_batch(pictures, count))
+            batch = self.collator.scoring_batch(pictures, count)
+            if self.lookups:
+                batch |= entries(self.lookups, [_digest(path) for path in paths])
+            reading = one_forward(self.model, batch)
             results += self.read_scores(reading, wanted, paths)
         return results if asked is None else [on_scale(one, asked) for one in results]
 
@@ -337,6 +344,11 @@ def _path(image: ImageLike) -> str | None:
         return os.fspath(image)
     name = getattr(image, "name", None) if hasattr(image, "read") else None
     return name if isinstance(name, str) else None
+
+
+def _digest(path: str | None) -> str | None:
+    """Takes the digest of a file; None for a picture in memory or behind a URL."""
+    return None if path is None else digest_in(stamp_of(Source(path, path)))
 
 
 def opened(image: ImageLike) -> Image.Image:

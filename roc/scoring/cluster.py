@@ -203,7 +203,13 @@ class Cluster:
         model, wanted = scorer.assessment.model, scorer.wanted
         pretrained = os.path.abspath(pretrained) if os.path.isdir(pretrained) else os.fspath(pretrained)
         preparation = Preparation(
-            [], pretrained, scorer.assessment.collator, picture_dtype(model), scorer.places, stamped=True
+            [],
+            pretrained,
+            scorer.assessment.collator,
+            picture_dtype(model),
+            scorer.places,
+            True,
+            scorer.assessment.lookups,
         )
         self._image_seconds = image_seconds
         same, dtype = short_identity(scorer.assessment), scorer.assessment.dtype

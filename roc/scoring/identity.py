@@ -40,6 +40,8 @@ def identity(assessment: Assessment) -> dict[str, Any]:
             others[name] = getattr(declared, name).to_dict()
     if declared.space.attribute_ranges:
         others["attribute_ranges"] = declared.space.to_dict()["attribute_ranges"]
+    if assessment.lookups:
+        others["lookups"] = [one.fingerprint for one in assessment.lookups]
     return {
         "weights": assessment.weights_fingerprint,
         "config": config_fingerprint(assessment.model.config),

@@ -43,7 +43,7 @@ def score_images(
     """
     assessment = scorer.assessment
     dtype = picture_dtype(assessment.model)
-    dataset = Preparation(sources, pretrained, assessment.collator, dtype, scorer.places, stamped=True)
+    dataset = Preparation(sources, pretrained, assessment.collator, dtype, scorer.places, True, assessment.lookups)
     if workers is None:
         workers = default_workers(assessment.model.device.type)
     elif workers > usable_cores():

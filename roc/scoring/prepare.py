@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 
 import torch
 
+from roc.checkpoint.lookups import Lookup, entries
 from roc.model.collator import RocCollator
 from roc.model.processing import load_processor
 from roc.scoring.readers import Readers, set_alarm
 from roc.scoring.sources import Source
-from roc.scoring.stamps import Stamp, stamp_of
+from roc.scoring.stamps import Stamp, digest_in, stamp_of
 
 
 class Prepared(NamedTuple):
@@ -63,6 +64,7 @@ class Preparation:
         dtype: Number format of pixels (`roc.model.float32_tower.picture_dtype`).
         places: How many `[SCORE]` of the answer are read; 0 prepares the question alone, for generation.
         stamped: Whether images are bound to their files (roc/scoring/stamps.py).
+        lookups: What the checkpoint knows of single pictures (`Assessment.lookups`).
     """
 
     def __init__(
@@ -73,7 +75,9 @@ class Preparation:
         dtype: torch.dtype,
         places: int,
         stamped: bool = False,
+        lookups: Sequence[Lookup] = (),
     ) -> None:
+        self.lookups = tuple(lookups)
         self.stamped = stamped
         self.sources = sources
         self.pretrained = pretrained
@@ -99,6 +103,9 @@ class Preparation:
             picture = source.open()
             if self.places:
                 inputs = self._collator.scoring_batch([picture], self.places)
+                if self.lookups:
+                    digest = digest_in(stamp) if self.stamped else source.digest
+                    inputs = {**inputs, **entries(self.lookups, [digest])}
             else:
                 inputs = self._collator.prompt_batch([picture])
         except Exception as error:

@@ -33,6 +33,16 @@ def stamp_of(source: Source) -> Stamp | None:
     return None if place is None else [*place, _digest(source)]
 
 
+def digest_in(stamp: Stamp | None) -> str | None:
+    """Reads the digest of the content off a stamp; None where it has none."""
+    return None if stamp is None or len(stamp) < 4 else stamp[-1]
+
+
+def digest_of(data: bytes) -> str:
+    """Hashes the content of a file, as a stamp does."""
+    return hashlib.blake2b(data, digest_size=8).hexdigest()
+
+
 def is_changed(source: Source, then: Stamp | None) -> bool:
     """Tells whether a picture is another one than when a stamp was taken; one that is gone is not."""
     if is_url(source.path):
@@ -64,6 +74,6 @@ def _digest(source: Source) -> str | None:
     try:
         if source.fault is not None or (source.size if source.offset is not None else source.length()) > LARGEST:
             return None
-        return hashlib.blake2b(source.read(), digest_size=8).hexdigest()
+        return digest_of(source.read())
     except ImageError:
         return None

@@ -50,6 +50,13 @@ class EncodedImage:
             raise ImageError(str(error).removeprefix("image: ")) from error
 
     @property
+    def digest(self) -> str:
+        """Digest of the file."""
+        from roc.scoring.stamps import digest_of
+
+        return digest_of(self.data)
+
+    @property
     def decoded_pixels(self) -> int:
         """Width x height according to the header; 0 if the header was enough to refuse the image."""
         from PIL import Image
@@ -82,15 +89,17 @@ def run(connection: Connection, checkpoint: str, facts: dict[str, Any], pixels: 
     """
     import torch
 
+    from roc.checkpoint.lookups import lookups_of
     from roc.model.collator import RocCollator
     from roc.model.processing import load_processor
     from roc.scoring.prepare import Preparation
 
     with connection:
         collator = RocCollator(load_processor(checkpoint), facts["declaration"])
-        dtype = getattr(torch, facts["picture_dtype"])
+        dtype, lookups = getattr(torch, facts["picture_dtype"]), lookups_of(checkpoint)
         preparations = {
-            mode: Preparation([], checkpoint, collator, dtype, places) for mode, places in facts["places"].items()
+            mode: Preparation([], checkpoint, collator, dtype, places, lookups=lookups)
+            for mode, places in facts["places"].items()
         }
         if memory is not None:
             torch.set_num_threads(1)
