@@ -321,7 +321,7 @@ def build(model: PreTrainedModel, settings: dict[str, Any]) -> Agree:
 def lookup(checkpoint: str | os.PathLike[str]) -> KnownWeights | None:
     """Opens the routing weights that a checkpoint knows (`roc agree weights`), and says where weights come from."""
     if not os.path.exists(os.path.join(checkpoint, FILE)):
-        if extension_settings(checkpoint).get(NAME, {}).get("routing"):
+        if extension_settings(checkpoint)[NAME].get("routing", True):
             logger.info("AGREE: routing weights come from the predictor in the checkpoint")
         return None
     known = KnownWeights(checkpoint)

@@ -118,7 +118,7 @@ def _settings(checkpoint: str) -> dict[str, Any]:
     if not os.path.isdir(checkpoint):
         raise ValueError(f"{checkpoint} is no folder; download the checkpoint, since the weights become a file in it")
     settings = extension_settings(checkpoint).get(NAME)
-    if settings is None or not settings.get("routing"):
+    if settings is None or not settings.get("routing", True):
         raise ValueError(
             f"{checkpoint} has no routing; train it by `roc agree train --routing true --sensitivity FILE`"
         )
