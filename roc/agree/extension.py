@@ -319,19 +319,21 @@ def build(model: PreTrainedModel, settings: dict[str, Any]) -> Agree:
 
 
 def lookup(checkpoint: str | os.PathLike[str]) -> KnownWeights | None:
-    """Opens the routing weights that a checkpoint knows (`roc agree weights`), and says where weights come from."""
-    if not os.path.exists(os.path.join(checkpoint, FILE)):
-        if extension_settings(checkpoint)[NAME].get("routing", True):
-            logger.info("AGREE: routing weights come from the predictor in the checkpoint")
+    """Opens the routing weights that a checkpoint knows (`roc agree weights`); None where it knows none."""
+    return KnownWeights(checkpoint) if os.path.exists(os.path.join(checkpoint, FILE)) else None
+
+
+def note(checkpoint: str | os.PathLike[str]) -> str | None:
+    """Says where the routing weights of a checkpoint come from; None where it does not route."""
+    if not extension_settings(checkpoint)[NAME].get("routing", True):
         return None
-    known = KnownWeights(checkpoint)
-    logger.info(
-        "AGREE: routing weights of %d photos come from the table %s; those of others, and of written answers, from the "
-        "predictor in the checkpoint",
-        len(known),
-        known.facts["table"],
+    known = lookup(checkpoint)
+    if known is None:
+        return "AGREE: routing weights come from the predictor in the checkpoint"
+    return (
+        f"AGREE: routing weights of {len(known)} photos come from the table {known.facts['table']}; those of others, and "
+        "of written answers, from the predictor in the checkpoint"
     )
-    return known
 
 
 def _inner(model: PreTrainedModel) -> PreTrainedModel:

@@ -1,7 +1,8 @@
 """What a checkpoint knows of single pictures, by the content of their files: entries of a batch for its extensions.
 
-An extension (`roc.model.extensions`) may keep a file of such entries in the checkpoint. Its room then has a function
-`lookup(checkpoint)` in `roc/<name>/extension.py`, which returns a `Lookup`, or None where there is no such file.
+An extension (`roc.model.extensions`) may keep a file of such entries in the checkpoint. Its room then has two functions in
+`roc/<name>/extension.py`: `lookup(checkpoint)` returns a `Lookup`, or None where there is no such file, and
+`note(checkpoint)` a line for the user about what scores will be made with, or None.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -46,10 +47,19 @@ def lookups_of(checkpoint: str | os.PathLike[str]) -> tuple[Lookup, ...]:
     Raises:
         ValueError: A file of entries is damaged.
     """
+    return _asked("lookup", checkpoint)
+
+
+def notes_of(checkpoint: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Gives what the extensions of a checkpoint say when it is about to score."""
+    return _asked("note", checkpoint)
+
+
+def _asked(what: str, checkpoint: str | os.PathLike[str]) -> tuple[Any, ...]:
     if not os.path.isdir(checkpoint):
         return ()
     rooms = [importlib.import_module(f"roc.{name}.extension") for name in read_extensions(checkpoint)]
-    found = [room.lookup(checkpoint) for room in rooms if hasattr(room, "lookup")]
+    found = [getattr(room, what)(checkpoint) for room in rooms if hasattr(room, what)]
     return tuple(one for one in found if one is not None)
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from roc.checkpoint.fingerprint import weights_fingerprint
 from roc.checkpoint.folder import load
-from roc.checkpoint.lookups import entries, lookups_of
+from roc.checkpoint.lookups import entries, lookups_of, notes_of
 from roc.data.images import ImageError, open_image
 from roc.model.collator import RocCollator
 from roc.model.device import checked_device, keep_freed_memory, lay_out_convolutions, number_format
@@ -30,6 +30,8 @@ from roc.scoring.scales import on_scale
 from roc.scoring.sources import Source
 from roc.scoring.stamps import digest_in, stamp_of
 from roc.scoring.urls import is_url
+
+logger = logging.getLogger(__name__)
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | bytes | bytearray | BinaryIO
 
@@ -91,6 +93,8 @@ class Assessment:
         self.collator = RocCollator(self.processor, self.model.declaration)
         self._pretrained = pretrained
         self.lookups = lookups_of(pretrained)
+        for note in notes_of(pretrained):
+            logger.info("%s", note)
         self.batch_size = batch_size or (8 if device.type == "cpu" else 32)
         self.compiled = compile_layers(self.model) if compile else 0
 

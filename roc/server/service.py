@@ -108,6 +108,8 @@ class Service:
     def _loaded(self, facts: dict[str, Any]) -> None:
         self.facts = facts
         self.counters.ready.set(1)
+        for note in facts.get("notes", ()):
+            logger.info("%s", note)
         logger.info("Ready: %s scores %s, in process %s.", facts["id"], ", ".join(facts["attributes"]), self.worker_pid)
         if self._decoders is not None:
             return

@@ -106,6 +106,7 @@ def _not_finite(values: Sequence[float]) -> list[float]:
 
 def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -> dict[str, Any]:
     """Collects what the other processes have to know about the model, as JSON can hold it."""
+    from roc.checkpoint.lookups import notes_of
     from roc.model.float32_tower import picture_dtype
     from roc.scoring.results import about_columns
 
@@ -127,6 +128,7 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
         "dtype": assessment.dtype,
         "picture_dtype": str(picture_dtype(assessment.model)).removeprefix("torch."),
         "personal": _of_personal_heads(assessment),
+        "notes": list(notes_of(checkpoint)),
         "places": {mode: scorer.places for mode, scorer in scorers.items()},
     }
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from backbones import backbone
 from heads import picture
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPImageProcessorPil
 
@@ -16,6 +17,7 @@ from roc.agree.routing import routing_weights
 from roc.agree.table import PREFIX, write_table
 from roc.agree.weights import FILE
 from roc.checkpoint.folder import save
+from roc.checkpoint.lookups import notes_of
 from roc.commands import agree, score
 from roc.model.extensions import add_extension
 from roc.scoring.one_forward import one_forward
@@ -23,6 +25,7 @@ from roc.scoring.prepare import Preparation
 from roc.scoring.sources import Source
 from roc.scoring.stamps import stamp_of
 from roc.server.decoding import EncodedImage
+from roc.server.worker import facts
 
 MEDIANS = {"brightness": 0.4, "contrast": 0.2, "saturation": 0.1, "hue": 0.05, "blur": 0.3}
 VALUES = [[0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.0, 0.1, 0.0, 0.0]]
@@ -62,10 +65,8 @@ def expected_scores(folder, photos, medians):
     one = Assessment(folder)
     columns = {name: torch.tensor(column) for name, column in zip(ATTRIBUTES, zip(*VALUES, strict=True), strict=True)}
     weights = torch.stack(list(routing_weights(columns, medians).values()), dim=1)
-    from PIL import Image
-
     batch = one.collator.scoring_batch([Image.open(photo).convert("RGB") for photo in photos])
-    found = one_forward(one.model, batch).scores[:, 0]
+    found = one_forward(one.model, batch).scores[:, 0].clone()
     batch = {name: value[:2] for name, value in batch.items()}
     found[:2] = one_forward(one.model, {**batch, "routing_weights": weights}).scores[:, 0]
     return found
@@ -96,6 +97,7 @@ def test_photos_of_the_table_are_scored_by_its_weights_in_every_way(given, tmp_p
     with open(photos[1], "rb") as file:
         served.sources = [EncodedImage(file.read(), 10**6)]
     weights = served[0].inputs["routing_weights"]
+    assert facts(assessment, folder, {})["notes"] == list(notes_of(folder)) != []
     assert weights.shape == (1, 5) and weights.argmax() == 0
     assert agree.main(["weights", folder, "--remove"]) == 0
     found = torch.tensor([one.scores["overall"].value for one in Assessment(folder).score(photos)])
