@@ -331,8 +331,8 @@ def note(checkpoint: str | os.PathLike[str]) -> str | None:
     if known is None:
         return "AGREE: routing weights come from the predictor in the checkpoint"
     return (
-        f"AGREE: routing weights of {len(known)} photos come from the table {known.facts['table']}; those of others, and "
-        "of written answers, from the predictor in the checkpoint"
+        f"AGREE: routing weights of {len(known)} photos come from the table {known.facts['table']}; those of others, "
+        "and of written answers, from the predictor in the checkpoint"
     )
 
 

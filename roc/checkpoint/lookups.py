@@ -1,7 +1,7 @@
 """What a checkpoint knows of single pictures, by the content of their files: entries of a batch for its extensions.
 
-An extension (`roc.model.extensions`) may keep a file of such entries in the checkpoint. Its room then has two functions in
-`roc/<name>/extension.py`: `lookup(checkpoint)` returns a `Lookup`, or None where there is no such file, and
+An extension (`roc.model.extensions`) may keep a file of such entries in the checkpoint. Its room then has two functions
+in `roc/<name>/extension.py`: `lookup(checkpoint)` returns a `Lookup`, or None where there is no such file, and
 `note(checkpoint)` a line for the user about what scores will be made with, or None.
 """
 
