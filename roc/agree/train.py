@@ -162,7 +162,8 @@ def give_module(config: AgreeConfig, model: PreTrainedModel, processor: Processo
             model.config.roc_extensions = {**sections, NAME: there}
         if there != settings:
             asked = settings or {}
-            other = [name for name in sorted({**there, **asked}) if there.get(name) != asked.get(name)]
+            names = sorted({**there, **asked}.keys() - {"medians"})
+            other = [name for name in names if there.get(name) != asked.get(name)]
             shown = ", ".join(f"{name} ({there.get(name)} there, {asked.get(name)} here)" for name in other)
             raise run.RunError(
                 f"{config.source} has a module of AGREE that differs in {shown}; give the settings that it was trained "
