@@ -71,8 +71,8 @@ def calibrate(options: CalibrateOptions, watch: Watch = lambda rows, total, done
     plain = _beginning(options, before)
     if options.scaled and not plain.distribution_supervised:
         raise ValueError(
-            f"--scaled: {options.checkpoint} was trained on mean scores alone, so that its standard deviations mean "
-            "nothing; leave --scaled out"
+            f"--scaled: the head of {options.checkpoint} was not fitted to distributions of ratings, so its standard "
+            "deviations mean nothing; leave --scaled out"
         )
     records, scale = read_held_out(options, plain)
     _check_enough(options, [record.scores for record in records], plain)

@@ -77,11 +77,11 @@ def _lines(options: CalibrateOptions, found: Calibrated) -> list[str]:
         low, high = likely_coverage(count // 3 if thirds else count, intervals.level)
         times = " standard deviations" if intervals.scaled else ""
         borders, widths = intervals.thirds.get(name, ((), (half,)))
-        ends = [f" to {border:.4g}" for border in borders] + [" above"] * bool(borders)
+        ends = [f" for scores up to {border:.4g}" for border in borders] + [" above that"] * bool(borders)
         shown = ", ".join(f"± {width:.4g}{times}{end}" for width, end in zip(widths, ends or [""], strict=True))
         lines.append(
-            f"{name}: score {shown} holds {intervals.level:g} of ratings; of {count} ratings, 9 in 10 such "
-            f"calibrations hold {low:.3f} to {high:.3f}{' in a third' * thirds}"
+            f"{name}: score {shown} holds {intervals.level:g} of ratings{' in each third' * thirds}; with {count} "
+            f"ratings, 9 in 10 such calibrations hold a share of {low:.3f} to {high:.3f}"
         )
     lines += [f"{name}: one width for all scores, because {why}" for name, why in found.one_width.items()]
     if found.unrated:

@@ -17,7 +17,7 @@ DESCRIPTION = """Scores images in one forward pass each, and writes one row per 
   image, prediction, std, prediction.<attribute>, min_score, max_score, calibrated, scorer
 
 All scores are on the native scale of the checkpoint, min_score to max_score. prediction and std are of the first
-attribute; where calibrated is False, the model was trained on mean scores alone and std means nothing.
+attribute; where calibrated is False, the head was not fitted to distributions of ratings and std means nothing.
 scorer is the name and version of what scored. A checkpoint with a calibration or a reference adds low, high, coverage,
 percentile and reward (docs/calibration.md).
 
@@ -108,7 +108,7 @@ def _write_scores(options: ScoreOptions) -> int:
 
         print(told_kinds(facts["answers"]))
     if not facts["calibrated"]:
-        print("std and distributions are uncalibrated: the model was trained on mean scores alone")
+        print("std and distributions are uncalibrated: the head was not fitted to distributions of ratings")
     if outcome.chosen is not None:
         copied = "" if options.copy_to is None else f", copied to {options.copy_to}"
         copied = copied if options.move_to is None else f", moved to {options.move_to}"

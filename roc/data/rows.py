@@ -74,7 +74,7 @@ def iter_rows(path: Path, faults: Faults) -> Iterator[Row]:
     elif path.is_dir():
         raise DataError([_folder_fault(path, readers)])
     elif not path.is_file():
-        raise DataError([f"{path}: no such file; data_path has to be a {', '.join(readers)} file"])
+        raise DataError([f"{path}: no such file; expected a {', '.join(readers)} file"])
     elif reader is None:
         raise DataError([f"{path}: the suffix {path.suffix!r} is not known; expected one of {', '.join(readers)}"])
     try:

@@ -106,8 +106,9 @@ def find_scale(scales: Sequence[DataScale], name: str, where: str) -> DataScale:
     for scale in scales:
         if scale.name == name:
             return scale
-    known = f"it has {', '.join(scale.name for scale in scales)}" if scales else "it was trained on one data set"
-    raise ValueError(f"{where} has no scale {name!r}; {known}. Name one of these, or leave scale out")
+    names = ", ".join(scale.name for scale in scales)
+    advice = f"it has {names}. Name one of these, or" if scales else "it was not trained with --mix, so"
+    raise ValueError(f"{where} has no scale {name!r}; {advice} leave scale out")
 
 
 def _numbers(values: Any, what: str) -> tuple[float, ...]:

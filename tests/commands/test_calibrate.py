@@ -60,7 +60,7 @@ def test_intervals_from_ratings_to_every_output(checkpoint, photos, tmp_path, ca
     assert calibrated(checkpoint, photos) == 0
     printed = capsys.readouterr()
     # 12 rows are marked val, at distances 0.1 to 1.2; ceil(13 * 0.9) = 12
-    assert "overall: score ± 1.2 holds 0.9 of ratings; of 12 ratings" in printed.out
+    assert "overall: score ± 1.2 holds 0.9 of ratings; with 12 ratings" in printed.out
     assert (
         "not rated, and left as they are: light" in printed.out and "calibrating on the rows marked val" in printed.err
     )
@@ -125,7 +125,8 @@ def test_a_temperature_and_widths_by_thirds(checkpoint, photos, capsys):
     assert f"temperature {declared.temperature:.4g}: negative log-likelihood" in printed and declared.temperature != 1
     assert declared.calibration.intervals.rows == {"overall": 12}
     widths = declared.calibration.intervals.thirds["overall"][1]
-    assert f"score ± {widths[0]:.4g} to " in printed and f"± {widths[2]:.4g} above holds 0.5" in printed
+    assert f"score ± {widths[0]:.4g} for scores up to " in printed
+    assert f"± {widths[2]:.4g} above that holds 0.5 of ratings in each third; with 12 ratings" in printed
     assert calibrated(checkpoint, photos, "--by_third", "--earlier", "drop") == 0
     assert "overall: one width for all scores, because a third of the scores has 4 ratings" in capsys.readouterr().out
 
@@ -203,7 +204,7 @@ def test_ratings_that_cannot_be_calibrated_on(checkpoint, photos, tmp_path, caps
         (["--level", "none"], "nothing would be calibrated"),
         (["--affine"], "--affine needs the scale of the ratings"),
         (["--unit", "stars"], "unit needs --affine"),
-        (["--scaled"], "was trained on mean scores alone"),
+        (["--scaled"], "was not fitted to distributions of ratings"),
         (["--earlier", "keep"], "no earlier call has moved the scores"),
         (["--earlier", "keep", "--temperature"], "--earlier keep leaves scores as they are"),
         (["--level", "none", "--temperature", "--by_third"], "by_third is about intervals"),

@@ -676,7 +676,7 @@ def test_bad_lines_of_json_lines(folder):
 
 def test_missing_file_unknown_suffix_and_missing_folder(folder):
     kinds = ".json, .jsonl, .csv, .tsv, .xlsx, .parquet"
-    assert f"no such file; data_path has to be a {kinds} file" in faults(folder / "no.csv")[0]
+    assert f"no such file; expected a {kinds} file" in faults(folder / "no.csv")[0]
     path = write(folder, "data.xls", "x")
     assert f"the suffix '.xls' is not known; expected one of {kinds}" in faults(path)[0]
     path = write(folder, "data.csv", "image,score\na.jpg,5\n")
