@@ -9,17 +9,16 @@ from typing import NamedTuple
 import numpy as np
 import transformers
 
-from roc import __version__
 from roc.checkpoint.head_file import read_declaration
 from roc.checkpoint.personal_head import PersonalHead, base_facts, personal_declaration
 from roc.data.digest import content_digest
 from roc.data.pictures import shown_path
 from roc.data.rows import DataError, Faults
 from roc.model.declaration import Declaration, declare
-from roc.model.personal import Personal, read_personal_file
+from roc.model.personal import read_personal_file
 from roc.personal.features import Features
 from roc.personal.fit import Flat, fit
-from roc.personal.opinions import Opinions, Pairs
+from roc.personal.opinions import Pairs
 from roc.personal.options import PersonalOptions
 from roc.personal.rated import Rated, read_rated
 from roc.personal.validation import Verdict, validate
@@ -77,7 +76,8 @@ def personalize(options: PersonalOptions, watch: Watch = lambda rows, total, don
         raise ValueError(
             f"{options.checkpoint}: {error}; train it, or take another checkpoint: there is nothing to move"
         ) from error
-    personal = summary(verdict, rated.opinions, len(features), content_digest(Path(options.data_path)) or "")
+    pairs = len(rated.opinions) if isinstance(rated.opinions, Pairs) else 0
+    personal = verdict.entry(content_digest(Path(options.data_path)) or "", len(features), pairs)
     base = options.checkpoint
     head = PersonalHead(
         declaration=personal_declaration(assessment.model.declaration, personal),
@@ -119,21 +119,6 @@ def check_general(declaration: Declaration) -> None:
     """
     if declaration.personal is not None:
         raise ValueError("this is a personal head already; name the checkpoint it belongs to, and all of the ratings")
-
-
-def summary(verdict: Verdict, opinions: Opinions, photos: int, data: str) -> Personal:
-    """Makes the entry of the declaration."""
-    return Personal(
-        data=data[:16],
-        photos=photos,
-        pairs=len(opinions) if isinstance(opinions, Pairs) else 0,
-        metric=verdict.metric,
-        general=round(verdict.general, 4),
-        personal=round(verdict.personal, 4),
-        low=round(verdict.low, 4),
-        high=round(verdict.high, 4),
-        version=__version__,
-    )
 
 
 def photo_features(assessment: Assessment, rated: Rated, options: PersonalOptions, watch: Watch) -> Features:

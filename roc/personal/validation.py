@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from roc import __version__
+from roc.model.personal import Personal
 from roc.personal.features import Array, Features
 from roc.personal.fit import fit, folds, varied
 from roc.personal.opinions import Opinions, Pairs
@@ -47,6 +49,26 @@ class Verdict(NamedTuple):
     def gain(self) -> float:
         """Personal minus general."""
         return self.personal - self.general
+
+    def entry(self, data: str, photos: int, pairs: int) -> Personal:
+        """Makes the entry of the head's declaration.
+
+        Args:
+            data: Fingerprint of the ratings or pairs, of which 16 characters are kept.
+            photos: How many photos they are about.
+            pairs: How many pairs there are; 0 where photos were rated one by one.
+        """
+        return Personal(
+            data=data[:16],
+            photos=photos,
+            pairs=pairs,
+            metric=self.metric,
+            general=round(self.general, 4),
+            personal=round(self.personal, 4),
+            low=round(self.low, 4),
+            high=round(self.high, 4),
+            version=__version__,
+        )
 
 
 def validate(features: Features, opinions: Opinions) -> Verdict:

@@ -150,22 +150,10 @@ def _answer(
 def _head(
     facts: dict[str, Any], checkpoint: str, asked: PersonalRequest, head: Any, verdict: Any, photos: int
 ) -> dict[str, Any]:
-    from roc import __version__
     from roc.model.personal import KIND
-    from roc.model.personal import Personal as Entry
 
     opinions = asked.model_dump_json(include={"ratings", "pairs"})
-    entry = Entry(
-        data=hashlib.sha256(opinions.encode()).hexdigest()[:16],
-        photos=photos,
-        pairs=len(asked.pairs),
-        metric=verdict.metric,
-        general=round(verdict.general, 4),
-        personal=round(verdict.personal, 4),
-        low=round(verdict.low, 4),
-        high=round(verdict.high, 4),
-        version=__version__,
-    )
+    entry = verdict.entry(hashlib.sha256(opinions.encode()).hexdigest(), photos, len(asked.pairs))
     base = facts["personal"]
     return {
         "kind": KIND,

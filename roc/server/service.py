@@ -47,7 +47,7 @@ class Service:
 
     Attributes:
         limits: What requests may cost.
-        checkpoint: The model; a folder as an absolute path.
+        checkpoint: The model; a folder or file as an absolute path.
         facts: What the model's process tells about the model; None until it is loaded.
         failure: Why the model could not be loaded.
     """
@@ -60,7 +60,7 @@ class Service:
         self.facts: dict[str, Any] | None = None
         self.failure: str | None = None
         name = options.checkpoint
-        self.checkpoint = os.path.abspath(name) if os.path.isdir(name) else name
+        self.checkpoint = os.path.abspath(name) if os.path.exists(name) else name
         self._starter = starter
         self._batching: Batching | None = None
         self._decoders: Decoders | None = None

@@ -113,7 +113,7 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
     declaration = assessment.model.declaration
     path = Path(checkpoint)
     return {
-        "id": path.resolve().name if path.is_dir() else checkpoint,
+        "id": path.resolve().name if path.exists() else checkpoint,
         **_saved(path),
         "scorer": assessment.scorer,
         **about_columns(declaration, assessment.attributes),

@@ -63,6 +63,7 @@ def test_answers_move_the_ranking_and_the_head_is_a_checkpoint(server, features,
     model, _ = load(head)
     assert model.declaration.personal.photos == COUNT
     with running(str(head)) as personal:
+        assert personal.http.get("/v1/models").json()["data"][0]["id"] == "mine.json"
         told = personal.http.post("/v1/score", files=files(photo(0))).json()
         assert list(told["results"][0]["scores"]) == ["overall"]
         assert told["results"][0]["scores"]["overall"]["value"] == pytest.approx(checked["personal"][0], abs=1e-3)
