@@ -22,9 +22,13 @@ import sys
 import zlib
 from pathlib import Path
 
-from jevcompat import __version__, checks, runner
-from jevcompat.client import Client, TransportError
-from jevcompat.validate import Violation, validate_error_shape
+try:
+    from jevcompat import __version__, checks, runner
+    from jevcompat.client import Client, TransportError
+    from jevcompat.validate import Violation, validate_error_shape
+except ImportError as error:
+    print(f"check_decisions.py needs the suite ({error}): pip install jevcompat==0.1.1", file=sys.stderr)
+    raise SystemExit(2) from error
 
 NAME = "<image:photo>"
 """Name of the image, in the form that the official client gives to images."""
