@@ -200,7 +200,7 @@ def _notes(metrics: Mapping[str, Any]) -> str:
     if metrics.get("calibrated") is False:
         notes.insert(
             0,
-            "<li>The model was trained on scores alone: its spread and distribution are uncalibrated.</li>",
+            "<li>The head was not fitted to votes: its spread and distribution are uncalibrated.</li>",
         )
     return f"<ul>{''.join(notes)}</ul>" if notes else ""
 

@@ -157,7 +157,7 @@ def _notes(metrics: Mapping[str, Any]) -> list[str]:
         lines += _wrapped(f"does it look at the picture: {effect_text(metrics, width)}")
     lines += _words_matter(metrics)
     if metrics["calibrated"] is False:
-        lines.append("  note: std and distributions are uncalibrated: the model was trained on scores alone")
+        lines.append("  note: std and distributions are uncalibrated, as the head was not fitted to votes")
     reasons: dict[tuple[str, str], list[str]] = {}
     for key, reason in metrics["notes"].items():
         prefix, name = split_key(key)

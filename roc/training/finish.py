@@ -170,7 +170,8 @@ def _metrics(
         metrics |= {f"ceiling/{name}": found["srcc_quality"] for name, found in (data.rater_ceiling or {}).items()}
     metrics |= image_metrics(assessment, [row.image for row in rows])
     if metrics.get("stand_in") and config.data_files and config.dataset is None:
-        metrics["trained_on"] = Path(config.data_files[0]).name
+        names = [one.name for one in config.data_sets] or [Path(config.data_files[0]).name]
+        metrics["trained_on"] = " and ".join(names)
     return metrics | {"caveats": find_caveats(metrics)}
 
 

@@ -28,6 +28,7 @@ def test_a_run_leaves_an_evaluation_of_each_and_the_plot(mixed):
     first = json.loads((run / "metrics.json").read_text())
     other = json.loads((run / "data_sets" / "KonIQ" / "metrics.json").read_text())
     assert (first["n"], first["max_score"], other["n"], other["max_score"]) == (3, 5, 3, 100)
+    assert first["trained_on"] == "AVA and KonIQ"
     assert (run / "plots" / "links.png").stat().st_size > 5000
     table = (run / "metrics.txt").read_text()
     assert "AVA       1..5    3" in table and "KonIQ     0..100  3" in table
