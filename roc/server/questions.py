@@ -157,8 +157,8 @@ class _Reader:
         if asked.state is not None and asked.input is not None:
             raise _refusal(("input",), "`state` came too; send one of them")
         if not 1 <= len(asked.questions) <= MOST_QUESTIONS:
-            came = len(asked.questions) or "no"
-            raise _refusal(("questions",), f"{came} questions came; expected 1 to {MOST_QUESTIONS}; send more requests")
+            came = f"{len(asked.questions)} questions came" if asked.questions else "no question came"
+            raise _refusal(("questions",), f"{came}; expected 1 to {MOST_QUESTIONS} in a request")
         self._read_assets()
         where = "state" if asked.state is not None else "input"
         shared = list(self._images(asked.state if asked.state is not None else asked.input, (where,)))

@@ -103,7 +103,7 @@ def test_large_images_as_data_urls_and_as_parts(server, assessment):
         ({"state": "nothing"}, "put the name of its asset into `state`"),
         ({"state": [{"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}]}, "URLs are not fetched"),
         ({"questions": {"q": QUESTION | {"x_attribute": "colour"}}}, "this model scores overall, light"),
-        ({"questions": {}}, "no questions came; expected 1 to 64"),
+        ({"questions": {}}, "no question came; expected 1 to 64"),
         ({"questions": {f"{i}": QUESTION for i in range(65)}}, "65 questions came; expected 1 to 64"),
         (
             {"questions": {"q": QUESTION | {"criteria": ["a", "b" * 2001]}}},
