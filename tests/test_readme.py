@@ -41,7 +41,7 @@ RUN_ELSEWHERE = {"docs/server.md": "tests/server/test_client.py"}
 """Pages whose Python needs more than a checkpoint, and the test that runs it."""
 
 SUBCOMMANDS = {
-    "agree": ("maps", "folds", "sensitivity", "anchors", "train", "analyse"),
+    "agree": ("maps", "folds", "sensitivity", "anchors", "train", "weights", "analyse"),
     "data": ("check", "split", "leaks", "show", "convert", "from-xmp"),
     "reasoning": ("corpus", "convert", "show", "train"),
     "relative": ("build", "train"),

@@ -38,7 +38,7 @@ def test_nor_where_the_command_itself_imports_them(checkpoint, tmp_path):
     ("words", "expected"),
     [
         (["{roc}"], "say what to make: --merge"),
-        (["{roc}", "--merge", "{out}"], "is no adapter, so there is nothing to merge"),
+        (["{roc}", "--merge", "{out}"], "is neither an adapter nor a personal head, so there is nothing to merge"),
         (["{roc}", "--vllm-classify", "{full}"], "not empty; name a new folder"),
         (["{roc}", "--vllm_generate", "{out}", "--base", "org/base"], "full checkpoint, not an adapter"),
         (["{stock}", "--vllm-classify", "{out}"], "carries no score head"),

@@ -134,6 +134,9 @@ class Words:
         self.count = count
         self.added: dict[str, int] = {}
 
+    def __len__(self) -> int:
+        return self.count + len(self.added)
+
     def get_vocab(self) -> dict[str, int]:
         return dict(self.added)
 

@@ -375,7 +375,7 @@ def test_commands(ours, tmp_path, capsys):
         (FOLDER / "base", "to_published", "no mPLUG"),
     ]
     wrong += [(ours, "to_roc", "no published ROC4MLLM"), (FOLDER / "base", "to_roc", "no published ROC4MLLM")]
-    wrong += [(PUBLISHED, "merge", "no adapter"), (tmp_path / "nowhere", "to_roc", "")]
+    wrong += [(PUBLISHED, "merge", "neither an adapter nor a personal head"), (tmp_path / "nowhere", "to_roc", "")]
     for source, form, message in wrong:
         assert cli_main(["export", str(source), f"--{form}", str(tmp_path / "wrong")]) == 2
         assert message in capsys.readouterr().err
