@@ -74,6 +74,7 @@ def test_a_taste_beside_the_general_score_is_learnt_and_shown_on_held_out_photos
     assert np.corrcoef(fit(photos, stars).scores(new), new.hidden[:, 1])[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_pairs_alone_teach_it_too():
     photos, draw = features(40), np.random.default_rng(5)
     ends = np.array([draw.choice(40, 2, replace=False) for _ in range(50)])

@@ -153,6 +153,7 @@ def test_random_ratings_are_refused_with_the_numbers(checkpoint, photos, tmp_pat
     assert "difference" in said and "Not written" in said and not out.exists()
 
 
+@pytest.mark.slow
 def test_pairs_of_somebody_who_likes_what_the_checkpoint_does_not(checkpoint, photos, tmp_path, capsys):
     draw, rows, scores = np.random.default_rng(2), [], general_scores(checkpoint, photos)
     for _ in range(40):

@@ -44,6 +44,7 @@ def test_each_rung_adds_one_ingredient():
     assert [way.name for way in benchmark.ladder(without=benchmark.INGREDIENTS)] == ["published", "published again"]
 
 
+@pytest.mark.slow
 def test_every_way_has_the_same_loss_and_gradients(job):
     job.take(PUBLISHED)
     loss, gradients = job.loss_and_gradients()
@@ -150,6 +151,7 @@ def test_the_real_shapes_train_as_well(shape, given, monkeypatch):
     assert losses[0] == pytest.approx(losses[1], abs=1e-5) and losses[0] > 1
 
 
+@pytest.mark.slow
 def test_it_prints_a_table_and_writes_json(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     out = tmp_path / "figures.json"

@@ -1,7 +1,8 @@
 """With every engine, two processes train like a single one, save, resume, and leave a checkpoint that loads plainly.
 
 Each engine runs tests/helpers/many_processes.py once, through `accelerate launch` with its file in
-configs/distributed/; all tests look at that one run.
+configs/distributed/; all tests look at that one run. They are slow; tests/training/test_trainer.py has two processes of
+plain DDP in the default suite.
 """
 
 import importlib.util
@@ -36,7 +37,7 @@ SPREADING = [
     pytest.param("zero3", marks=needs_deepspeed),
     pytest.param("zero2", marks=[needs_deepspeed, pytest.mark.slow]),
 ]
-each = pytest.mark.parametrize("launcher", ["ddp", *SPREADING])
+each = pytest.mark.parametrize("launcher", [pytest.param("ddp", marks=pytest.mark.slow), *SPREADING])
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,7 @@ def test_the_best_state_is_the_checkpoint_and_loads_plainly(together, launcher):
             assert not torch.equal(tensor, found["resumed"][name]), name
 
 
+@pytest.mark.slow
 def test_lora_with_ddp_is_lora_of_one_process(together, bases, tmp_path):
     _, _, folder = together("ddp")
     config = many_processes.settings(
