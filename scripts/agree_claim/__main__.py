@@ -9,23 +9,20 @@ Each finished run is one file in `output_dir`/results; whatever stops the comman
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
-import platform
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from stages import machine, run_script, side_by_side, timed
+from claims import PhotosOptions, best_rate, check_same, results_of, versions
+from stages import machine, run_script, timed
 
-from roc import __version__
 from roc.files import write_json, write_text
-from roc.settings import Fault, Settings, option
+from roc.settings import option
 
 from .arms import ARMS, REFERENCE
 
@@ -50,21 +47,9 @@ RESAMPLES, QUICK_RESAMPLES = 1000, 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClaimOptions(Settings):
+class ClaimOptions(PhotosOptions):
     """What is compared, on which photos, and for how long."""
 
-    photos: str | None = option(
-        None, "file of rated photos, compared on beside the scenes", metavar="FILE", unset="none: the scenes alone"
-    )
-    image_folder: str | None = option(None, "folder that its image paths start from", metavar="DIR")
-    min_score: float | None = option(None, "lowest score of that file's scale")
-    max_score: float | None = option(None, "highest score of that file's scale")
-    photos_model: str | None = option(
-        None,
-        "encoder for the photos, trained whole: any model that --host backbone takes",
-        metavar="MODEL",
-        unset="the starter's tower, frozen (docs/starter.md); with --quick a small untrained one",
-    )
     text_model: str | None = option(
         None,
         "multimodal LLM whose hidden states are the text anchors",
@@ -91,19 +76,6 @@ class ClaimOptions(Settings):
     output_dir: str | None = option(
         None, "folder for everything", unset="checkpoints/agree_claim, with --quick checkpoints/agree_claim_quick"
     )
-
-    def faults(self) -> list[Fault]:
-        """Finds settings of photos without photos, and photos without their scale."""
-        if self.photos is None:
-            names = ("image_folder", "min_score", "max_score", "photos_model")
-            alone = [f"--{name}" for name in names if getattr(self, name) is not None]
-            text = f"{', '.join(alone)}: these belong to --photos; give it, or leave them out"
-            return [("", text)] if alone else []
-        if self.min_score is None or self.max_score is None:
-            return [("", f"the scale of {self.photos} is not guessed; give --min_score and --max_score")]
-        if not self.min_score < self.max_score:
-            return [("min_score", f"min_score {self.min_score:g} must be below max_score {self.max_score:g}")]
-        return []
 
     @property
     def out(self) -> Path:
@@ -159,7 +131,7 @@ def compare(options: ClaimOptions, command: str) -> str:
         ValueError: If the folder holds another comparison, --table finds no finished run, or a process died.
     """
     out = options.out
-    _check_same(out, _settings(options))
+    check_same(out, _settings(options))
     shared = _shared(options)
     logging.getLogger("roc").setLevel(logging.WARNING)  # what a run tells of itself is too much of a hundred runs
     chosen = {name: _choose_and_prepare(options, shared, name) for name in shared.parts}
@@ -174,41 +146,15 @@ def compare(options: ClaimOptions, command: str) -> str:
     return f"{text}\nWritten to {out}/results.md and results.json."
 
 
-def best_rate(tried: Sequence[dict[str, Any]], rates: Sequence[float]) -> float:
-    """Chooses the rate whose run has the best validation SRCC, the lower one of two that are equal.
-
-    Args:
-        tried: Results of the runs of one row.
-        rates: All that could be tried; the first one where none was.
-    """
-    if not tried:
-        return rates[0]
-    return max(sorted(tried, key=lambda one: one["rate"]), key=lambda one: -2 if one["srcc"] is None else one["srcc"])[
-        "rate"
-    ]
-
-
 def _settings(options: ClaimOptions) -> dict[str, Any]:
     """Collects what all runs of a folder have to share. Seeds and rows may be added later, and so may photos."""
     return {
         "quick": options.quick,
         "epochs": options.epochs,
         "rates": list(options.tried_rates),
-        "photos": [options.photos, options.image_folder, options.min_score, options.max_score, options.photos_model],
+        "photos": options.photos_settings,
         "text_model": options.text_model,
     }
-
-
-def _check_same(out: Path, settings: dict[str, Any]) -> None:
-    """Refuses a folder whose runs had other settings, and notes those of a new one."""
-    file = out / "settings.json"
-    held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else settings
-    if held["photos"][0] is None:
-        held["photos"] = settings["photos"]
-    other = [name for name in settings if held.get(name) != settings[name]]
-    if other:
-        raise ValueError(f"{out} holds runs with other settings ({', '.join(other)}); name another --output_dir")
-    write_json(file, settings)
 
 
 def _shared(options: ClaimOptions) -> Any:
@@ -259,7 +205,7 @@ def _choose_and_prepare(options: ClaimOptions, shared: Any, name: str) -> dict[s
         return [Run(name, arm, RATE_SEED, rate, "val") for rate in rates] if len(rates) > 1 else []
 
     def chosen(arm: str) -> float:
-        return best_rate([found for run in tried(arm) if (found := finished(shared.out, run))], rates)
+        return best_rate([found for run in tried(arm) if (found := finished(shared.out, run))], rates, "srcc")
 
     _execute_all(options, shared, tried(REFERENCE), f"{name}: choosing the rate of {REFERENCE}")
     rows = options.compared
@@ -306,7 +252,7 @@ def _execute_all(options: ClaimOptions, shared: Any, runs: Sequence[Any], what: 
         return
     print(f"{what}: {len(pending)} runs to do, {len(runs) - len(pending)} finished", flush=True)
     spent: list[float] = []
-    for result in _results(execute, pending, shared, min(options.jobs, len(pending))):
+    for result in results_of(execute, pending, shared, min(options.jobs, len(pending))):
         spent.append(result["cpu_seconds"])
         left = (len(pending) - len(spent)) * statistics.fmean(spent) / 60
         srcc = "-" if result["srcc"] is None else f"{result['srcc']:.3f}"
@@ -316,12 +262,6 @@ def _execute_all(options: ClaimOptions, shared: Any, runs: Sequence[Any], what: 
             "minutes of one core left",
             flush=True,
         )
-
-
-def _results(work: Callable[..., Any], runs: Sequence[Any], shared: Any, jobs: int) -> Iterator[dict[str, Any]]:
-    if jobs == 1:
-        return map(functools.partial(work, shared=shared), runs)
-    return side_by_side(work, runs, shared, jobs)
 
 
 def _report(options: ClaimOptions, shared: Any, runs: Sequence[Any], command: str) -> dict[str, Any]:
@@ -365,9 +305,7 @@ def _report(options: ClaimOptions, shared: Any, runs: Sequence[Any], command: st
     return {
         "command": command,
         "machine": machine(),
-        "versions": {"roc": __version__}
-        | {name: version(name) for name in ("torch", "transformers")}
-        | {"Python": platform.python_version()},
+        "versions": versions(),
         "minutes": minutes_of(shared.out, everything),
         "anchors": f"a sentence for each attribute, read by {options.text_model or _text_model(options)}",
         "data": data,

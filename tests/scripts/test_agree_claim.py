@@ -20,6 +20,7 @@ from agree_claim.effects import Compared, Found  # noqa: E402
 from agree_claim.parts import Encoder, Parts  # noqa: E402
 from agree_claim.runs import Budget, Run, config_of  # noqa: E402
 from agree_claim.table import shown, summarise  # noqa: E402
+from claims import best_rate  # noqa: E402
 
 from roc.agree.attributes import ATTRIBUTES  # noqa: E402
 from roc.data.reading import read_records  # noqa: E402
@@ -131,7 +132,7 @@ def test_common_errors_come_from_other_seeds_than_those_compared():
 
 def test_the_rate_is_chosen_by_validation():
     tried = [{"rate": 2e-3, "srcc": 0.5}, {"rate": 1e-3, "srcc": 0.5}, {"rate": 3e-3, "srcc": None}]
-    assert command.best_rate(tried, (1.0,)) == 1e-3 and command.best_rate([], (7.0, 8.0)) == 7.0
+    assert best_rate(tried, (1.0,), "srcc") == 1e-3 and best_rate([], (7.0, 8.0), "srcc") == 7.0
 
 
 @pytest.fixture

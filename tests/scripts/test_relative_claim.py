@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from agree_claim.parts import Encoder  # noqa: E402
+from claims import best_rate  # noqa: E402
 from relative_claim import __main__ as command  # noqa: E402
 from relative_claim import data as data_files  # noqa: E402
 from relative_claim import runs as run_files  # noqa: E402
@@ -115,7 +116,7 @@ def test_a_line_mends_the_scale_and_not_the_order(scenes):
 
 def test_the_rate_is_chosen_by_validation():
     tried = [{"rate": 2e-3, "chosen_by": 0.5}, {"rate": 1e-3, "chosen_by": 0.5}, {"rate": 3e-3, "chosen_by": None}]
-    assert command.best_rate(tried, (1.0,)) == 1e-3 and command.best_rate([], (7.0, 8.0)) == 7.0
+    assert best_rate(tried, (1.0,), "chosen_by") == 1e-3 and best_rate([], (7.0, 8.0), "chosen_by") == 7.0
 
 
 @pytest.fixture

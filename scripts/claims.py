@@ -1,0 +1,111 @@
+"""Scripts that test the claim of a method: photos of one's own, learning rates, runs, and what a folder holds of them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from stages import side_by_side
+
+from roc import __version__
+from roc.files import write_json
+from roc.settings import Fault, Settings, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotosOptions(Settings):
+    """Rated photos that a claim is tested on beside the demo's scenes."""
+
+    photos: str | None = option(
+        None, "file of rated photos, compared on beside the scenes", metavar="FILE", unset="none: the scenes alone"
+    )
+    image_folder: str | None = option(None, "folder that its image paths start from", metavar="DIR")
+    min_score: float | None = option(None, "lowest score of that file's scale")
+    max_score: float | None = option(None, "highest score of that file's scale")
+    photos_model: str | None = option(
+        None,
+        "encoder for the photos, trained whole: any model that --host backbone takes",
+        metavar="MODEL",
+        unset="the starter's tower, frozen (docs/starter.md); with --quick a small untrained one",
+    )
+
+    def faults(self) -> list[Fault]:
+        """Finds settings of photos without photos, and photos without their scale."""
+        if self.photos is None:
+            names = ("image_folder", "min_score", "max_score", "photos_model")
+            alone = [f"--{name}" for name in names if getattr(self, name) is not None]
+            text = f"{', '.join(alone)}: these belong to --photos; give it, or leave them out"
+            return [("", text)] if alone else []
+        if self.min_score is None or self.max_score is None:
+            return [("", f"the scale of {self.photos} is not guessed; give --min_score and --max_score")]
+        if not self.min_score < self.max_score:
+            return [("min_score", f"min_score {self.min_score:g} must be below max_score {self.max_score:g}")]
+        return []
+
+    @property
+    def photos_settings(self) -> list[Any]:
+        """Lists what the runs of a folder share of the photos; None first where there are no photos."""
+        return [self.photos, self.image_folder, self.min_score, self.max_score, self.photos_model]
+
+
+def check_same(out: Path, settings: dict[str, Any]) -> None:
+    """Refuses a folder whose runs had other settings, and notes those of a new one.
+
+    Args:
+        out: Folder of the comparison.
+        settings: What its runs share; `photos` (`PhotosOptions.photos_settings`) may be given later.
+
+    Raises:
+        ValueError: With the names of the settings that differ.
+    """
+    file = out / "settings.json"
+    held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else settings
+    if held["photos"][0] is None:
+        held["photos"] = settings["photos"]
+    other = [name for name in settings if held.get(name) != settings[name]]
+    if other:
+        raise ValueError(f"{out} holds runs with other settings ({', '.join(other)}); name another --output_dir")
+    write_json(file, settings)
+
+
+def best_rate(tried: Sequence[dict[str, Any]], rates: Sequence[float], by: str) -> float:
+    """Chooses the rate whose run has the best validation, the lower one of two that are equal.
+
+    Args:
+        tried: Results of the runs of one arm.
+        rates: All that could be tried; the first one where none was.
+        by: Name of the result that is compared; None in a run that has none.
+    """
+    if not tried:
+        return rates[0]
+    ordered = sorted(tried, key=lambda one: one["rate"])
+    return max(ordered, key=lambda one: -2 if one[by] is None else one[by])["rate"]
+
+
+def results_of(work: Callable[..., Any], runs: Sequence[Any], shared: Any, jobs: int) -> Iterator[dict[str, Any]]:
+    """Executes runs, `jobs` of them at a time.
+
+    Args:
+        work: Function of a module, of a run and `shared`.
+        runs: What is left to do.
+        shared: What all of them need.
+        jobs: Processes at a time; 1 works in this one.
+
+    Returns:
+        The results, in the order in which they come.
+    """
+    if jobs == 1:
+        return map(functools.partial(work, shared=shared), runs)
+    return side_by_side(work, runs, shared, jobs)
+
+
+def versions() -> dict[str, str]:
+    """Names the versions that a result was made with."""
+    packages = {name: version(name) for name in ("torch", "transformers")}
+    return {"roc": __version__, **packages, "Python": platform.python_version()}
