@@ -1,4 +1,4 @@
-"""Scripts that test the claim of a method: photos of one's own, learning rates, runs, and what a folder holds of them."""
+"""Scripts that test the claim of a method: photos of one's own, learning rates, runs, and what a folder holds."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ DESCRIPTION = """Trains a plain scorer and the rows of AGREE's published ablatio
 seeds, on scenes whose leading attribute is known and, where they are given, on rated photos, and compares them photo by
 photo: on all test photos and on those that plain scorers of other seeds get wrong together."""
 
-RATES = (1e-3, 2e-3)
+RATES = (1e-3, 2e-3, 3e-3)
 """Learning rates that every row may choose from."""
 RATE_SEED, HARD_SEEDS, FOLD_SEEDS = 100, (200, 201, 202), (300, 301)
 """Seeds of the runs that choose rates, that define the common-error set, and of the fold models; none is compared."""
