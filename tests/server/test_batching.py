@@ -76,7 +76,7 @@ def go(scenario, *, wait=0.01, batch_size=None, stuck=10.0):
             on_failure=lambda reason: log.append(reason),
         )
         try:
-            return await asyncio.wait_for(scenario(queue, log), 20)
+            return await asyncio.wait_for(scenario(queue, log), 60)
         finally:
             await queue.close()
 
