@@ -162,25 +162,13 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         ImageError: the header cannot be read.
     """
-    name = _name(path)
     if is_raw(path):
         return open_image(path).size
-    try:
-        with pillow_alone(), open(path, "rb") as file:
-            head = file.read(64)
-            late = head.startswith(b"\x89PNG") and _metadata_after_pixels(file)
-            file.seek(0)
-            with _identify(file, head, name) as image:
-                if late:
-                    image.load()
-                # Pillow turns the size of a TIFF when it opens it, but not for every way of writing the orientation.
-                size = tuple(image.tag_v2[tag] for tag in (256, 257)) if image.format == "TIFF" else image.size
-                # The method of PNG images would decode them to look behind the pixels.
-                return size[::-1] if _orientation(image, Image.Image.getexif) in _ON_ITS_SIDE else size
-    except ImageError:
-        raise
-    except Exception as error:  # as in _from_file
-        raise ImageError(f"{name}: cannot be read: {_reason(error)}") from error
+    with _header(path, late=True) as image:
+        # Pillow turns the size of a TIFF when it opens it, but not for every way of writing the orientation.
+        size = tuple(image.tag_v2[tag] for tag in (256, 257)) if image.format == "TIFF" else image.size
+        # The method of PNG images would decode them to look behind the pixels.
+        return size[::-1] if _orientation(image, Image.Image.getexif) in _ON_ITS_SIDE else size
 
 
 def exif_block(source: str | os.PathLike[str] | bytes) -> dict[int, Any]:
@@ -195,17 +183,8 @@ def exif_block(source: str | os.PathLike[str] | bytes) -> dict[int, Any]:
     Raises:
         ImageError: the header cannot be read.
     """
-    name = _name(source)
-    try:
-        with pillow_alone(), io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-            head = file.read(64)
-            file.seek(0)
-            with _identify(file, head, name) as image:
-                return dict(image.getexif().get_ifd(ExifTags.IFD.Exif))
-    except ImageError:
-        raise
-    except Exception as error:  # as in _from_file
-        raise ImageError(f"{name}: cannot be read: {_reason(error)}") from error
+    with _header(source) as image:
+        return dict(image.getexif().get_ifd(ExifTags.IFD.Exif))
 
 
 def xmp_block(path: str | os.PathLike[str]) -> bytes | None:
@@ -220,23 +199,45 @@ def xmp_block(path: str | os.PathLike[str]) -> bytes | None:
     Raises:
         ImageError: the header cannot be read.
     """
-    name = _name(path)
     try:
-        with pillow_alone(), open(path, "rb") as file:
-            head = file.read(64)
-            late = head.startswith(b"\x89PNG") and _metadata_after_pixels(file)
-            file.seek(0)
-            with _identify(file, head, name) as image:
-                if late:
-                    _check_size(*image.size, name, DEFAULT_PIXEL_LIMIT)
-                    image.load()
-                found = image.info.get("xmp")
-                return found.encode() if isinstance(found, str) else found
-    except Exception as error:  # as in _from_file
+        with _header(path, late=True, pixel_limit=DEFAULT_PIXEL_LIMIT) as image:
+            found = image.info.get("xmp")
+            return found.encode() if isinstance(found, str) else found
+    except ImageError:
         if is_raw(path):
             return None
-        if isinstance(error, ImageError):
-            raise
+        raise
+
+
+@contextlib.contextmanager
+def _header(
+    source: str | os.PathLike[str] | bytes, *, late: bool = False, pixel_limit: int | None = None
+) -> Iterator[Image.Image]:
+    """Opens an image for what its header says, without decoding it.
+
+    Args:
+        source: an image file, or its bytes.
+        late: whether to decode a PNG whose metadata may follow its pixels.
+        pixel_limit: such a PNG with more pixels is not decoded; None for no limit.
+
+    Raises:
+        ImageError: the header cannot be read.
+    """
+    name = _name(source)
+    try:
+        with pillow_alone(), io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+            head = file.read(64)
+            behind = late and head.startswith(b"\x89PNG") and _metadata_after_pixels(file)
+            file.seek(0)
+            with _identify(file, head, name) as image:
+                if behind and pixel_limit is not None:
+                    _check_size(*image.size, name, pixel_limit)
+                if behind:
+                    image.load()
+                yield image
+    except ImageError:
+        raise
+    except Exception as error:  # as in _from_file
         raise ImageError(f"{name}: cannot be read: {_reason(error)}") from error
 
 

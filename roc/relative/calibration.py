@@ -7,7 +7,7 @@ least squares, gives both back; it keeps the order and cannot mend an error of i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -103,25 +103,6 @@ def scores_of(
             pictures = [open_first(record) for record in records[start : start + batch_size]]
             found += one_forward(model, collator.scoring_batch(pictures, 1)).scores[:, 0].tolist()
     return found
-
-
-def shared(
-    score: Callable[[Sequence[Record]], Sequence[float | None]], records: Sequence[Record]
-) -> list[float | None]:
-    """Scores photos on all processes, each of which takes a part and gets the scores of all; every one has to call it.
-
-    Args:
-        score: Scores some of them.
-        records: The photos, the same on every process.
-    """
-    from accelerate import PartialState
-    from accelerate.utils import gather_object
-
-    process = PartialState()
-    mine = range(process.process_index, len(records), process.num_processes)
-    own = score([records[place] for place in mine])
-    found = dict(pair for part in gather_object([list(zip(mine, own, strict=True))]) for pair in part)
-    return [found[place] for place in range(len(records))]
 
 
 def lines_of(fits: dict[str, Fit], way: str) -> list[str]:

@@ -7,6 +7,7 @@ readable answer loses all of its comparisons.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 from statistics import pstdev
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from roc.data.records import Record, hash_fraction
 from roc.policy.data import delta_of
 from roc.policy.groups import order_known
+from roc.training.processes import divided
 from roc.training.reasoning import Written
 
 if TYPE_CHECKING:
@@ -72,12 +74,8 @@ class GroupValidation(Written):
         Returns:
             As `group_metrics`.
         """
-        from accelerate.utils import gather_object
-
-        mine = self._own_places()
-        written = self.written(model, [self.records[i] for i in mine])
-        found = dict(pair for part in gather_object([list(zip(mine, written, strict=True))]) for pair in part)
-        return group_metrics(self.records, [found[i] for i in range(len(self.records))], model.score_space)
+        written = divided(partial(self.written, model), self.records)
+        return group_metrics(self.records, written, model.score_space)
 
 
 def group_metrics(

@@ -284,7 +284,8 @@ class GroupsJob(PolicyJob):
         from roc.data.digest import content_digest
         from roc.model.calibration import Calibration
         from roc.model.declaration import declare
-        from roc.relative.calibration import WAYS, applied, fit, lines_of, scores_of, shared
+        from roc.relative.calibration import WAYS, applied, fit, lines_of, scores_of
+        from roc.training.processes import divided
 
         config, model = self.config, trainer.accelerator.unwrap_model(trainer.model)
         declaration, ratings = model.declaration, [record.scores["overall"] for record in self.anchors]
@@ -294,7 +295,7 @@ class GroupsJob(PolicyJob):
             size = config.per_device_eval_batch_size
             return scores_of(model, trainer.collator, records, batch_size=size, tokens=tokens[way])
 
-        scores = {way: shared(partial(scored, way), self.anchors) for way in WAYS}
+        scores = {way: divided(partial(scored, way), self.anchors) for way in WAYS}
         found = fit(scores[config.calibrate], ratings)
         fits = {way: found if way == config.calibrate else applied(found.line, scores[way], ratings) for way in WAYS}
         if found.line is not None:

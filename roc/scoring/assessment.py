@@ -23,6 +23,7 @@ from roc.model.float8 import use_float8
 from roc.model.head import LevelReading, read_levels
 from roc.model.int8 import use_int8
 from roc.prompts import SCORE_TOKEN
+from roc.scoring.identity import scorer_text
 from roc.scoring.one_forward import compile_layers, one_forward, to_model
 from roc.scoring.reasoning import TEMPERATURE, Sampling, reason
 from roc.scoring.results import Assessed, Reasoned, Score, combined
@@ -111,8 +112,6 @@ class Assessment:
     @functools.cached_property
     def scorer(self) -> str:
         """Name and version of what scores: `NAME@FINGERPRINT roc/VERSION` (roc/scoring/identity.py)."""
-        from roc.scoring.identity import scorer_text
-
         return scorer_text(self, self._pretrained)
 
     def __call__(

@@ -12,7 +12,7 @@ import os
 import platform
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import roc
 from roc.checkpoint.fingerprint import (
@@ -20,7 +20,9 @@ from roc.checkpoint.fingerprint import (
     processor_fingerprint,
     weights_sample_fingerprint,
 )
-from roc.scoring.assessment import Assessment
+
+if TYPE_CHECKING:
+    from roc.scoring.assessment import Assessment
 
 _PACKAGES = ("torch", "transformers", "pillow")
 

@@ -6,9 +6,9 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from roc.training.run import FirstFailed, RunError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from roc.training.config import RunConfig
 
 Engine = Literal["deepspeed", "fsdp"]
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 def join_processes(config: RunConfig) -> PartialState:
@@ -69,6 +70,32 @@ def _tell_the_others(process: PartialState, *, failed: bool) -> bool:
     from accelerate.utils import broadcast_object_list
 
     return broadcast_object_list([failed])[0] if process.num_processes > 1 else failed
+
+
+def own_places(count: int) -> list[int]:
+    """Lists which of `count` items this process works on; the processes take turns."""
+    from accelerate import PartialState
+
+    process = PartialState()
+    return list(range(process.process_index, count, process.num_processes))
+
+
+def divided(work: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]) -> list[Result]:
+    """Works on items with all processes, each of which does a part and gets all results; every one has to call it.
+
+    Args:
+        work: Gives a result for each of some items.
+        items: The same on every process.
+
+    Returns:
+        The results, in the order of the items.
+    """
+    from accelerate.utils import gather_object
+
+    mine = own_places(len(items))
+    own = work([items[place] for place in mine])
+    found = dict(pair for part in gather_object([list(zip(mine, own, strict=True))]) for pair in part)
+    return [found[place] for place in range(len(items))]
 
 
 def leave_processes(process: PartialState) -> None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from roc.data.records import Record, hash_fraction
 from roc.model.reasoned import WRONG, read_answer, reasons
 from roc.prompts import IMAGE_PLACEHOLDER
+from roc.training.processes import own_places
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -118,13 +119,6 @@ class Written:
             model, self.collator, records, sampling, batch_size=self.batch_size, opened=self._opened
         )
 
-    def _own_places(self) -> list[int]:
-        """Lists the places of the records that this process does."""
-        from accelerate import PartialState
-
-        process = PartialState()
-        return list(range(process.process_index, len(self.records), process.num_processes))
-
     def _opened(self, record: Record) -> Any:
         from roc.data.images import open_image
 
@@ -158,7 +152,7 @@ class Generated(Written):
 
         from roc.evaluation.reasoned import Openness, evaluating, measure_openness, reasoned_metrics
 
-        mine = self._own_places()
+        mine = own_places(len(self.records))
         rows = [self.records[i] for i in mine]
         answers = self.written(model, rows)
         with evaluating(model):

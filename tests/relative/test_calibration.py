@@ -1,12 +1,9 @@
 """The line on anchors: fitted, measured on both ways of scoring, and left out where none fits."""
 
-from types import SimpleNamespace
-
-import accelerate
 import pytest
 
 from roc.calibration.affine import Line
-from roc.relative.calibration import applied, fit, lines_of, shared
+from roc.relative.calibration import applied, fit, lines_of
 
 
 def test_a_line_keeps_the_order_and_gives_back_mean_and_width():
@@ -19,24 +16,6 @@ def test_a_line_keeps_the_order_and_gives_back_mean_and_width():
     assert beside.after["mae"] == pytest.approx(0.1)
     text = "\n".join(lines_of({"critique": found, "short": beside}, "critique"))
     assert "5 of 6 anchors" in text and "10.000 x score" in text and text.count("before") == 2
-
-
-def test_every_process_scores_a_part_and_has_all(monkeypatch):
-    parts = []
-
-    def process(index, gathered):
-        monkeypatch.setattr(accelerate, "PartialState", lambda: SimpleNamespace(process_index=index, num_processes=2))
-        monkeypatch.setattr(accelerate.utils, "gather_object", gathered)
-        return shared(lambda some: [None if one == 3 else one / 10 for one in some], range(5))
-
-    def kept(own):
-        parts.extend(own)
-        return [[(place, None) for place in range(5)]]
-
-    for index in range(2):
-        process(index, kept)
-    assert parts == [[(0, 0.0), (2, 0.2), (4, 0.4)], [(1, 0.1), (3, None)]]
-    assert process(1, lambda own: [parts[0], *own]) == [0.0, 0.1, 0.2, None, 0.4]
 
 
 @pytest.mark.parametrize(

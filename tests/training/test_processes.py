@@ -3,11 +3,12 @@
 import json
 from types import SimpleNamespace
 
+import accelerate
 import pytest
 from transformers.integrations import deepspeed
 
 from roc.training.config import load_config
-from roc.training.processes import first_process_first, sharding, whole_on_every_process
+from roc.training.processes import divided, first_process_first, sharding, whole_on_every_process
 from roc.training.run import FirstFailed
 
 
@@ -60,3 +61,21 @@ def test_the_others_do_not_begin_where_the_first_process_failed(monkeypatch):
         with first_process_first(process):
             pass
     assert said == [[False], [False]]
+
+
+def test_every_process_does_a_part_and_has_all(monkeypatch):
+    parts = []
+
+    def process(index, gathered):
+        monkeypatch.setattr(accelerate, "PartialState", lambda: SimpleNamespace(process_index=index, num_processes=2))
+        monkeypatch.setattr(accelerate.utils, "gather_object", gathered)
+        return divided(lambda some: [None if one == 3 else one / 10 for one in some], range(5))
+
+    def kept(own):
+        parts.extend(own)
+        return [[(place, None) for place in range(5)]]
+
+    for index in range(2):
+        process(index, kept)
+    assert parts == [[(0, 0.0), (2, 0.2), (4, 0.4)], [(1, 0.1), (3, None)]]
+    assert process(1, lambda own: [parts[0], *own]) == [0.0, 0.1, 0.2, None, 0.4]
