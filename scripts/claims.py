@@ -5,17 +5,21 @@ from __future__ import annotations
 import functools
 import json
 import platform
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stages import side_by_side
 
 from roc import __version__
 from roc.files import write_json
 from roc.settings import Fault, Settings, option
+
+if TYPE_CHECKING:
+    from roc.training.config import RunConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +107,21 @@ def results_of(work: Callable[..., Any], runs: Sequence[Any], shared: Any, jobs:
     if jobs == 1:
         return map(functools.partial(work, shared=shared), runs)
     return side_by_side(work, runs, shared, jobs)
+
+
+def remove_unread(config: RunConfig) -> None:
+    """Removes a run that is finished and whose result was not written any more: its job would score nothing again.
+
+    Args:
+        config: Settings of a run that is removed as soon as its result is written.
+
+    Raises:
+        RunError: If its folder holds anything else.
+    """
+    from roc.training.run import is_finished
+
+    if is_finished(config):
+        shutil.rmtree(config.output_dir)
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests the claim of RED-Aes: learning from edits whose direction is known, against the same number of human ratings.
 #
-#   bash scripts/reproduce_relative.sh                                   scenes and their edits: 3 arms x 5 seeds
+#   bash scripts/reproduce_relative.sh                                   scenes and their edits: 4 arms x 5 seeds
 #   bash scripts/reproduce_relative.sh --quick                           a few steps of each, to see it work
 #   bash scripts/reproduce_relative.sh --photos ratings.csv --image_folder photos --min_score 1 --max_score 5   and photos
 #

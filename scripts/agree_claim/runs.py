@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from claims import remove_unread
 from stages import times
 
 from roc.agree.attributes import ATTRIBUTES
@@ -94,6 +95,7 @@ def execute(run: Run, shared: Shared) -> dict[str, Any]:
     parts, arm = shared.parts[run.data], ARMS[run.arm]
     folder = shared.out / "training" / run.name
     config = config_of(run, parts, shared.budgets[run.data], parts.data.learn, folder)
+    remove_unread(config)
     started = time.process_time()
     job = ComparedJob(config, run, parts)
     job.work()
@@ -150,7 +152,7 @@ class ComparedJob(AgreeJob):
         parts: Where the test rows and their weights are.
 
     Attributes:
-        found: `predictions`, `by_predictor`, `srcc`; empty before its end, or where it was finished before.
+        found: `predictions`, `by_predictor`, `srcc`; empty before its end.
     """
 
     def __init__(self, config: AgreeConfig, run: Run, parts: Parts) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from claims import remove_unread
 
 from roc.evaluation.metrics import mae, plcc, srcc
 from roc.files import write_text
@@ -70,7 +71,9 @@ def execute(run: Run, files: dict[str, Path], budget: Budget, out: Path) -> dict
     torch.set_num_threads(1)
     started = time.process_time()
     folder = out / "training" / run.name
-    job = _HalvesJob(_config(run, files, budget, folder))
+    config = _config(run, files, budget, folder)
+    remove_unread(config)
+    job = _HalvesJob(config)
     job.work()
     result = {**asdict(run), **job.found, "cpu_seconds": round(time.process_time() - started, 1)}
     write_text(_file(out, run), json.dumps(result) + "\n")

@@ -1,6 +1,6 @@
 """The command: ratings and edits, learning rates, runs; what is finished is left out.
 
-    bash scripts/reproduce_relative.sh                                    scenes: 3 arms x 5 seeds
+    bash scripts/reproduce_relative.sh                                    scenes: 4 arms x 5 seeds
     bash scripts/reproduce_relative.sh --photos ratings.csv --image_folder photos --min_score 1 --max_score 5
     bash scripts/reproduce_relative.sh --quick                            a few steps of each, to see it work
 

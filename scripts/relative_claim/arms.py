@@ -1,11 +1,15 @@
-"""What is compared: the same number of labels, as ratings of photos or as edits whose direction is known."""
+"""What is compared: the same number of labels, as ratings of photos or as edits whose direction is known.
+
+The anchors, which the line after training needs in any case, are taught too by two of the arms: by themselves, and
+beside the edits.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 REFERENCE = "ratings"
-"""The arm that learns from ratings, which the others are compared with."""
+"""The arm that learns from as many ratings as the others have edits."""
 
 
 @dataclass(frozen=True)
@@ -26,5 +30,14 @@ class Arm:
 ARMS = {
     REFERENCE: Arm("ratings of photos", "ratings.csv", pairs=False),
     "edits": Arm("edits of photos that nobody rated", None, pairs=True),
-    "edits_anchors": Arm("these edits, and the anchors among them", "anchors.csv", pairs=True),
+    "edits_anchors": Arm("these edits and, beside them, the anchors", "anchors.csv", pairs=True),
+    "anchors": Arm("the anchors alone", "anchors.csv", pairs=False),
 }
+
+DIFFERENCES = (
+    ("edits", REFERENCE),
+    ("edits_anchors", REFERENCE),
+    ("anchors", REFERENCE),
+    ("edits_anchors", "anchors"),
+)
+"""Arms whose difference the table shows, first minus second."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from agree_claim.parts import Encoder
+from claims import remove_unread
 from stages import times
 
 from roc.data.images import open_image
@@ -100,7 +101,9 @@ def execute(run: Run, shared: Shared) -> dict[str, Any]:
     torch.set_num_threads(1)
     folder = shared.out / "training" / run.name
     started = time.process_time()
-    job = ComparedJob(config_of(run, shared, folder), run, shared)
+    config = config_of(run, shared, folder)
+    remove_unread(config)
+    job = ComparedJob(config, run, shared)
     job.work()
     result = {**asdict(run), **job.found, "cpu_seconds": round(time.process_time() - started, 1)}
     write_text(_file(shared.out, run), json.dumps(result) + "\n")
@@ -143,7 +146,7 @@ class ComparedJob(Job):
         shared: Where it is.
 
     Attributes:
-        found: See `execute`; empty before its end, or where it was finished before.
+        found: See `execute`; empty before its end.
     """
 
     def __init__(self, config: RunConfig, run: Run, shared: Shared) -> None:

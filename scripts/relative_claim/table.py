@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from agree_claim.table import shown
 
 from roc.calibration.affine import fit_line
 
-from .arms import ARMS, REFERENCE
+from .arms import ARMS, DIFFERENCES
 from .data import EDITS, STRONGER, TAUGHT, TESTS, WEAKER, Data
 from .effects import PairsRight
 from .runs import right
@@ -33,16 +34,17 @@ def summarise(
         n_resamples: Draws of each interval.
 
     Returns:
-        `arms`: for each its seeds, rate and seconds; `edits`: test -> `n` and for each arm the share of pairs that
-        comes out right, and `minus`, that less the share of the arm of ratings; `rated`: data set -> `n`, `anchors`,
-        `lines` (arm -> runs for which a line fits) and, for each of `WHEN`, arm -> metric, and `minus` likewise. All of
-        them as (value, low, high), errors in points of the data set's own range.
+        `arms`: for each its labels, seeds, rate and seconds; `edits`: test -> `n`, `right` (arm -> share of pairs that
+        comes out right) and `minus` (title of a difference -> difference); `rated`: data set -> `n`, `anchors`, `lines`
+        (arm -> runs for which a line fits) and, for each of `WHEN`, arm -> metric, and `minus` likewise. All of them as
+        (value, low, high), errors in points of the data set's own range.
     """
     arms = [name for name in ARMS if any(one["arm"] == name for one in results)]
     found: dict[str, Any] = {"arms": {}, "edits": {}, "rated": {}}
     for name in arms:
         own = [one for one in results if one["arm"] == name]
         found["arms"][name] = {
+            "labels": _labels(name, data),
             "seeds": sorted(one["seed"] for one in own),
             "rate": own[0]["rate"],
             "cpu_seconds": float(np.median([one["cpu_seconds"] for one in own])),
@@ -57,15 +59,21 @@ def summarise(
         found["edits"][test] = {
             "n": len(pairs),
             "right": {name: compared.mean(name) for name in arms},
-            "minus": {name: compared.difference(name, REFERENCE) for name in _others(arms)},
+            "minus": {title: compared.difference(*pair) for title, pair in _differences(arms).items()},
         }
     for name, one in rated.items():
         found["rated"][name] = _on_ratings(results, arms, name, one, n_resamples)
     return found
 
 
-def _others(arms: Sequence[str]) -> list[str]:
-    return [name for name in arms if name != REFERENCE] if REFERENCE in arms else []
+def _labels(arm: str, data: Data) -> str:
+    rated, pairs = ARMS[arm].rated, ARMS[arm].pairs
+    counts = [] if rated is None else [f"{len(data.rated(Path(rated).stem))} ratings"]
+    return ", ".join(counts + ([f"{len(data.pairs('pairs'))} edits"] if pairs else []))
+
+
+def _differences(arms: Sequence[str]) -> dict[str, tuple[str, str]]:
+    return {f"{first} minus {second}": (first, second) for first, second in DIFFERENCES if {first, second} <= {*arms}}
 
 
 def _on_ratings(
@@ -91,8 +99,8 @@ def _on_ratings(
         compared = Compared(scores[when], truth, n_resamples=n_resamples)
         found[when] = {arm: {metric: compared.mean(arm, metric) for metric in _TITLES} for arm in arms}
         found[when]["minus"] = {
-            arm: {metric: compared.difference([(arm, REFERENCE)], metric) for metric in _TITLES}
-            for arm in _others(arms)
+            title: {metric: compared.difference([pair], metric) for metric in _TITLES}
+            for title, pair in _differences(arms).items()
         }
     return found
 
@@ -113,12 +121,13 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         *(f"- {name}: {arm.title}" for name, arm in ARMS.items()),
         "",
-        f"A label is a rating, or an edit whose direction is known; all arms have as many. A photo has {EDITS} edits, "
-        f"made by the embedded editor with strengths of {_span(TAUGHT)}; edits of the kind {report['held_out']} are "
-        "never learnt from. Test edits are of test photos: alike; weaker, "
+        f"A photo has {EDITS} edits, made by the embedded editor with strengths of {_span(TAUGHT)}; it knows their "
+        "direction, and the points that they cost are its estimate. Edits of the kind "
+        f"{report['held_out']} are never learnt from. Test edits are of test photos: alike; weaker, "
         f"{_span(WEAKER)}; stronger, {_span(STRONGER)}; and of the kind held out. In one seed all arms start from the "
-        "same encoder and get as many steps of as many pictures. Each chose its learning rate from the same ones, by "
-        "validation labels of the kind that it learns from.",
+        "same encoder and get as many steps of as many pictures; where anchors are beside edits, of fewer, since an "
+        "anchor takes the place of a pair. Each chose its learning rate from the same ones, by validation edits where "
+        "it learns from edits, and by validation ratings where not.",
         "",
         "Means over seeds; differences are paired by photo and seed, their 95% intervals draw photos and seeds again, "
         "and those that leave out 0 are bold. MAE: lower is better.",
@@ -144,37 +153,41 @@ def _data_set(found: Mapping[str, Any]) -> list[str]:
         f"Encoder: {found['encoder']}. {budget['steps']} steps of {budget['pictures']} pictures. "
         f"{found['done']} of {found['wanted']} runs.",
         "",
-        "| arm | seeds | rate | s |",
-        "|---|---|---|---|",
+        "| arm | learns from | seeds | rate | s |",
+        "|---|---|---|---|---|",
     ]
     for name, arm in found["arms"].items():
-        lines.append(f"| {name} | {len(arm['seeds'])} | {arm['rate']:g} | {arm['cpu_seconds']:.0f} |")
+        row = name, arm["labels"], len(arm["seeds"]), f"{arm['rate']:g}", f"{arm['cpu_seconds']:.0f}"
+        lines.append(f"| {' | '.join(map(str, row))} |")
     titles = " | ".join(f"{test}, {one['n']}" for test, one in found["edits"].items())
     lines += ["", f"| share of test edits right | {titles} |", "|---" * (1 + len(found["edits"])) + "|"]
     for name in found["arms"]:
         lines.append(f"| {name} | {' | '.join(shown(one['right'][name]) for one in found['edits'].values())} |")
-    others = list(next(iter(found["edits"].values()))["minus"])
-    for name in others:
-        cells = " | ".join(shown(one["minus"][name], signed=True) for one in found["edits"].values())
-        lines.append(f"| {name} minus {REFERENCE} | {cells} |")
+    for title in next(iter(found["edits"].values()))["minus"]:
+        cells = " | ".join(shown(one["minus"][title], signed=True) for one in found["edits"].values())
+        lines.append(f"| {title} | {cells} |")
     for one in found["rated"].values():
-        lines += ["", *_rated(one, list(found["arms"]), others)]
+        lines += ["", *_rated(one)]
     return lines
 
 
-def _rated(one: Mapping[str, Any], arms: Sequence[str], others: Sequence[str]) -> list[str]:
+def _rated(one: Mapping[str, Any]) -> list[str]:
     columns = [("before", "srcc"), ("before", "plcc"), ("before", "mae"), ("after", "mae")]
     titles = [_TITLES[metric] + (f" {when}" if metric == "mae" else "") for when, metric in columns]
     lines = [
         f"| {one['n']} ratings: {one['title'][0].lower()}{one['title'][1:]} | {' | '.join(titles)} |",
         "|---" * (1 + len(columns)) + "|",
     ]
-    for name in arms:
+    for name in one["lines"]:
         lines.append(f"| {name} | {' | '.join(shown(one[when][name][metric]) for when, metric in columns)} |")
-    for name in others:
-        cells = " | ".join(shown(one[when]["minus"][name][metric], signed=True) for when, metric in columns)
-        lines.append(f"| {name} minus {REFERENCE} | {cells} |")
+    for title in one["before"]["minus"]:
+        cells = " | ".join(shown(one[when]["minus"][title][metric], signed=True) for when, metric in columns)
+        lines.append(f"| {title} | {cells} |")
     fitted = ", ".join(f"{name} {count}" for name, count in one["lines"].items())
-    told = f"After: a line fitted on {one['anchors']} rated anchors, which keeps SRCC and PLCC."
+    told = (
+        f"After: a line fitted on {one['anchors']} rated anchors, which keeps SRCC and PLCC: they are the same before "
+        "and after. These anchors are training photos, so an arm that was taught their ratings fits them better than "
+        "others."
+    )
     lines += ["", f"{told} Runs for which one fits: {fitted}."]
     return lines

@@ -160,7 +160,7 @@ def make_parts(out: Path, sizes: Sizes, threads: int) -> Parts:
         with timed(out, "scenes"):
             _draw(parts, sizes)
     with timed(out, "edits"):
-        if not parts.edits.pairs.is_file():
+        if not parts.edits.anchors.is_file():  # the last of the records
             _build(parts, sizes)
         if not parts.anchors.is_file():
             _write_anchors(parts)

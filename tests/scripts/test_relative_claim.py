@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from agree_claim.parts import Encoder  # noqa: E402
-from claims import best_rate  # noqa: E402
+from claims import best_rate, remove_unread  # noqa: E402
 from relative_claim import __main__ as command  # noqa: E402
 from relative_claim import data as data_files  # noqa: E402
 from relative_claim import runs as run_files  # noqa: E402
@@ -22,6 +22,8 @@ from relative_claim.runs import Budget, Run, Shared, config_of, right  # noqa: E
 from relative_claim.table import summarise  # noqa: E402
 
 from roc.score_space import ScoreSpace  # noqa: E402
+from roc.training.config import RunConfig  # noqa: E402
+from roc.training.run import claim, mark_finished  # noqa: E402
 
 COUNTS = Counts(labels=16, val=4, test=12, test_edited=4, anchors=10)
 
@@ -105,11 +107,12 @@ def test_a_line_mends_the_scale_and_not_the_order(scenes):
     found = summarise(results, scenes, {"scenes": scenes}, n_resamples=20)
     one = found["rated"]["scenes"]
     assert one["lines"] == {"ratings": 0, "edits": 1} and one["n"] == 12 and one["anchors"] == 10
+    assert found["arms"]["ratings"]["labels"] == "16 ratings" and found["arms"]["edits"]["labels"] == "16 edits"
     assert one["before"]["edits"]["srcc"].value == pytest.approx(1) == one["after"]["edits"]["plcc"].value
     assert one["after"]["edits"]["mae"].value < 1e-4 < one["before"]["edits"]["mae"].value
     assert one["after"]["ratings"]["mae"] == one["before"]["ratings"]["mae"]  # no line fits: as they are
     assert found["edits"]["alike"]["right"]["edits"].value == 0.5
-    assert found["edits"]["other"]["minus"]["edits"] == (0, 0, 0)
+    assert found["edits"]["other"]["minus"] == {"edits minus ratings": (0, 0, 0)}
     pairs = scenes.pairs("alike")[:2]
     assert right(pairs, [(0.1, 0.1), (0.2, 0.1 if pairs[1].wins == 0 else 0.3)]) == [0.5, 1]
 
@@ -117,6 +120,19 @@ def test_a_line_mends_the_scale_and_not_the_order(scenes):
 def test_the_rate_is_chosen_by_validation():
     tried = [{"rate": 2e-3, "chosen_by": 0.5}, {"rate": 1e-3, "chosen_by": 0.5}, {"rate": 3e-3, "chosen_by": None}]
     assert best_rate(tried, (1.0,), "chosen_by") == 1e-3 and best_rate([], (7.0, 8.0), "chosen_by") == 7.0
+
+
+def test_a_run_that_ended_before_its_result_was_written_is_run_again(tmp_path):
+    """A finished job only returns its table; the result would lack all scores."""
+    (tmp_path / "r.csv").write_text("image,score\n")
+    config = RunConfig(model_name_or_path="x", data_path=str(tmp_path / "r.csv"), output_dir=str(tmp_path / "run"))
+    (tmp_path / "run").mkdir()
+    claim(config)
+    remove_unread(config)
+    assert (tmp_path / "run" / "run.json").is_file()  # not finished: it goes on
+    mark_finished(config)
+    remove_unread(config)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture
@@ -159,7 +175,7 @@ def test_a_stopped_comparison_goes_on(tmp_path, executed, capsys):
         (arm, seed, 2e-3) for seed in range(2) for arm in ("ratings", "edits")
     ]
     printed = capsys.readouterr().out
-    assert "4 of 4 runs" in printed and "| edits | 2 | 0.002 | 2 |" in printed
+    assert "4 of 4 runs" in printed and "| edits | 16 edits | 2 | 0.002 | 2 |" in printed
     assert "| edits minus ratings | +0.000 [+0.000, +0.000] |" in printed
     assert command.main([*words, *rates]) == 0 and len(executed) == 8
     assert command.main([*words, "--rates", "5e-3"]) == 2
@@ -194,7 +210,7 @@ def test_everything_quickly(tmp_path, capsys):
     found = json.loads((tmp_path / "out" / "results.json").read_text())["data"]
     assert set(found) == {"scenes", "photos"} and all(set(one["arms"]) == set(ARMS) for one in found.values())
     assert set(found["photos"]["rated"]) == {"scenes", "photos"} and found["photos"]["rated"]["photos"]["n"] == 19
-    assert len(list((tmp_path / "out" / "results").iterdir())) == 2 * 3 * 3
+    assert len(list((tmp_path / "out" / "results").iterdir())) == 2 * 4 * 3
     assert not list((tmp_path / "out" / "training").iterdir())
     capsys.readouterr()
     assert command.main([*words, "--rates", "1e-3", "2e-3"]) == 0

@@ -81,7 +81,7 @@ def stages(monkeypatch):
             turns = [{"from": "human", "value": "How good?"}, {"from": "gpt", "value": "Fair."}]
             row = {"id": "images/train_0.png", "image": "a.jpg", "score": 5.0, "conversations": turns}
             if words[1] == "build":
-                out.mkdir()
+                out.mkdir(exist_ok=True)
                 for name in ("pairs", "edits", "groups", "anchors"):
                     (out / f"{name}.jsonl").write_text(json.dumps(row | {"split": "train"}) + "\n")
             elif words[1] == "corpus":
@@ -116,10 +116,13 @@ def test_a_stopped_way_goes_on(tmp_path, stages, capsys):
     assert anchor["image"] == "a.jpg" and anchor["conversations"][1]["value"] == "Fair."
     stages.clear()
     stages.fails = None
+    for name in ("anchors", "anchors_in_words"):  # a build that was stopped after its pairs
+        (tmp_path / "out" / "pairs" / f"{name}.jsonl").unlink()
     assert command.main(words) == 0
     # Runs of roc know themselves whether they are finished.
     assert stages == [
-        "finetune base", "relative train stage_pairs", "relative train stage_anchors", "relative train stage_groups",
+        "relative build pairs", "reasoning corpus corpus.jsonl", "finetune base",
+        "relative train stage_pairs", "relative train stage_anchors", "relative train stage_groups",
         "evaluate anchors", "evaluate groups",
     ]  # fmt: skip
     stages.clear()
