@@ -20,11 +20,14 @@ import torch
 
 from roc.model.head import read_levels
 from roc.model.positions import per_token
+from roc.model.scales import DataScale
+from roc.score_space import ScoreSpace
 from roc.scoring.assessment import Assessment
 from roc.scoring.one_forward import level_logits
 from roc.scoring.prepare import Prepared
 from roc.scoring.reasoning import Sampling
 from roc.scoring.results import Assessed, about_columns, offered, scale_columns
+from roc.scoring.scales import on_scale
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +49,15 @@ class Wanted:
         distribution: Whether to give the probability of each level.
         describe: Whether the model generates its answer; the scores are those read while it does.
         sampling: How it is generated.
+        scale: Of the data set on whose scale scores are given (docs/mixing.md); None = the declared one. Numbers inside
+            generated answers stay those of the declared scale.
     """
 
     attributes: tuple[str, ...]
     distribution: bool = False
     describe: bool = False
     sampling: Sampling = Sampling()
+    scale: DataScale | None = None
 
 
 def merge(
@@ -188,6 +194,12 @@ class Scorer:
         self._pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id or 0
 
     @property
+    def space(self) -> ScoreSpace:
+        """Ranges of the scores in the rows."""
+        scale, declared = self.wanted.scale, self.assessment.collator.declaration.space
+        return declared if scale is None else ScoreSpace(*scale.range, declared.num_levels)
+
+    @property
     def places(self) -> int:
         """Number of `[SCORE]` in a forward pass, as `Preparation` takes it; 0 where the answer is generated."""
         return 0 if self.wanted.describe else self.assessment.places(self.wanted.attributes)
@@ -272,15 +284,18 @@ class Scorer:
 
     def row(self, assessed: Assessed) -> dict[str, Any]:
         """Gives the columns of an output in order, without `image`; `{"error": reason}` where a score is not finite."""
-        declaration = self.assessment.collator.declaration
+        declaration, scale = self.assessment.collator.declaration, self.wanted.scale
         one_pass = not (self.wanted.describe and declaration.reasons)
         columns: dict[str, Any] = {}
+        if scale is not None:
+            assessed = on_scale(assessed, scale)
         for name in self.wanted.attributes:
             score = assessed.scores[name]
             if score is not None and not math.isfinite(score.value):
                 return {"error": f"the model gave no number for {name}: {score.value}"}
             value = None if score is None else score.value
-            compared = {key: getattr(score, key, None) for key in offered(declaration, name, one_pass=one_pass)}
+            keys = offered(declaration, name, one_pass=one_pass, own_scale=scale is None)
+            compared = {key: getattr(score, key, None) for key in keys}
             if name != self.assessment.attributes[0]:
                 columns[f"prediction.{name}"] = value
                 columns |= {f"{key}.{name}": end for key, end in compared.items()}
@@ -291,10 +306,13 @@ class Scorer:
                 columns |= {f"p_{n}": probability for n, probability in enumerate(probabilities, start=1)}
         if self.wanted.describe:
             columns |= {"text": assessed.text, **assessed.answer_columns()}
-        space = declaration.space
+        space = self.space
         others = {name: space.of(name).range for name in self.wanted.attributes}
         columns |= scale_columns(space.range, others, declaration.distribution_supervised)
-        columns |= about_columns(declaration, self.wanted.attributes, one_pass=one_pass)
+        if scale is None:
+            columns |= about_columns(declaration, self.wanted.attributes, one_pass=one_pass)
+        else:
+            columns["scale"] = scale.name
         return columns | {"scorer": self.assessment.scorer}
 
 

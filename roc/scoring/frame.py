@@ -19,7 +19,7 @@ from roc.scoring.urls import is_url
 if TYPE_CHECKING:
     import pandas
 
-_WORDS = ("calibrated", "reason", "unit", "scorer")
+_WORDS = ("calibrated", "reason", "unit", "scale", "scorer")
 """Columns that hold no numbers."""
 
 
@@ -29,6 +29,7 @@ def score_frame(
     checkpoint: str | os.PathLike[str] | Assessment,
     *,
     attributes: Sequence[str] | None = None,
+    scale: str | None = None,
     distribution: bool = False,
     image_folder: str | os.PathLike[str] | None = None,
     device: str | None = None,
@@ -41,6 +42,8 @@ def score_frame(
             arrays (H, W, 3).
         checkpoint: Folder or hub id of a model that carries the score head, or an `Assessment` that has loaded it.
         attributes: Names of the scores to give; None gives all of the checkpoint.
+        scale: Of a checkpoint that was trained on several data sets, the one on whose scale scores are given
+            (docs/mixing.md), named in a column `scale`; None gives the shared score.
         distribution: Whether to add `p_1 .. p_N`, the probabilities of the levels of the first attribute, if that is
             among the scores.
         image_folder: Where relative paths start from; None takes the working directory.
@@ -57,7 +60,7 @@ def score_frame(
         ImportError: pandas is not installed.
         TypeError: `frame` is no data frame.
         ValueError: There is no such column, or two of this name, or the checkpoint cannot be used, or does not know an
-            attribute.
+            attribute or a scale.
     """
     try:
         import pandas
@@ -70,7 +73,8 @@ def score_frame(
         assessment = checkpoint
     else:
         assessment = Assessment(checkpoint, device=device)
-    scorer = Scorer(assessment, Wanted(assessment.wanted(attributes), distribution))
+    asked = None if scale is None else assessment.model.declaration.scale(scale, "this checkpoint")
+    scorer = Scorer(assessment, Wanted(assessment.wanted(attributes), distribution, scale=asked))
     nothing = scorer.row(Assessed(dict.fromkeys(scorer.wanted.attributes))) | {"reason": None}
     rows: list[dict[str, Any]] = []
     for start in range(0, len(photos), assessment.batch_size):

@@ -65,6 +65,12 @@ class ScoreOptions(EngineOptions):
     attributes: tuple[str, ...] | None = option(
         None, "scores to give, by name", metavar="NAME", unset="all of the checkpoint"
     )
+    scale: str | None = option(
+        None,
+        "data set on whose scale the scores are, of those that the checkpoint was trained on together (docs/mixing.md)",
+        metavar="NAME",
+        unset="the scale of its shared score",
+    )
     distribution: bool = option(False, "also p_1 .. p_N, the probability of each level")
     describe: bool = option(False, "let the model generate its answer too, as text (much slower)")
     reason: bool = option(
@@ -159,6 +165,9 @@ class ScoreOptions(EngineOptions):
     def _answer_faults(self) -> list[Fault]:
         if self.reason and self.describe:
             return [("describe", "--reason writes an answer already; leave --describe out")]
+        if self.scale is not None and (self.reason or self.describe):
+            odd = "reason" if self.reason else "describe"
+            return [("scale", f"--scale reads scores of one forward pass; leave --{odd} or --scale out")]
         given = {"samples": self.samples != 1, "temperature": self.temperature != 0.6, "seed": self.seed != 0}
         return [(name, f"{name} needs --reason") for name, is_given in given.items() if is_given and not self.reason]
 
@@ -197,6 +206,13 @@ class RankOptions(Settings):
     )
     checkpoint: str = option(REQUIRED, "folder or hub id of a model that carries the score head", metavar="MODEL")
     attribute: str | None = option(None, "the score to rank by", metavar="NAME", unset="the first of the checkpoint")
+    scale: str | None = option(
+        None,
+        "data set on whose scale the scores are shown, of those that the checkpoint was trained on together "
+        "(docs/mixing.md); order and chances stay",
+        metavar="NAME",
+        unset="the scale of its shared score",
+    )
     describe: bool = option(False, "let the model say why: it generates its answer about each photo (slower)")
     compare: bool = option(
         False,
@@ -207,7 +223,10 @@ class RankOptions(Settings):
     device: str | None = option(None, "cuda, mps or cpu", unset="the first there is")
 
     def faults(self) -> list[Fault]:
-        """Finds a file of another kind."""
+        """Finds a file of another kind, and words that hold the numbers of another scale."""
+        if self.scale is not None and (self.describe or self.compare):
+            odd = "describe" if self.describe else "compare"
+            return [("scale", f"--scale reads scores of one forward pass; leave --{odd} or --scale out")]
         if self.out is None or Path(self.out).suffix.lower() == ".json":
             return []
         return [("out", f"out is {self.out}; expected a name that ends in .json")]

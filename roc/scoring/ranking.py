@@ -106,14 +106,13 @@ def rank_photos(options: RankOptions) -> Ranking:
 
     Raises:
         ValueError: There are fewer than two photos or more than `MOST_RANKED`, one cannot be read or gets no score, or
-            the checkpoint carries no head or does not know the attribute.
+            the checkpoint carries no head or does not know the attribute or the scale.
     """
     from roc.scoring.sources import find_sources
 
     sources = find_sources(options.photos).sources
     if len(sources) < 2:
-        raise ValueError(f"there is {len(sources)} photo to rank; name two or more, or a folder that holds them")
-
+        raise ValueError("there is 1 photo to rank; name two or more, or a folder that holds them")
     if len(sources) > MOST_RANKED:
         raise ValueError(
             f"there are {len(sources)} photos, and each would be compared with each; rank up to {MOST_RANKED}, or use "
@@ -122,9 +121,11 @@ def rank_photos(options: RankOptions) -> Ranking:
 
     from roc.scoring.assessment import Assessment
     from roc.scoring.comparing import check_compares
+    from roc.scoring.scales import on_scale
 
     assessment = Assessment(options.checkpoint, device=options.device)
     attribute = assessment.wanted(options.attribute)[0]
+    scale = None if options.scale is None else assessment.model.declaration.scale(options.scale, options.checkpoint)
     if options.compare:
         check_compares(assessment.model.declaration, options.checkpoint)
     assessed: dict[str, Assessed] = {}
@@ -139,6 +140,8 @@ def rank_photos(options: RankOptions) -> Ranking:
     if faults:
         raise ValueError("\n".join(faults))
     found = ranking(attribute, assessed)
+    if scale is not None:
+        found = replace(found, assessed=[on_scale(one, scale) for one in found.assessed])
     return replace(found, compared=_compared(assessment, found, sources)) if options.compare else found
 
 

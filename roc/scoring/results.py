@@ -131,19 +131,22 @@ def _compared(declaration: Declaration, attribute: str, value: float, std: float
     return found
 
 
-def offered(declaration: Declaration, attribute: str, *, one_pass: bool = True) -> tuple[str, ...]:
+def offered(
+    declaration: Declaration, attribute: str, *, one_pass: bool = True, own_scale: bool = True
+) -> tuple[str, ...]:
     """Names the `COMPARISONS` that the scores of an attribute come with.
 
     Args:
         declaration: Of the model.
         attribute: Name of the score.
         one_pass: As for `Score.from_reading`.
+        own_scale: Whether scores are on the declared scale; intervals are of no other.
     """
     calibration, reference = declaration.calibration, declaration.reference
     if not one_pass:
         return ()
     intervals = None if calibration is None else calibration.intervals
-    bounded = intervals is not None and attribute in intervals.half_widths
+    bounded = own_scale and intervals is not None and attribute in intervals.half_widths
     ranked = reference is not None and attribute in reference.quantiles
     return COMPARISONS[:2] * bounded + COMPARISONS[2:] * ranked
 

@@ -79,6 +79,9 @@ def _watched_for_drift(scorer: Scorer, rows: Iterable[Row]) -> Iterator[Row]:
     from roc.scoring.drift import Drift
 
     drift = Drift(scorer.assessment.model.declaration)
+    if scorer.wanted.scale is not None:  # a calibration is of the shared score
+        yield from rows
+        return
     for row in rows:
         drift.add_row(row)
         yield row
@@ -264,8 +267,10 @@ def _scorer(options: ScoreOptions, cluster: Cluster | None = None) -> Scorer:
             f"--reason: {options.checkpoint} does not reason; train it on critiques (docs/reasoning.md), or leave "
             "--reason out"
         )
+    declaration = assessment.model.declaration
+    scale = None if options.scale is None else declaration.scale(options.scale, options.checkpoint)
     sampling = Sampling(options.samples, options.temperature, options.max_new_tokens, options.seed)
-    wanted = Wanted(names, options.distribution, options.describe or options.reason, sampling)
+    wanted = Wanted(names, options.distribution, options.describe or options.reason, sampling, scale)
     return Scorer(assessment, wanted, options.batch_size)
 
 
@@ -366,6 +371,7 @@ def _settings(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
         **({"max_new_tokens": wanted.sampling.max_new_tokens} if wanted.describe else {}),
         **(_sampling(wanted.sampling) if options.reason else {}),
         **({"compile": True} if options.compile else {}),
+        **({"scale": wanted.scale.to_dict()} if wanted.scale is not None else {}),
     }
 
 
@@ -389,7 +395,7 @@ def _about(options: ScoreOptions, scorer: Scorer) -> dict[str, Any]:
         "roc": roc.__version__,
         "checkpoint": os.path.abspath(options.checkpoint) if is_folder else options.checkpoint,
         "asked": _asked(options),
-        **declared.space.ranges,
+        **scorer.space.ranges,
         "calibrated": declared.distribution_supervised,
         "versions": _versions(),
     }

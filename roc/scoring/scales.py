@@ -29,8 +29,10 @@ def on_scale(assessed: Assessed, scale: DataScale) -> Assessed:
 def score_on_scale(score: Score, scale: DataScale, attribute: str) -> Score:
     """Reads one score on the scale of a data set.
 
-    The value is what the link gives for the shared score. The probability of a shared level goes to the two levels of
-    the new scale around its own value there; as a link is no straight line, the mean of these need not be the value.
+    Its place among the photos of a reference (`percentile`, `reward`) stays; an interval and a unit are of the shared
+    score alone and are left out. The value is what the link gives for the shared score. The probability of a shared
+    level goes to the two levels of the new scale around its own value there; as a link is no straight line, the mean of
+    these need not be the value.
 
     Args:
         score: On the declared scale of the model.
@@ -46,13 +48,14 @@ def score_on_scale(score: Score, scale: DataScale, attribute: str) -> Score:
         left = min(int(place), steps - 1)
         shares[left] += share * (1 - (place - left))
         shares[left + 1] += share * (place - left)
-    return Score(
+    return replace(
+        score,
         value=scale.move(_unit(score.value, score.range), attribute),
         std=_spread(levels, shares),
         distribution=tuple(shares),
         levels=tuple(levels),
         range=scale.range,
-        calibrated=score.calibrated,
+        **dict.fromkeys(("low", "high", "coverage", "unit")),
     )
 
 

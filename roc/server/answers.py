@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from roc.model.declaration import Declaration
+from roc.model.scales import DataScale
 from roc.score_space import ScoreSpace, range_in, ranges_text
 from roc.scoring.ranking import rank
 from roc.scoring.results import COMPARISONS, Score, combined, variances
+from roc.scoring.scales import score_on_scale
 from roc.server.errors import Refusal
 from roc.server.options import Limits
 from roc.server.uploads import Order, Upload
@@ -30,11 +33,13 @@ def check_attributes(order: Order, facts: dict[str, Any]) -> None:
 
 
 def check_scale(order: Order, facts: dict[str, Any]) -> None:
-    """Refuses rewards by a reference that the model has not.
+    """Refuses scales of data sets, and rewards by a reference, that the model has not.
 
     Raises:
         Refusal: 422.
     """
+    if order.data_set is not None:
+        _data_scale(facts, order.data_set)
     attribute = order.attributes[0] if order.attributes else facts["attributes"][0]
     known = facts.get("reference", {}).get("attributes", [])
     if order.scale in ("percentile", "reference") and attribute not in known:
@@ -44,6 +49,38 @@ def check_scale(order: Order, facts: dict[str, Any]) -> None:
             f"scale is {order.scale!r}, but this model has no reference for {attribute}; ask for unit or native, or "
             "make one with `roc reference` and start the server again",
         )
+
+
+def _data_scale(facts: dict[str, Any], name: str) -> DataScale:
+    try:
+        return Declaration.from_dict(facts["declaration"]).scale(name, f"the model {facts['id']}")
+    except ValueError as error:
+        raise Refusal(422, "unknown_scale", str(error)) from None
+
+
+def _on_scale(facts: dict[str, Any], order: Order, found: Found) -> tuple[dict[str, Any], Found]:
+    """Moves scores onto the scale of the data set that is asked for; gives the facts of a model on that scale."""
+    if order.data_set is None:
+        return facts, found
+    scale, count = _data_scale(facts, order.data_set), len(facts["levels"])
+    low, high = scale.range
+    levels = list(ScoreSpace(low, high, count).levels)
+    moved = {"min_score": low, "max_score": high, "levels": levels, "attribute_ranges": {}, "scale": scale.name}
+    kept = {name: value for name, value in facts.items() if name not in ("coverage", "unit")}
+    shared = {name: ScoreSpace(*range_in(facts, name), count) for name in facts["attributes"]}
+
+    def move(name: str, score: dict[str, Any] | None) -> dict[str, Any] | None:
+        if score is None:
+            return None
+        space = shared[name]
+        own = Score(**score, levels=space.levels, range=space.range, calibrated=facts["calibrated"])
+        read = score_on_scale(own, scale, name)
+        return {"value": read.value, "std": read.std, "distribution": list(read.distribution)} | read.comparisons()
+
+    return kept | moved, [
+        one if "error" in one else one | {"scores": {name: move(name, score) for name, score in one["scores"].items()}}
+        for one in found
+    ]
 
 
 def check_samples(order: Order, facts: dict[str, Any]) -> None:
@@ -100,6 +137,7 @@ def model_data(facts: dict[str, Any], limits: Limits) -> dict[str, Any]:
     return {**model, "num_levels": len(facts["levels"]), "limits": allowed, "describe": True} | {
         "reasons": facts["reasons"],
         "personal": facts.get("personal") is not None,
+        "scales": facts.get("scales", []),
     }
 
 
@@ -119,6 +157,7 @@ def put_scores(facts: dict[str, Any], order: Order, found: Found) -> dict[str, A
     if all("error" in one for one in found):
         raise unusable(order.images, found)
     wanted = list(dict.fromkeys(order.attributes or facts["attributes"]))
+    facts, found = _on_scale(facts, order, found)
     return {
         **_scale(facts, wanted),
         "attributes": wanted,
@@ -168,6 +207,7 @@ def put_ranks(facts: dict[str, Any], order: Order, found: Found) -> dict[str, An
     if missing:
         raise Refusal(422, "unscored", f"{missing[0]}: the model gave no score for {attribute}; leave this image out")
     best, wins = rank([score["value"] for score in scores], [score["std"] for score in scores])
+    facts, found = _on_scale(facts, order, found)
     results = [_result(*both, [attribute], False) for both in zip(order.images, found, strict=True)]
     if order.describe:
         results = [result | {"text": one.get("text")} for result, one in zip(results, found, strict=True)]
@@ -183,6 +223,7 @@ def put_ranks(facts: dict[str, Any], order: Order, found: Found) -> dict[str, An
 def put_rewards(facts: dict[str, Any], order: Order, found: Found) -> dict[str, Any]:
     """Builds the answer of `/v1/reward`."""
     attribute = order.attributes[0] if order.attributes else facts["attributes"][0]
+    facts, found = _on_scale(facts, order, found)
     lowest, highest = range_in(facts, attribute)
     span = highest - lowest
     scores = [one["scores"][attribute] if "error" not in one else None for one in found]
@@ -194,7 +235,8 @@ def put_rewards(facts: dict[str, Any], order: Order, found: Found) -> dict[str, 
         "model": facts["id"],
         **_about(facts),
         "attribute": attribute,
-        "scale": order.scale,
+        "scale": order.data_set or order.scale,
+        "range": {"native": [lowest, highest], "percentile": [0.0, 100.0]}.get(order.scale, [0.0, 1.0]),
         "rewards": values,
         "errors": [one.get("error") for one in found],
     }
@@ -203,7 +245,8 @@ def put_rewards(facts: dict[str, Any], order: Order, found: Found) -> dict[str, 
 def _scale(facts: dict[str, Any], attributes: Sequence[str]) -> dict[str, Any]:
     scale = {name: facts[name] for name in ("min_score", "max_score", "levels", "calibrated")}
     own = {name: ends for name, ends in facts.get("attribute_ranges", {}).items() if name in attributes}
-    return {"model": facts["id"], **_about(facts), **scale, "attribute_ranges": own}
+    asked = {"scale": facts["scale"]} if "scale" in facts else {}
+    return {"model": facts["id"], **_about(facts), **scale, "attribute_ranges": own, **asked}
 
 
 def _about(facts: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ from roc.server.service import Service
 from roc.server.static import page_routes
 from roc.server.uploads import (
     Order,
+    check_encoding,
     kind_of,
     read_describe,
     read_features,
@@ -169,6 +170,7 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
             check_key(request)
             facts = service.check_ready()
             with Counted(service.bodies, client) as counted:
+                check_encoding(request.headers)
                 length = request.headers.get("content-length")
                 order = await read(request.headers, service.bodies.read(chunks, length, counted), service.limits)
                 check_attributes(order, facts)
@@ -186,9 +188,9 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
                 await drain(chunks, service.limits.bytes_per_request)
             raise
 
-    takes_score = openapi.body(schemas.ScoreRequest, ("attributes", "distribution"))
+    takes_score = openapi.body(schemas.ScoreRequest, ("attributes", "distribution", "scale"))
     takes_describe = openapi.body(schemas.DescribeRequest, ("attributes", "distribution", "samples"))
-    takes_rank = openapi.body(schemas.RankRequest, ("attribute", "describe"))
+    takes_rank = openapi.body(schemas.RankRequest, ("attribute", "describe", "scale"))
     takes_reward = openapi.body(schemas.RewardRequest, ())
     takes_decision = openapi.body(DecisionRequest, ())
     errors = openapi.responses(400, 401, 408, 413, 415, 422, 503, 504)
@@ -259,6 +261,7 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
         try:
             check_key(request)
             facts = service.check_ready()
+            check_encoding(request.headers)
             if kind_of(request.headers) != "application/json":
                 raise unsupported(request.headers, "application/json")
             with Counted(service.bodies, client_of(request)) as counted:

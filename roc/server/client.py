@@ -69,13 +69,15 @@ class _Common:
         return {"files": files, "data": {name: value for name, value in fields.items() if value is not None}}
 
     @staticmethod
-    def _score_fields(attributes: Sequence[str] | None, distribution: bool) -> dict[str, str | None]:
+    def _score_fields(
+        attributes: Sequence[str] | None, distribution: bool, scale: str | None = None
+    ) -> dict[str, str | None]:
         names = None if attributes is None else ",".join([attributes] if isinstance(attributes, str) else attributes)
-        return {"attributes": names, "distribution": "true" if distribution else None}
+        return {"attributes": names, "distribution": "true" if distribution else None, "scale": scale}
 
     @staticmethod
-    def _rank_fields(attribute: str | None, describe: bool) -> dict[str, str | None]:
-        return {"attribute": attribute, "describe": "true" if describe else None}
+    def _rank_fields(attribute: str | None, describe: bool, scale: str | None) -> dict[str, str | None]:
+        return {"attribute": attribute, "describe": "true" if describe else None, "scale": scale}
 
     @classmethod
     def _describe_fields(
@@ -165,7 +167,12 @@ class Client(_Common):
         self._http.close()
 
     def score(
-        self, images: Image | Sequence[Image], attributes: Sequence[str] | None = None, distribution: bool = False
+        self,
+        images: Image | Sequence[Image],
+        attributes: Sequence[str] | None = None,
+        distribution: bool = False,
+        *,
+        scale: str | None = None,
     ) -> dict[str, Any]:
         """Scores one or several images.
 
@@ -173,6 +180,7 @@ class Client(_Common):
             images: Paths, bytes of files, or PIL images.
             attributes: Names of the scores; None = all.
             distribution: Whether to add the probability of each level.
+            scale: Of a model that was trained on several data sets, the one on whose scale scores are.
 
         Returns:
             The answer of `/v1/score`; scores are on the native scale that it names.
@@ -181,7 +189,7 @@ class Client(_Common):
             ServerError: If the server refuses. One unreadable image among others is reported in the answer instead.
             ValueError: If there is no image, or a PIL image that `Assessment` refuses too.
         """
-        return self._post("/v1/score", self._form(images, self._score_fields(attributes, distribution)))
+        return self._post("/v1/score", self._form(images, self._score_fields(attributes, distribution, scale)))
 
     def describe(
         self,
@@ -198,9 +206,16 @@ class Client(_Common):
         fields = self._describe_fields(attributes, distribution, samples)
         return self._post("/v1/describe", self._form(images, fields))
 
-    def rank(self, images: Sequence[Image], attribute: str | None = None, *, describe: bool = False) -> dict[str, Any]:
+    def rank(
+        self,
+        images: Sequence[Image],
+        attribute: str | None = None,
+        *,
+        describe: bool = False,
+        scale: str | None = None,
+    ) -> dict[str, Any]:
         """Ranks 2 to 64 images, tells how likely each beats each other one and, with `describe`, why."""
-        return self._post("/v1/rank", self._form(images, self._rank_fields(attribute, describe)))
+        return self._post("/v1/rank", self._form(images, self._rank_fields(attribute, describe, scale)))
 
     def reward(
         self, images: Sequence[Image], attribute: str | None = None, *, scale: str = "unit", batch: int = 32
@@ -211,7 +226,8 @@ class Client(_Common):
             images: Any number of images.
             attribute: Name of the score; None = the first of the model.
             scale: "unit" (0..1) or "native"; of a model with a reference also "percentile" (0..100) or "reference"
-                (0..1, 0.5 at the median of its photos).
+                (0..1, 0.5 at the median of its photos); of one that was trained on several data sets also the name of
+                one, for the scale of that.
             batch: Most images per request; fewer are sent if the limits of the server ask for it.
 
         Raises:
@@ -276,10 +292,15 @@ class AsyncClient(_Common):
         await self._http.aclose()
 
     async def score(
-        self, images: Image | Sequence[Image], attributes: Sequence[str] | None = None, distribution: bool = False
+        self,
+        images: Image | Sequence[Image],
+        attributes: Sequence[str] | None = None,
+        distribution: bool = False,
+        *,
+        scale: str | None = None,
     ) -> dict[str, Any]:
         """See `Client.score`."""
-        return await self._post("/v1/score", self._form(images, self._score_fields(attributes, distribution)))
+        return await self._post("/v1/score", self._form(images, self._score_fields(attributes, distribution, scale)))
 
     async def describe(
         self,
@@ -294,10 +315,15 @@ class AsyncClient(_Common):
         return await self._post("/v1/describe", self._form(images, fields))
 
     async def rank(
-        self, images: Sequence[Image], attribute: str | None = None, *, describe: bool = False
+        self,
+        images: Sequence[Image],
+        attribute: str | None = None,
+        *,
+        describe: bool = False,
+        scale: str | None = None,
     ) -> dict[str, Any]:
         """See `Client.rank`."""
-        return await self._post("/v1/rank", self._form(images, self._rank_fields(attribute, describe)))
+        return await self._post("/v1/rank", self._form(images, self._rank_fields(attribute, describe, scale)))
 
     async def reward(
         self, images: Sequence[Image], attribute: str | None = None, *, scale: str = "unit", batch: int = 32

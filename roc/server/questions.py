@@ -107,9 +107,6 @@ async def read_decision(headers: Headers, chunks: AsyncIterator[bytes], limits: 
     Raises:
         Refusal: 400, 413, 415 or 422.
     """
-    if headers.get("content-encoding", "identity").strip().lower() != "identity":
-        came = shown(headers["content-encoding"])
-        raise Refusal(415, "unsupported_media_type", f"Content-Encoding: {came} came; send the body uncompressed")
     if kind_of(headers) == "application/json":
         asked, long = await read_json(DecisionRequest, chunks, limits, data_urls=True)
         return _Reader(asked, long, {}, limits).order()

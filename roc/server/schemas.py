@@ -29,9 +29,7 @@ class ImageData(_Request):
     )
 
 
-class ScoreRequest(_Request):
-    """Body of `/v1/score` as JSON."""
-
+class _ScoresRequest(_Request):
     images: list[ImageData] = Field(min_length=1)
     attributes: list[Name] | None = Field(default=None, min_length=1, description="which scores; null = all")
     distribution: bool = Field(default=False, description="whether to add the probability of each level")
@@ -47,11 +45,20 @@ class ScoreRequest(_Request):
     )
 
 
+DATA_SET = "of a model trained on several data sets, the one on whose scale scores are; null = the shared score"
+
+
+class ScoreRequest(_ScoresRequest):
+    """Body of `/v1/score` as JSON."""
+
+    scale: Name | None = Field(default=None, description=DATA_SET)
+
+
 MOST_SAMPLES = 16
 """Most answers about one image of a request."""
 
 
-class DescribeRequest(ScoreRequest):
+class DescribeRequest(_ScoresRequest):
     """Body of `/v1/describe` as JSON."""
 
     samples: int = Field(
@@ -68,6 +75,7 @@ class RankRequest(_Request):
     images: list[ImageData] = Field(min_length=2, max_length=64)
     attribute: Name | None = Field(default=None, description="the score to rank by; null = the first of the model")
     describe: bool = Field(default=False, description="whether the model says why, in words about each image; slower")
+    scale: Name | None = Field(default=None, description=DATA_SET)
 
     model_config = ConfigDict(
         extra="forbid",
@@ -85,10 +93,11 @@ class RewardRequest(_Request):
         min_length=1, description="files in base64"
     )
     attribute: Name | None = Field(default=None, description="which score; null = the first of the model")
-    scale: Literal["unit", "native", "percentile", "reference"] = Field(
+    scale: Literal["unit", "native", "percentile", "reference"] | Name = Field(
         default="unit",
         description="unit: 0..1; native: the range of the attribute; of a model with a reference also percentile: "
-        "0..100 of its photos, and reference: 0..1, 0.5 at their median, rising everywhere",
+        "0..100 of its photos, and reference: 0..1, 0.5 at their median, rising everywhere; of a model that was "
+        "trained on several data sets also the name of one: on the scale of that",
     )
 
     model_config = ConfigDict(
@@ -218,6 +227,7 @@ class _Scale(_About):
     levels: list[float] = Field(description="value of each level on min_score..max_score, ascending")
     attribute_ranges: dict[str, tuple[float, float]] = _OWN_RANGES
     calibrated: bool = Field(description="whether std and distribution were learned from votes")
+    scale: str | None = Field(default=None, description="data set whose scale was asked for; else left out")
 
 
 class ScoreAnswer(_Scale):
@@ -254,9 +264,17 @@ class RewardAnswer(_About):
 
     model: str
     attribute: str
-    scale: Literal["unit", "native", "percentile", "reference"]
+    scale: str = Field(description="as it was asked for", examples=["unit"])
+    range: tuple[float, float] = Field(description="lowest and highest reward of this scale", examples=[(0, 1)])
     rewards: list[float | None] = Field(description="null where an image has no score")
     errors: list[ErrorBody | None]
+
+
+class ScaleData(BaseModel):
+    """The scale of a data set that a model was trained on together with others."""
+
+    name: str
+    range: tuple[float, float]
 
 
 class ModelLimits(BaseModel):
@@ -280,6 +298,7 @@ class ModelData(_About):
     attribute_ranges: dict[str, tuple[float, float]] = _OWN_RANGES
     attributes: list[str]
     calibrated: bool
+    scales: list[ScaleData] = Field(description="what `scale` may name; empty where it was trained on one data set")
     limits: ModelLimits
     describe: bool
     reasons: bool = Field(description="whether it writes a critique before its score in `/v1/describe`")

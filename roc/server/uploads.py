@@ -34,6 +34,7 @@ from roc.server.schemas import (
 FIELD_BYTES = 64 * 1024
 LONGEST_NAME = 1024
 CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
+REWARD_SCALES = ("unit", "native", "percentile", "reference")
 FILE_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s\"]+)", re.IGNORECASE)
 """A file name in the form of RFC 5987, which RFC 7578 forbids here and some clients send all the same."""
 
@@ -64,6 +65,7 @@ class Order:
         attributes: Names of the scores; None = all.
         distribution: Whether to include the probabilities of the levels.
         scale: Scale of rewards: "unit", "native", "percentile" or "reference".
+        data_set: On whose scale scores and native rewards are; None = on the declared one.
         samples: Answers of a model that reasons about each image.
         describe: Whether a ranking comes with the model's words.
     """
@@ -72,6 +74,7 @@ class Order:
     attributes: list[str] | None = None
     distribution: bool = False
     scale: str = "unit"
+    data_set: str | None = None
     samples: int = 1
     describe: bool = False
 
@@ -84,8 +87,10 @@ async def read_score(headers: Headers, chunks: AsyncIterator[bytes], limits: Lim
     """
     if kind_of(headers) == "application/json":
         asked, long = await read_json(ScoreRequest, chunks, limits)
-        return Order(_named(asked.images, long, limits), asked.attributes, asked.distribution)
-    return _score_order(*await _multipart(headers, chunks, limits, ("attributes", "distribution")))
+        images = _named(asked.images, long, limits)
+        return Order(images, asked.attributes, asked.distribution, data_set=asked.scale)
+    images, fields = await _multipart(headers, chunks, limits, ("attributes", "distribution", "scale"))
+    return replace(_score_order(images, fields), data_set=fields.get("scale") or None)
 
 
 async def read_describe(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
@@ -129,12 +134,16 @@ async def read_rank(headers: Headers, chunks: AsyncIterator[bytes], limits: Limi
     if kind_of(headers) == "application/json":
         asked, long = await read_json(RankRequest, chunks, limits)
         images, attribute, describe = _named(asked.images, long, limits), asked.attribute, asked.describe
+        data_set = asked.scale
     else:
-        images, fields = await _multipart(headers, chunks, limits, ("attribute", "describe"))
+        images, fields = await _multipart(headers, chunks, limits, ("attribute", "describe", "scale"))
         attribute, describe = fields.get("attribute") or None, _flag(fields, "describe")
+        data_set = fields.get("scale") or None
     if not 2 <= len(images) <= 64:
         raise _invalid("files", f"{len(images)} images came; expected 2 to 64")
-    return Order(images, None if attribute is None else [attribute], describe=describe)
+    if describe and data_set is not None:
+        raise _invalid("scale", "describe came with scale, but the words hold the shared score; leave one of them out")
+    return Order(images, None if attribute is None else [attribute], describe=describe, data_set=data_set)
 
 
 async def read_reward(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
@@ -147,7 +156,10 @@ async def read_reward(headers: Headers, chunks: AsyncIterator[bytes], limits: Li
         raise unsupported(headers, "application/json")
     asked, long = await read_json(RewardRequest, chunks, limits)
     images = _images([(f"image {i}", data) for i, data in enumerate(asked.images)], long, limits)
-    return Order(images, None if asked.attribute is None else [asked.attribute], scale=asked.scale)
+    attributes = None if asked.attribute is None else [asked.attribute]
+    if asked.scale in REWARD_SCALES:
+        return Order(images, attributes, scale=asked.scale)
+    return Order(images, attributes, scale="native", data_set=asked.scale)
 
 
 async def read_features(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
@@ -166,6 +178,17 @@ async def read_features(headers: Headers, chunks: AsyncIterator[bytes], limits: 
 def kind_of(headers: Headers) -> str:
     """Gives the media type of a body, without its parameters."""
     return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def check_encoding(headers: Headers) -> None:
+    """Refuses compressed bodies, which no route takes.
+
+    Raises:
+        Refusal: 415.
+    """
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        came = shown(headers["content-encoding"])
+        raise Refusal(415, "unsupported_media_type", f"Content-Encoding: {came} came; send the body uncompressed")
 
 
 def unsupported(headers: Headers, expected: str) -> Refusal:

@@ -124,6 +124,7 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
         "reasons": declaration.reasons,
         "calibrated": declaration.distribution_supervised,
         "declaration": declaration.to_dict(),
+        "scales": _scales(declaration),
         "device": assessment.model.device.type,
         "dtype": assessment.dtype,
         "picture_dtype": str(picture_dtype(assessment.model)).removeprefix("torch."),
@@ -148,6 +149,12 @@ def _of_personal_heads(assessment: Assessment) -> dict[str, Any] | None:
         return None
     plain = personal_declaration(declaration, None).to_dict()
     return {"format": FORMAT, "facts": base_facts(assessment.model), "declaration": plain}
+
+
+def _scales(declaration: Declaration) -> list[dict[str, Any]]:
+    """Names the data sets on whose scales scores can be read; a temperature has taken that away."""
+    readable = declaration.scales if declaration.temperature == 1 else ()
+    return [{"name": scale.name, "range": list(scale.range)} for scale in readable]
 
 
 def _reference(declaration: Declaration) -> dict[str, Any]:

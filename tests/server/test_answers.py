@@ -3,7 +3,18 @@
 import pytest
 from serving import httpx  # noqa: F401  (skips where the server's libraries are missing)
 
-from roc.server.answers import check_scale, combine, model_data, put_ranks, put_rewards, put_scores_and_texts
+from roc.model.declaration import Declaration
+from roc.model.scales import DataScale
+from roc.score_space import ScoreSpace
+from roc.server.answers import (
+    check_scale,
+    combine,
+    model_data,
+    put_ranks,
+    put_rewards,
+    put_scores,
+    put_scores_and_texts,
+)
 from roc.server.errors import Refusal
 from roc.server.options import Limits
 from roc.server.uploads import Order, Upload
@@ -92,3 +103,30 @@ def test_answers_offer_what_a_calibration_and_a_reference_say():
     with pytest.raises(Refusal, match="no reference for light") as caught:
         check_scale(Order(order.images, attributes=["light"], scale="percentile"), facts)
     assert (caught.value.status, caught.value.code) == (422, "no_reference")
+
+
+def test_answers_on_the_scale_of_a_data_set():
+    """The link goes from 0 over 20 at the middle to 100; order and chances to win stay those of the shared score."""
+    scales = (DataScale("A", (1, 3)), DataScale("KonIQ", (0, 100), {"overall": (0.0, 20.0, 100.0)}))
+    declared = Declaration(space=ScoreSpace(1, 3, num_levels=3), token_id=5, scales=scales)
+    facts = {"id": "m", "min_score": 1.0, "max_score": 3.0, "levels": [1, 2, 3], "attributes": ["overall"]}
+    facts |= {"calibrated": True, "coverage": 0.9, "declaration": declared.to_dict()}
+    found = [
+        {"scores": {"overall": {"value": value, "std": 0.5, "distribution": shares, "low": 1.0, "high": 3.0}}}
+        for value, shares in ((1.5, [0.5, 0.5, 0.0]), (2.5, [0.0, 0.5, 0.5]))
+    ]
+    order = Order([Upload("a", b""), Upload("b", b"")], data_set="KonIQ", distribution=True)
+    scores = put_scores(facts, order, found)
+    assert (scores["min_score"], scores["max_score"], scores["levels"]) == (0.0, 100.0, [0.0, 50.0, 100.0])
+    assert scores["scale"] == "KonIQ" and scores["attribute_ranges"] == {} and "coverage" not in scores
+    first, second = (result["scores"]["overall"] for result in scores["results"])
+    assert (first["value"], second["value"]) == (pytest.approx(10.0), pytest.approx(60.0)) and "low" not in first
+    assert first["distribution"] == pytest.approx([0.8, 0.2, 0.0])
+    ranks, plain = put_ranks(facts, order, found), put_ranks(facts, Order(order.images), found)
+    assert ranks["max_score"] == 100.0 and ranks["results"][1]["scores"]["overall"]["value"] == pytest.approx(60.0)
+    assert ranks["win_probability"] == plain["win_probability"] and "scale" not in plain
+    rewards = put_rewards(facts, Order(order.images, scale="native", data_set="KonIQ"), found)
+    assert rewards["rewards"] == [pytest.approx(10.0), pytest.approx(60.0)]
+    assert (rewards["scale"], rewards["range"]) == ("KonIQ", [0.0, 100.0])
+    with pytest.raises(Refusal, match="has no scale 'AVA'; it has A, KonIQ"):
+        check_scale(Order(order.images, data_set="AVA"), facts)

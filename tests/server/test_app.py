@@ -6,9 +6,11 @@ Its two kinds of processes run as threads here; tests/server/test_listen.py has 
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import io
 import json
 import math
+import shutil
 import socket
 import struct
 import time
@@ -20,6 +22,11 @@ import pytest
 from heads import picture
 from PIL import Image
 from serving import Limits, files, httpx, photo, png, running, wait_for
+
+from roc.checkpoint.declared import write_declaration
+from roc.checkpoint.head_file import read_declaration
+from roc.model.scales import DataScale
+from roc.server.client import Client
 
 KEY = "0123456789abcdef"
 LIMITS = Limits(images=8, queue=16, bytes_per_image=2 * 2**20, bytes_per_request=3 * 2**20, idle_seconds=0.5)
@@ -144,6 +151,32 @@ def test_reward(http, assessment):
     assert native.json()["rewards"] == [pytest.approx(value, abs=1e-5)]
     nothing = http.post("/v1/reward", json={"images": encoded(b"")})
     assert (nothing.status_code, nothing.json()["rewards"]) == (200, [None])
+
+
+def test_scales_of_data_sets(http, checkpoint, tmp_path):
+    """As the model was trained on several data sets; each route takes the scale in a form and in JSON."""
+    folder = tmp_path / "mixed"
+    shutil.copytree(checkpoint, folder)
+    scales = (DataScale("AVA", (1, 10)), DataScale("PARA", (1, 5)))
+    write_declaration(folder, dataclasses.replace(read_declaration(folder), scales=scales))
+    with running(str(folder)) as server, Client(server.url) as client:
+        assert [scale["name"] for scale in client.models()[0]["scales"]] == ["AVA", "PARA"]
+        shared = client.score([photo(0), photo(1)])["results"]
+        expected = [1 + (one["scores"]["overall"]["value"] - 1) / 9 * 4 for one in shared]
+        answer = client.score([photo(0), photo(1)], scale="PARA")
+        as_json = server.http.post("/v1/score", json={"images": json_images(photo(0), photo(1)), "scale": "PARA"})
+        for found in (answer, as_json.json(), client.rank([photo(0), photo(1)], scale="PARA")):
+            assert (found["min_score"], found["max_score"], found["scale"]) == (1, 5, "PARA")
+            values = [one["scores"]["overall"]["value"] for one in found["results"]]
+            assert values == pytest.approx(expected, abs=1e-4)
+        assert client.reward([photo(0), photo(1)], scale="PARA") == pytest.approx(expected, abs=1e-4)
+        bad = server.http.post("/v1/rank", files=files(photo(0), photo(1)), data={"scale": "PARA", "describe": "true"})
+        assert "the words hold the shared score" in refused(bad, 422)["message"]
+        bad = server.http.post("/v1/reward", json={"images": encoded(photo(0)), "scale": "KonIQ"})
+        assert "has no scale 'KonIQ'; it has AVA, PARA" in refused(bad, 422, "unknown_scale")["message"]
+    bad = http.post("/v1/score", files=files(photo(0)), data={"scale": "PARA"})
+    assert "it was not trained with --mix" in refused(bad, 422, "unknown_scale")["message"]
+    assert http.get("/v1/models").json()["data"][0]["scales"] == []
 
 
 def test_models_and_probes(http):

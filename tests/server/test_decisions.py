@@ -131,7 +131,9 @@ def test_a_name_inside_another_and_an_asset_that_nobody_names(server):
 
 
 def test_errors_beside_those_of_the_body(server):
-    answer = server.http.post("/v1/systemone", content=b"\x28\xb5", headers={"Content-Encoding": "zstd"})
+    for route in ("score", "rank", "reward", "describe", "features", "personalize", "systemone"):
+        answer = server.http.post(f"/v1/{route}", content=b"\x28\xb5", headers={"Content-Encoding": "zstd"})
+        assert answer.status_code == 415 and "send the body uncompressed" in answer.json()["error"]["message"], route
     assert answer.status_code == 415 and answer.json()["detail"]["message"] == answer.json()["error"]["message"]
     nested = asked(state="@").__repr__().replace("'", '"').replace('"@"', "[" * 5000 + "]" * 5000)
     answer = server.http.post("/v1/systemone", content=nested, headers={"Content-Type": "application/json"})
