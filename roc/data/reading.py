@@ -40,7 +40,7 @@ from roc.data.pictures import Picture
 from roc.data.records import SPLITS, Record, Repeats
 from roc.data.rows import DataError, Faults, Row, iter_rows
 from roc.data.survey import check_image_files
-from roc.data.usual_ranges import RangeCheck
+from roc.data.usual_ranges import Declared, RangeCheck
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 from roc.score_space import TOLERANCE, ScoreSpace
 
@@ -57,6 +57,7 @@ def read_records(
     pixel_limit: int = DEFAULT_PIXEL_LIMIT,
     split: str | None = None,
     unrated: bool = False,
+    declared: Declared | None = None,
 ) -> list[Record]:
     """Reads a data file and checks that all of it can be used.
 
@@ -77,6 +78,7 @@ def read_records(
         split: split to return ("train", "val" or "test"); None for all. The rows of the others are checked all the
             same, their images are not.
         unrated: whether rows, or all of the file, may lack every score.
+        declared: how the range of `space` is declared, for faults; None for the settings min_score and max_score.
 
     Returns:
         Records in the order of the file, at least one.
@@ -93,6 +95,7 @@ def read_records(
     repeats = Repeats(faults)
     records = []
     asked = {"space": space, "num_levels": num_levels, "attributes": attributes, "unrated": unrated}
+    asked["declared"] = declared
     for record in scan_records(path, image_folder, faults, **asked):
         repeats.see(record)
         records.append(record)
@@ -126,6 +129,7 @@ def scan_records(
     attributes: Sequence[str] | None = None,
     drop: Collection[str] = (),
     unrated: bool = False,
+    declared: Declared | None = None,
 ) -> Iterator[Record]:
     """Reads the records of a file one by one, so that a file may be larger than memory.
 
@@ -133,7 +137,7 @@ def scan_records(
     records. Images are not opened, and records are not compared with each other (`Repeats` does that).
 
     Args:
-        path, image_folder, space, num_levels, attributes, unrated: as for `read_records`.
+        path, image_folder, space, num_levels, attributes, unrated, declared: as for `read_records`.
         faults: collects everything that is wrong; complete once the iterator is exhausted. If it is not empty then,
             records may be missing or incomplete.
         drop: columns to read as if they were not there.
@@ -156,6 +160,7 @@ def scan_records(
         num_levels=num_levels,
         attributes=attributes,
         unrated=unrated,
+        declared=declared,
     )
     return reader.read(lambda faults: dropped(iter_rows(path, faults), drop))
 
@@ -177,7 +182,7 @@ class _RowReader:
         folder: folder that image paths are relative to.
         anywhere: whether absolute paths may lead out of it.
         numbers_as_text: whether "5" is a number, as in a CSV file.
-        space, num_levels, attributes, unrated: as for `read_records`.
+        space, num_levels, attributes, unrated, declared: as for `read_records`.
     """
 
     def __init__(
@@ -191,6 +196,7 @@ class _RowReader:
         num_levels: int | None,
         attributes: Sequence[str] | None,
         unrated: bool,
+        declared: Declared | None,
     ) -> None:
         self._faults = faults
         self._unrated = unrated
@@ -199,7 +205,7 @@ class _RowReader:
         self._checks: dict[str | None, RangeCheck] = {}  # of each attribute on a range of its own; None: of the others
         if space is not None:
             self._checks = {name: RangeCheck(space.of(name), name) for name in space.attribute_ranges}
-            self._checks[None] = RangeCheck(space)
+            self._checks[None] = RangeCheck(space, declared=declared)
         self._num_levels = num_levels
         self._list_attributes = attributes
         self._line = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Callable
 
 from roc.data.faults import Faults
 from roc.score_space import ScoreSpace
@@ -30,17 +31,23 @@ def guess_range(low: float, high: float, num_levels: int | None = None) -> tuple
     return next((one for one in (*levels, *USUAL_RANGES) if one[0] <= low and high <= one[1]), None)
 
 
+Declared = Callable[[str, str], str]
+"""Says how the range of a file is declared, given its two ends."""
+
+
 class RangeCheck:
     """Checks the scores of a file against the range that was declared for them, and tells in the end what is wrong.
 
     Args:
         space: the declared range.
         attribute: the one whose scores it looks at, where that has a range of its own; None for all others.
+        declared: how the range is declared, where that is neither by `min_score, max_score` nor by attribute_ranges.
     """
 
-    def __init__(self, space: ScoreSpace, attribute: str | None = None) -> None:
+    def __init__(self, space: ScoreSpace, attribute: str | None = None, declared: Declared | None = None) -> None:
         self._space = space
         self._attribute = attribute
+        self._declared = declared
         self._count, self._low, self._high = 0, math.inf, -math.inf
         self._outside: dict[str, list[tuple[int, str]]] = {}
 
@@ -58,6 +65,8 @@ class RangeCheck:
             settings = "min_score, max_score" if self._attribute is None else "attribute_ranges"
             if self._attribute is None and what != "the score":
                 settings += "; or attribute_ranges, for this one alone"
+            if self._declared is not None:
+                settings = self._declared("LOWEST", "HIGHEST")
             self._space.check(score, what, settings=settings)
         except ValueError as error:
             self._outside.setdefault(what, []).append((line, str(error)))
@@ -76,6 +85,8 @@ class RangeCheck:
                 flags = f"--min_score {low} --max_score {high}"
                 if self._attribute is not None:
                     flags = f"--attribute_ranges {shlex.quote(f'{self._attribute}={low}:{high}')}"
+                if self._declared is not None:
+                    flags = self._declared(low, high)
                 advice += f", by guess on the scale {low}..{high}: {flags}"
         for what, found in self._outside.items():
             for line, text in found:

@@ -10,7 +10,7 @@ The flags of the published training script are either fields here or rows of `PU
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -20,7 +20,7 @@ from roc.prompts import SCORE_TOKEN
 from roc.score_space import ScoreSpace, parse_ranges, range_faults
 from roc.settings import ConfigError, Fault, Settings, build, option, read_sources, settings_of
 from roc.training.error_aware_config import ErrorAwareConfig
-from roc.training.mixing_config import MixingConfig, mixing_faults
+from roc.training.mixing_config import MixingConfig, mixing_faults, shared_range_faults
 from roc.training.pair_config import PairConfig
 from roc.training.published_flags import freeze_parts, rename
 from roc.training.reasoning_config import ReasoningConfig
@@ -629,4 +629,21 @@ def load_config(
         values, faults = freeze_parts(values, settings)
     if faults:
         raise ConfigError(faults, origins)
-    return build(group, values, origins, notes=tuple(notes))
+    config = build(group, values, origins, notes=tuple(notes))
+    if "mix" in origins and not config.data_files:
+        raise ConfigError([("mix", "mix names no data set; give NAME=LOWEST:HIGHEST:FILE for each")], origins)
+    by_flag = {name for name, where in origins.items() if where.startswith("--")}
+    if faults := [fault for fault in shared_range_faults(config, usual=False) if fault[0] in by_flag]:
+        raise ConfigError(faults, origins)
+    return replace(config, notes=config.notes + tuple(_idle_notes(config, by_flag)))
+
+
+_KEPT_STATES = ("eval_steps", "save_strategy", "save_steps")
+"""Settings that may change nothing of the result and still have an effect."""
+
+
+def _idle_notes(config: RunConfig, given: Collection[str]) -> list[str]:
+    """Says which of the given settings have no effect beside the others."""
+    told = (*_KEPT_STATES, "min_score", "max_score")
+    idle = [name for name in config.to_dict() if name in given and name in config.without_effect()]
+    return [f"{name} has no effect beside the other settings" for name in idle if name not in told]

@@ -24,6 +24,7 @@ from roc.training.run import SCENES
 if TYPE_CHECKING:
     from roc.score_space import ScoreSpace
     from roc.training.config import RunConfig
+    from roc.training.mixing_config import DataSet
 
 logger = logging.getLogger(__name__)
 
@@ -124,16 +125,18 @@ def _read_splits(config: RunConfig, path: str | Path | None) -> dict[str, list[R
 
 
 def _read_set(
-    config: RunConfig, path: str, image_folder: str | None, space: ScoreSpace, *, wants_votes: bool
+    config: RunConfig, one: DataSet, space: ScoreSpace, *, wants_votes: bool = False, decode: bool = False
 ) -> list[Record]:
     """Reads one data set of several, whose histograms may have another number of levels."""
     return _read(
         config,
-        path,
-        image_folder=image_folder,
+        one.path,
+        image_folder=one.image_folder,
         space=space,
         num_levels=None if config.mixes else config.num_tokens,
         wants_votes=wants_votes,
+        decode=decode,
+        declared=lambda low, high: f"{one.name}={low}:{high}:{one.path} in mix",
     )
 
 
@@ -172,9 +175,7 @@ def check_images(config: RunConfig) -> None:
         _read(config, path, decode=True)
     for one in config.data_sets:
         low, high = one.range
-        space = replace(config.score_space, min_score=low, max_score=high)
-        levels = None if config.mixes else config.num_tokens
-        _read(config, one.path, decode=True, image_folder=one.image_folder, space=space, num_levels=levels)
+        _read_set(config, one, replace(config.score_space, min_score=low, max_score=high), decode=True)
     if config.pairs_path is not None:
         read_pairs(config.pairs_path, config.image_folder, width=config.pair_width, pixel_limit=config.pixel_limit)
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from roc.training.config import RunConfig
     from roc.training.mixing_config import DataSet
 
-Read = Callable[[str, str | None, ScoreSpace], list[Record]]
-"""Reads a file, its images from a folder, on a scale."""
+Read = Callable[["DataSet", ScoreSpace], list[Record]]
+"""Reads the file of a data set on its scale."""
 
 
 def read_data_sets(config: RunConfig, read: Read) -> dict[str, list[Record]]:
@@ -39,7 +39,7 @@ def read_data_sets(config: RunConfig, read: Read) -> dict[str, list[Record]]:
     faults: list[str] = []
     for one in config.data_sets:
         try:
-            records = read(one.path, one.image_folder, replace(config.score_space, **_ends(one)))
+            records = read(one, replace(config.score_space, **_ends(one)))
         except DataError as error:
             faults += error.faults
             continue

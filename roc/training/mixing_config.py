@@ -118,18 +118,7 @@ def mixing_faults(config: MixingConfig) -> list[Fault]:
     ):
         if getattr(config, name):
             found.append((name, f"{name} is given, and so is mix; leave {name} out: {instead}"))
-    own = config.data_sets[0].range
-    settings = type(config).__dataclass_fields__
-    for name, end in zip(("min_score", "max_score"), own, strict=True):
-        value = getattr(config, name)
-        if value not in (settings[name].default, end):
-            found.append(
-                (
-                    name,
-                    f"{name} is {value:g}, but the shared score is on the scale of the first data set, "
-                    f"{config.data_sets[0].name}: {own[0]:g}..{own[1]:g}; leave {name} out, or put another one first",
-                )
-            )
+    found += shared_range_faults(config)
     if not config.mixes:
         return found
     for name, wrong, why in (
@@ -143,3 +132,24 @@ def mixing_faults(config: MixingConfig) -> list[Fault]:
             shown = "on" if value is True else f"{value:g}" if isinstance(value, float) else value
             found.append((name, f"{name} is {shown} and mix names {len(config.mix)} data sets; {why}, so change it"))
     return found
+
+
+def shared_range_faults(config: MixingConfig, *, usual: bool = True) -> list[Fault]:
+    """Finds ends of a range that are not those of the first data set of `mix`.
+
+    Args:
+        config: A whole `RunConfig`.
+        usual: Whether the default of a setting, which may be there because nobody gave it, is let pass.
+    """
+    if not config.mix:
+        return []
+    own, settings = config.data_sets[0].range, type(config).__dataclass_fields__
+    return [
+        (
+            name,
+            f"{name} is {value:g}, but the shared score is on the scale of the first data set, "
+            f"{config.data_sets[0].name}: {own[0]:g}..{own[1]:g}; leave {name} out, or put another one first",
+        )
+        for name, end in zip(("min_score", "max_score"), own, strict=True)
+        if (value := getattr(config, name)) != end and not (usual and value == settings[name].default)
+    ]

@@ -45,6 +45,9 @@ def test_all_files_are_checked_together(tmp_path):
     with pytest.raises(DataError) as error:
         read_data(config(f"AVA=1:10:{ava}", f"KonIQ=0:100:{koniq}"))
     assert "a/r.csv:7" in str(error.value) and "outside the range 1..10" in str(error.value)
+    assert f"declare the range it was given on (AVA=LOWEST:HIGHEST:{ava} in mix)" in str(error.value)
+    with pytest.raises(DataError, match=r"by guess on the scale 0..100: B=0:100:.*r.csv in mix"):
+        read_data(config(f"AVA=1:10:{ava}", f"B=1:10:{data_set(tmp_path / 'b', [20, 30, 40, 50, 60, 70])}"))
     assert "k/r.csv: all training rows of KonIQ are rated 7, so there is no order to link" in str(error.value)
 
 

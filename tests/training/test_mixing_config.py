@@ -68,3 +68,22 @@ def test_other_methods_learn_from_one_data_set():
     for group in (AgreeConfig, PolicyConfig):
         with pytest.raises(ConfigError, match="mix is"):
             load_config(None, {"mix": TWO, "data_path": None, "model_name_or_path": "m"}, group=group)
+
+
+def test_what_is_given_by_flag_and_has_no_effect():
+    """The default of a setting lets a range pass that nobody gave, but not one that was given."""
+    words = ["--mix", *TWO[::-1]]
+    assert load_config(None, words).notes == ()
+    with pytest.raises(ConfigError, match="--min_score: min_score is 1, but the shared score is on the scale of"):
+        load_config(None, [*words, "--min_score", "1"])
+    assert load_config(None, [*words, "--min_score", "0", "--max_score", "100"]).notes == ()
+    idle = load_config(None, [*words, "--demo_size", "32", "--lora_rank", "8", "--save_strategy", "no"])
+    assert idle.notes == tuple(f"{name} has no effect beside the other settings" for name in ("lora_rank", "demo_size"))
+
+
+def test_no_data_set_at_all(tmp_path):
+    """No demo is trained in place of data sets that were forgotten."""
+    for words in (["--mix"], ["--mix="], ["--mix", "--demo_size", "32"]):
+        with pytest.raises(ConfigError, match="--mix: mix names no data set; give NAME=LOWEST:HIGHEST:FILE for each"):
+            load_config(None, words)
+    assert load_config(None, ["--mix=", "--data_path", "a.csv"]).mix == ()
