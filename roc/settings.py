@@ -51,8 +51,13 @@ class ConfigError(ValueError):
     def __init__(self, faults: Sequence[Fault], origins: Mapping[str, str] | None = None):
         self.faults = list(faults)
         origins = origins or {}
-        lines = [f"{origins[name]}: {text}" if name in origins else text for name, text in self.faults]
+        lines = [_placed(origins.get(name), text) for name, text in self.faults]
         super().__init__("\n".join(lines))
+
+
+def _placed(origin: str | None, text: str) -> str:
+    """Puts where a setting came from before a sentence that does not begin with it."""
+    return text if origin is None or text.startswith(f"{origin} ") else f"{origin}: {text}"
 
 
 def option(

@@ -79,6 +79,11 @@ def test_missing_unknown_and_wrong_settings_name_where_they_come_from(tmp_path):
     assert wrong == "--hours: hours is '0', expected a number above 0, or none"
 
 
+def test_a_sentence_that_begins_with_its_flag_names_it_once():
+    faults = [("out", "--out needs a name"), ("out", "out is x")]
+    assert str(ConfigError(faults, {"out": "--out"})) == "--out needs a name\n--out: out is x"
+
+
 def test_differences_count_only_what_matters():
     one, other = Job(room="hall", helpers=("Ada",)), Job(room="hall", coats=3)
     assert other.differences(one.to_dict()) == ["coats: 2 -> 3"]

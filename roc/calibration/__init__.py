@@ -2,6 +2,6 @@
 
 `calibrate` is the job of `roc calibrate`, on ratings that `held_out` reads and scores: `conformal` gives intervals,
 `temperature` distributions nearer to the votes, `affine` a line onto the scale of other raters. `reference` is the job
-of `roc reference`. `options` are those of both. What is found is kept in the declaration (roc/model/calibration.py and
-roc/model/reference.py), where everything that scores reads it.
+of `roc reference`; `removal` takes either back. `options` are those of both. What is found is kept in the declaration
+(roc/model/calibration.py and roc/model/reference.py), where everything that scores reads it.
 """

@@ -18,6 +18,7 @@ from roc.calibration.affine import FEWEST_RATINGS, Line, fit_line, with_lines
 from roc.calibration.conformal import fewest_rows, half_width, widths_of_thirds
 from roc.calibration.held_out import HeldOut, read_held_out, score_held_out
 from roc.calibration.options import CalibrateOptions
+from roc.calibration.removal import kept_reference
 from roc.calibration.temperature import Fitted, fit_temperature, shared_vote, tempered
 from roc.data.digest import smallest
 from roc.model.calibration import Calibration, Intervals, quantiles_of
@@ -268,10 +269,7 @@ def _intervals(
 
 def _with_reference(declaration: Declaration, before: Declaration) -> Declaration:
     """Keeps the reference of a checkpoint as long as its scores stay what they were."""
-    if before.reference is None:
-        return declaration
-    affine = [None if one.calibration is None else one.calibration.affine for one in (declaration, before)]
-    if declaration.temperature == before.temperature and affine[0] == affine[1]:
-        return replace(declaration, reference=before.reference)
-    logger.warning("the reference %s is of other scores and was dropped; make it anew", before.reference.name)
-    return declaration
+    kept = kept_reference(declaration, before)
+    if kept is None and before.reference is not None:
+        logger.warning("the reference %s is of other scores and was dropped; make it anew", before.reference.name)
+    return replace(declaration, reference=kept)

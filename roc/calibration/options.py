@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from roc.score_space import range_faults
-from roc.settings import REQUIRED, Fault, Settings, option
+from roc.settings import REQUIRED, Fault, Settings, option, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,9 +14,10 @@ class CalibrateOptions(Settings):
     """What is calibrated, on which ratings, and what is fitted to them."""
 
     checkpoint: str = option(REQUIRED, "folder of the checkpoint or adapter; its config file is changed", metavar="DIR")
-    data_path: str = option(
-        REQUIRED, "file of rated images that the model was not trained on: image, score, ...", metavar="FILE"
+    data_path: str | None = option(
+        None, "file of rated images that the model was not trained on: image, score, ...", metavar="FILE"
     )
+    remove: bool = option(False, "take the calibration back; the model scores as it was trained again")
     image_folder: str | None = option(
         None, "folder that the paths of images start from", metavar="DIR", unset="the folder of the file"
     )
@@ -56,6 +57,11 @@ class CalibrateOptions(Settings):
 
     def faults(self) -> list[Fault]:
         """Finds options that contradict each other."""
+        if self.remove:
+            return _beside_remove(self)
+        if self.data_path is None:
+            missing = "data_path is missing; give a file of rated images, or --remove to take a calibration back"
+            return [("data_path", missing)]
         found: list[Fault] = range_faults(self.attribute_ranges)
         if (self.min_score is None) != (self.max_score is None):
             found.append(("", "--min_score and --max_score go together"))
@@ -97,8 +103,9 @@ class ReferenceOptions(Settings):
         metavar="CHECKPOINT",
     )
     photos: tuple[str, ...] = option(
-        REQUIRED, "photos, or folders, patterns, tables and lists of them", positional=True, metavar="PHOTOS"
+        (), "photos, or folders, patterns, tables and lists of them", positional=True, metavar="PHOTOS"
     )
+    remove: bool = option(False, "take the reference back")
     name: str | None = option(
         None,
         "what the set is called in outputs",
@@ -108,3 +115,20 @@ class ReferenceOptions(Settings):
     device: str | None = option(None, "cuda, mps or cpu", unset="the first there is")
     batch_size: int | None = option(None, "images per forward pass", low=1, unset="found while scoring")
     workers: int | None = option(None, "processes that read and resize", low=0, unset="as many as fit the machine")
+
+    def faults(self) -> list[Fault]:
+        """Finds photos that are missing, and options that contradict each other."""
+        if self.remove:
+            return _beside_remove(self)
+        if not self.photos:
+            return [("photos", "no photos are named; give some, or --remove to take a reference back")]
+        return []
+
+
+def _beside_remove(options: Settings) -> list[Fault]:
+    """Finds options that mean nothing where something is taken back."""
+    return [
+        (name, f"{name} means nothing beside --remove, which takes back what is there; leave one of them out")
+        for name, setting in settings_of(type(options)).items()
+        if name not in ("checkpoint", "remove") and getattr(options, name) != setting.default
+    ]

@@ -16,10 +16,11 @@ which hold the rating of a share --level of photos like those of --data_path. Th
 assumed of the model. What is found is stored in the config file of the checkpoint, with a fingerprint of the ratings;
 no weight changes, and each call begins from the head as it was trained. How many ratings the intervals hold is shown by
 `roc evaluate` on other rows. With --temperature or --affine one half of the photos fits these, the other the intervals.
-docs/calibration.md says more."""
+--remove takes everything back. docs/calibration.md says more."""
 EXAMPLES = (
     "roc calibrate --checkpoint checkpoints/mine --data_path held_out.csv --image_folder photos --level 0.9",
     "roc calibrate --checkpoint mine --data_path stars.csv --affine --min_score 1 --max_score 5 --unit stars",
+    "roc calibrate --checkpoint checkpoints/mine --remove",
 )
 
 
@@ -46,10 +47,28 @@ def _calibrate(options: CalibrateOptions) -> None:
 
     check_exists(options.checkpoint)
 
+    if options.remove:
+        print("\n".join(_removed_lines(options)))
+        return
+
     from roc.calibration.calibrate import calibrate
     from roc.commands.progress import with_progress
 
     print("\n".join(_lines(options, calibrate(options, with_progress))))
+
+
+def _removed_lines(options: CalibrateOptions) -> list[str]:
+    from roc.calibration.removal import remove_calibration
+    from roc.score_space import ranges_text
+
+    gone, declared, reference = remove_calibration(options.checkpoint)
+    lines = [f"{options.checkpoint}: the calibration on {gone.rows} photos (ratings {gone.data}) is taken back"]
+    if gone.moves_scores:
+        ranges = ranges_text(declared.space.ranges, declared.attributes)
+        lines.append(f"scores are those of the training again: {ranges}")
+    if reference is not None:
+        lines.append(f"so is the reference {reference.name}, which is of the scores that the calibration had moved")
+    return lines
 
 
 def _lines(options: CalibrateOptions, found: Calibrated) -> list[str]:

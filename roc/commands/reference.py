@@ -11,8 +11,11 @@ from roc.commands.line import DONE, FAILED, Parser, run
 DESCRIPTION = """Scores a set of photos of your own and stores the distribution of their scores in the config file of
 the checkpoint. Every output then offers percentile, the percent of these photos that score lower, and reward, a number
 between 0 and 1 that is 0.5 at their median and rises everywhere; /v1/reward of `roc serve` gives both. No weight
-changes. docs/calibration.md says more."""
-EXAMPLE = "roc reference checkpoints/mine photos --name travel"
+changes. --remove takes it back. docs/calibration.md says more."""
+EXAMPLES = (
+    "roc reference checkpoints/mine photos --name travel",
+    "roc reference checkpoints/mine --remove",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 some photos could not be scored, 2 bad input (the reason is on stderr).
     """
     return run(
-        Parser("roc reference", DESCRIPTION, EXAMPLE),
+        Parser("roc reference", DESCRIPTION, *EXAMPLES),
         ReferenceOptions,
         argv,
         _reference,
@@ -37,6 +40,13 @@ def _reference(options: ReferenceOptions) -> int:
     from roc.checkpoint.names import check_exists
 
     check_exists(options.checkpoint)
+
+    if options.remove:
+        from roc.calibration.removal import remove_reference
+
+        gone = remove_reference(options.checkpoint)
+        print(f"{options.checkpoint}: the reference {gone.name} ({gone.photos} photos) is taken back")
+        return DONE
 
     from roc.calibration.reference import make_reference
     from roc.commands.progress import with_progress

@@ -1,18 +1,22 @@
 """`roc calibrate` and `roc reference` as a user types them, and what everything that scores offers from then on."""
 
 import csv
+import dataclasses
 import json
 import shutil
 
 import pytest
 from heads import build, picture
 
+from roc.calibration.affine import Line, with_lines
+from roc.checkpoint.declared import write_declaration
 from roc.checkpoint.folder import save
 from roc.checkpoint.head_file import read_declaration
 from roc.commands.calibrate import main as calibrate
 from roc.commands.evaluate import main as evaluate
 from roc.commands.reference import main as reference
 from roc.commands.score import main as score
+from roc.model.calibration import Calibration
 from roc.scoring.assessment import Assessment
 
 COUNT = 24
@@ -162,6 +166,40 @@ def test_percentiles_and_rewards_from_photos_of_ones_own(checkpoint, photos, tmp
     assert calibrated(checkpoint, photos, "--split", "all", "--temperature", "--level", "none") == 0
     assert "the reference travel is of other scores and was dropped" in capsys.readouterr().err
     assert read_declaration(checkpoint).reference is None
+
+
+def test_what_was_written_is_taken_back(checkpoint, photos, tmp_path, capsys):
+    """Whatever the calls before, the checkpoint declares again what it did, to the letter, and scores as it did."""
+    files = [tmp_path / "mine" / name for name in ("config.json", "README.md")]
+    assert calibrate(["--checkpoint", checkpoint, "--remove"]) == reference([checkpoint, "--remove"]) == 2
+    said = capsys.readouterr().err
+    assert "has no calibration, so there is nothing to take back" in said and "has no reference" in said
+    assert reference([checkpoint, str(photos), "--device", "cpu", "--workers", "0"]) == 0
+    before = [json.loads(files[0].read_text()), files[1].read_text()]
+    assert calibrated(checkpoint, photos) == 0
+    capsys.readouterr()
+    assert calibrate(["--checkpoint", checkpoint, "--remove"]) == 0
+    assert "the calibration on 12 photos" in capsys.readouterr().out
+    assert [json.loads(files[0].read_text()), files[1].read_text()] == before  # intervals move no score
+
+    declared = read_declaration(checkpoint)
+    line = with_lines(declared, {"overall": Line(0.5, 0.5)}, Calibration("ab" * 8, 30), ratings={"overall": (1, 5)})
+    write_declaration(checkpoint, dataclasses.replace(line, reference=declared.reference))
+    assert reference([checkpoint, "--remove"]) == 0 and read_declaration(checkpoint).calibration is not None
+    write_declaration(checkpoint, dataclasses.replace(line, reference=declared.reference))
+    capsys.readouterr()
+    assert calibrate(["--checkpoint", checkpoint, "--remove"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "scores are those of the training again: overall, light on 1..10" in printed
+        and "so is the reference photos" in printed
+    )
+    assert read_declaration(checkpoint) == dataclasses.replace(declared, reference=None)
+    assert calibrate(["--checkpoint", checkpoint, "--remove", "--level", "0.8"]) == 2
+    assert reference([checkpoint, str(photos), "--remove"]) == calibrate(["--checkpoint", checkpoint]) == 2
+    said = capsys.readouterr().err
+    assert "level means nothing beside --remove" in said and "photos means nothing beside --remove" in said
+    assert "data_path is missing" in said
 
 
 def rated(count):

@@ -62,6 +62,21 @@ def test_what_it_declares(head, checkpoint):
     assert torch.equal(rows, model.score_head.weight.detach())
 
 
+def test_a_calibration_and_a_reference_of_a_head_are_taken_back(head, photos, stars, tmp_path):
+    """Both stand in the head's own file, which is what it was when they are gone; the checkpoint is not touched."""
+    mine = shutil.copy(head, head.parent / "calibrated.json")
+    before = json.loads(head.read_text())
+    quick = ["--device", "cpu", "--workers", "0"]
+    assert main(["reference", str(mine), str(photos), *quick]) == 0
+    rated = ["--data_path", str(stars), "--map_range", "--min_score", "1", "--max_score", "5"]
+    assert main(["calibrate", "--checkpoint", str(mine), *rated, *quick]) == 0
+    (score,) = Assessment(mine, device="cpu").score(sorted(photos.iterdir())[0])
+    assert score.scores["overall"].low is not None and score.scores["overall"].percentile is not None
+    assert main(["calibrate", "--checkpoint", str(mine), "--remove"]) == 0
+    assert main(["reference", str(mine), "--remove"]) == 0
+    assert json.loads(mine.read_text()) == before and Assessment(mine, device="cpu").score(sorted(photos.iterdir())[0])
+
+
 def test_a_zero_direction_is_the_general_score(head, checkpoint, photos, tmp_path):
     content = json.loads(head.read_text())
     content["direction"] = [0.0] * len(content["direction"])
