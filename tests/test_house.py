@@ -170,7 +170,7 @@ def test_ruff_silences_no_name_error_rule():
 OTHER_TESTS = {
     *("house", "readme", "tutorial", "dockerfile"),
     *("training.demo_job", "training.distributed", "model.real_models", "model.any_type", "server.page"),
-    *("commands.thinking_first", "server.thinking_first"),
+    *("commands.thinking_first", "server.thinking_first", "server.comparing"),
     *("policy.hooks", "policy.processes"),
 }
 

@@ -70,21 +70,27 @@ def compare(
     found: list[Compared] = []
     for start in range(0, len(pairs), assessment.batch_size):
         batch = pairs[start : start + assessment.batch_size]
-        found += _in_words(assessment, batch, max_new_tokens) if words else _at_once(assessment, batch)
+        inputs = assessment.collator.comparison_prompts if words else assessment.collator.comparison_batch
+        found += ask(assessment, inputs(batch), words=words, max_new_tokens=max_new_tokens)
     return found
 
 
-def _at_once(assessment: Assessment, pairs: Sequence[Pictures]) -> list[Compared]:
-    reading = one_forward(assessment.model, assessment.collator.comparison_batch(pairs))
-    return [Compared(change_of(levels, assessment.model.declaration)) for levels in reading.probabilities[:, 0]]
+def ask(
+    assessment: Assessment, inputs: dict[str, torch.Tensor], *, words: bool, max_new_tokens: int = 512
+) -> list[Compared]:
+    """Asks about the pairs of one batch.
 
-
-def _in_words(assessment: Assessment, pairs: Sequence[Pictures], max_new_tokens: int) -> list[Compared]:
+    Args:
+        assessment: The model, which declares a comparison.
+        inputs: What `RocCollator.comparison_prompts` gives with `words`, `comparison_batch` without.
+        words: Whether it writes its reasons first.
+        max_new_tokens: Longest answer.
+    """
     model = assessment.model
-    written = write_answers(
-        model, assessment.processor.tokenizer, assessment.collator.comparison_prompts(pairs),
-        max_new_tokens=max_new_tokens,
-    )  # fmt: skip
+    if not words:
+        reading = one_forward(model, inputs)
+        return [Compared(change_of(levels, model.declaration)) for levels in reading.probabilities[:, 0]]
+    written = write_answers(model, assessment.processor.tokenizer, inputs, max_new_tokens=max_new_tokens)
     return [
         Compared(
             None if one.reading is None else change_of(one.reading.probabilities, model.declaration),

@@ -15,7 +15,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -111,12 +111,13 @@ class Preparation:
         except Exception as error:
             # One picture never stops a run: whatever is wrong with it stands beside its name at the end.
             return Prepared(index, None, f"{error}" or type(error).__name__, stamp)
-        tensors = {name: value for name, value in inputs.items() if torch.is_tensor(value)}
-        return Prepared(
-            index,
-            {name: value.to(self.dtype) if value.is_floating_point() else value for name, value in tensors.items()},
-            stamp=stamp,
-        )
+        return Prepared(index, tensors_of(inputs, self.dtype), stamp=stamp)
+
+
+def tensors_of(inputs: Mapping[str, Any], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Gives the tensors of a batch, those of floating-point numbers in `dtype`."""
+    tensors = {name: value for name, value in inputs.items() if torch.is_tensor(value)}
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in tensors.items()}
 
 
 def prepare(dataset: Preparation, workers: int, image_seconds: float | None = None) -> Iterator[Prepared]:

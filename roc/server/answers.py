@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -98,6 +99,22 @@ def check_samples(order: Order, facts: dict[str, Any]) -> None:
         )
 
 
+def check_comparison(order: Order, facts: dict[str, Any]) -> None:
+    """Refuses comparisons of a model that was not taught to compare.
+
+    Raises:
+        Refusal: 422.
+    """
+    if order.compare and facts["comparison"] is None:
+        raise Refusal(
+            422,
+            "no_comparison",
+            "compare is true, but this model was not taught to compare two pictures in one question; leave compare out "
+            "(describe says why in words about each picture), or serve a checkpoint that `roc relative train` has "
+            "taught on pairs",
+        )
+
+
 def combine(facts: dict[str, Any], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Combines several answers about one image into one, as `Assessment.describe(samples=K)` does.
 
@@ -136,6 +153,7 @@ def model_data(facts: dict[str, Any], limits: Limits) -> dict[str, Any]:
     allowed = {name: getattr(limits, name) for name in names}
     return {**model, "num_levels": len(facts["levels"]), "limits": allowed, "describe": True} | {
         "reasons": facts["reasons"],
+        "compares": facts["comparison"] is not None,
         "personal": facts.get("personal") is not None,
         "scales": facts.get("scales", []),
     }
@@ -217,6 +235,36 @@ def put_ranks(facts: dict[str, Any], order: Order, found: Found) -> dict[str, An
         "order": best,
         "win_probability": wins,
         "results": results,
+    }
+
+
+def neighbours(order: Sequence[int]) -> list[tuple[int, int]]:
+    """Pairs each image of a ranking with the one behind it.
+
+    Args:
+        order: Indices of the images, best first.
+
+    Returns:
+        (worse, better) of each two, the best two first.
+    """
+    return [(worse, better) for better, worse in itertools.pairwise(order)]
+
+
+def put_comparisons(facts: dict[str, Any], order: Sequence[int], found: Found) -> dict[str, Any]:
+    """Builds the part of the answer of `/v1/rank` that says what the model finds of neighbours.
+
+    Args:
+        facts: Of the model.
+        order: Indices of the images, best first.
+        found: For each of `neighbours` what `Service.compare` gives.
+    """
+    none = dict.fromkeys(("change", "std", "why", "kind", "error"))
+    return {
+        "change_range": facts["comparison"]["range"],
+        "comparisons": [
+            {"better": better, "worse": worse, **none, **one}
+            for (worse, better), one in zip(neighbours(order), found, strict=True)
+        ],
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
@@ -22,10 +22,13 @@ from roc.server import openapi, schemas
 from roc.server.answers import (
     Found,
     check_attributes,
+    check_comparison,
     check_samples,
     check_scale,
     model_data,
     model_entry,
+    neighbours,
+    put_comparisons,
     put_features,
     put_ranks,
     put_rewards,
@@ -58,7 +61,6 @@ from roc.server.uploads import (
 )
 
 Read = Callable[[Headers, AsyncIterator[bytes], Limits], Awaitable[Order]]
-Answered = TypeVar("Answered")
 
 
 def create_app(
@@ -161,7 +163,7 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
         return network_of(request.client.host if request.client else "")
 
     async def answer(
-        request: Request, read: Read, mode: str, put: Callable[[dict[str, Any], Order, Found], Answered]
+        request: Request, read: Read, mode: str, put: Callable[[dict[str, Any], Order, Found], dict[str, Any]]
     ) -> JSONResponse:
         """Checks the key, reads the body, scores, answers. Of a refused request the rest of the body is read first."""
         chunks = request.stream()
@@ -176,11 +178,16 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
                 check_attributes(order, facts)
                 check_samples(order, facts)
                 check_scale(order, facts)
+                check_comparison(order, facts)
+                until = service.due()
                 with service.admit(len(order.images) * order.samples, client):
                     found = await service.assess(
-                        order.images, "describe" if order.describe else mode, client, samples=order.samples
+                        order.images, "describe" if order.describe else mode, client, samples=order.samples, until=until
                     )
-            return JSONResponse(put(facts, order, found))
+                    answered = put(facts, order, found)
+                    if order.compare:  # fewer pairs than images, which are done: the place in the queue is enough
+                        answered |= await compared(facts, order, answered["order"], client, until)
+            return JSONResponse(answered)
         except ClientDisconnect:
             return JSONResponse(error_body("client_closed_request", "the connection ended before the body did"), 400)
         except Refusal:
@@ -188,9 +195,15 @@ def _routes(service: Service, keys: Keys) -> APIRouter:
                 await drain(chunks, service.limits.bytes_per_request)
             raise
 
+    async def compared(
+        facts: dict[str, Any], order: Order, ranked: Sequence[int], client: str, until: float
+    ) -> dict[str, Any]:
+        pairs = [(order.images[worse], order.images[better]) for worse, better in neighbours(ranked)]
+        return put_comparisons(facts, ranked, await service.compare(pairs, client, until=until))
+
     takes_score = openapi.body(schemas.ScoreRequest, ("attributes", "distribution", "scale"))
     takes_describe = openapi.body(schemas.DescribeRequest, ("attributes", "distribution", "samples"))
-    takes_rank = openapi.body(schemas.RankRequest, ("attribute", "describe", "scale"))
+    takes_rank = openapi.body(schemas.RankRequest, ("attribute", "describe", "compare", "scale"))
     takes_reward = openapi.body(schemas.RewardRequest, ())
     takes_decision = openapi.body(DecisionRequest, ())
     errors = openapi.responses(400, 401, 408, 413, 415, 422, 503, 504)

@@ -76,8 +76,9 @@ class _Common:
         return {"attributes": names, "distribution": "true" if distribution else None, "scale": scale}
 
     @staticmethod
-    def _rank_fields(attribute: str | None, describe: bool, scale: str | None) -> dict[str, str | None]:
-        return {"attribute": attribute, "describe": "true" if describe else None, "scale": scale}
+    def _rank_fields(attribute: str | None, scale: str | None, **flags: bool) -> dict[str, str | None]:
+        told = {name: "true" if flag else None for name, flag in flags.items()}
+        return {"attribute": attribute, "scale": scale, **told}
 
     @classmethod
     def _describe_fields(
@@ -213,9 +214,23 @@ class Client(_Common):
         *,
         describe: bool = False,
         scale: str | None = None,
+        compare: bool = False,
     ) -> dict[str, Any]:
-        """Ranks 2 to 64 images, tells how likely each beats each other one and, with `describe`, why."""
-        return self._post("/v1/rank", self._form(images, self._rank_fields(attribute, describe, scale)))
+        """Ranks 2 to 64 images, and tells how likely each beats each other one.
+
+        Args:
+            images: The images.
+            attribute: Name of the score; None = the first of the model.
+            describe: Whether the model says something about each image.
+            scale: Data set on whose scale scores are; None = on the declared one.
+            compare: Whether it is asked about each image and the one behind it, both at once, with reasons where it was
+                taught some.
+
+        Raises:
+            ServerError: If the server refuses; `no_comparison` if the model was not taught to compare.
+        """
+        fields = self._rank_fields(attribute, scale, describe=describe, compare=compare)
+        return self._post("/v1/rank", self._form(images, fields))
 
     def reward(
         self, images: Sequence[Image], attribute: str | None = None, *, scale: str = "unit", batch: int = 32
@@ -321,9 +336,11 @@ class AsyncClient(_Common):
         *,
         describe: bool = False,
         scale: str | None = None,
+        compare: bool = False,
     ) -> dict[str, Any]:
         """See `Client.rank`."""
-        return await self._post("/v1/rank", self._form(images, self._rank_fields(attribute, describe, scale)))
+        fields = self._rank_fields(attribute, scale, describe=describe, compare=compare)
+        return await self._post("/v1/rank", self._form(images, fields))
 
     async def reward(
         self, images: Sequence[Image], attribute: str | None = None, *, scale: str = "unit", batch: int = 32

@@ -23,8 +23,11 @@ class Counters:
         self.restarts = Counter("roc_restarts", "Processes that ended and were started again", ["process"], **own)
         self.bytes = Gauge("roc_body_bytes", "Bytes of request bodies in memory", **own)
         self.ready = Gauge("roc_ready", "1 while the model is loaded", **own)
+        self.pairs = Counter("roc_pairs", "Pairs of images that were compared, by outcome", ["outcome"], **own)
         for outcome in ("scored", "unscored", "refused", "lost"):
             self.images.labels(outcome)
+        for outcome in ("compared", "refused", "lost"):
+            self.pairs.labels(outcome)
         for process in ("worker", "reader"):
             self.restarts.labels(process)
 

@@ -15,7 +15,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ class Decoded(NamedTuple):
 @dataclass(eq=False)
 class _Job:
     mode: str
-    data: bytes
+    files: Sequence[bytes]
     whose: Whose
     future: asyncio.Future[Decoded]
     given_back: bool = False
@@ -140,12 +140,12 @@ class Decoders:
         return any(up is not False for up in self._up)
 
     @contextlib.asynccontextmanager
-    async def decode(self, mode: str, data: bytes, whose: Whose = NOBODY) -> AsyncIterator[Decoded]:
+    async def decode(self, mode: str, *files: bytes, whose: Whose = NOBODY) -> AsyncIterator[Decoded]:
         """Decodes and resizes an image and makes model inputs of it; its place is free again after the block.
 
         Args:
-            mode: "score" or "describe".
-            data: Content of the image file.
+            mode: One of `roc.server.worker.MODES`.
+            *files: Content of the image file; of two, to be compared, which take one place and twice the time.
             whose: Who asks.
 
         Raises:
@@ -153,7 +153,7 @@ class Decoders:
         """
         if not self.ready:
             raise _no_reader()
-        job = _Job(mode, data, whose, self._loop.create_future())
+        job = _Job(mode, files, whose, self._loop.create_future())
         self.turns.put(whose, job)
         try:
             yield await job.future
@@ -244,7 +244,7 @@ class Decoders:
             try:
                 found = self._ask(lane.child, job)
             except TimeoutError:
-                fault = f"decoding it takes longer than {self._seconds:g} s; make it smaller"
+                fault = f"decoding it takes longer than {self._limit(job):g} s; make it smaller"
                 self._call(self._settle, job, Decoded(0, None, fault, None))
                 self._drop(lane)
                 return
@@ -279,9 +279,9 @@ class Decoders:
             EOFError: If the process ended; OSError too.
             _Nonsense: If what it sent is no valid message.
         """
-        child.send({"mode": job.mode}, [job.data])
+        child.send({"mode": job.mode}, job.files)
         try:
-            header, parts = child.receive(self._seconds)
+            header, parts = child.receive(self._limit(job))
             pixels = max(0, int(header.get("pixels", 0)))
             if "fault" in header:
                 return Decoded(0, None, str(header["fault"]), pixels)
@@ -290,6 +290,10 @@ class Decoders:
             raise
         except Exception as error:
             raise _Nonsense from error
+
+    def _limit(self, job: _Job) -> float:
+        """Gives the seconds that decoding may take."""
+        return self._seconds * len(job.files)
 
     def _drop(self, lane: _Lane) -> None:
         """Ends the process of a lane."""
@@ -350,7 +354,7 @@ class Decoders:
                 for lane in self._lanes:
                     # The second is a process that does not even take its image.
                     if lane.job is not None and (
-                        lane.job.future.cancelled() or now - lane.began > self._seconds + QUANTUM
+                        lane.job.future.cancelled() or now - lane.began > self._limit(lane.job) + QUANTUM
                     ):
                         self._kill(lane)
                 fast = [lane for lane in self._lanes if lane.place is not None]

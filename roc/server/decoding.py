@@ -1,4 +1,6 @@
-"""What runs in a process that decodes images: image files in, model inputs out, one at a time, within a memory limit.
+"""What runs in a process that decodes images: image files in, model inputs out, within a memory limit.
+
+A message holds one file or, to be compared, two.
 
 `decoders` keeps the pool of these processes. Users meet them as readers: in `--readers`, in /metrics and in the error
 code `no_reader`.
@@ -8,20 +10,26 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from roc.server.children import receive, send
+from roc.server.worker import COMPARE
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from roc.scoring.prepare import Preparation
+    from roc.scoring.prepare import Preparation, Prepared
+
+Prepare = Callable[[list["EncodedImage"]], "Prepared"]
 
 SPARE_MEMORY = 512 * 2**20
 HEADER_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF")
 BYTES_PER_PIXEL = 24
 """Memory that decoding takes at worst: 16-bit grey becomes two float64 arrays on its way to 8 bits."""
+BYTES_PER_DECODED_PIXEL = 4
+"""Memory of an image that waits, decoded, for the other one of its pair."""
 
 
 class EncodedImage:
@@ -92,43 +100,57 @@ def run(connection: Connection, checkpoint: str, facts: dict[str, Any], pixels: 
     from roc.checkpoint.lookups import lookups_of
     from roc.model.collator import RocCollator
     from roc.model.processing import load_processor
+    from roc.scoring.pair_batches import PairPreparation
     from roc.scoring.prepare import Preparation
 
     with connection:
         collator = RocCollator(load_processor(checkpoint), facts["declaration"])
         dtype, lookups = getattr(torch, facts["picture_dtype"]), lookups_of(checkpoint)
         preparations = {
-            mode: Preparation([], checkpoint, collator, dtype, places, lookups=lookups)
+            mode: _alone(Preparation([], checkpoint, collator, dtype, places, lookups=lookups))
             for mode, places in facts["places"].items()
         }
+        if facts["comparison"] is not None:
+            words = facts["comparison"]["words"]
+            preparations[COMPARE] = PairPreparation(collator, dtype, words=words).prepared
         if memory is not None:
             torch.set_num_threads(1)
             _limit_memory(memory)
         send(connection, {"ready": True})
         while True:
             try:
-                header, (data,) = receive(connection)
+                header, files = receive(connection)
             except EOFError:
                 return
             try:
-                send(connection, *_prepared(preparations[header["mode"]], data, pixels))
+                send(connection, *_prepared(preparations[header["mode"]], files, pixels))
             except BrokenPipeError:
                 return
 
 
-def _prepared(preparation: Preparation, data: bytes, pixels: int) -> tuple[dict[str, Any], list[bytes]]:
+def _alone(preparation: Preparation) -> Prepare:
+    """Makes a function that prepares the one image of a message."""
+
+    def prepare(images: list[EncodedImage]) -> Prepared:
+        preparation.sources = images
+        return preparation[0]
+
+    return prepare
+
+
+def _prepared(prepare: Prepare, files: Sequence[bytes], pixels: int) -> tuple[dict[str, Any], list[bytes]]:
     import safetensors.torch
 
-    image = EncodedImage(data, pixels)
-    preparation.sources = [image]
-    prepared = preparation[0]
+    images = [EncodedImage(data, pixels) for data in files]
+    prepared = prepare(images)
+    decoded = sum(image.decoded_pixels for image in images)
     if prepared.inputs is None:
         fault = prepared.fault or "it cannot be read"
         if "MemoryError" in fault or "llocate memory" in fault or "Unable to allocate" in fault:
             fault = "decoding it takes more memory than one image may have; make it smaller"
-        return {"fault": fault, "pixels": image.decoded_pixels}, []
+        return {"fault": fault, "pixels": decoded}, []
     inputs = {name: tensor.contiguous() for name, tensor in prepared.inputs.items()}
-    return {"length": prepared.length, "pixels": image.decoded_pixels}, [safetensors.torch.save(inputs)]
+    return {"length": prepared.length, "pixels": decoded}, [safetensors.torch.save(inputs)]
 
 
 def _limit_memory(more: int) -> None:

@@ -46,6 +46,7 @@ def body(model: type[BaseModel], fields: Sequence[str]) -> dict[str, Any]:
             "attribute": {"type": "string", "example": "overall"},
             "distribution": {"type": "string", "enum": ["true", "false"]},
             "describe": {"type": "string", "enum": ["true", "false"]},
+            "compare": {"type": "string", "enum": ["true", "false"]},
             "scale": {"type": "string", "description": schemas.DATA_SET.partition(";")[0]},
             "samples": {"type": "integer", "minimum": 1, "maximum": schemas.MOST_SAMPLES, "default": 1},
         }

@@ -75,6 +75,11 @@ class RankRequest(_Request):
     images: list[ImageData] = Field(min_length=2, max_length=64)
     attribute: Name | None = Field(default=None, description="the score to rank by; null = the first of the model")
     describe: bool = Field(default=False, description="whether the model says why, in words about each image; slower")
+    compare: bool = Field(
+        default=False,
+        description="whether the model is asked about each image and the one behind it, both at once, and gives its "
+        "reasons where it was taught some; slower, and only of models whose `compares` in /v1/models is true",
+    )
     scale: Name | None = Field(default=None, description=DATA_SET)
 
     model_config = ConfigDict(
@@ -250,6 +255,23 @@ class RankResult(ScoreResult):
     text: str | None = Field(default=None, description="what the model wrote about it, where `describe` was asked for")
 
 
+class ComparisonResult(BaseModel):
+    """What the model says of two images next to each other in `order`, seen at once."""
+
+    better: int = Field(description="index of the image that is ahead")
+    worse: int = Field(description="index of the image behind it")
+    change: float | None = Field(
+        description="how much better the one ahead is, on change_range; below 0 where the model, seeing both, finds it "
+        "worse; null where its answer cannot be read"
+    )
+    std: float | None = Field(description="standard deviation of change")
+    why: str | None = Field(
+        description="its reasons, in which the first picture is the one behind; null where it gives none"
+    )
+    kind: str | None = Field(description="good, or what is wrong with its answer: cut, no_answer, ...")
+    error: ErrorBody | None
+
+
 class RankAnswer(_Scale):
     """Answer of `/v1/rank`."""
 
@@ -257,6 +279,10 @@ class RankAnswer(_Scale):
     order: list[int] = Field(description="indices of the images, best first")
     win_probability: list[list[float]] = Field(description="row i, column j: how likely image i beats image j")
     results: list[RankResult]
+    change_range: tuple[float, float] | None = Field(default=None, description="range of change, if asked to compare")
+    comparisons: list[ComparisonResult] | None = Field(
+        default=None, description="of each image and the one behind it, in the order of `order`, if asked for"
+    )
 
 
 class RewardAnswer(_About):
@@ -302,6 +328,7 @@ class ModelData(_About):
     limits: ModelLimits
     describe: bool
     reasons: bool = Field(description="whether it writes a critique before its score in `/v1/describe`")
+    compares: bool = Field(description="whether `/v1/rank` takes `compare`")
     personal: bool = Field(description="whether `/v1/personalize` makes heads for it")
 
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Coroutine, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,12 @@ from roc.server.bodies import Bodies
 from roc.server.children import Starter, in_process
 from roc.server.counters import Counters
 from roc.server.decoders import Decoded, Decoders
-from roc.server.decoding import BYTES_PER_PIXEL, SPARE_MEMORY
+from roc.server.decoding import BYTES_PER_DECODED_PIXEL, BYTES_PER_PIXEL, SPARE_MEMORY
 from roc.server.errors import Refusal, unavailable
 from roc.server.options import Limits, ServeOptions
 from roc.server.turns import PART, Shares, Whose
 from roc.server.uploads import Upload
+from roc.server.worker import COMPARE
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +114,8 @@ class Service:
         logger.info("Ready: %s scores %s, in process %s.", facts["id"], ", ".join(facts["attributes"]), self.worker_pid)
         if self._decoders is not None:
             return
-        memory = BYTES_PER_PIXEL * self.limits.pixels + SPARE_MEMORY if self._starter is in_process else None
+        per_pixel = BYTES_PER_PIXEL + (0 if facts["comparison"] is None else BYTES_PER_DECODED_PIXEL)
+        memory = per_pixel * self.limits.pixels + SPARE_MEMORY if self._starter is in_process else None
         self._decoders = Decoders(
             (self.checkpoint, facts, self.limits.pixels, memory),
             self._starter,
@@ -161,8 +163,18 @@ class Service:
             images.add(client, -count)
             self.counters.queue.set(images.total)
 
+    def due(self) -> float:
+        """Gives the time of the event loop by which a request that has arrived now is to be answered."""
+        return asyncio.get_running_loop().time() + self.limits.timeout
+
     async def assess(
-        self, images: Sequence[Upload], mode: str, client: Hashable = None, *, samples: int = 1
+        self,
+        images: Sequence[Upload],
+        mode: str,
+        client: Hashable = None,
+        *,
+        samples: int = 1,
+        until: float | None = None,
     ) -> list[dict[str, Any]]:
         """Scores the images of one request.
 
@@ -171,6 +183,7 @@ class Service:
             mode: "score" or "describe".
             client: Who asks; clients take turns.
             samples: Answers of a model that reasons about each image, to be combined.
+            until: Time of the event loop by which it has to be done; None takes `due`.
 
         Returns:
             For each image `{"scores": ..., "text": ..., "answers": ..., "tokens": ...}`, the last being the length of
@@ -180,22 +193,49 @@ class Service:
             Refusal: 413 if the images have too many pixels together, 503 if processes end again and again or cannot
                 be started, 504 after the timeout.
         """
+        whose = Whose(client, _Request())
+        work = [self._one(image, mode, whose, samples) for image in images]
+        return await self._together(work, self.counters.images.labels("lost"), until)
+
+    async def compare(
+        self, pairs: Sequence[tuple[Upload, Upload]], client: Hashable = None, *, until: float | None = None
+    ) -> list[dict[str, Any]]:
+        """Has a model that was taught to compare images of one request; their pixels were counted before.
+
+        Args:
+            pairs: First and second image of each; both have been scored.
+            client: As for `assess`.
+            until: As for `assess`.
+
+        Returns:
+            For each pair `{"change", "std", "why", "kind"}`, the first two None where the answer cannot be read, or
+            `{"error": {"code", "message"}}`.
+
+        Raises:
+            Refusal: 503 or 504, as for `assess`.
+        """
+        whose = Whose(client, _Request())
+        work = [self._pair(first, second, whose) for first, second in pairs]
+        return await self._together(work, self.counters.pairs.labels("lost"), until)
+
+    async def _together(
+        self, work: Sequence[Coroutine[Any, Any, dict[str, Any]]], lost: Any, until: float | None
+    ) -> list[dict[str, Any]]:
+        """Waits for all parts of a request, and ends them with it; `lost` counts them where there is no answer."""
         loop = asyncio.get_running_loop()
         began = loop.time()
-        request = _Request()
-        whose = Whose(client, request)
-        tasks = [asyncio.create_task(self._one(image, mode, whose, samples)) for image in images]
+        tasks = [asyncio.create_task(one) for one in work]
         try:
-            async with asyncio.timeout(self.limits.timeout):
+            async with asyncio.timeout_at(self.due() if until is None else until):
                 found = await asyncio.gather(*tasks)
         except TimeoutError:
-            self.counters.images.labels("lost").inc(len(images))
+            lost.inc(len(work))
             seconds = f"{self.limits.timeout:g}"
             raise Refusal(
                 504, "timeout", f"no answer within {seconds} s; send fewer images at a time, or try again later"
             ) from None
         except Refusal:
-            self.counters.images.labels("lost").inc(len(images))
+            lost.inc(len(work))
             raise
         finally:
             for task in tasks:
@@ -207,7 +247,7 @@ class Service:
         if image.data is None:
             return self._refused(*(image.fault or ("unreadable_image", "the file is empty")))
         assert self._decoders is not None and self._batching is not None
-        async with self._decoders.decode(mode, image.data, whose) as decoded:
+        async with self._decoders.decode(mode, image.data, whose=whose) as decoded:
             self._count_pixels(whose.request, decoded)
             if decoded.inputs is None:
                 return self._refused("unreadable_image", decoded.fault or "it cannot be read")
@@ -217,6 +257,21 @@ class Service:
             return {"error": {"code": "unscored", "message": row["error"]}}
         self.counters.images.labels("scored").inc()
         return row | {"tokens": decoded.length}
+
+    async def _pair(self, first: Upload, second: Upload, whose: Whose) -> dict[str, Any]:
+        assert self._decoders is not None and self._batching is not None
+        assert first.data is not None and second.data is not None
+        async with self._decoders.decode(COMPARE, first.data, second.data, whose=whose) as decoded:
+            if decoded.inputs is None:
+                self.counters.pairs.labels("refused").inc()
+                fault = decoded.fault or "they cannot be read"
+                return {"error": {"code": "unreadable_image", "message": fault}}
+            row = await self._batching.score(COMPARE, decoded.length, decoded.inputs, whose)
+        if "error" in row:
+            self.counters.pairs.labels("refused").inc()
+            return {"error": {"code": "unscored", "message": row["error"]}}
+        self.counters.pairs.labels("compared").inc()
+        return row
 
     async def _row(self, mode: str, decoded: Decoded, whose: Whose, samples: int) -> dict[str, Any]:
         """Has the model score a decoded image; several answers about it are combined."""

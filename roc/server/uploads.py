@@ -68,6 +68,7 @@ class Order:
         data_set: On whose scale scores and native rewards are; None = on the declared one.
         samples: Answers of a model that reasons about each image.
         describe: Whether a ranking comes with the model's words.
+        compare: Whether the images next to each other in a ranking are compared.
     """
 
     images: list[Upload]
@@ -77,6 +78,7 @@ class Order:
     data_set: str | None = None
     samples: int = 1
     describe: bool = False
+    compare: bool = False
 
 
 async def read_score(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:
@@ -133,17 +135,17 @@ async def read_rank(headers: Headers, chunks: AsyncIterator[bytes], limits: Limi
     """
     if kind_of(headers) == "application/json":
         asked, long = await read_json(RankRequest, chunks, limits)
-        images, attribute, describe = _named(asked.images, long, limits), asked.attribute, asked.describe
-        data_set = asked.scale
+        images, attribute, data_set = _named(asked.images, long, limits), asked.attribute, asked.scale
+        flags = {"describe": asked.describe, "compare": asked.compare}
     else:
-        images, fields = await _multipart(headers, chunks, limits, ("attribute", "describe", "scale"))
-        attribute, describe = fields.get("attribute") or None, _flag(fields, "describe")
-        data_set = fields.get("scale") or None
+        images, fields = await _multipart(headers, chunks, limits, ("attribute", "describe", "compare", "scale"))
+        attribute, data_set = fields.get("attribute") or None, fields.get("scale") or None
+        flags = {name: _flag(fields, name) for name in ("describe", "compare")}
     if not 2 <= len(images) <= 64:
         raise _invalid("files", f"{len(images)} images came; expected 2 to 64")
-    if describe and data_set is not None:
+    if flags["describe"] and data_set is not None:
         raise _invalid("scale", "describe came with scale, but the words hold the shared score; leave one of them out")
-    return Order(images, None if attribute is None else [attribute], describe=describe, data_set=data_set)
+    return Order(images, None if attribute is None else [attribute], data_set=data_set, **flags)
 
 
 async def read_reward(headers: Headers, chunks: AsyncIterator[bytes], limits: Limits) -> Order:

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from roc.scoring.batches import Scorer
     from roc.scoring.prepare import Prepared
 
-MODES = ("score", "describe", "sample", "features")
+COMPARE = "compare"
+MODES = ("score", "describe", "sample", "features", COMPARE)
 """What is done with an image: it is scored in one forward pass, or described; a model that reasons also samples one of
-several descriptions. Of one's own taste (roc/server/personal.py), the features are told that a score is read from."""
+several descriptions. Of one's own taste (roc/server/personal.py), the features are told that a score is read from. A
+model that was taught to also compares two images, which count as one here."""
 
 
 def run(connection: Connection, settings: dict[str, Any]) -> None:
@@ -63,6 +65,7 @@ def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens:
     """Builds a scorer per mode, with all attributes and distributions, so that any requests of a mode share a batch."""
     from roc.scoring.batches import Scorer, Wanted
     from roc.scoring.features import FeatureScorer
+    from roc.scoring.pair_batches import PairScorer
     from roc.scoring.reasoning import Sampling
 
     class PackedFeatures(FeatureScorer):
@@ -97,6 +100,8 @@ def make_scorers(assessment: Assessment, batch_size: int | None, max_new_tokens:
         "sample": Wanted(assessment.attributes, True, True, sampled),
     }
     scorers: dict[str, Scorer] = {mode: AllScores(assessment, wanted[mode], batch_size) for mode in wanted}
+    if assessment.model.declaration.comparison is not None:
+        scorers[COMPARE] = PairScorer(assessment, batch_size, max_new_tokens)
     return scorers | {"features": PackedFeatures(assessment, batch_size)}
 
 
@@ -130,7 +135,8 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
         "picture_dtype": str(picture_dtype(assessment.model)).removeprefix("torch."),
         "personal": _of_personal_heads(assessment),
         "notes": list(notes_of(checkpoint)),
-        "places": {mode: scorer.places for mode, scorer in scorers.items()},
+        "comparison": _comparison(declaration),
+        "places": {mode: scorer.places for mode, scorer in scorers.items() if mode != COMPARE},
     }
 
 
@@ -149,6 +155,14 @@ def _of_personal_heads(assessment: Assessment) -> dict[str, Any] | None:
         return None
     plain = personal_declaration(declaration, None).to_dict()
     return {"format": FORMAT, "facts": base_facts(assessment.model), "declaration": plain}
+
+
+def _comparison(declaration: Declaration) -> dict[str, Any] | None:
+    """Says how two images are compared: with reasons or without, and on which range; None where they are not."""
+    comparison = declaration.comparison
+    if comparison is None:
+        return None
+    return {"words": comparison.reasoning is not None, "range": [comparison.low, comparison.high]}
 
 
 def _scales(declaration: Declaration) -> list[dict[str, Any]]:

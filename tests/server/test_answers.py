@@ -77,7 +77,8 @@ def test_an_attribute_on_another_range_is_answered_on_that():
 
 def test_answers_offer_what_a_calibration_and_a_reference_say():
     facts = {"id": "m", "min_score": 1.0, "max_score": 5.0, "levels": [1, 5], "attributes": ["overall", "light"]}
-    facts |= {"calibrated": True, "reasons": False, "scorer": "m@0 roc/1", "coverage": 0.9, "unit": "stars"}
+    facts |= {"calibrated": True, "reasons": False, "comparison": None, "scorer": "m@0 roc/1"}
+    facts |= {"coverage": 0.9, "unit": "stars"}
     facts |= {"reference": {"name": "travel", "photos": 40, "attributes": ["overall"]}}
     compared = {"low": 2.0, "high": 4.0, "percentile": 75.0, "reward": 0.8}
     score = {"value": 3.0, "std": 1.0, "distribution": [0.5, 0.5]}

@@ -397,7 +397,7 @@ def test_a_large_request_does_not_hold_up_a_small_one(server, good, monkeypatch)
     ask, order = server.service._decoders._ask, []
 
     def slow(child, job):
-        order.append(len(job.data))
+        order.append(len(job.files[0]))
         time.sleep(0.1)
         return ask(child, job)
 

@@ -26,7 +26,7 @@ def known(assessment, checkpoint):
 
 
 async def decoded(pool, data, mode="score", whose=NOBODY):
-    async with pool.decode(mode, data, whose) as found:
+    async with pool.decode(mode, data, whose=whose) as found:
         return found
 
 
@@ -103,6 +103,27 @@ def test_a_decoder_that_sends_nonsense(monkeypatch, odd_one):
     jobs = [("score", data) for data in (b"a", odd_one, b"b")]
     found, _ = read_all(jobs, (0.0,), run=odd, monkeypatch=monkeypatch, seconds=0.2)
     assert [one.inputs for one in found] == [b"A", None, b"B"] and found[1].fault
+
+
+def two_slow_files(connection, seconds):
+    """A decoder that takes its time for each file of a message."""
+    with connection:
+        send(connection, {"ready": True})
+        with contextlib.suppress(EOFError, BrokenPipeError):
+            while True:
+                _, files = receive(connection)
+                time.sleep(seconds * len(files))
+                send(connection, {"length": 1}, [b"".join(files)])
+
+
+def test_two_files_go_together_and_have_twice_the_time(monkeypatch):
+    monkeypatch.setattr(decoders, "run", two_slow_files)
+
+    async def scenario(pool):
+        async with pool.decode("compare", b"a", b"b") as found:
+            return found
+
+    assert during((0.3,), scenario, seconds=0.4).inputs == b"ab"
 
 
 def during(arguments, scenario, *, starter=in_thread, count=1, seconds=10.0):
