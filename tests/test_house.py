@@ -171,7 +171,7 @@ OTHER_TESTS = {
     *("house", "readme", "tutorial", "dockerfile"),
     *("training.demo_job", "training.distributed", "model.real_models", "model.any_type", "server.page"),
     *("commands.thinking_first", "server.thinking_first", "server.comparing"),
-    *("policy.hooks", "policy.processes"),
+    *("policy.hooks", "policy.processes", "agree.released_bugs"),
 }
 
 

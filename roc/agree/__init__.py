@@ -10,7 +10,8 @@ them, `table` is what comes out, and where weights are looked up. `analysis` is 
 each other; `analysis_plots` and `analysis_page` show it. `anchors` is a whole `roc agree anchors`, by `anchor_options`:
 `anchor_text` holds questions and sentences, `anchor_writer` is the frozen model that answers, `anchor_features` the
 file of what it said, `anchor_loss` draws branches towards it. `photo_journal` is shared by jobs over photos.
-`extension` is the module in a model, with its `branches`; `train` is a whole `roc agree train`, by `train_config`;
-`weights` keeps routing weights of known photos in a checkpoint. `config` holds the settings of the other commands,
-`sheet` draws what it shows.
+`extension` is the module in a model, with its `branches`, and `hosts` its place there; `train` is a whole `roc agree
+train`, by `train_config`, and `held_out` what it tells of validation and test photos; `weights` keeps routing weights
+of known photos in a checkpoint, and `known` their anchors beside them. `config` holds the settings of the other
+commands, `sheet` draws what it shows.
 """

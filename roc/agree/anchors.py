@@ -35,7 +35,7 @@ from roc.scoring.finished import changed, some
 from roc.scoring.identity import versions
 from roc.scoring.journal import Journal
 from roc.scoring.sources import Source
-from roc.scoring.stamps import STAMP, stamp_of
+from roc.scoring.stamps import STAMP, digest_in, stamp_of
 
 logger = logging.getLogger(__name__)
 
@@ -197,12 +197,13 @@ def _described(
 
 def _written(out: Path, journal: Journal, sources: Sequence[Source], described: int, seconds: float) -> Outcome:
     """Writes features and errors from the rows of the journal, one photo in memory at a time."""
-    failed, good, width = [], [], 0
+    failed, good, digests, width = [], [], [], 0
     for row in journal.rows(source.name for source in sources):
         if "error" in row:
             failed.append({"id": row["id"], "reason": " ".join(row["error"].split())})
         else:
             good.append(row["id"])
+            digests.append(digest_in(row[STAMP]))
             width = width or _features(row).shape[1]
     errors = _errors_of(out)
     if failed:
@@ -214,7 +215,7 @@ def _written(out: Path, journal: Journal, sources: Sequence[Source], described: 
             f"none of the {len(sources)} photos could be described; {errors} says why: {failed[0]['reason']}"
         )
     facts = {**journal.settings, **journal.about}
-    write_features(out, (_features(row) for row in journal.rows(good)), good, width, facts)
+    write_features(out, (_features(row) for row in journal.rows(good)), good, width, facts, digests)
     return Outcome(len(sources), described, len(failed), width, seconds, errors)
 
 

@@ -5,6 +5,9 @@ The released code numbered them, in two different orders, so that blur and satur
 
 from __future__ import annotations
 
+NAME = "agree"
+"""Of the extension (`roc.model.extensions`), and of its room."""
+
 ATTRIBUTES = ("brightness", "contrast", "saturation", "hue", "blur")
 """The attributes in the order of the paper."""
 

@@ -123,10 +123,17 @@ class Branches(nn.Module):
         Returns:
             Branch -> (B, T, C).
         """
-        found = {name: self.branches[name](self.reduce(encoded[name])) for name in BRANCHES}
-        if len(self.fusions):
-            found = {name: self.fusions[name](features, anchors[name]) for name, features in found.items()}
-        return found
+        return self.fused(self.visual(encoded), anchors)
+
+    def visual(self, encoded: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Computes what each branch sees, before it is joined with an anchor (Eq. 2)."""
+        return {name: self.branches[name](self.reduce(encoded[name])) for name in BRANCHES}
+
+    def fused(self, features: Mapping[str, Tensor], anchors: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        """Joins what `visual` gives with the anchors, where there is fusion (Eq. 3 and 4)."""
+        if not len(self.fusions):
+            return dict(features)
+        return {name: self.fusions[name](features[name], anchors[name]) for name in BRANCHES}
 
     def forward(self, features: Mapping[str, Tensor], weights: Tensor) -> Tensor:
         """Computes the residual (B, T, channels) from what `features` gives and weights (B, 5)."""

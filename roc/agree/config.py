@@ -57,21 +57,26 @@ class FoldsOptions(DivisionOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsOptions(Settings):
-    """Which checkpoint gets the routing weights of which table."""
+    """Which checkpoint gets the routing weights of which table, and which anchors."""
 
     checkpoint: str = option(REQUIRED, "folder of a checkpoint of `roc agree train`", positional=True, metavar="FOLDER")
     table: str | None = option(None, "table of `roc agree sensitivity` with the photos to be scored", metavar="FILE")
     training_table: str | None = option(
         None, "table whose medians the weights are divided by", metavar="FILE", unset="those that the checkpoint keeps"
     )
-    remove: bool = option(False, "take the weights out again, so that the predictor gives them all")
+    anchors: str | None = option(
+        None,
+        "file of `roc agree anchors` with the photos to be scored, for a checkpoint that was trained with such anchors",
+        metavar="FILE",
+    )
+    remove: bool = option(False, "take weights and anchors out again: predictor and mean anchors stand in for them")
 
     def faults(self) -> list[Fault]:
-        """Finds a table beside its removal, or neither."""
-        if self.remove == (self.table is not None):
-            return [("", "give either --table FILE or --remove")]
-        if self.remove and self.training_table is not None:
-            return [("training_table", "training_table has no meaning beside --remove; leave it out")]
+        """Finds something to write beside its removal, or neither, and medians without a table."""
+        if self.remove == (self.table is not None or self.anchors is not None):
+            return [("", "give --table FILE, --anchors FILE or both; or --remove")]
+        if self.training_table is not None and self.table is None:
+            return [("training_table", "training_table has no meaning without --table FILE; leave it out")]
         return []
 
 

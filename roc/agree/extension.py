@@ -8,35 +8,37 @@ Weights of attributes come with the batch (`routing_weights`), as in training fr
 batch brings none, or NaN for a photo, a small predictor gives them from the features of the picture; it is trained
 beside, by its divergence from the table, and moves nothing else. So a checkpoint scores new photos without
 the table and without further passes.
+
+Text anchors are joined with the branches (fusion), draw them in training (anchor loss), or both. Where photos have
+anchors of their own, these come with the batch too (`anchors`); where a photo's are missing, the mean anchors of the
+training photos stand in.
 """
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel, ProcessorMixin
 from transformers.modeling_outputs import BackboneOutput
 
-from roc.agree.attributes import ATTRIBUTES
+from roc.agree import hosts, known
+from roc.agree.anchor_loss import anchor_loss as loss_of_anchors
+from roc.agree.attributes import ATTRIBUTES, NAME
 from roc.agree.branches import BRANCHES, OVERALL, Branches
 from roc.agree.maps import attribute_maps
-from roc.agree.weights import FILE, KnownWeights
-from roc.checkpoint.head_file import extension_settings
-from roc.model.backbone import BackboneForScoring
 from roc.model.backbone.encoder import map_of
+from roc.model.collator import RocCollator
 from roc.model.extensions import Extension
+from roc.scoring.one_forward import level_logits
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from roc.agree.hosts import Patches
 
-NAME = "agree"
 WEIGHTS, ANCHORS = "routing_weights", "anchors"
 
 _NOT_PADDING = 1e-6
@@ -51,14 +53,20 @@ class Agree(Extension):
         channels: Of the tower's feature map.
         width: Of the branches.
         mean, std: With which the processor normalises the channels of a picture.
-        anchor_width: D, width of the anchors; None = there is no fusion.
+        anchor_width: D, width of the anchors; None = there are none.
+        fusion: Whether branches are joined with the anchors, where there are some.
+        anchor_loss: Weight of the loss that draws branches towards their anchors in training (`roc.agree.anchor_loss`).
+            It reads the branches before they are joined with the anchors, which could be copied afterwards.
+        own_anchors: Whether each photo of the training had anchors of its own.
+        anchors_by: What made the anchors; kept, so that those of new photos are made alike.
         routing: Whether weights of attributes are used; otherwise all weigh alike.
         predictor_weight: Weight of the predictor's divergence in the loss.
         medians: Attribute -> median of the sensitivities that the weights of training were divided by; None for the
             published form. Kept for the weights of other photos (`roc.agree.weights`).
 
     Attributes:
-        anchors: (6, D) anchors of `BRANCHES` that are the same for all photos; a batch may bring others.
+        anchors: (6, D) anchors of `BRANCHES` of every photo for which a batch brings none: the same for all photos, or
+            the mean of those of the training photos.
     """
 
     inputs = (WEIGHTS, ANCHORS)
@@ -74,9 +82,13 @@ class Agree(Extension):
         routing: bool = True,
         predictor_weight: float = 0.2,
         medians: dict[str, float] | None = None,
+        fusion: bool = True,
+        anchor_loss: float = 0.0,
+        own_anchors: bool = False,
+        anchors_by: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.module = Branches(channels, width, anchor_width)
+        self.module = Branches(channels, width, anchor_width if fusion else None)
         self.routing, self.predictor_weight = routing, predictor_weight
         self.mean, self.std = tuple(mean), tuple(std)
         if anchor_width is not None:
@@ -85,24 +97,32 @@ class Agree(Extension):
             self.predictor = nn.Sequential(
                 nn.Linear(width, _PREDICTED), nn.ReLU(), nn.Dropout(_DROPOUT), nn.Linear(_PREDICTED, len(ATTRIBUTES))
             )
+        self.anchor_weight = anchor_loss
+        if anchor_loss:
+            # One for all branches: with one for each, none would have to learn anything.
+            self.project = nn.Linear(width, anchor_width, bias=False)
         self._given: Mapping[str, Tensor] = {}
         self._divergence: Tensor | None = None
+        self._apart: Tensor | None = None
         self._at_work = False
 
     def join(self, model: PreTrainedModel) -> None:
         """Takes its place: behind the vision tower of a backbone, or in front of the visual tokens of another model."""
-        if isinstance(model, BackboneForScoring):
-            model.vision_tower.register_forward_hook(_Behind(model), with_kwargs=True)
-        else:
-            _inner(model).get_image_features = ImageFeatures(model)
+        hosts.join(model)
+
+    def leave(self, model: PreTrainedModel) -> None:
+        """Gives its place up again."""
+        hosts.leave(model)
 
     def begin(self, given: Mapping[str, Tensor]) -> None:
         """Takes weights (B, 5) and anchors (B, 6, D) of the batch, where it has some."""
-        self._given, self._divergence = given, None
+        self._given, self._divergence, self._apart = given, None, None
 
     def loss(self) -> Tensor | None:
-        """Returns the predictor's weighted divergence from the weights that the batch brought."""
-        return None if self._divergence is None else self.predictor_weight * self._divergence
+        """Returns the predictor's divergence from the weights that the batch brought, and the anchor loss, weighted."""
+        parts = ((self.predictor_weight, self._divergence), (self.anchor_weight, self._apart))
+        found = [weight * part for weight, part in parts if part is not None]
+        return sum(found[1:], start=found[0]) if found else None
 
     def maps(self, pixel_values: Tensor, grids: Tensor | None, patches: Patches | None) -> dict[str, Tensor]:
         """Computes the maps of pictures in the form in which the model takes the pictures.
@@ -148,7 +168,12 @@ class Agree(Extension):
         dtype = self.module.reduce.weight.dtype  # a tower may be kept in float32 beside it
         cells = {name: features.to(dtype).unsqueeze(1) for name, features in encoded.items()}  # (N, 1, channels)
         repeats = torch.tensor(counts, device=cells[OVERALL].device)
-        features = self.module.features(cells, self._anchors(repeats))
+        features, anchors = self.module.visual(cells), self._anchors(len(counts))
+        if self.anchor_weight and self.training:
+            self._apart = self._distance(features, anchors, counts)
+        if len(self.module.fusions):
+            own = anchors.to(dtype).repeat_interleave(repeats, dim=0)  # (N, 6, D)
+            features = self.module.fused(features, dict(zip(BRANCHES, own.unbind(dim=1), strict=True)))
         weights = self._weights(features[OVERALL].squeeze(1), counts)
         self._given = {}
         return self.module(features, weights.repeat_interleave(repeats, dim=0)).squeeze(1).to(encoded[OVERALL].dtype)
@@ -162,7 +187,7 @@ class Agree(Extension):
         shown = torch.cat([maps[name] for name in ATTRIBUTES])
         self._at_work = True
         try:
-            with _kept_statistics(tower):
+            with hosts.kept_statistics(tower):
                 parts = map_of(tower(shown), shown).chunk(len(ATTRIBUTES))
         finally:
             self._at_work = False
@@ -191,109 +216,24 @@ class Agree(Extension):
         self._divergence = nn.functional.kl_div(logits.float().log_softmax(dim=-1), given, reduction="batchmean")
         return given
 
-    def _anchors(self, repeats: Tensor) -> dict[str, Tensor] | None:
-        """Gives the anchor (N, D) of each branch for each cell."""
-        if not len(self.module.fusions):
+    def _anchors(self, count: int) -> Tensor | None:
+        """Gives the anchors (B, 6, D): the batch's, or the checkpoint's for photos of which it brings none (NaN)."""
+        if not hasattr(self, "anchors"):
             return None
-        given, count = self._given.get(ANCHORS), len(repeats)
-        anchors = self.anchors.expand(count, -1, -1) if given is None else given
-        if anchors.shape != (count, *self.anchors.shape):
-            raise ValueError(
-                f"{ANCHORS} is {tuple(anchors.shape)} for {count} pictures; expected {(count, *self.anchors.shape)}."
-            )
-        anchors = anchors.to(self.module.reduce.weight).repeat_interleave(repeats, dim=0)
-        return dict(zip(BRANCHES, anchors.unbind(dim=1), strict=True))
+        given, own = self._given.get(ANCHORS), self.anchors.expand(count, -1, -1)
+        if given is None:
+            return own
+        if given.shape != own.shape:
+            raise ValueError(f"{ANCHORS} is {tuple(given.shape)} for {count} pictures; expected {tuple(own.shape)}.")
+        given = given.to(own)
+        return torch.where(given.isnan().flatten(1).any(dim=1).view(-1, 1, 1), own, given)
 
-
-class _Behind:
-    """The hook; it finds the module through its model, so that a copy of the model has hooks of its own."""
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
-
-    def __call__(self, tower: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> Any:
-        pixel_values = args[0] if args else kwargs["pixel_values"]
-        return self.model.extensions[NAME].behind(tower, pixel_values, output)
-
-
-class ImageFeatures:
-    """Stands in for `get_image_features` of a multimodal model: its visual tokens, with the residual of the branches.
-
-    Args:
-        model: Carries the module.
-    """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        self.model = model
-
-    @property
-    def __signature__(self) -> inspect.Signature:
-        # `generate` chooses by it what it passes on.
-        inner = _inner(self.model)
-        return inspect.signature(type(inner).get_image_features.__get__(inner))
-
-    def __call__(self, pixel_values: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Computes the features of pictures, and of their maps.
-
-        Raises:
-            ValueError: If they are not one piece of tokens for each picture.
-        """
-        inner, module = _inner(self.model), self.model.extensions[NAME]
-        own = type(inner).get_image_features
-        output = own(inner, pixel_values, *args, **kwargs)
-        tokens = _tokens(inner, output)
-        patches = Patches.of(inner.config)
-        grids = next((one for one in (*args, kwargs.get("image_grid_thw")) if torch.is_tensor(one)), None)
-        encoded = {OVERALL: torch.cat(tokens)}
-        with _kept_statistics(inner):
-            for name, pixels in module.maps(pixel_values, grids if pixel_values.ndim == 2 else None, patches).items():
-                encoded[name] = torch.cat(_tokens(inner, own(inner, pixels, *args, **kwargs)))
-        counts = [len(part) for part in tokens]
-        added = module.residual(encoded, counts).split(counts)
-        joined = [part + more for part, more in zip(tokens, added, strict=True)]
-        output.pooler_output = torch.stack(joined) if torch.is_tensor(output.pooler_output) else joined
-        return output
-
-
-@dataclass(frozen=True)
-class Patches:
-    """How a processor cuts pictures into rows of patches: those that become one token stand together.
-
-    Attributes:
-        side: Side of a patch in pixels.
-        frames: Frames of a patch; those of a still picture are alike.
-        merged: Patches along each side of a token.
-    """
-
-    side: int
-    frames: int
-    merged: int
-
-    @classmethod
-    def of(cls, config: PreTrainedConfig) -> Patches | None:
-        """Reads the layout off a configuration; None where it has none."""
-        vision = getattr(config, "vision_config", None)
-        values = [getattr(vision, name, None) for name in ("patch_size", "temporal_patch_size", "spatial_merge_size")]
-        return None if None in values else cls(*values)
-
-    def divided(self, pixel_values: Tensor, grids: Tensor) -> Iterator[tuple[Tensor, list[int]]]:
-        """Gives the rows of each picture with its grid."""
-        return zip(pixel_values.split(grids.prod(dim=1).tolist()), grids.tolist(), strict=True)
-
-    def picture(self, rows: Tensor, grid: Sequence[int]) -> Tensor:
-        """Puts rows of patches together to a picture (T F, 3, H, W)."""
-        time, height, width = grid
-        m, side = self.merged, self.side
-        parts = rows.view(time, height // m, width // m, m, m, 3, self.frames, side, side)
-        # time, frame, channel, then for each axis: token, patch within it, pixel
-        return parts.permute(0, 6, 5, 1, 3, 7, 2, 4, 8).reshape(time * self.frames, 3, height * side, width * side)
-
-    def rows(self, picture: Tensor, grid: Sequence[int]) -> Tensor:
-        """Cuts a picture into rows again."""
-        time, height, width = grid
-        m, side = self.merged, self.side
-        parts = picture.reshape(time, self.frames, 3, height // m, m, side, width // m, m, side)
-        return parts.permute(0, 3, 6, 4, 7, 2, 1, 5, 8).reshape(time * height * width, -1)
+    def _distance(self, features: Mapping[str, Tensor], anchors: Tensor, counts: Sequence[int]) -> Tensor:
+        """Computes the anchor loss: the mean of each branch over a picture, projected, against its anchor."""
+        every = torch.cat([features[name] for name in BRANCHES], dim=1)  # (N, 6, C)
+        pooled = self.project(torch.stack([part.mean(dim=0) for part in every.split(list(counts))]))  # (B, 6, D)
+        own, aims = (dict(zip(BRANCHES, rows.unbind(dim=1), strict=True)) for rows in (pooled, anchors))
+        return loss_of_anchors(own, aims)
 
 
 def build(model: PreTrainedModel, settings: dict[str, Any]) -> Agree:
@@ -306,11 +246,7 @@ def build(model: PreTrainedModel, settings: dict[str, Any]) -> Agree:
     Raises:
         ValueError: If the model has no place for the branches, or a setting is unknown.
     """
-    if isinstance(model, BackboneForScoring):
-        channels = model.config.vision_channels
-    else:
-        _inner(model)
-        channels = model.get_input_embeddings().weight.shape[1]
+    channels = hosts.channels_of(model)
     try:
         made = Agree(channels, **settings)
     except TypeError as error:
@@ -318,50 +254,38 @@ def build(model: PreTrainedModel, settings: dict[str, Any]) -> Agree:
     return made
 
 
-def lookup(checkpoint: str | os.PathLike[str]) -> KnownWeights | None:
-    """Opens the routing weights that a checkpoint knows (`roc agree weights`); None where it knows none."""
-    return KnownWeights(checkpoint) if os.path.exists(os.path.join(checkpoint, FILE)) else None
+def try_out(model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    """Scores two pictures of different shapes with weights of their own, which a model may not be able to take.
+
+    Raises:
+        ValueError: If the model's forward goes past the module.
+    """
+    pictures = [Image.new("RGB", size, "grey") for size in ((160, 120), (96, 144))]
+    batch = RocCollator(processor, model.declaration).scoring_batch(pictures)
+    seen: list[bool] = []
+    handle = model.extensions[NAME].module.register_forward_hook(lambda *_: seen.append(True))
+    was_training = model.training
+    model.eval()
+    try:
+        level_logits(model, {**batch, WEIGHTS: torch.full((len(pictures), len(ATTRIBUTES)), 1 / len(ATTRIBUTES))})
+    finally:
+        handle.remove()
+        model.train(was_training)
+    if not seen:
+        raise ValueError(
+            f"a {type(model).__name__} has get_image_features, but its forward takes the features of pictures from "
+            "elsewhere, so the branches would add nothing"
+        )
+
+
+def lookup(checkpoint: str | os.PathLike[str]) -> known.Known | None:
+    """Opens what a checkpoint knows of single photos (`roc agree weights`); None where it knows nothing."""
+    return known.lookup(checkpoint)
 
 
 def note(checkpoint: str | os.PathLike[str]) -> str | None:
-    """Says where the routing weights of a checkpoint come from; None where it does not route."""
-    if not extension_settings(checkpoint)[NAME].get("routing", True):
-        return None
-    known = lookup(checkpoint)
-    if known is None:
-        return "AGREE: routing weights come from the predictor in the checkpoint"
-    return (
-        f"AGREE: routing weights of {len(known)} photos come from the table {known.facts['table']}; those of others, "
-        "and of written answers, from the predictor in the checkpoint"
-    )
-
-
-def _inner(model: PreTrainedModel) -> PreTrainedModel:
-    """Finds the part of a multimodal model that encodes pictures.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    inner = getattr(model, "model", None)
-    if not hasattr(type(inner), "get_image_features"):
-        raise ValueError(
-            f"AGREE joins the features of pictures, and a {type(model).__name__} has no get_image_features that its "
-            "forward takes them from; train with --host backbone."
-        )
-    return inner
-
-
-def _tokens(inner: PreTrainedModel, output: Any) -> list[Tensor]:
-    """Reads the visual tokens (T, H) of each picture off what `get_image_features` gives."""
-    found = getattr(output, "pooler_output", None)
-    parts = [found] if found is None else list(found)
-    if not all(torch.is_tensor(part) and part.ndim == 2 for part in parts):
-        shapes = ", ".join(str(tuple(part.shape)) if torch.is_tensor(part) else type(part).__name__ for part in parts)
-        raise ValueError(
-            f"{type(inner).__name__}.get_image_features gives {shapes or 'nothing'}; AGREE expects the tokens (T, H) "
-            "of each picture."
-        )
-    return parts
+    """Says where routing weights and anchors of photos come from; None where every photo is scored alike."""
+    return known.note(checkpoint)
 
 
 def _blank(pictures: Tensor) -> Tensor:
@@ -372,18 +296,3 @@ def _blank(pictures: Tensor) -> Tensor:
 def _cells(features: Tensor) -> Tensor:
     """Turns feature maps (B, C, h, w) into the cells of all pictures, (B h w, C)."""
     return features.flatten(2).transpose(1, 2).flatten(0, 1)
-
-
-@contextlib.contextmanager
-def _kept_statistics(tower: nn.Module) -> Iterator[None]:
-    """Keeps batch normalisation at its running statistics, which are those of pictures, not of maps."""
-    layers = [
-        module for module in tower.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
-    ]
-    for layer in layers:
-        layer.eval()
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.train()

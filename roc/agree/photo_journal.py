@@ -1,4 +1,4 @@
-"""What jobs over the photos of a data file share: rows and sources, a free output, and a journal that fits them."""
+"""What jobs over the photos of a data file share: rows, sources, a free output, a journal and files that fit them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from roc.data.records import Record
 from roc.scoring.identity import versions
 from roc.scoring.journal import Journal
 from roc.scoring.sources import Source
+from roc.scoring.stamps import digest_in, stamp_of
 
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 Watch = Callable[[Iterator[Row], int, int], Iterable[Row]]
 """Takes rows as they are done, the number of all photos and how many were done before; gives the rows on."""
+
+_SAMPLE = 32
 
 PASSES = 2
 """How often photos are gone through: those that are replaced meanwhile get one more pass."""
@@ -73,3 +76,27 @@ def check_photos(journal: Journal, sources: Sequence[Source]) -> None:
     unlike = [f"{name} {then[name]}, now {now[name]}" for name in now if name in then and then[name] != now[name]]
     if unlike and len(journal):
         logger.warning("%s was begun with %s; numbers may differ by a rounding", journal.path, "; ".join(unlike))
+
+
+def check_same_files(records: Sequence[Record], digests: Sequence[str | None], kind: str, command: str) -> None:
+    """Compares the files of some photos with those that were read then: other photos may have the same ids.
+
+    Args:
+        records: Photos.
+        digests: Of the files that were read, in their order; None where that is not known.
+        kind: What the digests stand in: "table".
+        command: That makes it.
+
+    Raises:
+        ValueError: A file is another one.
+    """
+    pairs = list(zip(records, digests, strict=True))
+    for record, then in pairs[:: max(1, len(pairs) // _SAMPLE)]:
+        if then is None or not record.images:
+            continue
+        now = digest_in(stamp_of(Source(record.id, record.images[0])))
+        if now is not None and now != then:
+            raise ValueError(
+                f"{record.images[0]} is not the picture that the {kind} knows as {record.id}: the {kind} is of other "
+                f"photos, or the picture was replaced; make a new one by `{command}`"
+            )

@@ -26,22 +26,19 @@ import torch
 from torch import Tensor
 
 from roc.agree.attributes import ATTRIBUTES
+from roc.agree.photo_journal import check_same_files
 from roc.agree.routing import medians_of, routing_weights
 from roc.data.cells import as_id
 from roc.data.parquet import about_of, write_parquet
 from roc.data.records import Record, plain_id
 from roc.data.rows import Faults, iter_rows
 from roc.files import write_whole
-from roc.scoring.sources import Source
-from roc.scoring.stamps import stamp_of
 
 logger = logging.getLogger(__name__)
 
 KIND = "sensitivity"
 PREFIX = "sens_"
 COLUMNS = ("id", "fold", *(PREFIX + name for name in ATTRIBUTES), "f", "digest")
-
-_SAMPLE = 32
 
 
 @dataclass(frozen=True)
@@ -156,11 +153,13 @@ class SensitivityTable:
         absent = tuple(record.id for record, place in zip(records, found, strict=True) if place is None)
         if absent and (missing == "refuse" or len(absent) == len(records)):
             raise ValueError(self._unknown(absent, len(records)))
-        self._check_files(records, found)
-        known = torch.tensor([place is not None for place in found])
+        known = [(record, place) for record, place in zip(records, found, strict=True) if place is not None]
+        digests = [self.digests[place] for _, place in known]
+        check_same_files([record for record, _ in known], digests, "table", "roc agree sensitivity")
+        there = torch.tensor([place is not None for place in found])
         rows = torch.tensor([place or 0 for place in found])
-        values = {name: torch.where(known, column[rows], 0) for name, column in self.values.items()}
-        flat = torch.stack(list(values.values())).eq(0).all(dim=0) & known
+        values = {name: torch.where(there, column[rows], 0) for name, column in self.values.items()}
+        flat = torch.stack(list(values.values())).eq(0).all(dim=0) & there
         if absent or flat.any():
             logger.warning(
                 "of %d photos, %d are not in the table and %d do not change with any attribute; all of these get the "
@@ -189,19 +188,6 @@ class SensitivityTable:
                 f"{text}. {alike} ids differ in their extension or in capital letters alone: give both files the same"
             )
         return f"{text}. Make a table of these photos by `roc agree sensitivity`"
-
-    def _check_files(self, records: Sequence[Record], found: Sequence[int | None]) -> None:
-        """Compares the files of some photos with those that were scored: other photos may have the same ids."""
-        known = [(record, place) for record, place in zip(records, found, strict=True) if place is not None]
-        for record, place in known[:: max(1, len(known) // _SAMPLE)]:
-            then = self.digests[place]
-            stamp = stamp_of(Source(record.id, record.images[0])) if then is not None and record.images else None
-            now = stamp[-1] if stamp is not None else None
-            if now is not None and now != then:
-                raise ValueError(
-                    f"{record.images[0]} is not the picture that the table knows as {record.id}: the table is of other "
-                    "photos, or the file was replaced; make a new one by `roc agree sensitivity`"
-                )
 
 
 def write_table(path: str | os.PathLike[str], rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:

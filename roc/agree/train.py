@@ -1,22 +1,22 @@
 """A training run with the module of AGREE: the job of `roc.training.job`, with the module between its steps.
 
 The routing weights of training photos come from the table of sensitivities. Validation and test photos get theirs as
-new photos will, from the predictor; how far those and the scores by them are from the table's, where it has such
-photos, is told at the end.
+new photos will, from the predictor. Where photos have anchors of their own, the file has to hold those of all photos;
+the checkpoint keeps the anchors of the validation and test photos. What both are worth is told at the end
+(`roc.agree.held_out`).
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from roc.agree.attributes import ATTRIBUTES
+from roc.agree.attributes import ATTRIBUTES, NAME
 from roc.agree.train_config import AgreeConfig
-from roc.evaluation.metrics import srcc
 from roc.files import write_text
 from roc.training import run
 from roc.training.job import Job
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from PIL import Image
     from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments
 
+    from roc.agree.anchor_features import AnchorFeatures
     from roc.agree.table import SensitivityTable
     from roc.data.records import Record
     from roc.model.collator import RocCollator
-    from roc.scoring.assessment import Assessment
     from roc.training.data import RunData
     from roc.training.trainer import RocTrainer
 
@@ -53,7 +53,7 @@ def train(config: AgreeConfig) -> str | None:
 
 
 class AgreeJob(Job):
-    """A run with the module; routing weights come from the table.
+    """A run with the module; routing weights come from the table, anchors of photos from their file.
 
     Args:
         config: The settings.
@@ -64,6 +64,7 @@ class AgreeJob(Job):
     def __init__(self, config: AgreeConfig) -> None:
         super().__init__(config)
         self._weights: dict[str, torch.Tensor] | None = None
+        self._anchors: AnchorFeatures | None = None
 
     def check(self) -> None:
         """Checks the settings, and that the files they name are there."""
@@ -73,41 +74,84 @@ class AgreeJob(Job):
             raise run.Refused("\n".join(missing))
 
     def read(self) -> RunData:
-        """Reads the data, and the weights of the training photos."""
+        """Reads the data, the weights of the training photos, and whose anchors there are."""
         data = super().read()
         self._weights = routed(self.config, data.train)
+        self._anchors = anchored(self.config, data)
         return data
 
     def build(self, data: RunData) -> tuple[PreTrainedModel, ProcessorMixin]:
         """Builds the model with the module."""
         from roc.training.build import build_model
 
-        return build_model(self.config, data, functools.partial(give_module, self.config))
+        photos = [record.id for record in data.train]
+        return build_model(self.config, data, functools.partial(give_module, self.config, photos=photos))
 
     def trainer(
         self, data: RunData, arguments: TrainingArguments, model: PreTrainedModel, processor: ProcessorMixin
     ) -> tuple[RocTrainer, int]:
-        """Builds the trainer, whose batches hold the weights."""
+        """Builds the trainer, whose batches hold weights and anchors."""
         from roc.model.extensions import extensions_of
         from roc.training.arguments import build_trainer
 
         # The tower also encodes maps, which are made anew for each pass.
         plain = replace(self.config, keep_features=False) if extensions_of(model) else self.config
         trainer, lengths = build_trainer(plain, data, arguments, model, processor)
-        if self._weights is not None:
-            trainer.data_collator = RoutedCollator(trainer.data_collator, self._weights)
+        if self._weights is not None or self._anchors is not None:
+            trainer.data_collator = KnowingCollator(trainer.data_collator, self._weights or {}, self._anchors)
         return trainer, lengths.longest
 
     def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
-        """Evaluates what was trained, and how far the predictor is from the table."""
+        """Evaluates what was trained, and what predictor and anchors are worth."""
+        from roc.agree.held_out import keep_anchors, tell_anchors, tell_predictor
         from roc.training.finish import TABLE_FILE, evaluate
 
+        keep_anchors(self.config, data, self._anchors)
         table = evaluate(self.config, data, history, trained_by=run.command(self.config, "agree train"))
-        told = tell_predictor(self.config, data)
-        if told is not None:
-            table = f"{table}\n\n{told}"
+        table_of = _table(self.config) if self.config.routing else None
+        told = [
+            tell_predictor(self.config, data, table_of, self._anchors),
+            tell_anchors(self.config, data, self._anchors),
+        ]
+        if any(told):
+            table = "\n\n".join([table, *filter(None, told)])
             write_text(Path(self.config.output_dir) / TABLE_FILE, table + "\n")
         return table
+
+
+def anchored(config: AgreeConfig, data: RunData) -> AnchorFeatures | None:
+    """Opens the anchors of single photos, and makes sure that every photo of the run has some.
+
+    Returns:
+        None where there are no anchors, or the same for all photos.
+
+    Raises:
+        RunError: If the file cannot be read, lacks a photo or is of others, or rows are not one rated photo each.
+    """
+    if config.anchors is None:
+        return None
+    from roc.agree.anchor_features import AnchorFeatures
+    from roc.agree.photo_journal import check_same_files
+
+    try:
+        found = AnchorFeatures.read(config.anchors)
+        if not found.per_photo:
+            return None
+        if config.pairs_path is not None:
+            raise ValueError(
+                "it holds anchors of single photos, and those of pairs_path get none; leave one of them out"
+            )
+        records = [*data.train, *data.val, *data.test]
+        if several := [record.id for record in records if len(record.images) != 1]:
+            raise ValueError(
+                f"{several[0]} has several pictures, and an anchor belongs to one photo; leave such rows out"
+            )
+        found.check([record.id for record in records])
+        digests = dict(zip(found.ids, found.digests, strict=True))
+        check_same_files(records, [digests[record.id] for record in records], "file", "roc agree anchors")
+    except (OSError, ValueError, KeyError) as error:
+        raise run.RunError(f"anchors {config.anchors}: {error}") from error
+    return found
 
 
 def _lacks(path: str | None) -> bool:
@@ -141,8 +185,16 @@ def _table(config: AgreeConfig) -> SensitivityTable:
     return SensitivityTable.read(config.sensitivity)
 
 
-def give_module(config: AgreeConfig, model: PreTrainedModel, processor: ProcessorMixin) -> bool:
+def give_module(
+    config: AgreeConfig, model: PreTrainedModel, processor: ProcessorMixin, photos: Sequence[str] = ()
+) -> bool:
     """Gives a model the module that the settings ask for, unless it came with one.
+
+    Args:
+        config: The settings.
+        model: Carries the head.
+        processor: The model's.
+        photos: Training photos, whose mean anchors stand for photos without some.
 
     Returns:
         Whether it has one now.
@@ -150,38 +202,47 @@ def give_module(config: AgreeConfig, model: PreTrainedModel, processor: Processo
     Raises:
         RunError: If it came with another one or with other anchors, or the anchors cannot be read.
     """
-    from roc.agree.extension import NAME
+    from roc.agree.extension import try_out
     from roc.model.extensions import add_extension, extensions_of
 
     settings = _settings(config, processor)
     if NAME in extensions_of(model):
-        sections = model.config.roc_extensions
-        there = sections[NAME]
-        if settings is not None and "medians" in settings:  # those of the table that it is trained by now
-            there = {**there, "medians": settings["medians"]}
-            model.config.roc_extensions = {**sections, NAME: there}
-        if there != settings:
-            asked = settings or {}
-            names = sorted({**there, **asked}.keys() - {"medians"})
-            other = [name for name in names if there.get(name) != asked.get(name)]
-            shown = ", ".join(f"{name} ({there.get(name)} there, {asked.get(name)} here)" for name in other)
-            raise run.RunError(
-                f"{config.source} has a module of AGREE that differs in {shown}; give the settings that it was trained "
-                "with, or start from a checkpoint without it."
-            )
-        if config.fusion:
+        _check_settings(config, model, settings)
+        if config.anchors is not None and not settings.get("own_anchors"):
             _check_same_anchors(config, model.extensions[NAME].anchors)
-        return True
-    if settings is None:
+            return True
+    elif settings is None:
         return False
-    try:
-        add_extension(model, NAME, settings)
-        _try_out(model, processor)
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise run.RunError(f"this model cannot have the branches of AGREE: {error}") from error
-    if config.fusion:
-        model.extensions[NAME].anchors.copy_(_anchors(config))
+    else:
+        try:
+            add_extension(model, NAME, settings)
+            try_out(model, processor)
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise run.RunError(f"this model cannot have the branches of AGREE: {error}") from error
+    if config.anchors is not None:
+        model.extensions[NAME].anchors.copy_(_anchors(config, photos))
     return True
+
+
+def _check_settings(config: AgreeConfig, model: PreTrainedModel, settings: Mapping[str, Any] | None) -> None:
+    """Makes sure that the module of a checkpoint is the one that the settings ask for.
+
+    Raises:
+        RunError: If it differs.
+    """
+    sections, asked = model.config.roc_extensions, settings or {}
+    there = sections[NAME]
+    if "medians" in asked:  # those of the table that it is trained by now
+        there = {**there, "medians": asked["medians"]}
+        model.config.roc_extensions = {**sections, NAME: there}
+    names = sorted({**there, **asked}.keys() - {"medians"})
+    other = [name for name in names if there.get(name) != asked.get(name)]
+    if other or settings is None:
+        shown = ", ".join(f"{name} ({there.get(name)} there, {asked.get(name)} here)" for name in other)
+        raise run.RunError(
+            f"{config.source} has a module of AGREE that differs in {shown}; give the settings that it was trained "
+            "with, or start from a checkpoint without it."
+        )
 
 
 def _check_same_anchors(config: AgreeConfig, there: torch.Tensor) -> None:
@@ -200,23 +261,6 @@ def _check_same_anchors(config: AgreeConfig, there: torch.Tensor) -> None:
         )
 
 
-def _try_out(model: PreTrainedModel, processor: ProcessorMixin) -> None:
-    """Scores two pictures of different shapes with weights of their own, which a model may not be able to take."""
-    import torch
-    from PIL import Image
-
-    from roc.agree.extension import WEIGHTS
-    from roc.model.collator import RocCollator
-    from roc.scoring.one_forward import level_logits
-
-    pictures = [Image.new("RGB", size, "grey") for size in ((160, 120), (96, 144))]
-    batch = RocCollator(processor, model.declaration).scoring_batch(pictures)
-    was_training = model.training
-    model.eval()
-    level_logits(model, {**batch, WEIGHTS: torch.full((len(pictures), len(ATTRIBUTES)), 1 / len(ATTRIBUTES))})
-    model.train(was_training)
-
-
 def _settings(config: AgreeConfig, processor: ProcessorMixin) -> dict[str, Any] | None:
     """Makes what `roc.agree.extension.build` takes; None where everything is off."""
     from roc.model.backbone.inputs import pictures_of
@@ -224,133 +268,84 @@ def _settings(config: AgreeConfig, processor: ProcessorMixin) -> dict[str, Any] 
     if not config.decoupling:
         return None
     pictures = pictures_of(processor.image_processor)
-    medians = {}
-    if config.routing:
-        medians["medians"] = _table(config).medians if config.calibrated else None
-    return {
-        **medians,
+    found = {
         "width": config.branch_width,
         "mean": list(pictures.mean),
         "std": list(pictures.std),
-        "anchor_width": _anchors(config).shape[1] if config.fusion else None,
+        "anchor_width": None,
         "routing": config.routing,
         "predictor_weight": config.predictor_weight,
     }
+    if config.routing:
+        found["medians"] = _table(config).medians if config.calibrated else None
+    # Checkpoints hold these: what is off is left out, as releases without it wrote them.
+    if config.anchors is not None:
+        anchors = _features(config)
+        found["anchor_width"] = anchors.width
+        if config.anchor_loss:
+            found["anchor_loss"] = config.anchor_loss
+        if not config.fusion:
+            found["fusion"] = False
+        if anchors.per_photo:
+            found |= {"own_anchors": True, "anchors_by": anchors.made_by}
+    return found
 
 
-def _anchors(config: AgreeConfig) -> torch.Tensor:
-    """Reads the anchors (6, D) of `BRANCHES` that are the same for every photo.
+def _features(config: AgreeConfig) -> AnchorFeatures:
+    """Opens the file of anchors.
 
     Raises:
-        RunError: If the file cannot be read, or holds features of single photos.
+        RunError: If it cannot be read.
     """
-    import torch
-
     from roc.agree.anchor_features import AnchorFeatures
-    from roc.agree.branches import BRANCHES
 
     try:
-        found = AnchorFeatures.read(config.anchors)
-        if found.per_photo:
-            raise ValueError(
-                "it holds features of single photos, which new photos do not have when they are scored; make one with "
-                "a sentence for each attribute"
-            )
-        rows = found.features(list(found.ids)[:1] or [""])
-        return torch.stack([rows[name][0] for name in BRANCHES])
+        return AnchorFeatures.read(config.anchors)
     except (OSError, ValueError, KeyError) as error:
         raise run.RunError(f"anchors {config.anchors}: {error}") from error
 
 
-class RoutedCollator:
-    """A collator that adds the routing weights of photos to batches of which it knows all.
+def _anchors(config: AgreeConfig, photos: Sequence[str] = ()) -> torch.Tensor:
+    """Reads the anchors (6, D) of `BRANCHES` that stand for photos without some: fixed ones, or a mean over photos.
+
+    Raises:
+        RunError: If the file cannot be read, or lacks one of the photos.
+    """
+    features = _features(config)
+    try:
+        return features.mean(list(photos) or list(features.ids)) if features.per_photo else features.rows([""])[0]
+    except ValueError as error:
+        raise run.RunError(f"anchors {config.anchors}: {error}") from error
+
+
+class KnowingCollator:
+    """A collator that adds what is known of photos: routing weights to batches of which it knows all, and anchors.
 
     Args:
         collator: Makes the rest, and answers for everything else.
         weights: Photo's id -> (5,).
+        anchors: Of every photo; None where photos have none of their own.
     """
 
-    def __init__(self, collator: RocCollator, weights: dict[str, torch.Tensor]) -> None:
-        self.collator, self.weights = collator, weights
+    def __init__(
+        self, collator: RocCollator, weights: Mapping[str, torch.Tensor], anchors: AnchorFeatures | None = None
+    ) -> None:
+        self.collator, self.weights, self.anchors = collator, weights, anchors
 
     def __call__(self, samples: Sequence[tuple[Record, Sequence[Image.Image]]]) -> dict[str, torch.Tensor]:
-        """Makes a batch; `routing_weights` (B, 5) stand in it where the weights of all its photos are known."""
+        """Makes a batch with `routing_weights` (B, 5) and `anchors` (B, 6, D), as far as they are known."""
         import torch
 
-        from roc.agree.extension import WEIGHTS
+        from roc.agree.extension import ANCHORS, WEIGHTS
 
-        batch = self.collator(samples)
-        if any(record.id not in self.weights for record, _ in samples):
-            return batch
-        return {**batch, WEIGHTS: torch.stack([self.weights[record.id] for record, _ in samples])}
+        batch, ids = self.collator(samples), [record.id for record, _ in samples]
+        if all(identity in self.weights for identity in ids):
+            batch = {**batch, WEIGHTS: torch.stack([self.weights[identity] for identity in ids])}
+        if self.anchors is not None:
+            batch = {**batch, ANCHORS: self.anchors.rows(ids)}
+        return batch
 
     def __getattr__(self, name: str) -> Any:
         if name == "collator":  # not set yet, as while it is unpickled
             raise AttributeError(name)
         return getattr(self.collator, name)
-
-
-def tell_predictor(config: AgreeConfig, data: RunData) -> str | None:
-    """Compares the predictor's weights with the table's, and the scores by both, on held-out photos that it has.
-
-    Returns:
-        Lines for the user; None where there is no routing or no such photo.
-    """
-    if not config.routing:
-        return None
-    import torch
-
-    from roc.scoring.assessment import Assessment
-
-    table = _table(config)
-    known = set(table.ids)
-    held_out = [record for record in (*data.val, *data.test) if record.id in known and "overall" in record.scores]
-    if not held_out:
-        return None
-    found = table.route(held_out, calibrated=config.calibrated)
-    expected = torch.stack([found.weights[name] for name in ATTRIBUTES], dim=1).float()
-    assessment = Assessment(config.output_dir, batch_size=config.per_device_eval_batch_size)
-    predicted, by_predictor, by_table = _scored_both_ways(assessment, held_out, expected)
-    apart, uniform = ((weights - expected).abs().mean() for weights in (predicted, torch.tensor(1 / len(ATTRIBUTES))))
-    human = [record.scores["overall"] for record in held_out]
-    correlations = [srcc(scores.tolist(), human) for scores in (by_predictor, by_table)]
-    shown = ["no number" if value is None else f"{value:.3f}" for value in correlations]
-    return (
-        f"Routing weights of new photos come from the predictor in the checkpoint. On {len(held_out)} held-out photos "
-        f"of the table:\n  weights {apart:.3f} from the table's on average (equal weights {uniform:.3f})\n"
-        f"  scores {(by_predictor - by_table).abs().mean():.3f} from those by the table's weights on average; SRCC "
-        f"{shown[0]} by the predictor, {shown[1]} by the table"
-    )
-
-
-def _scored_both_ways(
-    assessment: Assessment, records: Sequence[Record], weights: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Scores photos by the predictor and by given weights.
-
-    Args:
-        assessment: The checkpoint.
-        records: Of one picture each.
-        weights: (n, 5) for the second scores.
-
-    Returns:
-        The predictor's weights (n, 5), the scores by them and by the given ones, (n,) each.
-    """
-    import torch
-
-    from roc.agree.extension import NAME, WEIGHTS
-    from roc.data.images import open_image
-    from roc.scoring.one_forward import one_forward
-
-    predicted: list[torch.Tensor] = []
-    scores: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []
-    predictor, size = assessment.model.extensions[NAME].predictor, assessment.batch_size
-    for start in range(0, len(records), size):
-        pictures = [open_image(record.images[0]) for record in records[start : start + size]]
-        batch = assessment.collator.scoring_batch(pictures, 1)
-        handle = predictor.register_forward_hook(lambda _, args, logits: predicted.append(logits.float().cpu()))
-        scores[0].append(one_forward(assessment.model, batch).scores[:, 0])
-        handle.remove()
-        given = {**batch, WEIGHTS: weights[start : start + size]}
-        scores[1].append(one_forward(assessment.model, given).scores[:, 0])
-    return torch.cat(predicted).softmax(dim=-1), *(torch.cat(found) for found in scores)

@@ -33,7 +33,12 @@ class AgreeConfig(RunConfig):
         True, "divide sensitivities by the median of their attribute first; false is Eq. 6 as published"
     )
     anchors: str | None = option(
-        None, "file of `roc agree anchors` with one sentence for each attribute (docs/agree.md)"
+        None, "file of `roc agree anchors`: a sentence for each attribute, or anchors of every photo (docs/agree.md)"
+    )
+    anchor_loss: float = option(
+        0.0,
+        "weight of a loss that draws branches towards their anchors and apart from each other; needs anchors",
+        low=0,
     )
     branch_width: int = option(256, "width of the branches", low=8)
     predictor_weight: float = option(
@@ -45,14 +50,23 @@ class AgreeConfig(RunConfig):
     def faults(self) -> list[Fault]:
         """Finds switches without what they need or beside what they cannot use, and files that no switch uses."""
         found: list[Fault] = []
-        for switch, file in (("routing", "sensitivity"), ("fusion", "anchors")):
-            on, path = getattr(self, switch), getattr(self, file)
+        for switch, wanted in (("routing", "sensitivity"), ("fusion", "anchors"), ("anchor_loss", "anchors")):
+            on = bool(getattr(self, switch))
             if on and not self.decoupling:
                 found.append((switch, f"{switch} is on and decoupling is off, so there are no branches; switch it on"))
-            elif on and path is None:
-                found.append((file, f"{switch} is on and {file} is not set; give --{file} FILE, or --{switch} false"))
-            elif path is not None and not on:
-                found.append((switch, f"{file} is {path} and {switch} is off; add --{switch} true, or leave it out"))
+            elif on and getattr(self, wanted) is None:
+                off = "0" if switch == "anchor_loss" else "false"
+                found.append(
+                    (wanted, f"{switch} is on and {wanted} is not set; give --{wanted} FILE, or --{switch} {off}")
+                )
+        if self.sensitivity is not None and not self.routing:
+            text = f"sensitivity is {self.sensitivity} and routing is off; add --routing true, or leave it out"
+            found.append(("routing", text))
+        if self.anchors is not None and not (self.fusion or self.anchor_loss):
+            text = (
+                f"anchors is {self.anchors} and fusion is off; add --fusion true or --anchor_loss 0.1, or leave it out"
+            )
+            found.append(("fusion", text))
         if self.routing and self.pairs_path is not None:
             found.append(
                 (

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from roc.agree.attributes import ATTRIBUTES
+from roc.agree.attributes import ATTRIBUTES, NAME
 from roc.agree.config import WeightsOptions
 from roc.agree.routing import routing_weights
 from roc.agree.table import SensitivityTable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NAME = "agree"
 ENTRY = "routing_weights"
 FILE = "agree_weights.safetensors"
 _KEY, _TENSOR = "roc", "weights"
@@ -74,7 +73,7 @@ class KnownWeights:
 
 
 def write_weights(options: WeightsOptions) -> tuple[int, int]:
-    """Writes the weights of a table into a checkpoint, or removes them.
+    """Writes the weights of a table into a checkpoint.
 
     Args:
         options: Checkpoint and table.
@@ -88,10 +87,11 @@ def write_weights(options: WeightsOptions) -> tuple[int, int]:
         OSError: The file cannot be written.
     """
     path = Path(options.checkpoint) / FILE
-    settings = _settings(options.checkpoint)
-    if options.remove:
-        path.unlink(missing_ok=True)
-        return 0, 0
+    settings = trained_settings(options.checkpoint)
+    if not settings.get("routing", True):
+        raise ValueError(
+            f"{options.checkpoint} has no routing; train it by `roc agree train --routing true --sensitivity FILE`"
+        )
     table = SensitivityTable.read(options.table)
     found = routing_weights(table.values, _medians(options, settings))
     rows = torch.stack([found[name] for name in ATTRIBUTES], dim=1).float()  # (n, 5)
@@ -105,23 +105,23 @@ def write_weights(options: WeightsOptions) -> tuple[int, int]:
     return len(known), sum(digest is None for digest in table.digests)
 
 
-def _settings(checkpoint: str) -> dict[str, Any]:
+def trained_settings(checkpoint: str) -> dict[str, Any]:
     """Reads how a checkpoint was trained.
 
     Raises:
-        ValueError: It is no folder of a checkpoint that routes.
+        ValueError: It is no folder of a checkpoint with the module of AGREE.
     """
     from roc.checkpoint.head_file import extension_settings
     from roc.checkpoint.names import check_exists
 
     check_exists(checkpoint)
     if not os.path.isdir(checkpoint):
-        raise ValueError(f"{checkpoint} is no folder; download the checkpoint, since the weights become a file in it")
-    settings = extension_settings(checkpoint).get(NAME)
-    if settings is None or not settings.get("routing", True):
         raise ValueError(
-            f"{checkpoint} has no routing; train it by `roc agree train --routing true --sensitivity FILE`"
+            f"{checkpoint} is no folder; download the checkpoint, since what it knows becomes a file in it"
         )
+    settings = extension_settings(checkpoint).get(NAME)
+    if settings is None:
+        raise ValueError(f"{checkpoint} has no branches of AGREE; train it by `roc agree train`")
     return settings
 
 

@@ -116,11 +116,12 @@ A table for conflicts holds the training photos, one for marginalisation the tes
         ),
     }
     subcommands["weights"] = Subcommand(
-        "put the routing weights of a table into a checkpoint, which then scores these photos by them",
+        "put what is known of photos into a checkpoint, which then scores these by it",
         """A checkpoint of `roc agree train --routing true` gives every photo the weights of a small predictor. With the
-ten passes of `roc agree sensitivity` over the photos to be scored, it takes the weights of that table instead: they are
-written into agree_weights.safetensors in its folder, and `roc score`, `roc evaluate` and `roc serve` find each photo
-by the content of its file. Photos that the table lacks keep the predictor's weights.""",
+ten passes of `roc agree sensitivity` over the photos to be scored, it takes the weights of that table instead. One that
+was trained with anchors of single photos puts their mean in place of a new photo's anchors; --anchors gives it those of
+the photos to be scored. Both become files in its folder, and `roc score`, `roc evaluate` and `roc serve` find each
+photo by the content of its file.""",
         "roc agree weights checkpoints/agree --table new.parquet",
         WeightsOptions,
         _weights,
@@ -180,15 +181,22 @@ def _sensitivity(options: SensitivityOptions) -> int:
 
 
 def _weights(options: WeightsOptions) -> None:
-    from roc.agree.weights import FILE, write_weights
+    from roc.agree import known, weights
 
-    known, without = write_weights(options)
     if options.remove:
-        print(f"{options.checkpoint}: routing weights come from the predictor")
+        known.forget(options.checkpoint)
+        print(f"{options.checkpoint} knows no single photo any more; its predictor and mean anchors stand in")
         return
-    print(f"{options.checkpoint}: {FILE} holds the routing weights of {known} photos")
-    if without:
-        print(f"{without} photos of the table have no digest of a file and keep the predictor's", file=sys.stderr)
+    done = []
+    if options.table is not None:
+        done.append((weights.FILE, "routing weights", "predictor's", weights.write_weights(options)))
+    if options.anchors is not None:
+        written = known.write_anchors(options.checkpoint, options.anchors)
+        done.append((known.FILE, "anchors", "mean anchors", written))
+    for file, what, others, (count, without) in done:
+        print(f"{options.checkpoint}: {file} holds the {what} of {count} photos")
+        if without:
+            print(f"{without} photos have no digest of a file and keep the {others}", file=sys.stderr)
 
 
 def _anchors(options: AnchorOptions) -> int:

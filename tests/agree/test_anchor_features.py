@@ -1,5 +1,7 @@
 """The file of features: what was written is read by id, and what is missing or damaged is an error."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -27,6 +29,21 @@ def test_photos_are_found_by_id(tmp_path):
         assert torch.equal(file.get_tensor("features"), torch.from_numpy(values))
     with pytest.raises(ValueError, match="lacks 2 of 3 photos \\(b, A.jpg\\); add them by `roc agree anchors`"):
         found.features(["7", "b", "A.jpg"])
+
+
+def test_mean_digests_and_what_made_them(tmp_path):
+    path, values = tmp_path / "a.safetensors", rows(3)
+    facts = {"weights": "w", "dtype": "float32", "questions": {"hue": "?"}, "versions": {"roc": "1"}}
+    write_features(path, values, ["a", "b", "c"], 4, facts, ["1", None, "3"])
+    found = pickle.loads(pickle.dumps(AnchorFeatures.read(path)))
+    expected = torch.nn.functional.normalize(torch.from_numpy(values[[0, 2]]).mean(dim=0), dim=-1)
+    torch.testing.assert_close(found.mean(["a", "c"]), expected)
+    assert torch.equal(found.rows(["c", "a"]), torch.from_numpy(values[[2, 0]]))
+    assert found.digests == ("1", None, "3") and found.made_by.keys() == {"weights", "dtype", "questions"}
+    write_features(path, np.concatenate([values[:1], -values[:1]]), ["a", "b"], 4, {})
+    assert AnchorFeatures.read(path).digests == (None, None)
+    with pytest.raises(ValueError, match="the features of 2 photos cancel each other"):
+        AnchorFeatures.read(path).mean(["a", "b"])
 
 
 def test_fixed_sentences_stand_for_all(tmp_path):

@@ -11,8 +11,10 @@ from PIL import Image
 from tiny_models import tiny_llava, tiny_qwen2_5_vl, tiny_smolvlm
 from transformers import AutoModelForImageTextToText, CLIPImageProcessorPil
 
+from roc.agree.anchor_loss import anchor_loss
 from roc.agree.branches import BRANCHES
-from roc.agree.extension import Agree, Patches
+from roc.agree.extension import Agree, try_out
+from roc.agree.hosts import Patches
 from roc.agree.maps import attribute_maps
 from roc.checkpoint.folder import load, save
 from roc.checkpoint.head_file import take_head
@@ -130,6 +132,59 @@ def test_anchors_of_a_batch_stand_in_for_those_of_the_checkpoint():
         model(**batch, anchors=torch.zeros(3, 6, 5))
     with pytest.raises(ValueError, match=r"routing_weights is \(3, 4\), .* features of 3 pictures"):
         model(**batch, routing_weights=torch.zeros(3, 4))
+
+
+def test_a_photo_without_anchors_gets_those_of_the_checkpoint():
+    model, _, collator = routed_model(anchor_width=4, own_anchors=True)
+    torch.nn.init.normal_(model.extensions["agree"].anchors)
+    batch, anchors = collator.scoring_batch(PICTURES), torch.randn(3, len(BRANCHES), 4)
+    by_mean, by_own = one_forward(model, batch).scores, one_forward(model, {**batch, "anchors": anchors}).scores
+    anchors[1] = float("nan")
+    found = one_forward(model, {**batch, "anchors": anchors}).scores
+    assert torch.equal(found[[0, 2]], by_own[[0, 2]]) and torch.equal(found[1], by_mean[1])
+    assert not torch.equal(by_own[1], by_mean[1])
+
+
+@pytest.mark.parametrize("fusion", [True, False])
+def test_the_anchor_loss_is_part_of_training_alone(fusion):
+    model, _, collator = routed_model(routing=False, anchor_width=4, anchor_loss=0.5, fusion=fusion)
+    torch.manual_seed(0)
+    anchors = torch.nn.functional.normalize(torch.randn(3, len(BRANCHES), 4), dim=-1)
+    batch, module = {**collator(rows()), "anchors": anchors}, model.extensions["agree"]
+    assert torch.equal(model.eval()(**batch).loss, model(**batch).l1_loss) and module.loss() is None
+    pooled = {}
+    for name, branch in module.module.branches.items():  # (3 photos x cells, 1, C)
+        branch.register_forward_hook(
+            lambda _, args, out, name=name: pooled.update({name: out.view(3, -1, out.shape[-1]).mean(dim=1)})
+        )
+    found = model.train()(**batch)
+    aims = dict(zip(BRANCHES, anchors.unbind(dim=1), strict=True))
+    expected = anchor_loss({name: module.project(rows) for name, rows in pooled.items()}, aims)
+    torch.testing.assert_close(found.loss, found.l1_loss + 0.5 * expected)
+    grads = torch.autograd.grad(module.loss(), list(model.parameters()), allow_unused=True)
+    reached = {name for (name, _), one in zip(model.named_parameters(), grads, strict=True) if one is not None}
+    assert all(any(f".branches.{name}." in one for one in reached) for name in BRANCHES)
+    assert any("vision_tower" in name for name in reached) and not any("router" in name for name in reached)
+    assert bool(len(module.module.fusions)) == fusion
+
+
+def test_without_fusion_and_anchor_loss_nothing_of_anchors_is_there():
+    plain, _, _ = routed_model()
+    assert not any("anchor" in name or "project" in name for name in plain.state_dict())
+    fused, _, collator = routed_model(anchor_width=4)
+    assert not hasattr(fused.extensions["agree"], "project")
+    found = fused.train()(**collator(rows()))
+    assert torch.equal(found.loss, found.l1_loss)
+
+
+def test_a_forward_that_goes_past_the_module_is_refused(monkeypatch):
+    model, processor = tiny_llava()
+    attach(model, processor, SPACE, attributes=ATTRIBUTES)
+    add_extension(model, "agree", SETTINGS)
+    try_out(model, processor)
+    del model.model.get_image_features  # as in a family whose forward never asks it
+    with pytest.raises(ValueError, match="takes the features of pictures from elsewhere"):
+        try_out(model, processor)
 
 
 def test_where_the_module_cannot_be_it_is_refused(tmp_path, monkeypatch):

@@ -2,11 +2,13 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from backbones import backbone, encoder
+from heads import picture
 from safetensors.torch import load_file
 from tiny_models import tiny_llava
 from training_runs import QUICK, finetune, ratings
@@ -16,13 +18,15 @@ from roc import Assessment
 from roc.agree.anchor_features import write_features
 from roc.agree.attributes import ATTRIBUTES
 from roc.agree.table import PREFIX, write_table
-from roc.agree.train import give_module
+from roc.agree.train import KnowingCollator, anchored, give_module
 from roc.agree.train_config import AgreeConfig
 from roc.checkpoint.folder import save
+from roc.checkpoint.lookups import notes_of
 from roc.commands import agree
 from roc.data.parquet import write_parquet
 from roc.data.reading import read_records
 from roc.model.processing import save_processor
+from roc.scoring.one_forward import one_forward
 from roc.scoring.sources import Source
 from roc.scoring.stamps import stamp_of
 from roc.training.run import RunError
@@ -119,7 +123,6 @@ def test_fixed_sentences_become_anchors_of_the_checkpoint(tmp_path):
     rows = np.random.default_rng(0).normal(size=(6, 4)).astype("f4")
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     write_features(tmp_path / "fixed.safetensors", [rows], None, 4, {})
-    write_features(tmp_path / "photos.safetensors", [rows], ["a.jpg"], 4, {})
     config = AgreeConfig(fusion=True, anchors=str(tmp_path / "fixed.safetensors"), branch_width=8)
     model, processor, _ = backbone()
     assert give_module(config, model, processor) and give_module(config, model, processor)  # the second finds it there
@@ -129,9 +132,105 @@ def test_fixed_sentences_become_anchors_of_the_checkpoint(tmp_path):
     others = AgreeConfig(fusion=True, anchors=str(tmp_path / "others.safetensors"), branch_width=8)
     with pytest.raises(RunError, match="anchors are not those of .*others.safetensors; give the file"):
         give_module(others, model, processor)
-    config = AgreeConfig(fusion=True, anchors=str(tmp_path / "photos.safetensors"))
-    with pytest.raises(RunError, match="features of single photos, which new photos do not have"):
-        give_module(config, backbone()[0], processor)
+
+
+def test_without_fusion_anchors_are_aims_alone(tmp_path):
+    config = AgreeConfig(anchor_loss=0.3, anchors=anchors(tmp_path / "a.safetensors", 4), branch_width=8)
+    model, processor, collator = backbone()
+    assert give_module(config, model, processor)
+    module = model.extensions["agree"]
+    assert module.anchor_weight == 0.3 and not len(module.module.fusions) and module.project.weight.shape == (4, 8)
+    save(model, processor, tmp_path / "aimed")
+    assert not notes_of(tmp_path / "aimed")
+    fused = AgreeConfig(fusion=True, anchors=config.anchors, branch_width=8)
+    with pytest.raises(
+        RunError, match=r"differs in anchor_loss \(0.3 there, None here\), fusion \(False there, None here"
+    ):
+        give_module(fused, model, processor)
+
+
+def photo_anchors(path, data, width=4, skip=(), **changes):
+    """Anchors of the photos of a data file, at random."""
+    records = [record for record in read_records(data, space=None) if record.id not in skip]
+    rows = np.random.default_rng(1).normal(size=(len(records), 6, width)).astype("f4")
+    rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
+    digests = [changes.get(record.id, stamp_of(Source(record.id, record.images[0]))[-1]) for record in records]
+    write_features(path, rows, [record.id for record in records], width, {"weights": "w"}, digests)
+    return str(path), dict(zip([record.id for record in records], torch.from_numpy(rows), strict=True))
+
+
+def test_anchors_of_every_photo_are_in_its_batches_and_their_mean_in_the_checkpoint(given, tmp_path):
+    _, folder = given
+    file, rows = photo_anchors(tmp_path / "a.safetensors", str(folder / "r.csv"))
+    config = AgreeConfig(fusion=True, anchors=file, branch_width=8)
+    model, processor, collator = backbone(attributes=("overall",))
+    trained = ["4.png", "5.png", "6.png"]
+    assert give_module(config, model, processor, trained)
+    mean = torch.nn.functional.normalize(torch.stack([rows[name] for name in trained]).mean(dim=0), dim=-1)
+    torch.testing.assert_close(model.extensions["agree"].anchors, mean)
+    assert (
+        model.config.roc_extensions["agree"] | {"own_anchors": True, "anchors_by": {"weights": "w"}}
+        == (model.config.roc_extensions["agree"])
+    )
+    records = [record for record in read_records(str(folder / "r.csv"), space=None) if record.id in trained]
+    data = SimpleNamespace(train=records[:2], val=records[2:], test=[])
+    found = anchored(config, data)
+    batch = KnowingCollator(collator, {"4.png": torch.full((5,), 0.2)}, found)(
+        [(record, [picture(0)]) for record in records[::-1]]
+    )
+    assert torch.equal(batch["anchors"], torch.stack([rows[record.id] for record in records[::-1]]))
+    assert "routing_weights" not in batch  # not known of all
+    again = AgreeConfig(fusion=True, anchors=file, branch_width=8)
+    assert give_module(again, model, processor, trained[:1])  # goes on, with the mean of what it is trained on now
+    torch.testing.assert_close(model.extensions["agree"].anchors, rows["4.png"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "more", "expected"),
+    [
+        (
+            {"skip": ("5.png",)},
+            [],
+            r"lacks 1 of 12 photos \(5.png\); add them by `roc agree anchors` with the same --out",
+        ),
+        ({"0.png": "0123456789abcdef"}, [], "0.png is not the picture that the file knows as 0.png"),
+        ({}, ["--pairs_path", "PAIRS"], "holds anchors of single photos, and those of pairs_path get none"),
+    ],
+)
+def test_anchors_that_do_not_fit_the_photos(given, tmp_path, capsys, changes, more, expected):
+    words, folder = given
+    (tmp_path / "p.csv").write_text(f"image_a,image_b,preferred\n{folder}/4.png,{folder}/5.png,a\n")
+    more = [str(tmp_path / "p.csv") if word == "PAIRS" else word for word in more]
+    file, _ = photo_anchors(tmp_path / "a.safetensors", str(folder / "r.csv"), **changes)
+    line = refused([*words, "--fusion", "true", "--anchors", file, *more], capsys, tmp_path)
+    assert re.search(f"anchors .*a.safetensors: .*{expected}", line), line
+
+
+@pytest.mark.slow
+def test_a_run_with_anchors_of_photos_is_scored_by_them(given, tmp_path, capsys):
+    words, folder = given
+    file, rows = photo_anchors(tmp_path / "a.safetensors", str(folder / "r.csv"))
+    out = str(tmp_path / "out")
+    words = ["train", *words, "--fusion", "true", "--anchors", file, "--anchor_loss", "0.1", "--learning_rate", "3e-3"]
+    assert agree.main([*words, "--output_dir", out]) == 0
+    told = re.search(r"On (\d+) held-out photos:\n  scores (\d\.\d+) apart", capsys.readouterr().out)
+    assert told and int(told[1]) >= 4
+    (note,) = notes_of(out)
+    assert f"anchors of {told[1]} photos come from {file}" in note
+    assert load_file(tmp_path / "out" / "model.safetensors")["extensions.agree.project.weight"].any()
+    one = Assessment(out)
+    batch = one.collator.scoring_batch([picture(0)])
+    by_own = one_forward(one.model, {**batch, "anchors": rows["0.png"][None]}).scores[0, 0]
+    assert one.score(str(folder / "0.png"))[0].scores["overall"].value == pytest.approx(float(by_own), abs=1e-5)
+    assert agree.main(["weights", out, "--remove"]) == 0
+    by_mean = one_forward(one.model, batch).scores[0, 0]
+    assert abs(by_own - by_mean) > 1e-5
+    assert Assessment(out).score(str(folder / "0.png"))[0].scores["overall"].value == pytest.approx(
+        float(by_mean), abs=1e-5
+    )
+    capsys.readouterr()
+    assert agree.main(["weights", out, "--anchors", file]) == 0
+    assert "agree_anchors.safetensors holds the anchors of 12 photos" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -141,7 +240,11 @@ def test_fixed_sentences_become_anchors_of_the_checkpoint(tmp_path):
         (["--routing", "true", "--sensitivity", "FEW"], "few.parquet: the table lacks"),
         (["--sensitivity", "FEW"], "few.parquet and routing is off; add --routing true"),
         (["--fusion", "true", "--anchors", "nowhere.safetensors"], "anchors is nowhere.safetensors, and there is no"),
+        (["--fusion", "true"], "fusion is on and anchors is not set; give --anchors FILE, or --fusion false"),
+        (["--anchor_loss", "0.1"], "anchor_loss is on and anchors is not set; give --anchors FILE, or --anchor_loss 0"),
+        (["--anchors", "FEW"], "few.parquet and fusion is off; add --fusion true or --anchor_loss 0.1"),
         (["--decoupling", "false", "--routing", "true"], "routing is on and decoupling is off"),
+        (["--decoupling", "false", "--anchor_loss", "1"], "anchor_loss is on and decoupling is off"),
         (
             ["--routing", "true", "--sensitivity", "FEW", "--pairs_path", "p.jsonl"],
             "routing is on and pairs_path is given",

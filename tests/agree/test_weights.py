@@ -117,8 +117,8 @@ def test_what_cannot_get_weights(given, tmp_path, capsys):
     folder, _, table = given
     earlier = checkpoint(tmp_path / "earlier")
     cases = [
-        ([folder], "give either --table FILE or --remove"),
-        ([folder, "--remove", "--table", str(table)], "give either --table FILE or --remove"),
+        ([folder], "give --table FILE, --anchors FILE or both; or --remove"),
+        ([folder, "--remove", "--table", str(table)], "give --table FILE, --anchors FILE or both; or --remove"),
         ([folder, "--table", str(tmp_path / "no.parquet")], "no such file"),
         ([earlier, "--table", str(table)], "kept no medians; name the table of its training photos"),
         ([checkpoint(tmp_path / "even", routing=False), "--table", str(table)], "has no routing; train it by"),

@@ -1,0 +1,131 @@
+"""What a run with the module tells of its validation and test photos: what its predictor and its anchors are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from roc.agree import known
+from roc.agree.attributes import ATTRIBUTES
+from roc.agree.extension import ANCHORS, NAME, WEIGHTS
+from roc.agree.train_config import AgreeConfig
+from roc.data.images import open_image
+from roc.evaluation.metrics import srcc
+from roc.scoring.assessment import Assessment
+from roc.scoring.one_forward import one_forward
+
+if TYPE_CHECKING:
+    from roc.agree.anchor_features import AnchorFeatures
+    from roc.agree.table import SensitivityTable
+    from roc.data.records import Record
+    from roc.training.data import RunData
+
+
+def keep_anchors(config: AgreeConfig, data: RunData, anchors: AnchorFeatures | None) -> None:
+    """Puts the anchors of validation and test photos into the finished checkpoint, and removes what an earlier knew.
+
+    Args:
+        config: The settings.
+        data: What was trained on, and what is held out.
+        anchors: Of single photos; None where there are none.
+    """
+    known.clear(config.output_dir)
+    held_out = [record.id for record in (*data.val, *data.test)]
+    if anchors is not None and config.fusion and held_out and any(anchors.digests):
+        known.write_anchors(config.output_dir, anchors.path, held_out)
+
+
+def tell_predictor(
+    config: AgreeConfig, data: RunData, table: SensitivityTable | None, anchors: AnchorFeatures | None
+) -> str | None:
+    """Compares the predictor's weights with the table's, and the scores by both, on held-out photos that it has.
+
+    Args:
+        config: The settings.
+        data: Its validation and test photos are compared.
+        table: Of sensitivities; None where there is no routing.
+        anchors: Of single photos; None where there are none.
+
+    Returns:
+        Lines for the user; None where there is no routing or no such photo.
+    """
+    if table is None:
+        return None
+    in_table = set(table.ids)
+    held_out = [record for record in _held_out(data) if record.id in in_table]
+    if not held_out:
+        return None
+    found = table.route(held_out, calibrated=config.calibrated)
+    expected = torch.stack([found.weights[name] for name in ATTRIBUTES], dim=1).float()
+    assessment = Assessment(config.output_dir, batch_size=config.per_device_eval_batch_size)
+    own = _own(config, anchors, held_out)
+    predicted: list[torch.Tensor] = []
+    handle = assessment.model.extensions[NAME].predictor.register_forward_hook(
+        lambda _, args, logits: predicted.append(logits.float().cpu())
+    )
+    by_predictor = _scores(assessment, held_out, own)
+    handle.remove()
+    by_table = _scores(assessment, held_out, {**own, WEIGHTS: expected})
+    weights = torch.cat(predicted).softmax(dim=-1)
+    apart, uniform = ((one - expected).abs().mean() for one in (weights, torch.tensor(1 / len(ATTRIBUTES))))
+    shown = [_correlation(scores, held_out) for scores in (by_predictor, by_table)]
+    return (
+        f"Routing weights of new photos come from the predictor in the checkpoint. On {len(held_out)} held-out photos "
+        f"of the table:\n  weights {apart:.3f} from the table's on average (equal weights {uniform:.3f})\n"
+        f"  scores {(by_predictor - by_table).abs().mean():.3f} from those by the table's weights on average; SRCC "
+        f"{shown[0]} by the predictor, {shown[1]} by the table"
+    )
+
+
+def tell_anchors(config: AgreeConfig, data: RunData, anchors: AnchorFeatures | None) -> str | None:
+    """Compares the scores by a photo's own anchors with those by the mean anchors that a new photo gets without them.
+
+    Args:
+        config: The settings.
+        data: Its validation and test photos are compared.
+        anchors: Of single photos; None where there are none.
+
+    Returns:
+        Lines for the user; None where no anchors of single photos are joined, or no photo is held out.
+    """
+    held_out = _held_out(data)
+    own = _own(config, anchors, held_out)
+    if not own:
+        return None
+    assessment = Assessment(config.output_dir, batch_size=config.per_device_eval_batch_size)
+    by_own, by_mean = (_scores(assessment, held_out, given) for given in (own, {}))
+    shown = [_correlation(scores, held_out) for scores in (by_own, by_mean)]
+    return (
+        "A new photo gets the mean anchors of the training photos, or its own by `roc agree weights --anchors`. On "
+        f"{len(held_out)} held-out photos:\n  scores {(by_own - by_mean).abs().mean():.3f} apart on average; SRCC "
+        f"{shown[0]} by their own anchors, {shown[1]} by the mean ones"
+    )
+
+
+def _held_out(data: RunData) -> list[Record]:
+    return [record for record in (*data.val, *data.test) if "overall" in record.scores and len(record.images) == 1]
+
+
+def _own(config: AgreeConfig, anchors: AnchorFeatures | None, records: Sequence[Record]) -> dict[str, torch.Tensor]:
+    """Gives the anchors (n, 6, D) of photos as an entry of a batch; nothing where none are joined."""
+    if anchors is None or not config.fusion or not records:
+        return {}
+    return {ANCHORS: anchors.rows([record.id for record in records])}
+
+
+def _scores(assessment: Assessment, records: Sequence[Record], given: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Scores photos of one picture each, with entries (n, ...) of their own beside those of the batch; (n,)."""
+    found, size = [], assessment.batch_size
+    for start in range(0, len(records), size):
+        pictures = [open_image(record.images[0]) for record in records[start : start + size]]
+        batch = assessment.collator.scoring_batch(pictures, 1)
+        own = {name: rows[start : start + size] for name, rows in given.items()}
+        found.append(one_forward(assessment.model, {**batch, **own}).scores[:, 0])
+    return torch.cat(found)
+
+
+def _correlation(scores: torch.Tensor, records: Sequence[Record]) -> str:
+    value = srcc(scores.tolist(), [record.scores["overall"] for record in records])
+    return "no number" if value is None else f"{value:.3f}"
