@@ -57,7 +57,9 @@ def _lines(found: Ranking) -> list[str]:
         if row["beats_next"] is not None:
             line += f"   better than the next with {row['beats_next']:.0%}"
         if "change" in row:
-            change = "no readable answer" if row["change"] is None else f"{row['change']:+.2f}"
+            change = "no readable answer"
+            if row["change"] is not None:
+                change = f"{row['change']:+.2f} ± {row['change_std']:.2f}"
             line += f"   compared with it: {change}"
         lines += [
             line,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -39,6 +39,15 @@ class Compared:
     change: Score | None
     words: str | None = None
     kind: str = GOOD
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives `change` with its `std` and `distribution`, all None where it cannot be read, `why` and `kind`."""
+        one = self.change
+        numbers = (None,) * 3 if one is None else (one.value, one.std, list(one.distribution))
+        return dict(zip(("change", "std", "distribution"), numbers, strict=True)) | {
+            "why": self.words,
+            "kind": self.kind,
+        }
 
 
 def check_compares(declaration: Declaration, checkpoint: str, *, words: bool = False) -> None:

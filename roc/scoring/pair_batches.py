@@ -78,13 +78,8 @@ class PairScorer(Scorer):
         return lambda: found
 
     def row(self, compared: Any) -> dict[str, Any]:
-        """Gives `change` and `std`, None where the answer cannot be read, `why` and `kind`; or `error`.
-
-        Args:
-            compared: A `Compared`.
-        """
+        """Gives `Compared.to_dict`; or `error`, where a number of it is not finite."""
         change = compared.change
-        if change is not None and not (math.isfinite(change.value) and math.isfinite(change.std)):
+        if change is not None and not all(map(math.isfinite, (change.value, change.std, *change.distribution))):
             return {"error": f"the model gave no number for the change: {change.value}"}
-        numbers = {"change": None, "std": None} if change is None else {"change": change.value, "std": change.std}
-        return {**numbers, "why": compared.words, "kind": compared.kind}
+        return compared.to_dict()

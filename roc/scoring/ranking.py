@@ -78,8 +78,8 @@ class Ranking:
 
         Of a checkpoint that is calibrated or has a reference, `low, high` and `percentile, reward` follow the spread.
 
-        `beats_next` is the probability that it beats the photo behind it; None for the last one. `change` and `why` are
-        what `compared` holds, of all photos but the last.
+        `beats_next` is the probability that it beats the photo behind it; None for the last one. `change` with
+        `change_std` and `change_distribution`, `why` and `kind` are what `compared` holds, of all photos but the last.
         """
         rows = []
         for place, (name, one) in enumerate(zip(self.names, self.assessed, strict=True)):
@@ -89,8 +89,8 @@ class Ranking:
             row |= score.comparisons()
             row |= {"beats_next": None if last else self.wins[place][place + 1]}
             if place < len(self.compared):
-                asked = self.compared[place]
-                row |= {"change": None if asked.change is None else asked.change.value, "why": asked.words}
+                asked = self.compared[place].to_dict()
+                row |= {f"change_{name}" if name in ("std", "distribution") else name: asked[name] for name in asked}
             rows.append(row | ({} if one.text is None else {"text": one.text}))
         return rows
 
@@ -98,6 +98,8 @@ class Ranking:
         """Gives all of it, ready for JSON: attribute, its range, whether the spread was trained, photos, wins."""
         score = self.assessed[0].scores[self.attribute]
         about = {"attribute": self.attribute, "range": list(score.range), "calibrated": score.calibrated}
+        if self.compared:
+            about["change_range"] = next((list(one.change.range) for one in self.compared if one.change), None)
         return {**about, "photos": self.rows(), "win_probability": self.wins}
 
 

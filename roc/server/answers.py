@@ -258,7 +258,7 @@ def put_comparisons(facts: dict[str, Any], order: Sequence[int], found: Found) -
         order: Indices of the images, best first.
         found: For each of `neighbours` what `Service.compare` gives.
     """
-    none = dict.fromkeys(("change", "std", "why", "kind", "error"))
+    none = dict.fromkeys(("change", "std", "distribution", "why", "kind", "error"))
     return {
         "change_range": facts["comparison"]["range"],
         "comparisons": [

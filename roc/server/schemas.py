@@ -265,6 +265,9 @@ class ComparisonResult(BaseModel):
         "worse; null where its answer cannot be read"
     )
     std: float | None = Field(description="standard deviation of change")
+    distribution: list[float] | None = Field(
+        description="probability of each level of change; levels are spread evenly over change_range"
+    )
     why: str | None = Field(
         description="its reasons, in which the first picture is the one behind; null where it gives none"
     )

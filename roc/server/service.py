@@ -208,8 +208,7 @@ class Service:
             until: As for `assess`.
 
         Returns:
-            For each pair `{"change", "std", "why", "kind"}`, the first two None where the answer cannot be read, or
-            `{"error": {"code", "message"}}`.
+            For each pair what `roc.scoring.comparing.Compared.to_dict` gives, or `{"error": {"code", "message"}}`.
 
         Raises:
             Refusal: 503 or 504, as for `assess`.

@@ -69,6 +69,8 @@ def test_neighbours_of_a_ranking_are_compared(tmp_path, capsys):
     assert capsys.readouterr().out.count("compared with it: ") == 2
     rows = json.loads((tmp_path / "order.json").read_text())["photos"]
     assert [-10 <= row["change"] <= 10 and row["why"] is None for row in rows[:2]] == [True] * 2
+    assert all(row["change_std"] > 0 and sum(row["change_distribution"]) == pytest.approx(1) for row in rows[:2])
+    assert json.loads((tmp_path / "order.json").read_text())["change_range"] == [-10, 10]
     assert "change" not in rows[2]
 
 

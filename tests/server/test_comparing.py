@@ -61,6 +61,7 @@ def test_neighbours_are_compared_as_the_library_does(plain):
     for found, known in zip(answer["comparisons"], compare(assessment, pairs), strict=True):
         assert found["change"] == pytest.approx(known.change.value, abs=1e-4)
         assert found["std"] == pytest.approx(known.change.std, abs=1e-4)
+        assert found["distribution"] == pytest.approx(known.change.distribution, abs=1e-5)
         assert (found["why"], found["kind"], found["error"]) == (None, "good", None)
     assert answer["change_range"] == [-10, 10]
     backwards = compare(assessment, [pairs[0][::-1]])[0].change.value
