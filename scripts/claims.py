@@ -70,7 +70,7 @@ def check_same(out: Path, settings: dict[str, Any]) -> None:
     """
     file = out / "settings.json"
     held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else settings
-    if held["photos"][0] is None:
+    if "photos" in settings and held["photos"][0] is None:
         held["photos"] = settings["photos"]
     other = [name for name in settings if held.get(name) != settings[name]]
     if other:

@@ -143,8 +143,10 @@ async def read_rank(headers: Headers, chunks: AsyncIterator[bytes], limits: Limi
         flags = {name: _flag(fields, name) for name in ("describe", "compare")}
     if not 2 <= len(images) <= 64:
         raise _invalid("files", f"{len(images)} images came; expected 2 to 64")
-    if flags["describe"] and data_set is not None:
-        raise _invalid("scale", "describe came with scale, but the words hold the shared score; leave one of them out")
+    odd = next((name for name, on in flags.items() if on), None)
+    if odd is not None and data_set is not None:
+        what = "the words hold the shared score" if odd == "describe" else "a change is on a range of its own"
+        raise _invalid("scale", f"{odd} came with scale, but {what}; leave one of them out")
     return Order(images, None if attribute is None else [attribute], data_set=data_set, **flags)
 
 

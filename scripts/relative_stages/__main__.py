@@ -6,7 +6,8 @@
    writes critiques of the anchors, and a tiny model learns to see (`configs/relative_base.yaml`).
 2. stage pairs: it learns what a change does (`configs/relative_pairs.yaml`).
 3. stage anchors: it learns to think before it scores, from the anchors alone (`configs/relative_anchors.yaml`).
-4. stage groups: it is reinforced by the order of edits, with anchors beside (`configs/relative_groups.yaml`).
+4. stage groups: it is reinforced by the order of edits, with anchors beside (`configs/relative_groups.yaml`); with
+   --without_anchors once more without them.
 5. evaluation: edits of test scenes, and test scenes with their ratings.
 
 What a stage took is added up over all calls in times.json.
@@ -19,14 +20,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from claims import check_same
 from stages import run_script, timed
 
 from roc.files import write_json, write_text
 from roc.settings import Settings, option
 
-from .compared import MODELS, compare_stages, evaluate_stage
+from .compared import compare_stages, evaluate_stage, models
 from .parts import QUICK, WHOLE, make_parts, train_stages
-from .report import circumstances, markdown
+from .report import circumstances, is_finished, markdown
 
 DESCRIPTION = """Teaches a tiny model in the three stages of RED-Aes, on edits of the demo's scenes and a CPU: pairs and
 edits, anchors, groups; and evaluates the last two on scenes and edits that none of them has seen."""
@@ -40,6 +42,9 @@ class StagesOptions(Settings):
         None, "folder for everything", unset="checkpoints/relative, with --quick checkpoints/relative_quick"
     )
     threads: int = option(0, "CPU threads of PyTorch; 0 leaves its choice; 1 on a busy machine", low=0)
+    without_anchors: bool = option(
+        False, "train the third stage once more without the anchors beside its groups, for comparison"
+    )
     quick: bool = option(False, "two steps of everything: shows that it works, tells nothing")
 
     @property
@@ -72,17 +77,19 @@ def learn(options: StagesOptions, command: str) -> str:
 
     Raises:
         StageFailed: If a run of `roc` ended with an error.
-        OSError, ValueError: If the scenes cannot be drawn, or a model cannot be evaluated.
+        OSError, ValueError: If the scenes cannot be drawn, a model cannot be evaluated, or the folder holds another
+            way.
     """
-    out, sizes = options.out, QUICK if options.quick else WHOLE
-    if not (out / "relative.json").is_file():
+    out, sizes, alone = options.out, QUICK if options.quick else WHOLE, options.without_anchors
+    check_same(out, {"quick": options.quick})
+    if not is_finished(out, models(alone=alone)):
         parts = make_parts(out, sizes, options.threads)
-        train_stages(parts, sizes, options.threads)
+        train_stages(parts, sizes, options.threads, alone=alone)
         with timed(out, "evaluation"):
             _use_threads(options.threads)
-            for name in MODELS:
+            for name in models(alone=alone):
                 evaluate_stage(parts, name, sizes.pictures)
-        report = {"command": command, **compare_stages(parts), **circumstances(out)}
+        report = {"command": command, **compare_stages(parts, models(alone=alone)), **circumstances(out)}
         write_text(out / "relative.md", markdown(report))
         write_json(out / "relative.json", report)
     return f"{(out / 'relative.md').read_text(encoding='utf-8')}\nWritten to {out}/relative.md and relative.json."

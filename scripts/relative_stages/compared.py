@@ -8,14 +8,17 @@ from typing import Any
 
 from roc.files import write_json
 
-from .parts import LONGEST_ANSWER, Parts
+from .parts import ALONE, LONGEST_ANSWER, Parts
 
-MODELS = ("anchors", "groups")
-"""Stages that score a photo by itself."""
 WAYS = ("short", "critique")
 METRICS = ("srcc", "plcc", "mae")
 _BATCH = 50
 _WORDS_FILE = "groups_in_words.json"
+
+
+def models(*, alone: bool = False) -> tuple[str, ...]:
+    """Names the stages that score a photo by itself; the last one, without anchors, only where it was trained too."""
+    return ("anchors", "groups", *([ALONE] if alone else []))
 
 
 def evaluate_stage(parts: Parts, name: str, pictures: int) -> None:
@@ -62,14 +65,19 @@ def _in_words(parts: Parts, checkpoint: str, pictures: int) -> dict[str, Any]:
     return group_metrics(chosen, written, assessment.model.score_space)
 
 
-def compare_stages(parts: Parts) -> dict[str, Any]:
+def compare_stages(parts: Parts, names: tuple[str, ...]) -> dict[str, Any]:
     """Reads the evaluations.
+
+    Args:
+        parts: Where they lie.
+        names: What `models` gives.
 
     Returns:
         `build`: what `roc relative build` counted; `pairs`: the first stage's own evaluation, `accuracy` with its
         interval, and `words`, that of its answers with reasons; `groups`: stage -> metrics of `pair_metrics`, with
-        `words` of `group_metrics`; `scenes`: way -> stage -> metrics; `differences`: way -> metric -> stage 3 minus
-        stage 2, scene by scene; `calibration`: see `roc.relative.calibration`.
+        `words` of `group_metrics`; `scenes`: way -> stage -> metrics; `differences`: way -> stage -> metric -> stage 3
+        minus this one, scene by scene; `calibration`: of the third stage, see `roc.relative.calibration`, and
+        `calibration_alone`, of that without anchors, or None.
     """
     from roc.evaluation.compare import compare_evaluations
     from roc.evaluation.folder import read_evaluation
@@ -78,15 +86,19 @@ def compare_stages(parts: Parts) -> dict[str, Any]:
     scenes: dict[str, dict[str, Any]] = {}
     differences = {}
     for way in WAYS:
-        found = {name: read_evaluation(folder(parts, name, way)) for name in MODELS}
+        found = {name: read_evaluation(folder(parts, name, way)) for name in names}
         scenes[way] = {name: {key: one.metrics[key] for key in ("n", *METRICS)} for name, one in found.items()}
-        metrics = compare_evaluations(found["groups"], found["anchors"])["metrics"]
-        differences[way] = {key: metrics[key]._asdict() for key in METRICS}
+        differences[way] = {
+            name: {key: metrics[key]._asdict() for key in METRICS}
+            for name in names
+            if name != "groups"
+            for metrics in [compare_evaluations(found["groups"], found[name])["metrics"]]
+        }
     first = parts.stage("pairs") / "pairs"
     groups = {
         name: _read(folder(parts, name, "pairs") / PAIR_METRICS_FILE)
         | {"words": _read(folder(parts, name, "pairs") / _WORDS_FILE)}
-        for name in MODELS
+        for name in names
     }
     words = first / "words.json"
     return {
@@ -96,6 +108,7 @@ def compare_stages(parts: Parts) -> dict[str, Any]:
         "scenes": scenes,
         "differences": differences,
         "calibration": _read(parts.stage("groups") / "calibration.json"),
+        "calibration_alone": _read(parts.stage(ALONE) / "calibration.json") if ALONE in names else None,
     }
 
 

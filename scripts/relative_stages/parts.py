@@ -173,8 +173,18 @@ def make_parts(out: Path, sizes: Sizes, threads: int) -> Parts:
     return parts
 
 
-def train_stages(parts: Parts, sizes: Sizes, threads: int) -> None:
+ALONE = "groups_alone"
+"""The third stage without anchors, which begins where the third stage does."""
+
+
+def train_stages(parts: Parts, sizes: Sizes, threads: int, *, alone: bool = False) -> None:
     """Trains the three stages, each from the one before.
+
+    Args:
+        parts: What they learn from.
+        sizes: Words for their runs.
+        threads: CPU threads of PyTorch; 0 leaves its choice.
+        alone: Whether the third one is trained once more, without anchors.
 
     Raises:
         StageFailed: If a run ended with an error.
@@ -185,16 +195,27 @@ def train_stages(parts: Parts, sizes: Sizes, threads: int) -> None:
         "anchors": ("--data_path", parts.anchors, *sizes.stage_anchors),
         "groups": ("--data_path", edits.groups, "--anchors_path", parts.anchors, *sizes.groups),
     }
+    if alone:
+        words[ALONE] = (*words["groups"], "--with_anchors", "false")
     start = parts.base
     shared = ("--per_device_eval_batch_size", "50", "--bf16", "false", "--save_total_limit", "1")
     for name, own in words.items():
         length = () if "--reasoning_tokens" in own else ("--reasoning_tokens", str(LONGEST_ANSWER))
         with timed(parts.out, f"stage {name}"):
             run_roc(
-                *("relative", "train", CONFIGS[name], "--model_name_or_path", start, "--output_dir", parts.stage(name)),
+                *(
+                    "relative",
+                    "train",
+                    CONFIGS[name.removesuffix("_alone")],
+                    "--model_name_or_path",
+                    start,
+                    "--output_dir",
+                    parts.stage(name),
+                ),
                 *("--threads", str(threads), *shared, *length, *own),
             )
-        start = parts.stage(name)
+        if name != "groups":
+            start = parts.stage(name)
 
 
 def _draw(parts: Parts, sizes: Sizes) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from stages import machine, times
 from roc import __version__
 
 _TITLES = {"srcc": "SRCC", "plcc": "PLCC", "mae": "MAE"}
+_MODELS = {
+    "anchors": "after stage 2, anchors",
+    "groups": "after stage 3, groups",
+    "groups_alone": "stage 3 without anchors",
+}
 _WAYS = {"short": "in one forward pass", "critique": "with a critique first"}
 
 
@@ -24,6 +30,12 @@ def circumstances(out: Path) -> dict[str, Any]:
         "versions": {"roc": __version__, **packages, "Python": platform.python_version()},
         "minutes": {stage: seconds / 60 for stage, seconds in times(out).items()},
     }
+
+
+def is_finished(out: Path, names: Sequence[str]) -> bool:
+    """Tells whether the report is there, with all of these stages."""
+    file = out / "relative.json"
+    return file.is_file() and set(names) <= set(json.loads(file.read_text(encoding="utf-8"))["groups"])
 
 
 def markdown(report: Mapping[str, Any]) -> str:
@@ -55,19 +67,16 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         "## Stages 2 and 3",
         "",
-        "| edits of test scenes, each picture scored by itself | after stage 2, anchors | after stage 3, groups |",
-        "|---|---|---|",
         *_groups(report["groups"]),
         "",
-        f"| {report['scenes']['short']['anchors']['n']} test scenes with their ratings, on 0..10 "
-        "| after stage 2 | after stage 3 | difference, 95% interval |",
-        "|---|---|---|---|",
         *_scenes(report),
         "",
-        *_calibration(report["calibration"]),
+        *_calibration(report["calibration"], "stage 3"),
         "",
-        *_categories(report["groups"]),
     ]
+    if report["calibration_alone"] is not None:
+        lines += [*_calibration(report["calibration_alone"], "stage 3 without anchors"), ""]
+    lines += _categories(report["groups"])
     return "\n".join(lines) + "\n"
 
 
@@ -115,27 +124,46 @@ def _groups(groups: Mapping[str, Any]) -> list[str]:
             f"{one['words']['pair_accuracy']:.1%}" for one in models
         ],
         f"answers that can be read, of {words['n']}": [f"{one['words']['readable']:.0%}" for one in models],
+        f"standard deviation of the scores, share of the range, {_WAYS['critique']}": [
+            _number(one["words"]["spread"]) for one in models
+        ],
     }
-    return [f"| {title} | {' | '.join(cells)} |" for title, cells in rows.items()]
+    head = _head("edits of test scenes, each picture scored by itself", [_MODELS[name] for name in groups])
+    return [*head, *(f"| {title} | {' | '.join(cells)} |" for title, cells in rows.items())]
+
+
+def _head(title: str, columns: Sequence[str]) -> list[str]:
+    return [f"| {title} | {' | '.join(columns)} |", "|---" * (1 + len(columns)) + "|"]
 
 
 def _scenes(report: Mapping[str, Any]) -> list[str]:
-    lines = []
+    scenes, differences = report["scenes"], report["differences"]
+    others = list(differences["short"])
+    lines = _head(
+        f"{scenes['short']['anchors']['n']} test scenes with their ratings, on 0..10",
+        [*(_MODELS[name] for name in scenes["short"]), *(f"stage 3 less {_LESS[name]}" for name in others)],
+    )
     for way, title in _WAYS.items():
         for key, name in _TITLES.items():
-            found = report["differences"][way][key]
-            interval = "-"
-            if found["difference"] is not None:
-                interval = f"{found['difference']:+.3f}"
-                if found["low"] is not None:
-                    interval += f" [{found['low']:+.3f}, {found['high']:+.3f}]"
-            lines.append(f"| {name} {title} | {_number(found['b'])} | {_number(found['a'])} | {interval} |")
-    return lines
+            cells = [_number(one[key]) for one in scenes[way].values()]
+            cells += [_difference(differences[way][other][key]) for other in others]
+            lines.append(f"| {name} {title} | {' | '.join(cells)} |")
+    return [*lines, "", "Differences with their 95% intervals."]
 
 
-def _calibration(found: Mapping[str, Any]) -> list[str]:
+_LESS = {"anchors": "stage 2", "groups_alone": "that without anchors"}
+
+
+def _difference(found: Mapping[str, Any]) -> str:
+    if found["difference"] is None:
+        return "-"
+    interval = "" if found["low"] is None else f" [{found['low']:+.3f}, {found['high']:+.3f}]"
+    return f"{found['difference']:+.3f}{interval}"
+
+
+def _calibration(found: Mapping[str, Any], stage: str) -> list[str]:
     lines = [
-        f"The line of stage 3 is fitted on the anchors, on scores read {_WAYS[found['fitted_on']]}; it keeps SRCC and "
+        f"The line of {stage} is fitted on the anchors, on scores read {_WAYS[found['fitted_on']]}; it keeps SRCC and "
         "PLCC.",
         "",
         "| anchors | SRCC | PLCC | MAE before | MAE after |",
@@ -155,7 +183,7 @@ def _calibration(found: Mapping[str, Any]) -> list[str]:
 
 def _categories(groups: Mapping[str, Any]) -> list[str]:
     models = [one["categories"] for one in groups.values()]
-    lines = ["| kind of edit | pairs | after stage 2 | after stage 3 |", "|---|---|---|---|"]
+    lines = _head("kind of edit", ["pairs", *(_MODELS[name] for name in groups)])
     for name, found in models[0].items():
         cells = " | ".join(_share(one[name], "accuracy") for one in models)
         lines.append(f"| {name} | {found['n']} | {cells} |")

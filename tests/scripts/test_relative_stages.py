@@ -23,7 +23,7 @@ DIFFERENCE = {"a": 0.9, "b": 0.8, "difference": 0.1, "low": 0.05, "high": 0.15}
 GROUPS = {
     "decided": 10, "accuracy": 0.75, "accuracy_low": 0.5, "accuracy_high": 1.0, "krcc": 0.5, "krcc_n": 4,
     "categories": {"blur": {"n": 3, "accuracy": 1.0}, "tilt": {"n": 1, "accuracy": None}},
-    "words": {"n": 8, "compared": 20, "pair_accuracy": 0.625, "readable": 0.875},
+    "words": {"n": 8, "compared": 20, "pair_accuracy": 0.625, "readable": 0.875, "spread": 0.125},
 }  # fmt: skip
 FOUND = {
     "build": {
@@ -34,7 +34,10 @@ FOUND = {
               "words": {"n": 4, "decided": 4, "accuracy": 0.75, "kinds": {"good": 3, "cut": 1}}},
     "groups": {"anchors": GROUPS, "groups": GROUPS | {"accuracy": 0.875, "accuracy_low": None}},
     "scenes": {way: {name: METRICS for name in ("anchors", "groups")} for way in ("short", "critique")},
-    "differences": {way: dict.fromkeys(("srcc", "plcc", "mae"), DIFFERENCE) for way in ("short", "critique")},
+    "differences": {
+        way: {"anchors": dict.fromkeys(("srcc", "plcc", "mae"), DIFFERENCE)} for way in ("short", "critique")
+    },
+    "calibration_alone": None,
     "calibration": {"fitted_on": "critique", "short": {"before": METRICS, "after": METRICS},
                     "critique": {"before": {}, "after": {}}},
 }  # fmt: skip
@@ -42,14 +45,15 @@ FOUND = {
 
 def test_the_report_shows_every_stage():
     around = {"command": "x", "machine": "m", "versions": {"roc": "1"}, "minutes": {"base": 1.25, "edits": 2}}
-    text = markdown({**FOUND, **around})
+    text = markdown({**FOUND, **around})  # of the two stages that score a photo
     assert "20 edits of 6 scenes are kept, 5 for the better and 15 for the worse" in text and "3.2 in all" in text
     assert "87.5% of 22 edits unanimous." in text and "| a, b | 90.0% |" in text
     assert "9 pairs of test scenes, both pictures in one question: 50.0% with the right sign" in text
     assert "With reasons first: 75.0% of 4. Answers: good 3, cut 1 of 4." in text
     assert "| source against edit, 10 pairs, in one forward pass | 75.0% [50.0%, 100.0%] | 87.5% |" in text
     assert "| comparisons within groups, 20, with a critique first | 62.5% | 62.5% |" in text
-    assert "| SRCC with a critique first | 0.800 | 0.900 | +0.100 [+0.050, +0.150] |" in text
+    assert "| SRCC with a critique first | 0.500 | 0.500 | +0.100 [+0.050, +0.150] |" in text
+    assert "share of the range, with a critique first | 0.125 | 0.125 |" in text and "without anchors" not in text
     assert "| in one forward pass | 0.500 | 0.250 | 1.500 | 1.500 |" in text
     assert "| with a critique first | - | - | - | - |" in text
     assert "| blur | 3 | 100.0% | 100.0% |" in text and "| tilt | 1 | - | - |" in text
@@ -71,10 +75,14 @@ def stages(monkeypatch):
 
     class Stages(list):
         fails = None
+        starts = {}
 
         def do(self, *words):
             words = [str(word) for word in words]
             out = Path(words[words.index("--output_dir" if "--output_dir" in words else "--out") + 1])
+            if words[:2] == ["relative", "train"]:
+                self.starts[out.name] = Path(words[words.index("--model_name_or_path") + 1]).name
+                assert ("--with_anchors" in words) == (out.name == "stage_groups_alone")
             self.append(f"{' '.join(words[:2]) if words[0] != 'finetune' else 'finetune'} {out.name}")
             if out.name == self.fails:
                 raise StageFailed
@@ -93,8 +101,18 @@ def stages(monkeypatch):
     monkeypatch.setattr(parts, "run_roc", done.do)
     monkeypatch.setattr(parts, "_build_start", lambda some, folder: None)
     monkeypatch.setattr(command, "evaluate_stage", lambda some, name, pictures: done.append(f"evaluate {name}"))
-    monkeypatch.setattr(command, "compare_stages", lambda some: FOUND)
+    monkeypatch.setattr(command, "compare_stages", found_of)
     return done
+
+
+def found_of(parts, names):
+    """What the evaluations of these stages hold."""
+    if names[-1] == "groups":
+        return FOUND
+    scenes = {way: {**one, "groups_alone": METRICS} for way, one in FOUND["scenes"].items()}
+    differences = {way: {**one, "groups_alone": one["anchors"]} for way, one in FOUND["differences"].items()}
+    more = {"scenes": scenes, "differences": differences, "calibration_alone": FOUND["calibration"]}
+    return FOUND | more | {"groups": FOUND["groups"] | {"groups_alone": GROUPS}}
 
 
 def test_a_stopped_way_goes_on(tmp_path, stages, capsys):
@@ -131,6 +149,25 @@ def test_a_stopped_way_goes_on(tmp_path, stages, capsys):
     assert set(done["minutes"]) == {
         "scenes", "edits", "base", "stage pairs", "stage anchors", "stage groups", "evaluation"
     }  # fmt: skip
+
+
+def test_the_third_stage_without_anchors_is_added_to_what_is_there(tmp_path, stages, capsys):
+    words = ["--output_dir", str(tmp_path / "out"), "--quick"]
+    assert command.main(words) == 0 and "without anchors" not in capsys.readouterr().out
+    stages.clear()
+    assert command.main([*words, "--without_anchors"]) == 0
+    assert stages[-5:] == [
+        "relative train stage_groups", "relative train stage_groups_alone", "evaluate anchors", "evaluate groups",
+        "evaluate groups_alone",
+    ]  # fmt: skip
+    assert stages.starts["stage_groups"] == stages.starts["stage_groups_alone"] == "stage_anchors"
+    printed = capsys.readouterr().out
+    assert "| SRCC in one forward pass | 0.500 | 0.500 | 0.500 | +0.100 [+0.050, +0.150] | +0.100" in printed
+    assert "The line of stage 3 without anchors is fitted" in printed
+    stages.clear()
+    assert command.main(words) == 0 and stages == []
+    assert command.main(words[:2]) == 2  # the whole way, in the folder of the quick one
+    assert "holds runs with other settings (quick)" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -111,5 +111,9 @@ def test_a_model_that_does_not_compare_says_so(checkpoint):
         answer = server.http.post("/v1/rank", files=files(*PHOTOS), data={"compare": "true"})
         assert answer.status_code == 422 and answer.json()["error"]["code"] == "no_comparison"
         assert "roc relative train" in answer.json()["error"]["message"]
-        odd = server.http.post("/v1/rank", files=files(*PHOTOS), data={"compare": "yes"})
-        assert odd.status_code == 422 and "expected true or false" in odd.json()["error"]["message"]
+        for fields, told in (
+            ({"compare": "yes"}, "expected true or false"),
+            ({"compare": "true", "scale": "x"}, "compare came with scale"),
+        ):
+            odd = server.http.post("/v1/rank", files=files(*PHOTOS), data=fields)
+            assert odd.status_code == 422 and told in odd.json()["error"]["message"]
