@@ -20,6 +20,7 @@ from roc.calibration.held_out import HeldOut, read_held_out, score_held_out
 from roc.calibration.options import CalibrateOptions
 from roc.calibration.removal import kept_reference
 from roc.calibration.temperature import Fitted, fit_temperature, shared_vote, tempered
+from roc.data.counts import counted
 from roc.data.digest import smallest
 from roc.model.calibration import Calibration, Intervals, quantiles_of
 from roc.model.declaration import Declaration
@@ -169,8 +170,8 @@ def _check_enough(options: CalibrateOptions, ratings: list[dict[str, float]], pl
         if 0 < count < needed:
             of = f" of {name}" if len(plain.attributes) > 1 else ""
             raise ValueError(
-                f"{options.data_path} has {count} ratings{of} to calibrate on; {why} take {needed} or more. Rate more "
-                "photos, or give a lower --level"
+                f"{options.data_path} has {counted(count, 'rating')}{of} to calibrate on; {why} take {needed} or more. "
+                "Rate more photos, or give a lower --level"
             )
 
 

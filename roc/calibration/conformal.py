@@ -13,6 +13,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from fractions import Fraction
 
+from roc.data.counts import counted
+
 
 def rank_for(rows: int, level: float) -> int:
     """Gives k = ceil((rows + 1) * level), exactly; above `rows` there are too few."""
@@ -41,9 +43,8 @@ def half_width(distances: Sequence[float], level: float) -> float:
     """
     rank = rank_for(len(distances), level)
     if rank > len(distances):
-        raise ValueError(
-            f"{len(distances)} ratings are too few for intervals at {level:g}; it takes {fewest_rows(level)} or more"
-        )
+        came = counted(len(distances), "rating is", "ratings are")
+        raise ValueError(f"{came} too few for intervals at {level:g}; it takes {fewest_rows(level)} or more")
     return sorted(distances)[rank - 1]
 
 

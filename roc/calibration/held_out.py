@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from roc.calibration.options import CalibrateOptions
+from roc.data.counts import counted
 from roc.data.digest import picture_digest
 from roc.data.records import Record
 from roc.evaluation.evaluated_rows import evaluable
@@ -87,7 +88,8 @@ def _of_split(options: CalibrateOptions, records: Sequence[Record]) -> list[Reco
         trained = sum(record.split == "train" for record in records)
         if trained:
             logger.warning(
-                "%d rows are marked train; if the model was trained on them, intervals are too narrow", trained
+                "%s marked train; if the model was trained on them, intervals are too narrow",
+                counted(trained, "row is", "rows are"),
             )
         return list(records)
     split = "val" if split in _VALIDATION else split

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import roc
 from roc.calibration.options import ReferenceOptions
+from roc.data.counts import counted
 from roc.model.calibration import quantiles_of
 from roc.model.reference import Reference
 
@@ -53,7 +54,8 @@ def make_reference(options: ReferenceOptions, watch: Watch = lambda rows, total,
     declaring_file(options.checkpoint)
     sources = find_sources(options.photos).sources
     if len(sources) < FEWEST_PHOTOS:
-        raise ValueError(f"there are {len(sources)} photos to compare with; give {FEWEST_PHOTOS} or more")
+        came = counted(len(sources), "photo")
+        raise ValueError(f"{came} to compare with; give {FEWEST_PHOTOS} or more")
 
     from roc.evaluation.scored_records import load_assessment
     from roc.scoring.batches import OutOfMemory, Scorer, Wanted

@@ -11,6 +11,7 @@ from typing import Literal
 
 from roc.commands import from_xmp
 from roc.commands.line import DONE, FAILED, Subcommand, run_subcommand
+from roc.data.counts import counted
 from roc.data.datasets.convert import DATASETS
 from roc.score_space import range_faults
 from roc.settings import REQUIRED, Fault, Settings, option
@@ -176,7 +177,8 @@ def _convert(options: ConvertOptions) -> int:
     if conversion.left_out:
         print("\n".join(conversion.left_out[:_SHOWN]), file=sys.stderr)
         count = len(conversion.left_out)
-        print(f"{count} rows or images were left out, all listed in {conversion.left_out_file}", file=sys.stderr)
+        what = counted(count, "row or image was", "rows or images were")
+        print(f"{what} left out, all listed in {conversion.left_out_file}", file=sys.stderr)
     print(conversion.summary())
     return FAILED if conversion.left_out else DONE
 
@@ -320,7 +322,7 @@ def _print_some(title: str, found: Sequence[str], report: str | None) -> None:
 
 def _print_unreadable(faults: Sequence[str]) -> None:
     if faults:
-        print(f"{len(faults)} images cannot be used:", file=sys.stderr)
+        print(f"{counted(len(faults), 'image')} cannot be used:", file=sys.stderr)
         print("\n".join(faults[:_SHOWN]), file=sys.stderr)
         if len(faults) > _SHOWN:
             print(f"... and {len(faults) - _SHOWN} more", file=sys.stderr)

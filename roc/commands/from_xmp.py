@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from roc.commands.line import DONE, FAILED
+from roc.data.counts import counted
 from roc.settings import REQUIRED, Fault, Settings, option
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".xlsx")
@@ -59,7 +60,7 @@ def from_xmp(options: FromXmpOptions, shown: int) -> int:
     flags = ["--data_path", options.out, "--image_folder", options.photos, "--min_score", f"{low:g}"]
     print("train on it:", shlex.join([*flags, "--max_score", "5", "--num_tokens", "5"]))
     if found.faults:
-        print(f"{len(found.faults)} photos could not be read and were left out:", file=sys.stderr)
+        print(f"{counted(len(found.faults), 'photo')} could not be read, left out:", file=sys.stderr)
         print("\n".join(found.faults[:shown]), file=sys.stderr)
         if len(found.faults) > shown:
             print(f"... and {len(found.faults) - shown} more", file=sys.stderr)

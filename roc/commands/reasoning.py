@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from roc.commands.finetune import run_training
 from roc.commands.line import DONE, FAILED, Subcommand, run_subcommand
+from roc.data.counts import counted
 
 if TYPE_CHECKING:
     from roc.policy.config import PolicyConfig
@@ -112,11 +113,11 @@ def _corpus(options: CorpusConfig) -> int:
     print(f"  {corpus.asked:,} answers in this run, {corpus.seconds:.0f} s")
     print(f"{files.page}: samples; {files.rejected}: rejected texts; {files.summary}: counts and cost")
     if corpus.short > 0:
-        print(f"{corpus.short} texts fewer than --count: the photos gave no more", file=sys.stderr)
+        print(f"{counted(corpus.short, 'text')} fewer than --count: the photos gave no more", file=sys.stderr)
     for outcome in corpus.failed[:10]:
         print(f"{outcome.photo.id}: {outcome.error}", file=sys.stderr)
     if corpus.failed:
-        print(f"{len(corpus.failed)} photos got no answer; the same command asks about them again", file=sys.stderr)
+        print(f"{counted(len(corpus.failed), 'photo')} got no answer; the same command asks again", file=sys.stderr)
     return FAILED if corpus.failed else DONE
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from roc.commands.line import DONE, FAILED, Parser, run
+from roc.data.counts import counted
 from roc.scoring.options import ScoreOptions
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _write_scores(options: ScoreOptions) -> int:
     if outcome.scored is not None:
         speed = f", {outcome.scored / outcome.seconds:.1f} images/s" if outcome.scored else ""
     scales = ranges_text(facts, facts["settings"]["attributes"])
-    print(f"{options.out}: {facts['images'] - facts['failed']} images, {scales}{speed}")
+    print(f"{options.out}: {counted(facts['images'] - facts['failed'], 'image')}, {scales}{speed}")
     if "answers" in facts:
         from roc.model.reasoned import told_kinds
 
@@ -120,7 +121,7 @@ def _write_scores(options: ScoreOptions) -> int:
     if starring is not None:
         _print_stars(starring)
     if facts["failed"]:
-        print(f"{files.errors}: {facts['failed']} images could not be scored", file=sys.stderr)
+        print(f"{files.errors}: {counted(facts['failed'], 'image')} could not be scored", file=sys.stderr)
     if outcome.uncopied:
         done = "copied" if options.move_to is None else "moved"
         print(f"{files.errors}: {outcome.uncopied} of the chosen could not be {done}", file=sys.stderr)
@@ -129,11 +130,12 @@ def _write_scores(options: ScoreOptions) -> int:
 
 def _print_stars(starring: Starring) -> None:
     counts = ", ".join(f"{starring.stars[stars]} with {stars}" for stars in range(1, 6))
-    print(f"stars: {counts}; {starring.written} sidecars written")
+    print(f"stars: {counts}; {counted(starring.written, 'sidecar')} written")
     if starring.kept:
-        print(f"{starring.kept} photos were rated before and left alone; --xmp_overwrite rates them anew")
+        what = counted(starring.kept, "photo was", "photos were")
+        print(f"{what} rated before and left alone; --xmp_overwrite rates anew")
     if starring.faults:
-        print(f"{len(starring.faults)} photos could not be given stars:", file=sys.stderr)
+        print(f"{counted(len(starring.faults), 'photo')} could not be given stars:", file=sys.stderr)
         for fault in starring.faults[:_SHOWN]:
             print(f"{fault['image']}: {fault['error']}", file=sys.stderr)
         if len(starring.faults) > _SHOWN:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from roc.data.counts import counted
 from roc.data.limits import DEFAULT_PIXEL_LIMIT
 from roc.data.reading import scan_records
 from roc.data.records import Record, Repeats, few_rated, plain_id
@@ -102,7 +103,7 @@ class DataReport:
     def summary(self) -> str:
         """Describes the file: counts, range and a histogram of the scores, without faults and warnings."""
         opened = "" if self.opened is None else f", {self.opened} opened"
-        lines = [f"{self.path}: {self.records} records, {self.images} images{opened}"]
+        lines = [f"{self.path}: {counted(self.records, 'record')}, {counted(self.images, 'image')}{opened}"]
         for title, counts in (("split", self.splits), ("data set", self.datasets)):
             if set(counts) - {""}:
                 lines.append(_row(title, [f"{name or '(none)'} {count}" for name, count in sorted(counts.items())]))

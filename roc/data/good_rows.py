@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from roc.data.check import DataReport
+from roc.data.counts import counted
 from roc.data.reading import dropped, scan_records
 from roc.data.records import Repeats
 from roc.data.rows import DataError, Faults, iter_rows_for, write_rows
@@ -37,7 +38,7 @@ class GoodRows:
     def summary(self) -> str:
         """Says where the rows are, and where the list of the others."""
         listed = f", {self.left_out} left out, listed in {self.left_out_file}" if self.left_out_file else ""
-        return f"{self.file}: {self.written} good rows{listed}"
+        return f"{self.file}: {counted(self.written, 'good row')}{listed}"
 
 
 def write_good(

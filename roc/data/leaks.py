@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from roc.data.counts import counted
 from roc.data.lookalikes import MOST_PAIRS, find_lookalikes, hash_images
 from roc.data.reading import scan_records
 from roc.data.records import Record, plain_id
@@ -104,16 +105,17 @@ class LeakReport:
                 counts[reason] += 1
         tests = len({leak.test.line for leak in self.leaks})
         lines = [
-            f"{len(self.leaks)} leaks: {tests} of {self.test} test records ({tests / max(self.test, 1):.2%}) and "
-            f"{self.train_leaked} of {self.train} training records"
+            f"{counted(len(self.leaks), 'leak')}: {tests} of {counted(self.test, 'test record')} "
+            f"({tests / max(self.test, 1):.2%}) and "
+            f"{self.train_leaked} of {counted(self.train, 'training record')}"
         ]
         lines += [f"  {reason:<26} {count}" for reason, count in counts.items()]
         if not self.opened:
             lines.append("images were not opened: compared by ids and sources only")
         if self.plain:
-            lines.append(f"{len(self.plain)} images are too plain to be compared by their looks")
+            lines.append(f"{counted(len(self.plain), 'image is', 'images are')} too plain to be compared by looks")
         if self.unreadable:
-            lines.append(f"{len(self.unreadable)} images could not be compared")
+            lines.append(f"{counted(len(self.unreadable), 'image')} could not be compared")
         return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from roc.data.counts import counted
 from roc.data.folders import PICTURES, is_picture, walk
 from roc.data.raw import INSTALL, is_raw
 from roc.data.rows import write_rows
@@ -49,15 +50,15 @@ class Starred:
     def summary(self) -> str:
         """Says in a few lines what was read and what was left out."""
         counts = ", ".join(f"{count} with {value:g}" for value, count in sorted(self.stars.items()))
-        lines = [f"{self.out}: {self.stars.total()} of {self.photos} photos; stars: {counts}"]
+        lines = [f"{self.out}: {self.stars.total()} of {counted(self.photos, 'photo')}; stars: {counts}"]
         for count, why in (
-            (self.unrated, "have no rating and were left out"),
-            (self.rejected, "are rejected and were left out; --rejected gives them a score"),
-            (self.predicted, "have the stars that roc gave them and were left out"),
-            (self.raw, f"are RAW files and were left out; to use them, {INSTALL}"),
-            (self.other_inside, "hold another rating than their sidecar, which was taken"),
+            (self.unrated, "without a rating, left out"),
+            (self.rejected, "rejected, left out; --rejected gives a score"),
+            (self.predicted, "with stars that roc gave, left out"),
+            (self.raw, f"in RAW files, left out; to use those, {INSTALL}"),
+            (self.other_inside, "with another rating inside than in the sidecar, which was taken"),
         ):
-            lines += [f"{count} {why}"] if count else []
+            lines += [f"{counted(count, 'photo')} {why}"] if count else []
         return "\n".join(lines)
 
 
@@ -151,15 +152,15 @@ def _name_fault(name: str, path: str, out: Path) -> str | None:
 
 def _check(photos: str, found: Starred) -> None:
     if not found.photos:
-        raw = f" but {found.raw} RAW files; to use them, {INSTALL}" if found.raw else ""
+        raw = f" but {counted(found.raw, 'RAW file')}; to use RAW files, {INSTALL}" if found.raw else ""
         raise ValueError(f"{photos}: there is no photo in it{raw}")
     if not found.stars:
         why = f"; the first fault: {found.faults[0]}" if found.faults else ""
-        left = f", {found.rejected} are rejected" if found.rejected else ""
-        left += f", {found.predicted} have stars that roc gave them" if found.predicted else ""
+        left = f", {found.rejected} rejected" if found.rejected else ""
+        left += f", {found.predicted} with stars that roc gave" if found.predicted else ""
         raise ValueError(
-            f"{photos}: none of its {found.photos} photos has a rating in XMP{left}{why}; give stars in a program that "
-            "writes them into the photos or into sidecars, or have it write what is in its catalogue"
+            f"{photos}: none of its {counted(found.photos, 'photo')} has a rating in XMP{left}{why}; give stars in a "
+            "program that writes them into the photos or into sidecars, or have it write what is in its catalogue"
         )
     if len(found.stars) == 1:
         (value,) = found.stars

@@ -15,6 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from roc.data.counts import counted
 from roc.evaluation.bootstrap import resamples_for
 from roc.evaluation.estimates import (
     Difference,
@@ -210,7 +211,7 @@ def _check_same_rows(a: Evaluation, b: Evaluation) -> None:
     for one, here, there in ((a, *rows), (b, *rows[::-1])):
         alone = [name for name in here if name not in there]
         if alone:
-            faults.append(f"{len(alone)} rows are in {one.folder} only: {_named(alone)}")
+            faults.append(f"{counted(len(alone), 'row is', 'rows are')} in {one.folder} only: {_named(alone)}")
     differ = False
     for attribute in _common_attributes(a, b):
         scales = [scale_of(one.metrics, attribute_prefix(attribute, one.metrics["attributes"])) for one in (a, b)]
@@ -223,7 +224,9 @@ def _check_same_rows(a: Evaluation, b: Evaluation) -> None:
         for attribute in _common_attributes(a, b):
             moved = [name for name in rows[0] if _differ(rows[0][name], rows[1][name], attribute)]
             if moved:
-                faults.append(f"{len(moved)} rows have another human score of {attribute}: {_named(moved)}")
+                faults.append(
+                    f"{counted(len(moved), 'row has', 'rows have')} another human score of {attribute}: {_named(moved)}"
+                )
     first = [one.metrics["attributes"][0] for one in (a, b)]
     if first[0] != first[1]:
         faults.append(f"the first score is {first[0]} in one and {first[1]} in the other")

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from roc.data.counts import counted
 from roc.data.rows import Faults, iter_rows
 from roc.evaluation.benchmarks import TEST_SETS
 from roc.evaluation.caveats import find_caveats
@@ -165,7 +166,7 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     chosen = evaluable(records)
     if len(chosen) < len(records):
         left_out = len(records) - len(chosen)
-        logger.warning("%d rows without a score or with several images are not evaluated", left_out)
+        logger.warning("%s not evaluated: no score, or several images", counted(left_out, "row is", "rows are"))
     if not chosen:
         raise ValueError(f"{options.data_path} has no row with one image and a score to evaluate")
     if given is None:
@@ -196,8 +197,8 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     lost = sum("overall" in record.histograms for record in chosen) - sum(row.h_n is not None for row in rows)
     if lost:
         logger.warning(
-            "%d histograms have another number of levels than the checkpoint, %d, and are not used",
-            lost,
+            "%s another number of levels than the checkpoint, %d; not used",
+            counted(lost, "histogram has", "histograms have"),
             space.num_levels,
         )
     metrics = evaluate_predictions(

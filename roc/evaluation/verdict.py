@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
+from roc.data.counts import counted
 from roc.evaluation.estimates import Difference
 from roc.evaluation.keys import FEW_ROWS, METRICS, bounds_text, split_key, value_text
 
@@ -85,7 +86,9 @@ def verdict(metrics: Mapping[str, Difference], n: int) -> list[str]:
     if "equal" in found and len(found) > 1:
         lines.append(f"Equal to three decimals: {_names(found['equal'])}.")
     if 0 < n < FEW_ROWS:
-        lines.append(f"Only {n} rows (below {FEW_ROWS}): numbers are rounded, and other photos may say otherwise.")
+        lines.append(
+            f"Only {counted(n, 'row')} (below {FEW_ROWS}): numbers are rounded, and other photos may say otherwise."
+        )
     return lines
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from roc.data.counts import counted
 from roc.data.images import ImageError, open_image
 from roc.mcp.folders import Folders
 from roc.mcp.options import McpOptions
@@ -101,7 +102,7 @@ class Assessor:
         """
         paths = self.folders.pictures(image)
         if len(paths) != 1:
-            raise ValueError(f"{image}: {len(paths)} pictures are in this folder; describe one of them at a time")
+            raise ValueError(f"{image}: {counted(len(paths), 'picture')} in this folder; describe one at a time")
         picture = open_image(paths[0])
         with self._turn:
             (found,) = self.assessment.describe(picture, max_new_tokens=self.options.max_new_tokens)
@@ -111,9 +112,8 @@ class Assessor:
         """Opens the pictures that a request names, each once and some at a time; in place of one, why it cannot be."""
         paths = list(dict.fromkeys(path for image in images for path in self.folders.pictures(image)))
         if not fewest <= len(paths) <= self.options.images:
-            raise ValueError(
-                f"{len(paths)} pictures were named; expected {fewest} to {self.options.images} paths in {self.folders}"
-            )
+            came = counted(len(paths), "picture was", "pictures were")
+            raise ValueError(f"{came} named; expected {fewest} to {self.options.images} paths in {self.folders}")
         for start in range(0, len(paths), self.assessment.batch_size):
             batch: dict[Path, Image.Image | ImageError] = {}
             for path in paths[start : start + self.assessment.batch_size]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from roc.data.counts import counted
 from roc.data.pairs import read_pairs
 from roc.data.pictures import shown_path
 from roc.data.reading import read_records
@@ -74,7 +75,9 @@ def check_ratings(values: list[float], where: str) -> None:
         ValueError: If they are not.
     """
     if len(values) < FEWEST:
-        raise ValueError(f"{where} holds {len(values)} ratings; expected at least {FEWEST}: rate more photos")
+        raise ValueError(
+            f"{where} holds {counted(len(values), 'rating')}; expected at least {FEWEST}: rate more photos"
+        )
     if len(set(values)) == 1:
         raise ValueError(
             f"all {len(values)} ratings of {where} are {values[0]:g}, so they say nothing about which photo is better; "

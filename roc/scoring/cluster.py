@@ -25,6 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import roc
+from roc.data.counts import counted
 from roc.model.device import usable_cores
 from roc.model.float32_tower import picture_dtype
 from roc.scoring.assessment import Assessment
@@ -226,7 +227,8 @@ class Cluster:
                     yield {"image": sources[index].name} | row
             if not waiting:
                 return
-            logger.warning("%d images are tried again: the processes that had them ended", len(waiting))
+            what = counted(len(waiting), "image is", "images are")
+            logger.warning("%s tried again: the process that had it ended", what)
             if block > 1:
                 block = 1
                 continue

@@ -72,7 +72,7 @@ def write_gallery(
     """
     path = Path(path)
     chosen = list(images)
-    note = f"{len(chosen):,} images"
+    note = f"{len(chosen):,} image{'s' * (len(chosen) != 1)}"
     if len(chosen) > MOST:
         note = f"the best {MOST // 2} and the worst {MOST // 2} of {len(chosen):,} images"
         chosen = [*chosen[: MOST // 2], *chosen[-(MOST // 2) :]]

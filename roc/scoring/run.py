@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import roc
 from roc.checkpoint.names import check_exists
+from roc.data.counts import counted
 from roc.data.raw import INSTALL, RAW
 from roc.files import write_json
 from roc.scoring.copies import carry_out
@@ -161,7 +162,8 @@ def _score_all(
         todo = changed(journal, sources) if todo else []
         if not todo:
             break
-        logger.warning("%d pictures were replaced meanwhile and are scored again (%s)", len(todo), some(todo))
+        what = counted(len(todo), "picture was", "pictures were")
+        logger.warning("%s replaced meanwhile, to be scored again (%s)", what, some(todo))
     return scored, time.perf_counter() - start
 
 
@@ -226,9 +228,10 @@ def _found(options: ScoreOptions) -> list[Source]:
         logger.info("left out as no pictures by their names: %s", kinds)
         raw = sum(count for suffix, count in listing.left_out.items() if suffix in RAW)
         if raw:
-            logger.warning("%d RAW files are left out; to score them, %s", raw, INSTALL)
+            logger.warning("%s left out; to score RAW files, %s", counted(raw, "RAW file is", "RAW files are"), INSTALL)
     if listing.repeated:
-        logger.warning("%d images were named more than once; each is scored once", listing.repeated)
+        what = counted(listing.repeated, "image was", "images were")
+        logger.warning("%s named more than once; each is scored once", what)
     return listing.sources
 
 
@@ -335,11 +338,13 @@ def _check_images(options: ScoreOptions, journal: Journal, sources: Sequence[Sou
         return
     if journal.about["asked"] != _asked(options):
         raise ValueError(
-            f"{journal.path} holds scores of {len(gone)} images that are not among those given now ({gone[0]}, ...); "
+            f"{journal.path} holds scores of {counted(len(gone), 'image that is', 'images that are')} not among those "
+            f"given now ({', '.join(gone[:1])}{', ...' if len(gone) > 1 else ''}); "
             f"it was begun with {journal.about['asked']}. Give the same, name another --out, or start anew with "
             "--overwrite."
         )
-    logger.warning("%d images are done, but no longer there; they are left out (%s, ...)", len(gone), gone[0])
+    what = counted(len(gone), "image is", "images are")
+    logger.warning("%s done, but no longer there, and left out (%s%s)", what, gone[0], ", ..." if len(gone) > 1 else "")
 
 
 def _to_score(options: ScoreOptions, journal: Journal, sources: Sequence[Source]) -> list[Source]:
@@ -351,7 +356,8 @@ def _to_score(options: ScoreOptions, journal: Journal, sources: Sequence[Source]
     done -= {source.name for source in again}
     todo = [source for source in sources if source.name not in done]
     if again:
-        logger.warning("%d pictures were replaced since and are scored again (%s)", len(again), some(again))
+        what = counted(len(again), "picture was", "pictures were")
+        logger.warning("%s replaced since, to be scored again (%s)", what, some(again))
     if len(journal):
         logger.info("going on: %d of %d images are done", len(sources) - len(todo), len(sources))
     return todo

@@ -199,7 +199,7 @@ def _others(left_out: Counter[str]) -> str:
         return ""
     kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in left_out.most_common(5))
     raw = f"; to read RAW files, {INSTALL_RAW}" if RAW & set(left_out) else ""
-    return f"; of other files there are {kinds}{raw}"
+    return f"; other files in it: {kinds}{raw}"
 
 
 def _expand(

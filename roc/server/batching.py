@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from roc.data.counts import counted
 from roc.server.children import Child, Starter
 from roc.server.counters import Counters
 from roc.server.errors import Refusal, unavailable
@@ -240,7 +241,11 @@ class Batching:
         pause = 0.0 if bad == 0 else min(LONGEST_PAUSE, 2.0 ** (bad - 1))
         self._kills += killed
         self._failures += not killed
-        logger.error("The model's process ended: %s; %d images go to a new one.", reason, len(again))
+        logger.error(
+            "The model's process ended: %s; %s.",
+            reason,
+            counted(len(again), "image goes to a new one", "images go to a new one"),
+        )
         self._counters.restarts.labels("worker").inc()
         self._loop.call_later(pause, self._start)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from roc.data.counts import counted
 from roc.server.embedded import Image
 from roc.server.errors import Refusal, unavailable
 from roc.server.options import Limits
@@ -199,7 +200,8 @@ def _opinions(asked: PersonalRequest, count: int) -> tuple[list[int], Opinions |
         raise _invalid("both ratings and pairs came; send one of them")
     if asked.ratings is not None:
         if len(asked.ratings) != count:
-            raise _invalid(f"{len(asked.ratings)} ratings came for {count} photos; send null for those not rated")
+            came = f"{counted(len(asked.ratings), 'rating')} came for {counted(count, 'photo')}"
+            raise _invalid(f"{came}; send null for those not rated")
         rows = [place for place, rating in enumerate(asked.ratings) if rating is not None]
         values = np.array([asked.ratings[place] for place in rows], dtype=np.float64)
         if len(set(values.tolist())) < 2:

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import Headers
 
+from roc.data.counts import counted
 from roc.server.embedded import Image, decoded, too_many_images, without_data_prefix
 from roc.server.errors import Refusal
 from roc.server.options import Limits
@@ -263,7 +264,7 @@ class _Reader:
     def _levels(self, one: dict[str, Any], place: Place, key: str) -> tuple[Any, ...]:
         levels = one.get(key)
         if not isinstance(levels, list) or not 2 <= len(levels) <= MOST_LEVELS:
-            came = f"{len(levels)} levels" if isinstance(levels, list) else type(levels).__name__
+            came = counted(len(levels), "level") if isinstance(levels, list) else type(levels).__name__
             came = "nothing" if levels is None else came
             raise _refusal(
                 (*place, key), f"{came} came; expected a list of 2 to {MOST_LEVELS} levels, the lowest first"

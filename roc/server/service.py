@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from roc.data.counts import counted
 from roc.model.device import default_workers
 from roc.server.answers import combine
 from roc.server.batching import Batching
@@ -150,8 +151,8 @@ class Service:
         if not images.fits(client, count):
             seconds = min(60, max(1, math.ceil(images.total * self._pace)))
             raise unavailable(
-                f"{images.total} images are being processed or waiting; the limit is {images.most}, and one client may "
-                f"have {PART} times what is left",
+                f"{counted(images.total, 'image is', 'images are')} being processed or waiting; the limit is "
+                f"{images.most}, and one client may have {PART} times what is left",
                 code="busy",
                 retry_after=seconds,
             )

@@ -18,6 +18,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
+from roc.data.counts import counted
 from roc.server.embedded import LONG, Image, Scanner, decoded, too_many_bytes, too_many_images
 from roc.server.errors import Refusal
 from roc.server.options import Limits
@@ -142,7 +143,7 @@ async def read_rank(headers: Headers, chunks: AsyncIterator[bytes], limits: Limi
         attribute, data_set = fields.get("attribute") or None, fields.get("scale") or None
         flags = {name: _flag(fields, name) for name in ("describe", "compare")}
     if not 2 <= len(images) <= 64:
-        raise _invalid("files", f"{len(images)} images came; expected 2 to 64")
+        raise _invalid("files", f"{counted(len(images), 'image')} came; expected 2 to 64")
     odd = next((name for name, on in flags.items() if on), None)
     if odd is not None and data_set is not None:
         what = "the words hold the shared score" if odd == "describe" else "a change is on a range of its own"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from roc.data.counts import counted
 from roc.data.pairs import Pair, pair_records, read_pairs
 from roc.data.reading import read_records
 from roc.data.records import Record, few_rated, resolve_splits
@@ -264,7 +265,10 @@ def _read_pairs(config: RunConfig) -> tuple[list[Pair], list[Pair]]:
         raise DataError([f"{config.pairs_path}: no pair to train on; every pair is marked as validation or test"])
     known = sum(pair.delta is not None for pair in pairs)
     logger.info(
-        "%d pairs to train on, %d of them with a known difference; %d are held out", len(pairs), known, len(held_out)
+        "%s to train on, %d of them with a known difference; %d held out",
+        counted(len(pairs), "pair"),
+        known,
+        len(held_out),
     )
     return pairs, held_out
 

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from roc.data.counts import counted
 from roc.files import write_text
 from roc.prompts import SCORE_TOKEN
 from roc.training.run import SCENES, STATES, RunError, command
@@ -104,7 +105,7 @@ def evaluate(
     records = evaluable(held_out)
     if len(records) < len(held_out) and (records or unrated is None):
         skipped = len(held_out) - len(records)
-        logger.warning("%d rows without a score or with several images are not evaluated", skipped)
+        logger.warning("%s not evaluated: no score, or several images", counted(skipped, "row is", "rows are"))
     answering = False
     if records:
         assessment = Assessment(out, batch_size=config.per_device_eval_batch_size)

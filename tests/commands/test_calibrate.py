@@ -257,7 +257,7 @@ def test_checkpoints_and_photos_that_cannot_be_used(checkpoint, photos, tmp_path
     assert calibrated(str(tmp_path / "gone"), photos) == 2
     assert "gone" in capsys.readouterr().err
     assert reference([checkpoint, str(photos / "0.png")]) == 2
-    assert "there are 1 photos to compare with; give 20 or more" in capsys.readouterr().err
+    assert "1 photo to compare with; give 20 or more" in capsys.readouterr().err
     config = json.loads((tmp_path / "mine/config.json").read_text())
     del config["roc"]
     (tmp_path / "mine/config.json").write_text(json.dumps(config))

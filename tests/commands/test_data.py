@@ -77,7 +77,7 @@ def test_leaks(folder, capsys):
     status, out, _ = run("leaks good.csv test.csv --report leaks.csv --resume memory", capsys)
     assert status == 1
     assert "test.csv:2: again.jpg is good.csv:2: 0.png (looks the same)" in out
-    assert "1 leaks: 1 of 1 test records" in out
+    assert "1 leak: 1 of 1 test record" in out
     assert (folder / "leaks.csv").read_text().splitlines()[1] == "2,again.jpg,2,0.png,looks the same"
     assert (folder / "memory").exists()
     status, out, _ = run("leaks good.csv test.csv --no-images", capsys)
@@ -87,7 +87,7 @@ def test_leaks(folder, capsys):
 def test_an_image_that_cannot_be_compared_is_no_clean_result(folder, capsys):
     (folder / "test.csv").write_text("image,score\nnone.jpg,1\n")
     status, out, err = run("leaks good.csv test.csv", capsys)
-    assert status == 1 and "0 leaks" in out and "1 images cannot be used" in err and "none.jpg" in err
+    assert status == 1 and "0 leaks" in out and "1 image cannot be used" in err and "none.jpg" in err
 
 
 def test_split(folder, capsys):
@@ -112,7 +112,7 @@ def test_check_writes_the_good_rows(folder, capsys):
     status, out, _ = run("check bad.csv --write_good ok/good.jsonl", capsys)
     assert status == 1
     assert out.endswith(
-        "ok/good.jsonl: 1 good rows, 2 left out, listed in ok/good.jsonl.left_out.txt\ntheir images: --image_folder .\n"
+        "ok/good.jsonl: 1 good row, 2 left out, listed in ok/good.jsonl.left_out.txt\ntheir images: --image_folder .\n"
     )
     listed = (folder / "ok" / "good.jsonl.left_out.txt").read_text().splitlines()
     assert [line.partition(": ")[0] for line in listed] == ["bad.csv:3", "bad.csv:4"]
@@ -139,7 +139,7 @@ def test_show(folder, capsys):
     assert [line.split()[:2] for line in out.splitlines()[:3]] == [["best", "6"], ["middle", "4"], ["worst", "1"]]
     (folder / "0.png").write_text("no image")
     status, _, err = run("show good.csv --out s.png", capsys)
-    assert status == 1 and "1 images cannot be used" in err
+    assert status == 1 and "1 image cannot be used" in err
 
 
 @pytest.mark.parametrize(

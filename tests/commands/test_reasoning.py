@@ -59,7 +59,7 @@ def test_a_photo_without_an_answer_is_named(tmp_path, capsys):
     words = ["corpus", "--data_path", str(nine(tmp_path)), "--out", str(tmp_path / "c.jsonl"), "--writer", "chat:m"]
     with ChatStandIn("empty") as server:
         assert main([*words, "--base_url", server.url, "--requests_at_once", "1"]) == 1
-    assert "the answer holds no text" in (error := capsys.readouterr().err) and "1 photos got no answer" in error
+    assert "the answer holds no text" in (error := capsys.readouterr().err) and "1 photo got no answer" in error
 
 
 def test_critiques_of_others(tmp_path, capsys):

@@ -508,7 +508,7 @@ def test_missing_images_are_refused_and_left_out_on_request(name, run):
     assert result.status == 1 and [record.id for record in result.records] == rest
     report = result.path.with_name("out.csv.left_out.txt").read_text()
     assert listed in report and report.count("\n") == 1
-    assert "1 rows or images were left out, all listed in " in result.err
+    assert "1 row or image was left out, all listed in " in result.err
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "b.jpg"])

@@ -184,5 +184,5 @@ def test_other_files_are_counted(here):
     assert find_sources(["photos"]).left_out == {".cr2": 2, ".txt": 1}
     os.mkdir("raw")
     open("raw/a.nef", "w").close()
-    with pytest.raises(ValueError, match="no image in it; of other files there are 1 .nef"):
+    with pytest.raises(ValueError, match="no image in it; other files in it: 1 .nef"):
         find_sources(["raw"])

@@ -71,7 +71,7 @@ def test_of_a_large_group_ten_are_told_and_all_are_counted():
     train = [entry(f"a{i}", line=i, group="g") for i in range(50)]
     report = find_leaks(train, [entry("x", group="g")], open_images=False)
     assert len(report.leaks) == 10 and report.train_leaked == 50
-    assert "1 of 1 test records (100.00%) and 50 of 50 training records" in report.summary()
+    assert "1 of 1 test record (100.00%) and 50 of 50 training records" in report.summary()
 
 
 def test_stems():

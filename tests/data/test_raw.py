@@ -63,7 +63,7 @@ def test_without_the_package_they_are_refused_by_name(tmp_path, monkeypatch):
             work("x.CR2")
     with pytest.raises(ImageError, match=r"no such file"):
         open_image("y.cr2")
-    with pytest.raises(ValueError, match=r"there are 1 \.cr2; to read RAW files, install roc-mllm\[raw\]"):
+    with pytest.raises(ValueError, match=r"other files in it: 1 \.cr2; to read RAW files, install roc-mllm\[raw\]"):
         find_sources(["."])
     assert [source.name for source in find_sources(["x.CR2"]).sources] == ["x.CR2"]
     assert embedded(tmp_path / "x.CR2").rating is None

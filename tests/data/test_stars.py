@@ -76,7 +76,7 @@ def test_what_cannot_be_read_is_left_out_and_named(photos, capsys):
     [
         ([], "photos", "there is no photo in it"),
         ([None, None], "photos", "none of its 2 photos has a rating"),
-        ([-1], "photos", "1 are rejected"),
+        ([-1], "photos", "1 rejected"),
         ([3, 3, None], "photos", "all 2 rated photos have 3 stars"),
         ([3], "nowhere", "no such folder"),
         ([3], "photos/0.jpg", "is no folder"),
@@ -95,13 +95,13 @@ def test_raw_files_that_cannot_be_opened_are_counted(photos, monkeypatch, capsys
     monkeypatch.setattr("roc.data.folders.can_read_raw", lambda: False)
     (photos / "a.NEF").write_bytes(b"raw")
     assert main(["from-xmp", "photos", "--out", "ratings.csv"]) == 2
-    assert "no photo in it but 1 RAW files; to use them, install roc-mllm[raw]" in capsys.readouterr().err
+    assert "no photo in it but 1 RAW file; to use RAW files, install roc-mllm[raw]" in capsys.readouterr().err
     for i, stars in enumerate([1, 2]):
         photo(photos / f"{i}.jpg", stars)
     photo(photos / "b.jpg")
     (photos / "b.nef").write_bytes(b"raw")  # the picture beside it is read
     assert main(["from-xmp", "photos", "--out", "ratings.csv"]) == 0
-    assert "1 are RAW files and were left out" in capsys.readouterr().out
+    assert "1 photo in RAW files, left out" in capsys.readouterr().out
 
 
 def test_the_printed_flags_can_be_pasted(photos, capsys):

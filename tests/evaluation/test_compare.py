@@ -93,7 +93,7 @@ def test_folders_of_other_rows_are_refused_and_the_rows_named(tmp_path):
     a = make_folder(tmp_path, "a", rows)
     for other, said in (
         (make_folder(tmp_path, "fewer", rows[:-2]), f"2 rows are in {a} only: photo22, photo23"),
-        (make_folder(tmp_path, "moved", moved), "1 rows have another human score of light: photo5"),
+        (make_folder(tmp_path, "moved", moved), "1 row has another human score of light: photo5"),
         (make_folder(tmp_path, "scale", rows, max_score=5.0), f"the scales differ: 1..4 in {a}, 1..5"),
     ):
         with pytest.raises(ValueError, match="these are not two evaluations of the same rows") as caught:

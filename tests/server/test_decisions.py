@@ -96,7 +96,7 @@ def test_large_images_as_data_urls_and_as_parts(server, assessment):
             {"questions": {"q": {"type": "noul"}}},
             "questions.q.type: 'noul' came; this server answers `score` questions",
         ),
-        ({"questions": {"q": QUESTION | {"criteria": ["one"]}}}, "1 levels came; expected a list of 2 to 10"),
+        ({"questions": {"q": QUESTION | {"criteria": ["one"]}}}, "1 level came; expected a list of 2 to 10"),
         ({"questions": {"q": QUESTION | {"criteria": {"0": "a", "1": "b"}}}}, "dict came; expected a list of 2 to 10"),
         ({"questions": {"q": QUESTION | {"criteria": ["a", None]}}}, "null came; expected a text"),
         ({"state": "no picture", "assets": None}, "no images came for it"),

@@ -76,7 +76,7 @@ def test_answers_move_the_ranking_and_the_head_is_a_checkpoint(server, features,
     [
         ({"pairs": [[0, 99, 1]]}, "expected two photos of 0..23"),
         ({"pairs": [[0, 1, 0.3]]}, "and 0, 0.5 or 1"),
-        ({"ratings": [1.0]}, "1 ratings came for 24 photos"),
+        ({"ratings": [1.0]}, "1 rating came for 24 photos"),
         ({"ratings": [None] * 24, "pairs": [[0, 1, 1]]}, "both ratings and pairs"),
         ({"ratings": [float(i) if i < 9 else None for i in range(24)], "check": True}, "at least 10"),
         ({"ratings": [3.0] * 24, "check": True}, "all ratings are the same"),
