@@ -16,8 +16,9 @@ training photos stand in.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,8 +33,9 @@ from roc.agree.attributes import ATTRIBUTES, NAME
 from roc.agree.branches import BRANCHES, OVERALL, Branches
 from roc.agree.maps import attribute_maps
 from roc.model.backbone.encoder import map_of
+from roc.model.backbone.inputs import pictures_of
 from roc.model.collator import RocCollator
-from roc.model.extensions import Extension
+from roc.model.extensions import Extension, add_extension, remove_extension
 from roc.scoring.one_forward import level_logits
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ WEIGHTS, ANCHORS = "routing_weights", "anchors"
 _NOT_PADDING = 1e-6
 _PREDICTED = 128
 _DROPOUT = 0.3
+_TRIED = 8
+"""Width of the branches on trial."""
 
 
 class Agree(Extension):
@@ -252,6 +256,31 @@ def build(model: PreTrainedModel, settings: dict[str, Any]) -> Agree:
     except TypeError as error:
         raise ValueError(f"the extension {NAME} has settings that this release does not know: {error}") from error
     return made
+
+
+@contextlib.contextmanager
+def on_trial(model: PreTrainedModel, processor: ProcessorMixin) -> Iterator[str]:
+    """Gives a model the module for a while, as it is before training.
+
+    Args:
+        model: Carries the head, and no module yet.
+        processor: The model's.
+
+    Yields:
+        Where it has joined.
+
+    Raises:
+        Exception: If it cannot; a ValueError says why, others come from the model.
+    """
+    shown = pictures_of(processor.image_processor)
+    settings = {"width": _TRIED, "mean": list(shown.mean), "std": list(shown.std)}
+    with torch.random.fork_rng(devices=[]):
+        add_extension(model, NAME, settings)
+    try:
+        try_out(model, processor)
+        yield hosts.place_text(model)
+    finally:
+        remove_extension(model, NAME)
 
 
 def try_out(model: PreTrainedModel, processor: ProcessorMixin) -> None:

@@ -217,8 +217,9 @@ def give_module(
         try:
             add_extension(model, NAME, settings)
             try_out(model, processor)
-        except (ValueError, RuntimeError, TypeError) as error:
-            raise run.RunError(f"this model cannot have the branches of AGREE: {error}") from error
+        except Exception as error:  # a family may do anything with pixels that it does not expect
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            raise run.RunError(f"this model cannot have the branches of AGREE: {kind}{error}") from error
     if config.anchors is not None:
         model.extensions[NAME].anchors.copy_(_anchors(config, photos))
     return True

@@ -23,6 +23,7 @@ from roc.doctor.candidate import FULL_PRECISION, MOVED, Candidate, Finding, coun
 from roc.doctor.dependence import picture_findings
 from roc.model.adapters import add_lora, merged
 from roc.model.collator import RocCollator
+from roc.model.extensions import extensions_of, trials
 from roc.model.head import read_levels
 from roc.model.losses import IGNORE_INDEX
 from roc.model.parts import parameter_parts
@@ -292,6 +293,29 @@ def _without_effect(candidate: Candidate, parameters: list[nn.Parameter]) -> set
     return idle
 
 
+def check_extensions(candidate: Candidate) -> Iterable[Finding]:
+    """Checks whether what methods add beside the head can join the model, and that it changes no score untrained.
+
+    A model that cannot have it carries the head all the same, so that is told and no fault.
+    """
+    model, there = candidate.model, extensions_of(candidate.model)
+    for name, on_trial in trials().items():
+        title = f"roc {name}"
+        if name in there:
+            yield Finding(title, True, "the checkpoint has its parts")
+            continue
+        before = candidate.scores()
+        try:
+            with on_trial(model, candidate.processor) as place:
+                after = candidate.scores()
+        except Exception as error:  # a family may do anything with pixels that it does not expect
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            yield Finding(title, None, f"cannot join: {kind}{first_line(error)}")
+            continue
+        finding = candidate.same(title, before, after, "Please report it: what is untrained must not change a score.")
+        yield finding._replace(figure=f"can join {place}; scores {finding.figure}")
+
+
 def check_adapter(candidate: Candidate) -> Iterable[Finding]:
     """Trains LoRA for two steps, which must move the scores, then saves, loads and merges it, which must not."""
     if not candidate.model.can_generate():
@@ -349,6 +373,7 @@ CHECKS: dict[str, Callable[[Candidate], Iterable[Finding]]] = {
     "save and reload": check_reload,
     "gradient checkpointing": check_checkpointing,
     "gradients": check_gradients,
+    "extensions": check_extensions,
     "adapter": check_adapter,
 }
 """Checks by name, in their order; the last one changes the model."""

@@ -2,13 +2,17 @@
 
 The config names an extension and its settings in the section `roc_extensions`; the extension called `name` is made by
 `build` in `roc/<name>/extension.py`. Nothing else here knows a method: without its room, only its checkpoints cannot be
-loaded. The modules are `model.extensions[name]` and count as the part `head` of the model.
+loaded. Where that file has `on_trial(model, processor)`, a context manager in which the model has the extension, `roc
+doctor` tells whether a model can take it. The modules are `model.extensions[name]` and count as the part `head`.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import importlib.util
+import pkgutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -29,6 +33,10 @@ class Extension(nn.Module):
 
     def join(self, model: PreTrainedModel) -> None:
         """Takes its place in a model, by hooks on modules."""
+        raise NotImplementedError
+
+    def leave(self, model: PreTrainedModel) -> None:
+        """Gives its place in a model up again."""
         raise NotImplementedError
 
     def begin(self, given: Mapping[str, torch.Tensor]) -> None:
@@ -63,6 +71,42 @@ def add_extension(model: PreTrainedModel, name: str, settings: Mapping[str, Any]
     model.extensions[name] = made.train(model.training)
     made.join(model)
     setattr(model.config, _SECTION, {**sections, name: dict(settings)})
+
+
+def remove_extension(model: PreTrainedModel, name: str) -> None:
+    """Takes an extension out of a model, which is as it was before `add_extension`.
+
+    Args:
+        model: Not wrapped by PEFT.
+        name: Of an extension that it has.
+    """
+    model.extensions[name].leave(model)
+    del model.extensions[name]
+    if not len(model.extensions):
+        del model.extensions
+    left = {other: settings for other, settings in declared_extensions(model.config).items() if other != name}
+    if left:
+        setattr(model.config, _SECTION, left)
+    else:
+        delattr(model.config, _SECTION)
+
+
+def trials() -> dict[str, Callable[[PreTrainedModel, Any], AbstractContextManager[str]]]:
+    """Finds the extensions that a model can be given for a trial.
+
+    Returns:
+        Name -> a context manager that takes a model with the head and its processor: within, the model has the
+        extension, and what it gives is a line that says where. It raises an error where the model cannot have it.
+    """
+    import roc
+
+    found = {}
+    for room in pkgutil.iter_modules(roc.__path__):
+        if room.ispkg and importlib.util.find_spec(f"roc.{room.name}.extension") is not None:
+            module = importlib.import_module(f"roc.{room.name}.extension")
+            if hasattr(module, "on_trial"):
+                found[room.name] = module.on_trial
+    return found
 
 
 def build_extensions(model: PreTrainedModel) -> None:

@@ -23,8 +23,10 @@ def test_a_model_that_fits(folder, capsys):
     assert main([folder]) == 0
     out = capsys.readouterr().out
     assert "FAILED" not in out and "The head fits." in out
-    for name in ("attaches", *(name for name in checks.CHECKS if name != "adapter"), "adapter reloads"):
+    for name in ("attaches", *(name for name in checks.CHECKS if name not in ("adapter", "extensions"))):
         assert f"  ok      {name}" in out
+    assert "  ok      adapter reloads" in out
+    assert "can join at the visual tokens, 32 wide; scores 0.0e+00 apart" in out
     assert "640 x 480 takes 16" in out  # the tower's 4 x 4 patches
     assert "language 14 (q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj)" in out
     assert "is [SCORE].</s>" in out

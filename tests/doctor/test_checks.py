@@ -13,6 +13,7 @@ from roc.doctor.candidate import admit
 from roc.doctor.checks import examine
 from roc.model.adapters import add_lora
 from roc.model.declaration import declare
+from roc.model.extensions import add_extension
 from roc.prompts import QUESTIONS
 
 
@@ -181,3 +182,29 @@ def test_a_vision_backbone_fits(tmp_path):
     save(model, processor, tmp_path)
     findings = {finding.name: finding.passed for finding in examine(admit(tmp_path))}
     assert False not in findings.values() and findings["gradients"] and findings["LoRA trains"] is None
+    assert findings["roc agree"]
+
+
+def test_what_methods_add_is_tried_and_taken_out_again(candidate, monkeypatch):
+    before, config = candidate.scores(), candidate.model.config.to_dict()
+    (found,) = checks.check_extensions(candidate)
+    assert (found.name, found.passed, found.apart) == (
+        "roc agree",
+        True,
+        0.0,
+    ) and "at the visual tokens" in found.figure
+    assert not hasattr(candidate.model, "extensions") and candidate.model.config.to_dict() == config
+    assert torch.equal(candidate.scores(), before)
+    with monkeypatch.context() as patch:  # a family that has no such method
+        patch.delattr(type(candidate.model.model), "get_image_features")
+        patch.setattr(candidate, "scores", lambda: before)
+        (found,) = checks.check_extensions(candidate)
+    assert found.passed is None and found.figure.startswith("cannot join: AGREE joins the features of pictures, and a ")
+    with monkeypatch.context() as patch:  # one that gives something else than tokens
+        patch.setattr(type(candidate.model.model), "get_image_features", lambda self, *_, **__: [torch.zeros(3)])
+        patch.setattr(candidate, "scores", lambda: before)
+        (found,) = checks.check_extensions(candidate)
+    assert found.passed is None and "AGREE expects the tokens (T, H)" in found.figure
+    assert not hasattr(candidate.model, "extensions") and torch.equal(candidate.scores(), before)
+    add_extension(candidate.model, "agree", {"width": 8, "mean": [0.5] * 3, "std": [0.5] * 3})
+    assert [finding.figure for finding in checks.check_extensions(candidate)] == ["the checkpoint has its parts"]
