@@ -3,6 +3,7 @@
 #
 #   bash scripts/relative.sh              edits, three stages, evaluation
 #   bash scripts/relative.sh --quick      two steps of everything, to see it work
+#   bash scripts/relative.sh --without_anchors   also the third stage without the anchors beside its groups
 #
 # Writes relative.md, relative.json, the records and the checkpoints into checkpoints/relative (--output_dir). The same
 # command again goes on where it was stopped. Needs the extra [rl]. Exit status: 0 done, 2 bad input.
