@@ -21,7 +21,7 @@ from roc.prompts import IMAGE_PLACEHOLDER
 from roc.relative.agreement import HIGHEST
 from roc.relative.outputs import DELTA
 from roc.relative.wording import PAIR_QUESTION, answer, edit_question
-from roc.score_space import ScoreSpace
+from roc.score_space import TOLERANCE, ScoreSpace
 from roc.training.reasoning import is_reasoned, reasoning_question
 
 if TYPE_CHECKING:
@@ -125,11 +125,10 @@ def read_anchors(
 
 
 def _read(config: PairsStage, path: str, *, pictures: int, decode: bool) -> list[Record]:
-    space = replace(config.score_space, attribute_ranges={DELTA: (-HIGHEST, HIGHEST)})
     records = read_records(
         path,
         config.image_folder,
-        space=space,
+        space=None,  # the range of a change is fixed: no setting could declare another one
         attributes=(OVERALL, DELTA),
         check_images=decode,
         pixel_limit=config.pixel_limit,
@@ -145,6 +144,8 @@ def _fault(record: Record, pictures: int) -> str | None:
     if set(record.scores) != {DELTA}:
         named = ", ".join(record.scores) or "no number"
         return f"a change has a {DELTA} and no other score; this row has {named}"
+    if not abs(record.scores[DELTA]) <= HIGHEST + TOLERANCE:
+        return f"the delta is {record.scores[DELTA]:g}, outside {-HIGHEST:g}..{HIGHEST:g}; correct it"
     if len(record.images) != pictures:
         expected = "two pictures, before and after" if pictures == 2 else "one picture, the one before"
         return f"{len(record.images)} pictures; expected {expected}"

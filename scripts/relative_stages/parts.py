@@ -201,17 +201,10 @@ def train_stages(parts: Parts, sizes: Sizes, threads: int, *, alone: bool = Fals
     shared = ("--per_device_eval_batch_size", "50", "--bf16", "false", "--save_total_limit", "1")
     for name, own in words.items():
         length = () if "--reasoning_tokens" in own else ("--reasoning_tokens", str(LONGEST_ANSWER))
+        config = CONFIGS[name.removesuffix("_alone")]
         with timed(parts.out, f"stage {name}"):
             run_roc(
-                *(
-                    "relative",
-                    "train",
-                    CONFIGS[name.removesuffix("_alone")],
-                    "--model_name_or_path",
-                    start,
-                    "--output_dir",
-                    parts.stage(name),
-                ),
+                *("relative", "train", config, "--model_name_or_path", start, "--output_dir", parts.stage(name)),
                 *("--threads", str(threads), *shared, *length, *own),
             )
         if name != "groups":

@@ -75,3 +75,28 @@ def test_a_question_that_only_times_out_is_given_up_where_the_endpoint_has_answe
     with pytest.raises(EndpointError, match=r"nobody there \(5 tries\)"):
         waiting(failing(1000, timed_out=True))
     assert waiting(failing(9)) == "yes"  # refused, as by an endpoint that is restarted
+
+
+def test_an_endpoint_that_is_gone_for_an_hour_is_waited_for(monkeypatch, caplog):
+    now = [1000.0]
+
+    class Clock(threading.Event):
+        def wait(self, timeout=None):
+            now[0] += timeout
+            return False
+
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(patience, "SHORTEST", 1.0)
+    monkeypatch.setattr(patience, "LONGEST", 60.0)
+
+    def ask():
+        if now[0] < 1000 + 3600:
+            raise EndpointDown("nobody there", None)
+        return "yes"
+
+    assert Patience("chat:m", 120, Clock())(ask) == "yes"
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) > 55 and "does not answer for 59 min" in told[-2] and "answers again, after 36" in told[-1]
+    now[0] = 1000.0
+    with pytest.raises(ValueError, match=r"has not answered for 3\d minutes \(--patience\)"):
+        Patience("chat:m", 30, Clock())(ask)

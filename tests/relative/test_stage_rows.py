@@ -71,7 +71,7 @@ def test_pairs_without_words_teach_no_reasons(write):
     ("row", "told"),
     [
         (pair("a", 1, ("0.png", "0.png")), "both pictures are 0.png"),
-        (pair("a", 10.5), "outside the range -10..10"),
+        (pair("a", 10.5), "the delta is 10.5, outside -10..10; correct it"),
         (pair("a", 1, ("0.png",)), "conversations"),
         (pair("a", None, score=3), "no other score; this row has overall"),
     ],

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 
 pytest.importorskip("trl", reason="the third stage needs trl: pip install 'roc-mllm[rl]'")
 
@@ -39,10 +40,14 @@ def groups(tmp_path_factory):
     return write(folder / "groups.jsonl", members), write(folder / "anchors.jsonl", anchors)
 
 
-def settings(checkpoint, groups, out, **more):
+def values(checkpoint, groups, out, **more):
     own = {"model_name_or_path": checkpoint, "data_path": groups[0], "anchors_path": groups[1], "output_dir": str(out)}
     sizes = {"per_device_train_batch_size": 16, "check_answers": 4, "max_steps": 1, "learning_rate": 1e-5}
-    return load_config(None, {**QUICK, **own, **sizes, **more}, group=GroupsStage)
+    return {**QUICK, **own, **sizes, **more}
+
+
+def settings(checkpoint, groups, out, **more):
+    return load_config(None, values(checkpoint, groups, out, **more), group=GroupsStage)
 
 
 def test_groups_are_reinforced_with_anchors_and_calibrated(reasoning_checkpoint, groups, tmp_path):
@@ -73,16 +78,19 @@ def test_a_step_without_room_is_refused_with_the_number_to_set(reasoning_checkpo
         train(settings(reasoning_checkpoint, groups, tmp_path / "out", **changes))
 
 
-def test_groups_nothing_can_be_learnt_from_are_refused(reasoning_checkpoint, groups, tmp_path):
+def test_groups_nothing_can_be_learnt_from_are_refused(reasoning_checkpoint, groups, tmp_path, capsys):
     bad = [json.loads(line) for line in open(groups[0], encoding="utf-8")]
     del bad[0]  # the source of a
     bad[2]["edit"] = {"delta": 0.0}
     bad[3]["edit"] = {"delta": 11.0}
     file = write(tmp_path / "groups.jsonl", [{**row, "image": groups[0].replace("groups.jsonl", row["image"])}
                                              for row in bad])  # fmt: skip
-    with pytest.raises(DataError) as caught:
-        train(settings(reasoning_checkpoint, (file, groups[1]), tmp_path / "out"))
-    text = str(caught.value)
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        yaml.safe_dump(values(reasoning_checkpoint, (file, groups[1]), str(tmp_path / "out"), stage="groups"))
+    )
+    assert main(["train", str(config)]) == 2
+    text = capsys.readouterr().err
     assert "the group 'a' has 0 pictures without 'edit'" in text and "delta is 11, outside -10..10" in text
 
 
