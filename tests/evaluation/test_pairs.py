@@ -1,5 +1,7 @@
 """Scored pairs: how many come out right, with what certainty, within groups and by category."""
 
+import csv
+import dataclasses
 import json
 
 import pytest
@@ -8,7 +10,12 @@ from heads import build, picture
 from roc.checkpoint.folder import save
 from roc.commands.evaluate import main
 from roc.data.pairs import Pair
+from roc.evaluation.metrics import krcc
 from roc.evaluation.pairs import ScoredPair, format_pairs, pair_metrics
+from roc.model.comparison import Comparison
+from roc.model.declaration import declare
+from roc.scoring.assessment import Assessment
+from roc.scoring.comparing import compare
 
 
 def scored(name, wins, first, second, *, win=0.5, **more):
@@ -80,6 +87,32 @@ def test_the_command_compares_the_scores_of_a_checkpoint(tmp_path, capsys):
     assert "--threshold has no meaning for pairs" in capsys.readouterr().err
 
 
+def test_a_file_of_groups_gives_the_order_within_each(tmp_path, capsys):
+    model, processor, _ = build("llava")
+    save(model, processor, tmp_path / "model")
+    rows = []
+    for group in range(3):
+        for n, delta in enumerate((None, 1.0, -2.0)):
+            picture(3 * group + n).save(tmp_path / f"{group}{n}.png")
+            edit = None if delta is None else {"delta": delta, "category": ("blur", "tilt")[n - 1]}
+            rows.append({"image": f"{group}{n}.png", "group": str(group), "edit": edit, "split": "test"})
+    (tmp_path / "groups.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    words = ["--checkpoint", str(tmp_path / "model"), "--pairs", str(tmp_path / "groups.jsonl"), "--workers", "0"]
+    assert main([*words, "--out", str(tmp_path / "out"), "--n_resamples", "50"]) == 0
+    found = json.loads((tmp_path / "out" / "pairs.json").read_text())
+    assert (found["n"], found["sources"], found["krcc_n"], found["delta_n"]) == (6, 3, 3, 6)
+    assert {name: one["n"] for name, one in found["categories"].items()} == {"blur": 3, "tilt": 3}
+    with (tmp_path / "out" / "pair_scores.csv").open() as lines:
+        scored = {row["image_b"][-6:-4]: row for row in csv.DictReader(lines)}
+    taus = []
+    for group in "012":
+        values = [float(scored[f"{group}1"]["prediction_a"])]
+        values += [float(scored[f"{group}{n}"]["prediction_b"]) for n in (1, 2)]
+        taus.append(krcc(values, [0.0, 1.0, -2.0]))
+    assert found["krcc"] == pytest.approx(sum(taus) / 3) and found["krcc_low"] <= found["krcc"] <= found["krcc_high"]
+    assert "KRCC in group" in capsys.readouterr().out
+
+
 def test_held_out_pairs_are_those_that_count(tmp_path, capsys):
     model, processor, _ = build("llava")
     save(model, processor, tmp_path / "model")
@@ -95,3 +128,26 @@ def test_held_out_pairs_are_those_that_count(tmp_path, capsys):
     capsys.readouterr()
     assert main([*words, "--out", str(tmp_path)]) == 2 and "is a file that --out" in capsys.readouterr().err
     assert pairs.read_text().startswith("image_a,image_b,preferred,split")
+
+
+def test_both_pictures_in_one_question(tmp_path, capsys):
+    model, processor, _ = build("llava")
+    save(model, processor, tmp_path / "plain")
+    comparison = Comparison(question="What changes?", answer="The change is [SCORE].")
+    declare(model, dataclasses.replace(model.declaration, comparison=comparison))
+    save(model, processor, tmp_path / "compares")
+    for n in range(3):
+        picture(n).save(tmp_path / f"{n}.png")
+    (tmp_path / "pairs.csv").write_text("image_a,image_b,delta,category\n0.png,1.png,2,blur\n2.png,1.png,-1,tilt\n")
+    words = ["--pairs", str(tmp_path / "pairs.csv"), "--together", "--out", str(tmp_path / "out"), "--n_resamples", "0"]
+    assert main([*words, "--checkpoint", str(tmp_path / "plain")]) == 2
+    assert "was not taught to compare two pictures" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert main([*words, "--checkpoint", str(tmp_path / "compares"), "--device", "cpu"]) == 0
+    found = json.loads((tmp_path / "out" / "pairs.json").read_text())
+    assert (found["attribute"], found["min_score"], found["max_score"], found["n"]) == ("delta", -10, 10, 2)
+    with (tmp_path / "out" / "pair_scores.csv").open() as lines:
+        changes = [float(row["prediction_b"]) for row in csv.DictReader(lines)]
+    assessment = Assessment(tmp_path / "compares", device="cpu")
+    asked = compare(assessment, [(picture(0), picture(1)), (picture(2), picture(1))])
+    assert changes == pytest.approx([one.change.value for one in asked], abs=1e-4)
+    assert found["accuracy"] == ((changes[0] > 0) + (changes[1] < 0)) / 2
