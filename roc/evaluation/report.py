@@ -114,6 +114,7 @@ def report_html(
         "<h2>All metrics</h2>",
         _metrics_table(metrics),
         _intervals(metrics),
+        _anchors(metrics),
         _notes(metrics),
         "<h2>Plots</h2>",
         _plots(light, dark),
@@ -193,6 +194,27 @@ def _intervals(metrics: Mapping[str, Any]) -> str:
         return ""
     head = ("score", "rows", "level", "share of ratings inside")
     return f"<h2>Intervals</h2>\n{table(head, rows, numbers=(2,))}"
+
+
+def _anchors(metrics: Mapping[str, Any]) -> str:
+    """Shows the line that was fitted on anchors after training, and what it does to their scores."""
+    found = metrics.get("anchor_calibration")
+    if found is None:
+        return ""
+    if found["line"] is None:
+        told = f"No line fits ({found['reason']}); scores stay as they are."
+    else:
+        told = "score = {intercept:.3f} + {slope:.3f} x score; every score has it.".format(**found["line"])
+    keys = ("srcc", "plcc", "mae")
+    rows = [
+        f"<tr><td>{escape(one['read'])}</td><td>{escape(one['when'])}</td>"
+        + "".join(f'<td class="number">{value_text(one.get(key))}</td>' for key in keys)
+        + "</tr>"
+        for one in found["rows"]
+    ]
+    fitted = f"Fitted on {found['n']} of {found['of']} anchors, on scores read {found['fitted_on']}. {told}"
+    head = ("scores read", "line", *(METRICS[key].name for key in keys))
+    return f"<h2>Calibration on anchors</h2>\n<p>{escape(fitted)}</p>\n{table(head, rows, numbers=range(2, 5))}"
 
 
 def _notes(metrics: Mapping[str, Any]) -> str:

@@ -138,7 +138,12 @@ class PolicyJob(Job):
         from roc.training.finish import evaluate
 
         command = run.command(self.config, self.verb)
-        return evaluate(self.declared, data, history, trained_by=command, unrated=self.unrated(data))
+        told = {"trained_by": command, "unrated": self.unrated(data), "more": self.more_metrics()}
+        return evaluate(self.declared, data, history, **told)
+
+    def more_metrics(self) -> dict[str, Any]:
+        """Gives what else is kept with the metrics of the evaluation."""
+        return {}
 
     def unrated(self, data: RunData) -> str | None:
         """Says what stands in for held-out photos with a rating; None where such are expected."""

@@ -105,6 +105,23 @@ def scores_of(
     return found
 
 
+def rows_of(fits: dict[str, Fit], way: str) -> dict[str, Any]:
+    """Gives a fit and what its line does to both ways of scoring, ready for JSON; the arguments are those of
+    `lines_of`.
+
+    Returns:
+        `line`, `n`, `of` and, without a line, `reason` of the fit; `fitted_on` in words; `rows`: each with `read` and
+        `when` in words, and the metrics that exist.
+    """
+    rows = [
+        {"read": WAYS[name], "when": when, **metrics}
+        for name, one in fits.items()
+        for when, metrics in (("before", one.before), ("after", one.after))
+    ]
+    told = {key: value for key, value in fits[way].to_dict().items() if key not in ("before", "after")}
+    return {**told, "fitted_on": WAYS[way], "rows": rows}
+
+
 def lines_of(fits: dict[str, Fit], way: str) -> list[str]:
     """Words a fit, and what its line does to both ways of scoring, for the table of a run.
 

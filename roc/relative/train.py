@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from roc.model.comparison import Comparison
     from roc.model.declaration import Declaration
     from roc.policy.trainer import Validation
+    from roc.relative.calibration import Fit
     from roc.relative.group_validation import GroupValidation
     from roc.score_space import ScoreSpace
     from roc.training.data import RunData
@@ -186,7 +187,7 @@ class GroupsJob(PolicyJob):
         super().__init__(config, VERB, photo_question, self.batch_faults)
         self.anchors: list[Record] = []
         self.by_groups = False
-        self.fitted: list[str] = []  # what the calibration did, in words
+        self.fits: dict[str, Fit] = {}  # what the calibration did
 
     def read(self) -> RunData:
         """Reads groups, and the anchors that go along."""
@@ -284,7 +285,7 @@ class GroupsJob(PolicyJob):
         from roc.data.digest import content_digest
         from roc.model.calibration import Calibration
         from roc.model.declaration import declare
-        from roc.relative.calibration import WAYS, applied, fit, lines_of, scores_of
+        from roc.relative.calibration import WAYS, applied, fit, scores_of
         from roc.training.processes import divided
 
         config, model = self.config, trainer.accelerator.unwrap_model(trainer.model)
@@ -304,18 +305,26 @@ class GroupsJob(PolicyJob):
             lines = {name: found.line}
             declare(model, with_lines(declaration, lines, data, ratings={name: declaration.space.range}))
         if trainer.is_world_process_zero():
-            self.fitted = lines_of(fits, config.calibrate)
+            self.fits = fits
             told = {"fitted_on": config.calibrate, **{way: one.to_dict() for way, one in fits.items()}}
             write_json(Path(config.output_dir) / CALIBRATION_FILE, told)
 
     def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
         """Evaluates what was reinforced: rated photos, held-out groups, and what the calibration did."""
+        from roc.relative.calibration import lines_of
         from roc.training.finish import TABLE_FILE
 
         out, table = Path(self.config.output_dir), super().evaluate(data, history)
-        table = "\n".join([table, *self._group_lines(data), *(["", *self.fitted] if self.fitted else [])])
+        fitted = ["", *lines_of(self.fits, self.config.calibrate)] if self.fits else []
+        table = "\n".join([table, *self._group_lines(data), *fitted])
         write_text(out / TABLE_FILE, table + "\n")
         return table
+
+    def more_metrics(self) -> dict[str, Any]:
+        """Gives what the calibration did, for the report."""
+        from roc.relative.calibration import rows_of
+
+        return {"anchor_calibration": rows_of(self.fits, self.config.calibrate)} if self.fits else {}
 
     def unrated(self, data: RunData) -> str | None:
         """Says that groups are held out, and no rated photos, where that is so."""

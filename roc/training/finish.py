@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -78,6 +79,7 @@ def evaluate(
     *,
     trained_by: str | None = None,
     unrated: str | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> str:
     """Scores the held-out rows with the checkpoint in `output_dir` as a user would, and writes the report.
 
@@ -87,6 +89,7 @@ def evaluate(
         history: The trainer's log, for the plots.
         trained_by: Command line that trained it; None is that of `roc finetune`.
         unrated: What the table says where the held-out rows are not meant to be rated; None says how to hold some out.
+        more: What else is kept with the metrics, and shown in the report where it knows it.
 
     Returns:
         The table, where the plots are, and three lines of Python that use the checkpoint; `metrics.txt` keeps it.
@@ -113,7 +116,7 @@ def evaluate(
         rows = evaluated_rows(records, assessed)
         answers = check_answers(config, assessment, records, assessed)
         metrics = _metrics(config, data, rows, assessment, answers, split)
-        metrics["command"] = trained_by or command(config)
+        metrics |= {"command": trained_by or command(config), **(more or {})}
         if assessment.model.declaration.reasons and config.check_answers:
             # After reinforcement there is no start of it to name.
             states = history if trained_by is None else []

@@ -140,3 +140,17 @@ def test_pictures_of_an_earlier_evaluation_do_not_stay(tmp_path):
     write_report(tmp_path, rows, evaluate_predictions(rows, space=None, n_resamples=0))
     names = {path.name for path in (tmp_path / "plots").iterdir()}
     assert "coverage.png" not in names and {"mine.png", "scatter.png"} <= names
+
+
+def test_the_calibration_of_a_run_stands_before_and_after():
+    rows = make_rows(12)
+    line, one = {"intercept": -45.0, "slope": 10.0}, {"read": "behind critiques", "srcc": 0.9}
+    found = {"line": line, "n": 5, "of": 6, "fitted_on": "behind critiques"}
+    found["rows"] = [{**one, "when": "before", "mae": 2.5}, {**one, "when": "after", "mae": 0.25}]
+    text = " ".join(Page(report_html(rows, make_metrics(rows) | {"anchor_calibration": found}, *PICTURES)).text)
+    assert "Fitted on 5 of 6 anchors" in text and "score = -45.000 + 10.000 x score" in text
+    assert "before 0.900 - 2.500" in re.sub(r"\s+", " ", text) and "after 0.900 - 0.250" in re.sub(r"\s+", " ", text)
+    none = found | {"line": None, "reason": "scores are equal", "rows": []}
+    page = report_html(rows, make_metrics(rows) | {"anchor_calibration": none}, *PICTURES)
+    assert "No line fits (scores are equal); scores stay as they are." in page
+    assert "Calibration on anchors" not in report_html(rows, make_metrics(rows), *PICTURES)

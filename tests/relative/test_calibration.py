@@ -3,7 +3,7 @@
 import pytest
 
 from roc.calibration.affine import Line
-from roc.relative.calibration import applied, fit, lines_of
+from roc.relative.calibration import applied, fit, lines_of, rows_of
 
 
 def test_a_line_keeps_the_order_and_gives_back_mean_and_width():
@@ -16,6 +16,12 @@ def test_a_line_keeps_the_order_and_gives_back_mean_and_width():
     assert beside.after["mae"] == pytest.approx(0.1)
     text = "\n".join(lines_of({"critique": found, "short": beside}, "critique"))
     assert "5 of 6 anchors" in text and "10.000 x score" in text and text.count("before") == 2
+    told = rows_of({"critique": found, "short": beside}, "critique")
+    assert (told["n"], told["of"], told["fitted_on"]) == (5, 6, "behind critiques")
+    assert [(row["read"], row["when"]) for row in told["rows"]] == [
+        (read, when) for read in ("behind critiques", "in one forward pass") for when in ("before", "after")
+    ]
+    assert told["rows"][3] == {"read": "in one forward pass", "when": "after", **beside.after}
 
 
 @pytest.mark.parametrize(
