@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from roc.commands.line import Parser, run
 from roc.evaluation.options import CompareOptions
 
-DESCRIPTION = """Says which of two evaluations of the same rows is better, on what, by how much and how certainly: the
-difference A - B of each metric, its 95% interval, and the share of resamples in which A is better."""
+DESCRIPTION = """Says which of two evaluations of the same rows, or of the same pairs, is better, on what, by how much
+and how certainly: the difference A - B of each metric, its 95% interval, and the share of resamples in which A is
+better."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from roc.data.counts import counted
 from roc.evaluation.bootstrap import resamples_for
+from roc.evaluation.compare_pairs import compare_pair_folders, holds_pairs
 from roc.evaluation.estimates import (
     Difference,
     Estimates,
@@ -62,19 +63,24 @@ def compare(options: CompareOptions) -> dict[str, Any]:
     """Compares two folders and writes the comparison to the files of `options.out`.
 
     Returns:
-        What `compare_evaluations` found.
+        What `compare_evaluations` found, or `compare_pair_folders` of two evaluations on pairs.
 
     Raises:
-        ValueError: If a folder holds no evaluation, or the two are not of the same rows.
+        ValueError: If a folder holds no evaluation, or the two are not of the same rows or pairs.
         OSError: If a file cannot be read or written.
     """
-    found = compare_evaluations(
-        read_evaluation(options.a),
-        read_evaluation(options.b),
-        threshold=options.threshold,
-        n_resamples=options.n_resamples,
-        seed=options.seed,
-    )
+    drawn = {"n_resamples": options.n_resamples, "seed": options.seed}
+    of_pairs = [holds_pairs(folder) for folder in (options.a, options.b)]
+    if all(of_pairs):
+        if options.threshold is not None:
+            raise ValueError("--threshold has no meaning for pairs; leave it out")
+        found = compare_pair_folders(options.a, options.b, **drawn)
+    elif any(of_pairs):
+        pairs, rows = (options.a, options.b) if of_pairs[0] else (options.b, options.a)
+        raise ValueError(f"{pairs} holds an evaluation on pairs and {rows} does not; compare two of one kind")
+    else:
+        evaluations = read_evaluation(options.a), read_evaluation(options.b)
+        found = compare_evaluations(*evaluations, threshold=options.threshold, **drawn)
     for out in options.out:
         as_text = _as_json if Path(out).suffix.lower() == ".json" else _as_html
         write_text(out, as_text(found))
@@ -298,6 +304,8 @@ def _cells(one: Difference, n: int) -> tuple[str, str, str]:
 
 
 def _rows_text(found: dict[str, Any]) -> str:
+    if "sources" in found:
+        return f"{found['n']:,} decided pairs of {found['sources']:,} sources, which are what is resampled"
     text = f"{found['n']:,} rows that both scored"
     if found["unscored_a"] or found["unscored_b"]:
         text += f"; {found['unscored_a']:,} have no score from A, {found['unscored_b']:,} none from B"

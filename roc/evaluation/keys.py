@@ -55,6 +55,7 @@ METRICS: dict[str, Metric] = {
     "mae_unit": Metric("MAE on 0..1", "lower", "mean absolute error, range taken as 0..1"),
     "rmse_unit": Metric("RMSE on 0..1", "lower", "root mean squared error, range taken as 0..1"),
     "accuracy": Metric("accuracy", "higher", "share of rows on the right side of the threshold"),
+    "confidence": Metric("confidence", "higher", "of pairs: mean probability that the model gives the better picture"),
     "emd": Metric("EMD", "lower", "earth mover's distance (r = 2) of predicted and voted distribution, 0..1"),
     "emd_baseline": Metric("EMD baseline", "lower", "the same for the mean histogram of the training rows"),
     "emd_ratio": Metric("EMD ratio", "lower", "EMD / EMD baseline: below 1 is better than not looking"),

@@ -152,7 +152,8 @@ class EvaluateOptions(SubjectOptions, EstimateOptions):
         if self.checkpoint is None or self.data_path is not None:
             found.append(("", "--pairs goes with --checkpoint, and takes the place of --data_path and --predictions"))
         usual = {"min_score": None, "attribute_ranges": (), "map_range": False, "test_set": None, "threshold": None}
-        usual |= {"reason": False, "scale": None}
+        usual |= {"max_score": None, "reason": False, "scale": None}
+        usual |= {"samples": 1, "temperature": 0.6, "max_new_tokens": 512}
         given = [name for name, value in usual.items() if getattr(self, name) != value]
         return found + [("", f"--{name} has no meaning for pairs; leave it out") for name in given]
 
@@ -162,7 +163,7 @@ class CompareOptions(EstimateOptions):
     """Which evaluations are compared, and where the comparison goes."""
 
     a: str = option(REQUIRED, "folder that `roc evaluate` or a training run wrote", positional=True, metavar="A")
-    b: str = option(REQUIRED, "another one, of the same rows", positional=True, metavar="B")
+    b: str = option(REQUIRED, "another one, of the same rows or pairs", positional=True, metavar="B")
     out: tuple[str, ...] = option(
         (), "also write all of the comparison as .html or .json; may be given twice", metavar="FILE", commas=False
     )

@@ -9,12 +9,14 @@ people has no right order: it leaves the accuracy, and what is told of it is how
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from roc.data.images import ImageError, open_image
 from roc.data.pairs import Pair, read_pairs
@@ -64,6 +66,11 @@ class ScoredPair:
         if self.first == self.second:
             return 0.5
         return float((self.second > self.first) == (self.pair.wins > 0.5))
+
+    @property
+    def sure(self) -> float:
+        """How likely the better picture wins, by the model; of a tie, that the second one does not."""
+        return self.win if self.pair.wins > 0.5 else 1 - self.win
 
     @property
     def source(self) -> str:
@@ -123,9 +130,14 @@ def evaluate_pairs(
         **({} if command is None else {"command": command}),
         **pair_metrics(rows, n_resamples=options.n_resamples, seed=options.seed),
     }
-    write_text(Path(options.out) / PAIR_METRICS_FILE, json_text(metrics))
-    write_rows(Path(options.out) / SCORES_FILE, map(_row, rows))
+    write_pairs(options.out, rows, metrics)
     return PairEvaluation(rows, metrics)
+
+
+def write_pairs(folder: str | os.PathLike[str], rows: Sequence[ScoredPair], metrics: Mapping[str, Any]) -> None:
+    """Writes pairs.json and pair_scores.csv into a folder; each file appears once it is whole."""
+    write_text(Path(folder) / PAIR_METRICS_FILE, json_text(metrics))
+    write_rows(Path(folder) / SCORES_FILE, map(_row, rows))
 
 
 def _chosen(options: EvaluateOptions) -> tuple[str, list[Pair]]:
@@ -225,7 +237,7 @@ def pair_metrics(rows: Sequence[ScoredPair], *, n_resamples: int = 1000, seed: i
     places = np.array([sources[row.source] for row in rows])
     decided = np.array([row.pair.wins != 0.5 for row in rows])
     right = np.array([row.right for row in rows])
-    sure = np.array([row.win if row.pair.wins > 0.5 else 1 - row.win for row in rows])
+    sure = np.array([row.sure for row in rows])
     apart = np.array([row.second - row.first for row in rows])
 
     def mean(values: Array, chosen: Array) -> dict[str, float | None]:
@@ -250,7 +262,7 @@ def pair_metrics(rows: Sequence[ScoredPair], *, n_resamples: int = 1000, seed: i
     found["delta_n"] = len(deltas)
     if deltas:
         found |= {f"delta_{name}": metric(apart[known], deltas) for name, metric in (("srcc", srcc), ("plcc", plcc))}
-    taus = _taus(rows)
+    taus = group_taus(rows)
     values, owners = np.array(list(taus.values())), np.array([sources[name] for name in taus], dtype=int)
     found |= {f"krcc{end}": value for end, value in _mean(values, owners, len(sources), n_resamples, seed).items()}
     found["krcc_n"] = len(taus)
@@ -271,18 +283,29 @@ def _mean(values: Array, owners: Array, count: int, n_resamples: int, seed: int)
         return {"": None}
     found: dict[str, float | None] = {"": float(values.mean())}
     if n_resamples and len(set(owners.tolist())) > 1:
-        sums = np.bincount(owners, weights=values, minlength=count)
-        sizes = np.bincount(owners, minlength=count).astype(float)
-        statistic: Statistic = lambda counts: _ratio(counts @ sums, counts @ sizes)  # noqa: E731
+        statistic = mean_statistic(values, owners, count)
         found["_low"], found["_high"] = interval(resample({"": statistic}, count, n_resamples, seed)[""])
     return found
+
+
+def mean_statistic(values: Array, owners: NDArray[np.int_], count: int) -> Statistic:
+    """Makes the mean of values a statistic of resampled sources.
+
+    Args:
+        values: (n,) the values.
+        owners: (n,) the source of each.
+        count: Number of sources.
+    """
+    sums = np.bincount(owners, weights=values, minlength=count)
+    sizes = np.bincount(owners, minlength=count).astype(float)
+    return lambda counts: _ratio(counts @ sums, counts @ sizes)
 
 
 def _ratio(sums: Array, sizes: Array) -> Array:
     return np.divide(sums, sizes, out=np.full_like(sums, np.nan), where=sizes > 0)
 
 
-def _taus(rows: Sequence[ScoredPair]) -> dict[str, float]:
+def group_taus(rows: Sequence[ScoredPair]) -> dict[str, float]:
     """Kendall's tau-b of each source with enough pictures, of the pairs whose first picture is the source."""
     members: dict[str, list[ScoredPair]] = {}
     for row in rows:
