@@ -296,6 +296,7 @@ PATCH_RECIPES: dict[str, Recipe] = {
         {"patch_size": {"height": 7, "width": 7}, "max_patches": 16},
         {"num_image_tokens": 4},
         processor_name="Kosmos2_5Processor",
+        wide=True,
     ),
     "lfm2_vl": Recipe(
         "<image>",
@@ -313,7 +314,7 @@ PATCH_RECIPES: dict[str, Recipe] = {
             "encoder_patch_size": 7,
             "tile_size": 28,
             "min_image_tokens": 1,
-            "max_image_tokens": 4,
+            "max_image_tokens": 16,
             "max_tiles": 2,
             "do_image_splitting": False,
         },

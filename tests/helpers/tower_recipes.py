@@ -97,7 +97,8 @@ TOWER_RECIPES: dict[str, Recipe] = {
         },
     ),
     "fast_vlm": _llava(
-        config={"vision_config": {"architecture": "fastvit_t8", "hidden_size": 768}, "image_seq_length": 1},
+        config={"vision_config": {"architecture": "fastvit_t8", "hidden_size": 768}, "image_seq_length": 4},
+        images={"size": {"height": 56, "width": 56}, "crop_size": {"height": 56, "width": 56}},
         processor={"patch_size": 28, "vision_feature_select_strategy": "full", "num_additional_image_tokens": 0},
         processor_name="LlavaProcessor",
         images_name="CLIPImageProcessor",
