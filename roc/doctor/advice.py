@@ -21,6 +21,14 @@ _ASPECT_ADVICE = {
     "crops": "pad: the processor crops what does not fit its shape, so the borders would not be seen",
 }
 
+ADVICE = {
+    "chat template": "Give a chat template that only appends turns (--chat_template FILE).",
+    "gradient checkpointing": "Leave gradient_checkpointing off for this model.",
+    "gradients": "Full tuning would leave these parameters as they are; LoRA (--tuning lora) does not need them.",
+    "adapter": "Use --tuning full on this model.",
+}
+"""What to do if a check raises an error."""
+
 
 def what_to_set(candidate: Candidate) -> dict[str, str]:
     """Collects what a run has to know about the model, as `{name: text}`, to be printed line by line."""

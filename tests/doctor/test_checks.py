@@ -1,5 +1,6 @@
 """The checks: each one can fail, and one that raises becomes a finding."""
 
+import copy
 import dataclasses
 
 import torch
@@ -138,11 +139,28 @@ def test_a_part_without_gradient(candidate):
     assert not finding.passed and "no gradient reaches projector, vision" in finding.figure
 
 
+def test_pictures_that_become_codes_are_no_fault(candidate):
+    on_output(candidate.model.model.multi_modal_projector, lambda features: features.detach().sign())
+    finding = next(iter(checks.check_gradients(candidate)))
+    assert finding.passed
+    assert candidate.notes["codes"].startswith("no gradient reaches projector, vision by design")
+
+
 def test_a_head_that_the_text_trains(candidate):
     head = candidate.model.score_head
     on_output(candidate.model.get_output_embeddings(), lambda logits: logits + head.weight.sum())
     finding = next(iter(checks.check_gradients(candidate)))
     assert not finding.passed and finding.figure == "the text loss trains the head"
+
+
+def test_equal_weights_may_score_apart_by_rounding(candidate):
+    model, before = candidate.model, candidate.scores()
+    again, after = copy.deepcopy(model), before * (1 + torch.finfo(torch.float32).eps)
+    finding = checks._reloaded("save and reload", model, again, before, after)
+    assert finding.passed and finding.figure.startswith("weights bit-identical")
+    again.score_head.weight.data[0, 0] += 1e-6
+    assert not checks._reloaded("save and reload", model, again, before, after).passed
+    assert not checks._reloaded("save and reload", model, copy.deepcopy(model), before, before + 0.01).passed
 
 
 def test_an_adapter_that_does_not_come_back(candidate):

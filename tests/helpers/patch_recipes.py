@@ -55,7 +55,7 @@ def _minicpm(**more) -> Recipe:
     return Recipe(**{**recipe, **more})
 
 
-def _muse(**more) -> Recipe:
+def _muse(config: dict | None = None, **more) -> Recipe:
     tokens = {
         "image_token": "<|patch|>",
         "image_start_token": "<|image_start|>",
@@ -74,6 +74,7 @@ def _muse(**more) -> Recipe:
         "config": {
             "out_hidden_size": 128,
             "vision_config": {"pos_emb_height": 8, "pos_emb_width": 8, "max_position_embeddings": 64},
+            **(config or {}),
         },
         "images": {"patch_size": 7, "max_image_tokens": 16},
     }
@@ -361,7 +362,10 @@ PATCH_RECIPES: dict[str, Recipe] = {
         {"patch_size": 7, "spatial_merge_size": 2},
     ),
     "muse_glimmer": _muse(),
-    "muse_spark": _muse(parts={"feature_extractor": ("MuseSparkFeatureExtractor", {})}),
+    "muse_spark": _muse(
+        {"text_config": {"moe_hidden_size": 32}, "audio_config": {"hidden_sizes": [8, 16]}},
+        parts={"feature_extractor": ("MuseSparkFeatureExtractor", {})},
+    ),
     "paddleocr_vl": Recipe(
         _QWEN_PICTURE,
         _QWEN_TOKENS,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from any_type import Recipe
 from recipe_parts import BOI, PLAIN, SQUARE
 
-_LETTERS = ["".join(chr(ord("A") + int(digit)) for digit in str(i)) for i in range(16)]
-_VISUAL = [f"<|visual token {i:06d}|>" for i in range(16)]
+_LETTERS = ["".join(chr(ord("A") + int(digit)) for digit in str(i)) for i in range(64)]
+_VISUAL = [f"<|visual token {i:06d}|>" for i in range(64)]
 
 
 QUERY_RECIPES: dict[str, Recipe] = {
@@ -64,7 +64,7 @@ QUERY_RECIPES: dict[str, Recipe] = {
                 **{token: token for token in _VISUAL},
             },
             "vq_config": {
-                "codebook_size": 16,
+                "codebook_size": 64,
                 "base_channels": 32,
                 "channel_multiplier": [1, 1, 1, 1],
                 "num_res_blocks": 1,
@@ -72,7 +72,7 @@ QUERY_RECIPES: dict[str, Recipe] = {
                 "attn_resolutions": [],
             },
         },
-        {"min_pixels": 16 * 16, "max_pixels": 64 * 64},
+        {"min_pixels": 16 * 16, "max_pixels": 48 * 48},
     ),
     "idefics": Recipe(
         "",
