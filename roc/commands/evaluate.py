@@ -50,8 +50,14 @@ def _evaluate(options: EvaluateOptions, command: str) -> None:
     if options.pairs is not None:
         from roc.evaluation.pairs import PAIR_METRICS_FILE, evaluate_pairs, format_pairs
 
-        print(format_pairs(evaluate_pairs(options, command=command, watch=with_progress).metrics))
-        print(f"\n{Path(options.out) / PAIR_METRICS_FILE}")
+        found = evaluate_pairs(options, command=command, watch=with_progress)
+        print(format_pairs(found.metrics))
+        written = Path(options.out) / PAIR_METRICS_FILE
+        if options.report:
+            from roc.evaluation.pair_page import write_pair_page
+
+            written = write_pair_page(options.out, found.rows, found.metrics)
+        print(f"\n{written}")
         return
 
     from roc.evaluation.evaluate import evaluate

@@ -8,5 +8,5 @@ ratings inside the intervals of a calibration, `pairs` asks which of two picture
 two models knows it better, `reasoned` measures answers with critiques, `critique_effect` whether scores depend on their
 words and `image_effect` whether they depend on the image; `caveats` says what must be known before a number is quoted,
 `verdict` which of two models is better. `folder` keeps the result; `table`, `plots`, `curves`, `link_plot` and `theme`,
-`report`, `page` and `thumbnail` show it; `benchmarks` holds published numbers.
+`report`, `pair_page`, `page` and `thumbnail` show it; `benchmarks` holds published numbers.
 """

@@ -336,6 +336,22 @@ _SHOWN = {
 }
 
 
+def shown_numbers(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Writes what `pair_metrics` found of all pairs: name, value, interval and meaning of each number there is."""
+    few = metrics["decided"]
+    behind = {"krcc": metrics["krcc_n"], "tie_gap": metrics["n"] - few}
+    return [
+        (
+            name,
+            value_text(metrics[key], behind.get(key, few)),
+            bounds_text(metrics.get(f"{key}_low"), metrics.get(f"{key}_high"), behind.get(key, few)),
+            meaning,
+        )
+        for key, (name, meaning) in _SHOWN.items()
+        if metrics.get(key) is not None
+    ]
+
+
 def format_pairs(metrics: Mapping[str, Any]) -> str:
     """Formats what `pair_metrics` found as plain text for the terminal."""
     few = metrics["decided"]
@@ -344,11 +360,10 @@ def format_pairs(metrics: Mapping[str, Any]) -> str:
         f"{metrics['attribute']} on {range_text(scale)}: {metrics['n']} pairs of {metrics['sources']} sources, "
         f"{metrics['n'] - few} ties"
     ]
-    for key, (name, meaning) in _SHOWN.items():
-        if metrics.get(key) is not None:
-            n = {"krcc": metrics["krcc_n"], "tie_gap": metrics["n"] - few}.get(key, few)
-            bounds = bounds_text(metrics.get(f"{key}_low"), metrics.get(f"{key}_high"), n)
-            lines.append(f"  {name:<14}{value_text(metrics[key], n):>8}   {bounds:<19}{meaning}".rstrip())
+    lines += [
+        f"  {name:<14}{value:>8}   {bounds:<19}{meaning}".rstrip()
+        for name, value, bounds, meaning in shown_numbers(metrics)
+    ]
     if metrics["categories"]:
         width = max(map(len, metrics["categories"]))
         lines += ["", f"  {'':<{width}}  {'pairs':>6}  accuracy"]

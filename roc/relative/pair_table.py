@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from roc.data.pairs import Pair, read_pairs
 from roc.data.records import hash_fraction
+from roc.evaluation.pair_page import write_pair_page
 from roc.evaluation.pairs import evaluate_pairs, format_pairs, opened_pairs
 from roc.files import write_json
 
@@ -28,7 +29,7 @@ def pair_table(config: PairsStage) -> str:
             `no_test_table`.
 
     Returns:
-        The table, and how to go on; the numbers are in `output_dir`/pairs.
+        The table, and how to go on; numbers and a page are in `output_dir`/pairs.
     """
     from roc.evaluation.options import EvaluateOptions
 
@@ -47,7 +48,9 @@ def pair_table(config: PairsStage) -> str:
         out=str(out / FOLDER),
         batch_size=config.per_device_eval_batch_size,
     )
-    table = format_pairs(evaluate_pairs(options).metrics)
+    found = evaluate_pairs(options)
+    write_pair_page(out / FOLDER, found.rows, found.metrics)
+    table = format_pairs(found.metrics)
     lines = [f"{len(held_out)} {split} pairs, both pictures in one question, answered at once", "", table]
     lines += _word_lines(config, held_out)
     return "\n".join(lines) + next_stage(config)

@@ -81,7 +81,9 @@ def test_the_command_compares_the_scores_of_a_checkpoint(tmp_path, capsys):
     assert found["command"].startswith("roc evaluate --checkpoint")
     header, first, _ = (out / "pair_scores.csv").read_text().splitlines()
     assert header.startswith("id,image_a,image_b,wins,delta") and first.startswith("1,")
-    assert "2 pairs of 2 sources, 0 ties" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "2 pairs of 2 sources, 0 ties" in printed and printed.endswith("report.html\n")
+    assert "By kind of edit" in (out / "report.html").read_text()
     assert main([*words, "--out", str(tmp_path / "model")]) == 2
     assert main([*words, "--out", str(out), "--threshold", "3"]) == 2
     assert "--threshold has no meaning for pairs" in capsys.readouterr().err
