@@ -39,6 +39,11 @@ def test_differences_are_paired_by_source(tmp_path):
     blur, tilt = (found["metrics"][f"{name}/accuracy"] for name in ("blur", "tilt"))
     assert (blur.a, blur.b, tilt.b) == (0.75, 0.5, 1.0) and tilt.difference == -0.25 and tilt.high <= 0
     assert "noise/accuracy" not in found["metrics"]  # ties of people are right for nobody
+    for place in (a, b):  # one pair of a kind of its own
+        file = tmp_path / place / "pair_scores.csv"
+        file.write_text(file.read_text().replace("tilt", "crop", 1))
+    alone = compare_pair_folders(a, b, n_resamples=50)["metrics"]["crop/accuracy"]
+    assert alone.a is not None and alone.low is None  # another draw of one source says nothing
     same = compare_pair_folders(a, a, n_resamples=50)["metrics"]
     assert (same["krcc"].low, same["krcc"].high, same["confidence"].a) == (0, 0, pytest.approx(0.75 * 0.8 + 0.25 * 0.2))
 
