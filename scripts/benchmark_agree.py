@@ -53,6 +53,8 @@ from roc.scoring.one_forward import level_logits
 RESNET_18 = {"depths": [2, 2, 2, 2], "hidden_sizes": [64, 128, 256, 512], "layer_type": "basic"}
 ANCHOR_WIDTH = 576
 """As the hidden states of SmolVLM-256M, which may write the anchors."""
+_MORE = {"training": 1, "scoring": 4}
+"""Passes of scoring are short, so that there are more rounds of them."""
 ARMS: dict[str, dict[str, Any] | None] = {
     "plain": None,
     "plain again": None,
@@ -147,7 +149,7 @@ def interleaved(arms: dict[str, Callable[[], None]], rounds: int, seed: int) -> 
 def cost_rows(kind: str, given: argparse.Namespace) -> Iterator[str]:
     """Gives the rows of a host: what each arm takes, over what the plain model takes."""
     for what, arms in works(kind, given).items():
-        taken = interleaved(arms, given.rounds, given.seed)
+        taken = interleaved(arms, given.rounds * _MORE[what], given.seed)
         for name, seconds in taken.items():
             middle, low, high = ratio(seconds, taken["plain"])
             each = 1e3 * statistics.median(seconds) / given.batch
@@ -210,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=4, help="pictures of a step")
     parser.add_argument("--side", type=int, default=128, help="side in pixels of the backbone's pictures")
     parser.add_argument("--width", type=int, default=256, help="width of the branches")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of training steps; four times as many of short work")
     parser.add_argument("--size", type=int, default=512, help="side in pixels of the photos of maps and sensitivities")
     parser.add_argument("--photos", type=int, default=4, help="photos whose sensitivities are measured in a round")
     parser.add_argument("--seed", type=int, default=0)

@@ -283,16 +283,31 @@ def _comparison(
 
 
 def _ratios(before: Pull, after: Pull) -> dict[str, Any]:
-    """Compares conflict ratios: means over the saved states, or those of the end where either run has no states."""
+    """Compares conflict ratios: means over the saved states, or those of the end where either run has no states.
+
+    Intervals are paired: both runs are read with the same photos, drawn again alike.
+    """
     of, first, second = "saved states", before.mean_ratio, after.mean_ratio
     if first is None or second is None:
         of, first, second = "end", before.end_ratio, after.end_ratio
     if first is None or second is None:
         return {}
-    change = second - first
-    relative = change / first if first else None
+    change, relative = second.value - first.value, None
+    ends: tuple[Any, Any] = ((None, None), (None, None))
+    if first.value:
+        relative = change / first.value
+    if first.drawn is not None and second.drawn is not None:
+        moved = second.drawn - first.drawn
+        over = np.where(first.drawn > 0, first.drawn, np.nan)  # a ratio of 0 has no share of itself
+        ends = ends_of(moved), ends_of(moved / over) if relative is not None else (None, None)
     return {
-        "conflict_ratio": {"of": of, "baseline": first, "improved": second, "absolute": change, "relative": relative}
+        "conflict_ratio": {
+            "of": of,
+            "baseline": numbers(first.value, *first.ends),
+            "improved": numbers(second.value, *second.ends),
+            "absolute": numbers(change, *ends[0]),
+            "relative": numbers(relative, *ends[1]),
+        }
     }
 
 

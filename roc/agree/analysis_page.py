@@ -170,9 +170,11 @@ def _comparisons(facts: Mapping[str, Any]) -> str:
             )
         if "conflict_ratio" in pair:
             ratio = pair["conflict_ratio"]
-            relative = "" if ratio["relative"] is None else f" ({ratio['relative']:+.0%})"
-            ends = f"{ratio['baseline']:.3f} to {ratio['improved']:.3f}, {ratio['absolute']:+.3f}"
-            text = f"conflict ratio ({ratio['of']}) {ends}{relative}"
+            change = _with_bounds(ratio["absolute"], "+.3f")
+            if ratio["relative"]["value"] is not None:
+                change += f", relative {_with_bounds(ratio['relative'], '+.0%')}"
+            ends = f"{_with_bounds(ratio['baseline'], '.3f')} to {_with_bounds(ratio['improved'], '.3f')}"
+            text = f"conflict ratio ({ratio['of']}) {ends}, {change}"
             rows.append(f'<tr><td></td><td></td><td colspan="5">{escape(text)}</td></tr>')
     header = ("baseline", "+AGREE", "photos", *_METRICS.values())
     return "<h2>With AGREE, minus baseline</h2>\n" + table(header, rows, numbers=range(3, 7)) if rows else ""
@@ -236,6 +238,11 @@ def _value(cosine: Mapping[str, float | None]) -> float:
 def _below_zero(pairs: Sequence[Mapping[str, float | None]]) -> int:
     """Counts the pairs whose whole interval is below 0."""
     return sum(one["high"] is not None and one["high"] < 0 for one in pairs)
+
+
+def _with_bounds(found: Mapping[str, float | None], form: str) -> str:
+    ends = "" if found["low"] is None else f" [{found['low']:{form}}, {found['high']:{form}}]"
+    return f"{found['value']:{form}}{ends}"
 
 
 def _cell(found: Mapping[str, float | None], n: int | None = None, form: str = ".3f") -> str:

@@ -121,9 +121,14 @@ def _over_training(facts: Mapping[str, Any], theme: Theme) -> Figure | None:
         color = _color(number, theme)
         steps = [point["step"] for point in points]
         axes.plot(steps, [point["conflict_ratio"] for point in points], "o", color=color, alpha=0.4, markersize=4)
+        if all(point["low"] is not None for point in points):
+            ends = [[point[end] for point in points] for end in ("low", "high")]
+            axes.fill_between(steps, *ends, color=color, alpha=0.12, linewidth=0)
         axes.plot(steps, [point["running_mean"] for point in points], color=color, label=run)
     axes.set(xlabel="step", ylabel="share of pairs with a negative cosine", ylim=(-0.03, 1.03))
-    axes.set_title("Conflicts between attributes in the saved states; line: running mean", loc="left")
+    axes.set_title(
+        "Conflicts between attributes in the saved states\nline: running mean; band: interval of each", loc="left"
+    )
     axes.legend()
     quieten(axes)
     return figure

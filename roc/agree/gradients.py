@@ -15,6 +15,7 @@ the branches of AGREE, each by its own photos (`branch_parameters`).
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,6 +34,8 @@ from roc.model.parts import parameter_parts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from roc.agree.anchor_features import AnchorFeatures
 
 Loss = Callable[[Record], Tensor]
 """Loss of one photo, a scalar with a graph."""
@@ -118,7 +121,10 @@ def with_all(products: NDArray[np.float64], shares: Sequence[float]) -> NDArray[
 
 
 def score_loss(
-    checkpoint: str, device: torch.device, routing: Mapping[str, Sequence[float]] | None = None
+    checkpoint: str,
+    device: torch.device,
+    routing: Mapping[str, Sequence[float]] | None = None,
+    anchors: str | os.PathLike[str] | None = None,
 ) -> tuple[PreTrainedModel, Loss]:
     """Loads a checkpoint and makes the loss of a photo: its score losses with the weights they were trained with.
 
@@ -127,14 +133,16 @@ def score_loss(
         device: Where it computes.
         routing: Id of a photo -> its five routing weights, which a model with branches is given as in its training;
             None leaves them to its predictor.
+        anchors: File of text anchors that a model with anchors of single photos was trained with.
 
     Returns:
         The model, in evaluation mode and float32, and the loss; the words of the answer are not part of it.
 
     Raises:
-        ValueError: The checkpoint cannot be used, or it declares no score loss.
+        ValueError: The checkpoint cannot be used, it declares no score loss, or it joins anchors of single photos and
+            their file is not there.
     """
-    from roc.agree.extension import WEIGHTS
+    from roc.agree.extension import ANCHORS, WEIGHTS
     from roc.checkpoint.folder import load
     from roc.model.collator import RocCollator
 
@@ -150,15 +158,39 @@ def score_loss(
     collator = RocCollator(processor, declaration)
 
     routed = routing is not None and branch_parameters(model) is not None
+    own = _own_anchors(checkpoint, anchors)
 
     def loss(record: Record) -> Tensor:
         batch = collator([(record, [open_image(path) for path in record.images])])
         if routed:
             batch[WEIGHTS] = torch.tensor([list(routing[record.id])], dtype=torch.float32)
+        if own is not None:
+            batch[ANCHORS] = own.rows([record.id])
         outputs = model(**{name: tensor.to(device) for name, tensor in batch.items()})
         return sum(weight * outputs[f"{name}_loss"] for name, weight in weights.items())
 
     return model, loss
+
+
+def _own_anchors(checkpoint: str, file: str | os.PathLike[str] | None) -> AnchorFeatures | None:
+    """Opens the anchors of single photos that a checkpoint was trained with; None where it was trained without."""
+    from roc.agree.anchor_features import AnchorFeatures
+    from roc.agree.attributes import NAME
+    from roc.agree.known import check_alike, joins_own_anchors
+    from roc.checkpoint.head_file import extension_settings
+
+    settings = extension_settings(checkpoint).get(NAME, {})
+    if not joins_own_anchors(settings):
+        return None
+    if file is None or not os.path.isfile(file):
+        where = "its run.json does not say where they are" if file is None else f"{file} is not there"
+        raise ValueError(
+            f"{checkpoint} was trained with text anchors of single photos, and {where}; bring the file back, or leave "
+            "the gradients out with --no_gradients"
+        )
+    found = AnchorFeatures.read(file)
+    check_alike(found, settings, checkpoint)
+    return found
 
 
 def shared_block(model: PreTrainedModel, part: str | None = None) -> Place:

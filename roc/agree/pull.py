@@ -25,7 +25,7 @@ from roc.agree.gradients import (
     subset_gradients,
     with_all,
 )
-from roc.agree.runs import Run
+from roc.agree.runs import Run, anchors_of
 from roc.data.records import Record
 from roc.model.device import checked_device
 
@@ -33,6 +33,24 @@ logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 Subsets = Mapping[str, Sequence[Record]]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A share of conflicting pairs.
+
+    Attributes:
+        value: 0..1.
+        drawn: (R,) the same on photos that were drawn again, the same photos for all runs; None without intervals.
+    """
+
+    value: float
+    drawn: Array | None = None
+
+    @property
+    def ends(self) -> tuple[float | None, float | None]:
+        """The ends of its 95% interval."""
+        return ends_of(self.drawn)
 
 
 @dataclass(frozen=True)
@@ -50,8 +68,8 @@ class Pull:
 
     facts: dict[str, Any]
     with_all: Array
-    mean_ratio: float | None
-    end_ratio: float | None
+    mean_ratio: Ratio | None
+    end_ratio: Ratio | None
 
 
 def measure_pulls(
@@ -113,7 +131,8 @@ def _measure(
     routing: Mapping[str, Sequence[float]],
     watch: Any,
 ) -> Pull:
-    readings = _readings(options, run.checkpoint, subsets, routing, watch)
+    anchors = anchors_of(run)
+    readings = _readings(options, run.checkpoint, subsets, routing, anchors, watch)
     shared = readings["shared"][1]
     facts: dict[str, Any] = {
         "left_out": dict(left_out),
@@ -133,12 +152,13 @@ def _measure(
         name: numbers(toward[place], *(ends_of(None if drawn is None else drawn[:, column])))
         for column, (name, place) in enumerate(zip(shared.names, places, strict=True))
     }
-    end = _ratio(shared, options)
-    points = [(step, _ratio(_readings(options, state, subsets, routing, watch, branches=False)["shared"][1], options))
-              for step, state in (run.states if options.over_training else [])]  # fmt: skip
-    facts["over_training"] = _curve(points)
-    known = [value for _, value in points if not np.isnan(value)]
-    return Pull(facts, toward, float(np.mean(known)) if known else None, None if np.isnan(end) else end)
+    known: dict[int, Ratio] = {}
+    for step, state in run.states if options.over_training else []:
+        _, found = _readings(options, state, subsets, routing, anchors, watch, branches=False)["shared"]
+        if (ratio := _ratio(found, options)) is not None:
+            known[step] = ratio
+    facts["over_training"] = _curve(known)
+    return Pull(facts, toward, _mean(list(known.values())), _ratio(shared, options))
 
 
 def _readings(
@@ -146,13 +166,14 @@ def _readings(
     checkpoint: Path,
     subsets: Subsets,
     routing: Mapping[str, Sequence[float]],
+    anchors: Path | None,
     watch: Any,
     *,
     branches: bool = True,
 ) -> dict[str, tuple[str, SubsetGradients]]:
     """Takes the gradients of the shared block, and of the branches where the model has them."""
     device = checked_device(options.device)
-    model, loss = score_loss(str(checkpoint), device, routing)
+    model, loss = score_loss(str(checkpoint), device, routing, anchors)
     place = shared_block(model, options.part)
     found = {
         "shared": (place.name, subset_gradients(model, loss, subsets, dict.fromkeys(subsets, place.parameters), watch))
@@ -168,14 +189,30 @@ def _readings(
     return found
 
 
-def _ratio(found: SubsetGradients, options: AnalysisOptions) -> float:
-    return float(conflict_ratio(found.cosines(), options.tolerance))
+def _ratio(found: SubsetGradients, options: AnalysisOptions) -> Ratio | None:
+    """Computes the conflict ratio of some gradients; None where no pair has a cosine."""
+    value = float(conflict_ratio(found.cosines(), options.tolerance))
+    if np.isnan(value):
+        return None
+    if not options.n_resamples:
+        return Ratio(value)
+    drawn = cosines_of_products(found.resampled(options.n_resamples, options.seed))
+    return Ratio(value, conflict_ratio(drawn, options.tolerance))
+
+
+def _mean(ratios: Sequence[Ratio]) -> Ratio | None:
+    """Computes the mean of the ratios of the saved states; None where there are none."""
+    if not ratios:
+        return None
+    drawn = [ratio.drawn for ratio in ratios if ratio.drawn is not None]
+    value = float(np.mean([ratio.value for ratio in ratios]))
+    return Ratio(value, np.mean(drawn, axis=0) if drawn else None)
 
 
 def _cosine_facts(found: SubsetGradients, options: AnalysisOptions) -> dict[str, Any]:
     """The cosine of each pair and the conflict ratio, with intervals over photos."""
     exact = found.cosines()
-    drawn = None
+    drawn, ratio = None, _ratio(found, options)
     if options.n_resamples:
         drawn = cosines_of_products(found.resampled(options.n_resamples, options.seed))
     pairs = [(i, j) for i in range(len(exact)) for j in range(i + 1, len(exact))]
@@ -187,17 +224,19 @@ def _cosine_facts(found: SubsetGradients, options: AnalysisOptions) -> dict[str,
             )
             for i, j in pairs
         },
-        "conflict_ratio": numbers(
-            _ratio(found, options), *ends_of(None if drawn is None else conflict_ratio(drawn, options.tolerance))
-        ),
+        "conflict_ratio": numbers(None) if ratio is None else numbers(ratio.value, *ratio.ends),
     }
 
 
-def _curve(points: Sequence[tuple[int, float]]) -> list[dict[str, float]]:
-    """Conflict ratio of the saved states by step, with its running mean."""
-    known = [(step, value) for step, value in points if not np.isnan(value)]
-    smooth = running_mean(np.array([value for _, value in known])) if known else ()
+def _curve(known: Mapping[int, Ratio]) -> list[dict[str, float | None]]:
+    """Conflict ratio of the saved states by step, with the ends of its interval and its running mean."""
+    smooth = running_mean(np.array([ratio.value for ratio in known.values()])) if known else ()
     return [
-        {"step": step, "conflict_ratio": value, "running_mean": float(mean)}
-        for (step, value), mean in zip(known, smooth, strict=True)
+        {
+            "step": step,
+            "conflict_ratio": ratio.value,
+            **dict(zip(("low", "high"), ratio.ends, strict=True)),
+            "running_mean": float(mean),
+        }
+        for (step, ratio), mean in zip(known.items(), smooth, strict=True)
     ]

@@ -49,7 +49,11 @@ def from_scores(more: Tensor, less: Tensor, delta: float) -> Tensor:
 
 
 def routing_weights(
-    sensitivity: ByName, medians: Mapping[str, float] | None = None, *, flat: Literal["uniform", "zero"] = "uniform"
+    sensitivity: ByName,
+    medians: Mapping[str, float] | None = None,
+    *,
+    flat: Literal["uniform", "zero"] = "uniform",
+    temperature: float | None = None,
 ) -> dict[str, Tensor]:
     """Computes the share of each attribute (Eq. 6): `s_k / (sum s_j + 1e-8)`, negative values taken for 0.
 
@@ -60,12 +64,15 @@ def routing_weights(
             None is Eq. 6 as published.
         flat: What a photo gets all of whose sensitivities are 0: the same weight for each attribute, or "zero" as the
             released code, which silences every branch.
+        temperature: Takes the softmax of the values over it in place of their shares, an alternative that is not
+            published; above 0.
 
     Returns:
         Attribute -> (B,) in [0, 1], in the order of `ATTRIBUTES`; each photo's sum to 1, to within 1e-8 over its sum.
 
     Raises:
-        ValueError: If names are missing or unknown, a value is NaN or infinite, or a median is not above 0.
+        ValueError: If names are missing or unknown, a value is NaN or infinite, or a median or the temperature is not
+            above 0.
     """
     check_names(sensitivity, "sensitivity")
     values = torch.stack([torch.as_tensor(sensitivity[name]) for name in ATTRIBUTES])  # (5, B)
@@ -81,6 +88,10 @@ def routing_weights(
                 "the published form, without medians"
             )
         values = values / (values.new_tensor([medians[name] for name in ATTRIBUTES])[:, None] + EPSILON)
+    if temperature is not None:
+        if not temperature > 0:
+            raise ValueError(f"the temperature is {temperature}; expected above 0")
+        return dict(zip(ATTRIBUTES, (values / temperature).softmax(dim=0), strict=True))
     weights = values / (values.sum(dim=0) + EPSILON)
     if flat == "uniform":
         weights = torch.where((values == 0).all(dim=0), 1 / len(ATTRIBUTES), weights)

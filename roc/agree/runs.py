@@ -166,6 +166,20 @@ def _rows_of(path: Path) -> list[EvaluatedRow]:
     return found
 
 
+def anchors_of(run: Run) -> Path | None:
+    """Finds the file of text anchors that a run was trained with, from the settings in its `run.json`; None if none."""
+    given = _settings_of(run).get("anchors")
+    return None if given is None else Path(given)
+
+
+def _settings_of(run: Run) -> dict[str, Any]:
+    """Reads the settings of a training run; empty where there are none."""
+    try:
+        return dict(json.loads((run.path / RUN_FILE).read_text(encoding="utf-8"))["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
 def training_records(run: Run, space: ScoreSpace | None, attributes: Sequence[str] | None) -> list[Record] | None:
     """Reads the photos that a run was trained on, from the settings in its `run.json`.
 
@@ -180,9 +194,8 @@ def training_records(run: Run, space: ScoreSpace | None, attributes: Sequence[st
     Raises:
         DataError: The data file has faults, or is gone.
     """
-    try:
-        settings: dict[str, Any] = json.loads((run.path / RUN_FILE).read_text(encoding="utf-8"))["settings"]
-    except (OSError, ValueError, KeyError, TypeError):
+    settings = _settings_of(run)
+    if not settings:
         return None
     path, folder, given = settings.get("data_path"), settings.get("image_folder"), settings.get("eval_data_path")
     if path is None:

@@ -12,7 +12,7 @@ from roc.agree.analysis import _ratios, analyse
 from roc.agree.analysis_options import AnalysisOptions
 from roc.agree.analysis_page import check_folder, write_analysis
 from roc.agree.attributes import ATTRIBUTES
-from roc.agree.pull import Pull
+from roc.agree.pull import Pull, Ratio
 from roc.agree.table import PREFIX, write_table
 from roc.checkpoint.folder import save
 from roc.data.rows import DataError, write_rows
@@ -124,7 +124,8 @@ def test_a_checkpoint_and_the_photos_it_learnt_from():
     reading = gradients["readings"]["shared"]
     assert len(reading["cosines"]) == 10 and reading["of"] == "model.language_model.layers.1"
     assert [point["step"] for point in gradients["over_training"]] == [5]
-    assert gradients["over_training"][0]["conflict_ratio"] == reading["conflict_ratio"]["value"]
+    (point,) = gradients["over_training"]
+    assert {"value": point["conflict_ratio"], "low": point["low"], "high": point["high"]} == reading["conflict_ratio"]
     assert found.facts["leanings"]["frequency"]["brightness"] == pytest.approx(1 / 3)
     assert found.facts["marginalisation"]["m_gradient"]["n"] == NUMBER
     toward = gradients["with_all"]["hue"]["value"]
@@ -170,9 +171,17 @@ def test_options_that_contradict_each_other(given, expected):
 
 
 def test_conflicts_are_compared_at_the_same_place():
-    kept, more, without = (Pull({}, np.zeros(5), mean, end) for mean, end in ((0.5, 0.2), (0.25, 0.3), (None, 0.4)))
+    # Drawn again, both ratios move together: their difference does not.
+    drawn = np.linspace(-0.2, 0.2, 41)
+    ends = ((Ratio(0.5, 0.5 + drawn), Ratio(0.2)), (Ratio(0.25, 0.25 + drawn), Ratio(0.3)), (None, Ratio(0.4)))
+    kept, more, without = (Pull({}, np.zeros(5), mean, end) for mean, end in ends)
     found = _ratios(kept, more)["conflict_ratio"]
-    assert (found["of"], found["baseline"], found["improved"], found["relative"]) == ("saved states", 0.5, 0.25, -0.5)
+    assert found["of"] == "saved states" and found["relative"]["value"] == -0.5
+    assert found["absolute"] == pytest.approx({"value": -0.25, "low": -0.25, "high": -0.25})
+    assert (
+        found["baseline"]["low"] == pytest.approx(0.31) and found["relative"]["low"] < -0.5 < found["relative"]["high"]
+    )
     found = _ratios(kept, without)["conflict_ratio"]
-    assert (found["of"], found["baseline"], found["improved"]) == ("end", 0.2, 0.4)
+    assert (found["of"], found["baseline"]["value"], found["improved"]["value"]) == ("end", 0.2, 0.4)
+    assert found["absolute"]["low"] is None
     assert _ratios(kept, Pull({}, np.zeros(5), None, None)) == {}

@@ -7,12 +7,14 @@ from backbones import backbone
 from heads import build, picture, record
 from torch import nn
 
+from roc.agree.anchor_features import write_features
 from roc.agree.attributes import ATTRIBUTES
 from roc.agree.conflicts import cosines
 from roc.agree.gradients import branch_parameters, score_loss, shared_block, subset_gradients, with_all
 from roc.checkpoint.folder import save
 from roc.data.records import Record
 from roc.model.adapters import add_lora
+from roc.model.collator import RocCollator
 from roc.model.extensions import add_extension
 
 
@@ -129,6 +131,27 @@ def test_the_branches_of_a_trained_module_are_read_with_the_weights_of_the_photo
         found.append(subset_gradients(loaded, loss, dict.fromkeys(parameters, [photo]), parameters).products)
     # A photo moves the branch that it leans on, and no other.
     assert found[0][0, 0] > 0 == found[0][1, 1] and found[1][1, 1] > 0 == found[1][0, 0]
+
+
+def test_anchors_of_photos_are_those_of_the_training(tmp_path):
+    model, processor, _ = backbone()
+    settings = {"width": 8, "mean": [0.5] * 3, "std": [0.5] * 3, "anchor_width": 4, "own_anchors": True}
+    add_extension(model, "agree", {**settings, "routing": False})
+    torch.nn.init.normal_(model.extensions["agree"].module.out.weight)
+    save(model, processor, tmp_path / "model")
+    picture(0).save(tmp_path / "0.png")
+    photo = Record(id="0", images=(str(tmp_path / "0.png"),), scores={"overall": 2.0, "light": 4.0})
+    with pytest.raises(ValueError, match="trained with text anchors of single photos, and its run.json does not say"):
+        score_loss(str(tmp_path / "model"), torch.device("cpu"))
+    with pytest.raises(ValueError, match="a.safetensors is not there; bring the file back"):
+        score_loss(str(tmp_path / "model"), torch.device("cpu"), None, tmp_path / "a.safetensors")
+    rows = torch.nn.functional.normalize(torch.randn(1, 6, 4), dim=-1)
+    write_features(tmp_path / "a.safetensors", rows.numpy(), ["0"], 4, {})
+    loaded, loss = score_loss(str(tmp_path / "model"), torch.device("cpu"), None, tmp_path / "a.safetensors")
+    by_own = loss(photo)
+    loaded.extensions["agree"].anchors.copy_(rows[0])
+    batch = RocCollator(processor, loaded.declaration)([(photo, [picture(0)])])
+    torch.testing.assert_close(by_own, loaded(**batch).l1_loss)
 
 
 def test_of_an_adapter_the_trained_branches_are_read():

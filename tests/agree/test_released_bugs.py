@@ -9,8 +9,9 @@ tests/training/test_error_weights.py.
 import numpy as np
 import pytest
 import torch
-from backbones import encoder
+from backbones import SIDE, encoder
 from training_runs import ratings
+from transformers import CLIPImageProcessorPil
 
 from roc.agree.anchor_features import write_features
 from roc.agree.attributes import ATTRIBUTES
@@ -31,6 +32,8 @@ def trainer(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("bugs")
     encoder("resnet").save_pretrained(folder / "resnet")
+    shown = CLIPImageProcessorPil(size={"height": SIDE, "width": SIDE}, do_center_crop=False)
+    shown.save_pretrained(folder / "resnet")
     data = ratings(folder, [f"{3 + i % 5},{split},{i}" for i, split in enumerate(SPLITS)], "image,score,split,id")
     rows = [
         {

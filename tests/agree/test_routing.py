@@ -44,6 +44,15 @@ def test_calibrated_reference(vectors):
     torch.testing.assert_close(weights, torch.tensor(expected["alpha"], dtype=torch.float64), rtol=0, atol=entry["tol"])
 
 
+def test_softmax_reference(vectors):
+    entry = vectors["agree.sensitivity.softmax"]
+    given = entry["inputs"]
+    weights = rows_of(routing_weights(by_name([given["s"]]), temperature=given["temperature"]))[0]
+    assert weights.tolist() == pytest.approx(entry["expected"], abs=entry["tol"])
+    with pytest.raises(ValueError, match="the temperature is 0; expected above 0"):
+        routing_weights(by_name([given["s"]]), temperature=0)
+
+
 @pytest.mark.parametrize("order", RELEASED_ORDERS)
 def test_the_order_of_the_names_means_nothing(order):
     values = by_name([[0.25, 0.05, 0.2, 0.0, 0.4], [0.1, 0.3, 0.2, 0.7, 0.0]])

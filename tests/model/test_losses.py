@@ -107,6 +107,13 @@ def test_emd_gradient_is_zero_at_an_exact_match(form, r):
     assert probabilities.grad.tolist() == [[0, 0, 0], [0, 0, 0]]
 
 
+def test_emd_with_exponent_1_is_the_published_loss_of_agree_on_histograms(vectors):
+    entry = vectors["agree.emd_r1.ava"]
+    given = entry["inputs"]
+    for p, q, expected in zip(given["p"], given["q"], entry["expected"], strict=True):
+        assert losses.emd(tensor([p]), tensor([q]), r=1).item() == pytest.approx(expected, abs=entry["tol"])
+
+
 def test_emd_one_matching_row_does_not_spoil_the_other():
     target = tensor([[0.2, 0.3, 0.5], [0.0, 1.0, 0.0]])
     probabilities = tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]]).requires_grad_()

@@ -4,11 +4,14 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
 import benchmark_agree as benchmark  # noqa: E402
 
 
+@pytest.mark.slow
 def test_every_arm_has_a_row(capsys, monkeypatch):
     small = {"depths": [1, 1], "hidden_sizes": [8, 8], "embedding_size": 8, "layer_type": "basic"}
     monkeypatch.setattr(benchmark, "RESNET_18", small)
