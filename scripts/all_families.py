@@ -29,6 +29,8 @@ PAGE = ROOT / "docs" / "families.md"
 BEGIN, END = "<!-- types: begin -->", "<!-- types: end -->"
 
 STATES = ("works", "breaks", "refused", "not tried")
+NOTES = ("unused", "experts", "codes", "sizes")
+"""Notes of the doctor that the table repeats."""
 
 
 @dataclass
@@ -220,7 +222,7 @@ def check_type(name: str, results: Path) -> Outcome:
         return Outcome(name, "breaks", f"{type(error).__name__}: {error} ({where})".replace("\n", " ")[:300])
     faults = [f"{finding.name}: {finding.figure}" for finding in findings if finding.passed is False]
     figure = next((finding.figure for finding in findings if finding.name == "full tuning"), "")
-    notes = [f"{key}: {text}" for key, text in candidate.notes.items() if key in ("unused", "experts", "codes")]
+    notes = [f"{key}: {text}" for key, text in candidate.notes.items() if key in NOTES]
     return Outcome(name, "breaks" if faults else "works", "; ".join(faults), figure, notes)
 
 

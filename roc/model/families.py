@@ -31,16 +31,23 @@ class Family:
         chat_template: Jinja template for a processor without one; None = the processor has its own.
         vllm_score: Name under which vLLM (0.32 and 0.33) looks for a classifier's weight: at the language model if that
             is a registered model of its own, else at the top.
+        one_size: Whether a picture's score changes with pictures of other sizes in its batch, because the processor
+            pads all to the largest and the vision tower sees the padding. They are scored in batches of their own.
         reason: Why the row differs from the default.
     """
 
     prefix_lm: bool = False
     chat_template: str | None = None
     vllm_score: str = "language_model.score.weight"
+    one_size: bool = False
     reason: str = ""
 
 
 FAMILIES: dict[str, Family] = {
+    "emu3": Family(
+        one_size=True,
+        reason="its encoder convolves and normalises over the whole padded picture, and cuts the padding off behind it",
+    ),
     "gemma3": Family(),
     "idefics3": Family(vllm_score=_SCORE_AT_TOP),
     "internvl": Family(),

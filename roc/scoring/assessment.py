@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from roc.checkpoint.lookups import entries, lookups_of, notes_of
 from roc.data.images import ImageError, open_image
 from roc.model.collator import RocCollator
 from roc.model.device import checked_device, keep_freed_memory, lay_out_convolutions, number_format
+from roc.model.families import family
 from roc.model.float8 import use_float8
 from roc.model.head import LevelReading, read_levels
 from roc.model.int8 import use_int8
@@ -313,12 +315,21 @@ class Assessment:
             for k, name in zip(range(count), declaration.attributes, strict=False)
         ]
 
+    @property
+    def one_size(self) -> bool:
+        """Whether the pictures of a batch must have one size (`roc.model.families.Family`)."""
+        return family(self.model.config.model_type).one_size
+
     def _batches(self, images: Any) -> Iterator[tuple[list[str | None], list[Image.Image]]]:
         """Opens images, `batch_size` at a time: paths (None for images in memory) and pictures."""
         images = [images] if _is_one(images) else list(images)
         for start in range(0, len(images), self.batch_size):
             part = images[start : start + self.batch_size]
-            yield [_path(image) for image in part], [opened(image) for image in part]
+            pictures = [(_path(image), opened(image)) for image in part]
+            sizes = itertools.groupby(pictures, lambda one: one[1].size if self.one_size else None)
+            for _, same in sizes:
+                paths, shown = zip(*same, strict=True)
+                yield list(paths), list(shown)
 
 
 def _is_one(images: Any) -> bool:

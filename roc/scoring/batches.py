@@ -8,6 +8,7 @@ is scored again in halves.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import statistics
@@ -207,9 +208,13 @@ class Scorer:
     def score(self, batches: Iterable[Sequence[Prepared]]) -> Iterator[tuple[int, dict[str, Any]]]:
         """Gives index and row of each image, batch by batch; while a GPU works on one, the next is put together.
 
+        A model to which pictures of other sizes make a difference gets the shapes of a batch one after the other.
+
         Raises:
             OutOfMemory: A batch of one does not fit.
         """
+        if self.assessment.one_size:
+            batches = (list(same) for batch in batches for _, same in itertools.groupby(batch, lambda one: one.shape))
         # On a GPU the results of a batch are fetched once the next one is on its way; elsewhere that only delays them.
         overlap = self.assessment.model.device.type == "cuda"
         waiting: _Pass | None = None

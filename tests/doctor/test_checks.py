@@ -15,6 +15,7 @@ from roc.doctor.checks import examine
 from roc.model.adapters import add_lora
 from roc.model.declaration import declare
 from roc.model.extensions import add_extension
+from roc.model.families import FAMILIES, Family
 from roc.prompts import QUESTIONS
 
 
@@ -93,6 +94,8 @@ def test_scores_that_depend_on_the_sizes_of_the_others_are_told_apart(candidate,
     monkeypatch.setattr(candidate, "scores", lambda: scores + 1)  # of the batch that has two sizes
     (finding,) = checks.check_batch(candidate)
     assert not finding.passed and finding.advice.startswith("Pictures of one size agree")
+    monkeypatch.setitem(FAMILIES, candidate.model.config.model_type, Family(one_size=True))
+    assert failed(candidate, checks.check_batch) == [] and "each size by itself" in candidate.notes["sizes"]
 
 
 def test_scores_that_depend_on_the_padding(candidate):

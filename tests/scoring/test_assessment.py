@@ -13,8 +13,11 @@ from PIL import Image
 from roc.checkpoint.folder import save
 from roc.data.augment import scaled_size
 from roc.data.images import ImageError
+from roc.model.families import FAMILIES, Family
 from roc.scoring.assessment import Assessment
+from roc.scoring.batches import Scorer, Wanted
 from roc.scoring.identity import identity
+from roc.scoring.prepare import Prepared
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,29 @@ def test_batches_of_any_size_keep_the_order(checkpoint, assessment, size):
     assert found == pytest.approx(expected, abs=1e-5)
     assert assessment.score([]) == []
     assert assessment([]) == ([], [])
+
+
+def test_sizes_that_would_change_each_other_are_scored_apart(assessment, tmp_path, monkeypatch):
+    pictures = [Image.new("RGB", size, color) for size, color in (((40, 30), "red"), ((30, 40), "blue"))]
+    images = [pictures[0], pictures[1], pictures[1], pictures[0]]
+    expected = [one.scores["overall"].value for one in assessment.score(images)]
+    monkeypatch.setitem(FAMILIES, assessment.model.config.model_type, Family(one_size=True))
+    batches = []
+    batch = type(assessment.collator).scoring_batch
+
+    def counted(collator, images, places=None):
+        batches.append(len(images))
+        return batch(collator, images, places)
+
+    monkeypatch.setattr(type(assessment.collator), "scoring_batch", counted)
+    assert [one.scores["overall"].value for one in assessment.score(images)] == pytest.approx(expected, abs=1e-5)
+    assert batches == [1, 2, 1]
+    ways = []
+    prepared = [Prepared(i, {"input_ids": torch.zeros(1, length)}) for i, length in enumerate((5, 9, 9))]
+    scorer = Scorer(assessment, Wanted(("overall",)))
+    monkeypatch.setattr(scorer, "_started", lambda batch: ways.append([one.index for one in batch]))
+    monkeypatch.setattr(scorer, "_pieces", lambda batch: [])
+    assert list(scorer.score([prepared])) == [] and ways == [[0], [1, 2]]
 
 
 def test_attributes_by_name(assessment):
