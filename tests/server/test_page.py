@@ -708,3 +708,40 @@ def test_the_real_server_and_assessment_agree(visit, photos, tmp_path, checkpoin
         shares = [float(rows[name][f"p_{n}"]) for n in range(1, len(scores[first].levels) + 1)]
         assert shares == pytest.approx(list(scores[first].distribution), abs=1e-5)
     assert rows["broken.jpg"]["error"]
+
+
+@pytest.mark.slow
+def test_a_taste_is_chosen_checked_and_saved_as_a_checkpoint(visit, tmp_path, checkpoint, assessment):
+    """Somebody prefers what the model does not: the file that the page gives scores photos in that order."""
+    from scipy.stats import spearmanr
+    from serving import photo, running
+
+    from roc.scoring.assessment import Assessment
+
+    paths = [tmp_path / f"{i:02}.png" for i in range(24)]
+    for i, path in enumerate(paths):
+        path.write_bytes(photo(i))
+    found = assessment.score(paths)
+    general = {path.name: one.scores["overall"].value for path, one in zip(paths, found, strict=True)}
+    with running(checkpoint) as server:
+        page = visit(server.url)
+        put(page, paths)
+        page.get_by_role("button", name="My taste").click()
+        save, told = page.locator("#taste-save"), page.locator("#taste-told")
+        for count in range(1, 41):
+            expect(page.locator("#taste-first")).to_be_enabled(timeout=30_000)
+            assert save.is_disabled() is (count <= 10)
+            shown = {side: page.locator(f"#taste-{side} .name").text_content() for side in ("first", "second")}
+            page.locator(f"#taste-{min(shown, key=lambda side: general[shown[side]])}").click()
+            expect(told).to_contain_text(f"{count} pair", timeout=30_000)
+        ranking = [row.text_content().strip() for row in page.locator("#taste-ranking .name").all()]
+        with page.expect_download() as download:
+            save.click()
+        expect(page.locator("#taste-verdict")).to_contain_text("It helps, so it was saved", timeout=30_000)
+        head = tmp_path / download.value.suggested_filename
+        download.value.save_as(head)
+    assert head.name == "my-taste.json"
+    saved = Assessment(head, device="cpu")
+    personal = {path.name: one.scores["overall"].value for path, one in zip(paths, saved.score(paths), strict=True)}
+    assert sorted(personal, key=personal.get, reverse=True) == ranking
+    assert saved.model.declaration.personal.pairs == 40 and spearmanr([*general.values()], [*personal.values()])[0] < 0
