@@ -160,7 +160,7 @@ def model_data(facts: dict[str, Any], limits: Limits) -> dict[str, Any]:
 
 
 def model_entry(facts: dict[str, Any]) -> dict[str, Any]:
-    """Builds the entry of `/v1/models` in the form that decision clients read; undated where no folder says when."""
+    """Builds the entry of `/v1/models` in the form that decision clients read; undated where no file says when."""
     scales = ranges_text(facts, facts["attributes"])
     dated = {"release_date": facts["saved"]} if "saved" in facts else {}
     return {"name": facts["id"], "description": f"scores images: {scales}", **dated}

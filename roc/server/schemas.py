@@ -340,7 +340,9 @@ class ModelEntry(BaseModel):
 
     name: str
     description: str
-    release_date: str | None = Field(default=None, description="the day the checkpoint's folder was written")
+    release_date: str | None = Field(
+        default=None, description="the day on which this copy of the checkpoint was written"
+    )
 
 
 class ModelsAnswer(BaseModel):

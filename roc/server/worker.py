@@ -119,7 +119,7 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
     path = Path(checkpoint)
     return {
         "id": path.resolve().name if path.exists() else checkpoint,
-        **_saved(path),
+        **saved_on(checkpoint),
         "scorer": assessment.scorer,
         **about_columns(declaration, assessment.attributes),
         **_reference(declaration),
@@ -140,9 +140,25 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
     }
 
 
-def _saved(path: Path) -> dict[str, str]:
-    """Says on which day the checkpoint was written, where it is a folder."""
-    file = next((path / name for name in ("config.json", "adapter_config.json") if (path / name).is_file()), None)
+def saved_on(checkpoint: str, cache: str | None = None) -> dict[str, str]:
+    """Says on which day the files of a checkpoint were written on this machine.
+
+    Args:
+        checkpoint: Folder, file of a personal head, or hub id.
+        cache: Where files of the hub are kept; None = where `huggingface_hub` keeps them.
+
+    Returns:
+        `saved`, a date in ISO form; nothing where no file is found.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    path, names = Path(checkpoint), ("config.json", "adapter_config.json")
+    if path.exists():
+        files = [path] if path.is_file() else [path / name for name in names]
+    else:
+        kept = [try_to_load_from_cache(checkpoint, name, cache_dir=cache) for name in names]
+        files = [Path(one) for one in kept if isinstance(one, str)]
+    file = next((one for one in files if one.is_file()), None)
     return {} if file is None else {"saved": datetime.date.fromtimestamp(file.stat().st_mtime).isoformat()}
 
 

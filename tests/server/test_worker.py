@@ -1,6 +1,8 @@
 """The worker, run in a thread: its rows hold the numbers of `Assessment`."""
 
+import datetime
 import math
+import os
 
 import pytest
 import safetensors.torch
@@ -116,3 +118,19 @@ def test_an_error_after_which_a_gpu_is_of_no_use():
     with pytest.raises(RuntimeError):
         worker._give_up_if_broken(RuntimeError("CUDA error: device-side assert triggered"))
     worker._give_up_if_broken(RuntimeError("shapes do not match"))
+
+
+def test_the_day_of_a_checkpoint(tmp_path):
+    """A folder, a personal head and a hub id in the cache have one, as clients of decision models expect."""
+    head, folder, kept = tmp_path / "mine.json", tmp_path / "mine", tmp_path / "models--org--model"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs/main").write_text("0" * 40)
+    for file in (head, folder / "adapter_config.json", kept / "snapshots" / ("0" * 40) / "config.json"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}")
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+    day = {"saved": datetime.date.fromtimestamp(1_700_000_000).isoformat()}
+    assert (
+        worker.saved_on(str(head)) == worker.saved_on(str(folder)) == worker.saved_on("org/model", str(tmp_path)) == day
+    )
+    assert worker.saved_on("org/other", str(tmp_path)) == {}
