@@ -341,7 +341,7 @@ class ModelEntry(BaseModel):
     name: str
     description: str
     release_date: str | None = Field(
-        default=None, description="the day on which this copy of the checkpoint was written"
+        default=None, description="the day on which this copy of it was written"
     )
 
 
