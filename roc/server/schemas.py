@@ -340,9 +340,7 @@ class ModelEntry(BaseModel):
 
     name: str
     description: str
-    release_date: str | None = Field(
-        default=None, description="the day on which this copy of it was written"
-    )
+    release_date: str | None = Field(default=None, description="the day on which this copy of it was written")
 
 
 class ModelsAnswer(BaseModel):
