@@ -164,7 +164,9 @@ def _check(photos: str, found: Starred) -> None:
         )
     if len(found.stars) == 1:
         (value,) = found.stars
+        count = found.stars[value]
+        have = "the only rated photo has" if count == 1 else f"all {count} rated photos have"
         raise ValueError(
-            f"{photos}: all {found.stars[value]} rated photos have {value:g} stars; a model learns nothing from one "
+            f"{photos}: {have} {value:g} stars; a model learns nothing from one "
             "value, so rate worse or better ones too; nothing was written"
         )

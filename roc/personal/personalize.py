@@ -103,12 +103,12 @@ def check_out(out: Path, *, overwrite: bool) -> None:
             read_personal_file(out)
         except ValueError as error:
             raise FileExistsError(f"{out} is there and is no personal head, so it stays; name another --out") from error
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{out.parent} cannot be made a folder: {error.strerror}; name another --out") from error
-    if not os.access(out.parent, os.W_OK):
-        raise ValueError(f"{out.parent} cannot be written to; name another --out")
+    # The folder is made when there is something to write into it.
+    there = next(folder for folder in (out.parent, *out.parent.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise ValueError(f"{out.parent} cannot be made a folder: {there} is a file; name another --out")
+    if not os.access(there, os.W_OK):
+        raise ValueError(f"{there} cannot be written to; name another --out")
 
 
 def check_general(declaration: Declaration) -> None:

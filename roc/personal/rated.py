@@ -45,7 +45,14 @@ def read_rated(path: str | os.PathLike[str], image_folder: str | os.PathLike[str
     """
     first = next(iter(iter_rows(Path(path), Faults(Path(path)))), (0, {}))[1]
     pairs = any(name in first for name in ("image_a", "image_b", "preferred"))
-    return _pairs(path, image_folder) if pairs else _ratings(path, image_folder, attribute)
+    if pairs:
+        return _pairs(path, image_folder)
+    try:
+        return _ratings(path, image_folder, attribute)
+    except DataError as error:
+        if first and error.faults[0].startswith(f"{path}: "):  # a fault of the columns
+            raise DataError(error.faults, "A file of pairs has the columns image_a, image_b and preferred.") from error
+        raise
 
 
 def _ratings(path: str | os.PathLike[str], image_folder: str | os.PathLike[str] | None, attribute: str) -> Rated:

@@ -161,11 +161,11 @@ def test_photos_that_are_not_there_or_cannot_be_read(checkpoint, photos, tmp_pat
 def test_random_ratings_are_refused_with_the_numbers(checkpoint, photos, tmp_path, capsys):
     draw = np.random.default_rng(4)
     rows = [f"{photos.name}/{index:02}.png,{draw.integers(1, 6)}" for index in range(30)]
-    out = tmp_path / "mine.json"
+    out = tmp_path / "new folder" / "mine.json"
     assert personalize(checkpoint, write(photos, "random.csv", rows), out) == 1
     said = capsys.readouterr().out
     assert_found(r"30 ratings of 30 photos", said)
-    assert "difference" in said and "Not written" in said and not out.exists()
+    assert "difference" in said and "Not written" in said and not out.parent.exists()
 
 
 @pytest.mark.slow
@@ -208,4 +208,7 @@ def test_only_a_head_is_replaced_and_bad_ratings_are_told_before_weights_are_loa
     assert personalize(without_weights, tmp_path / "gone.csv", older, "--overwrite") == 2
     assert "gone.csv: no such file" in capsys.readouterr().err
     assert personalize(without_weights, tmp_path / "gone.csv", ratings / "mine.json") == 2
-    assert "cannot be made a folder" in capsys.readouterr().err
+    assert "stars.json is a file; name another --out" in capsys.readouterr().err
+    (tmp_path / "pairs.csv").write_text("one,other,better\na.png,b.png,a\n")
+    assert personalize(without_weights, tmp_path / "pairs.csv", tmp_path / "mine.json") == 2
+    assert "A file of pairs has the columns image_a, image_b and preferred." in capsys.readouterr().err
