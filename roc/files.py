@@ -6,13 +6,14 @@ process leaves beside it is removed when the file is written again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import platform
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ def write_whole(path: str | os.PathLike[str], write: Callable[[Path], Any]) -> P
     path = Path(path)
     temporary = _temporary(path)
     try:
-        write(temporary)
-        os.replace(temporary, path)
+        with _naming(path, temporary):
+            write(temporary)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
@@ -56,14 +58,26 @@ def write_folder(path: str | os.PathLike[str], fill: Callable[[Path], Any]) -> P
     path = Path(path)
     temporary = _temporary(path)
     try:
-        temporary.mkdir()
-        fill(temporary)
-        if path.exists():
-            path.rmdir()
-        os.rename(temporary, path)
+        with _naming(path, temporary):
+            temporary.mkdir()
+            fill(temporary)
+            if path.exists():
+                path.rmdir()
+            os.rename(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return path
+
+
+@contextlib.contextmanager
+def _naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Has errors of the system name what was to be written and not the temporary file or folder."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and os.fspath(temporary) == str(error.filename):
+            error.filename, error.filename2 = os.fspath(path), None
+        raise
 
 
 def _temporary(path: Path) -> Path:

@@ -23,6 +23,16 @@ def test_a_full_disk_leaves_the_old_file_and_no_half_one(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["table.csv"]
 
 
+def test_an_error_of_the_system_names_what_was_to_be_written(tmp_path):
+    def refused(temporary):
+        raise PermissionError(errno.EACCES, "Permission denied", str(temporary))
+
+    for write in (write_whole, write_folder):
+        with pytest.raises(PermissionError) as error:
+            write(tmp_path / "a.csv", refused)
+        assert str(error.value) == f"[Errno 13] Permission denied: '{tmp_path}/a.csv'"
+
+
 def test_letters_that_utf_8_cannot_hold_are_written_as_asked(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         write_text(tmp_path / "a.txt", "\ud800")
