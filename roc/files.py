@@ -76,7 +76,7 @@ def _naming(path: Path, temporary: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.filename is not None and os.fspath(temporary) == str(error.filename):
-            error.filename, error.filename2 = os.fspath(path), None
+            error.filename = os.fspath(path)
         raise
 
 
