@@ -142,16 +142,26 @@ def anchored(config: AgreeConfig, data: RunData) -> AnchorFeatures | None:
                 "it holds anchors of single photos, and those of pairs_path get none; leave one of them out"
             )
         records = [*data.train, *data.val, *data.test]
-        if several := [record.id for record in records if len(record.images) != 1]:
-            raise ValueError(
-                f"{several[0]} has several pictures, and an anchor belongs to one photo; leave such rows out"
-            )
+        _check_single(records, "an anchor belongs")
         found.check([record.id for record in records])
         digests = dict(zip(found.ids, found.digests, strict=True))
         check_same_files(records, [digests[record.id] for record in records], "file", "roc agree anchors")
     except (OSError, ValueError, KeyError) as error:
         raise run.RunError(f"anchors {config.anchors}: {error}") from error
     return found
+
+
+def _check_single(records: Sequence[Record], what: str) -> None:
+    """Makes sure that each row has one picture.
+
+    Raises:
+        ValueError: One has several.
+    """
+    for record in records:
+        if len(record.images) != 1:
+            raise ValueError(
+                f"{record.id} has {len(record.images)} pictures, and {what} to one photo; leave such rows out"
+            )
 
 
 def _lacks(path: str | None) -> bool:
@@ -165,13 +175,14 @@ def routed(config: AgreeConfig, records: Sequence[Record]) -> dict[str, torch.Te
         Photo's id -> (5,) in the order of `ATTRIBUTES`.
 
     Raises:
-        RunError: If the table cannot be read, or lacks a photo.
+        RunError: If the table cannot be read, lacks a photo, or a row has several pictures.
     """
     if not config.routing:
         return None
     import torch
 
     try:
+        _check_single(records, "weights belong")
         found = _table(config).route(records, calibrated=config.calibrated)
     except ValueError as error:
         raise run.RunError(f"sensitivity {config.sensitivity}: {error}") from error

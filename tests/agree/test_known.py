@@ -1,5 +1,6 @@
 """Anchors of single photos in a checkpoint are found by content, beside weights; those of another kind are refused."""
 
+import csv
 import re
 
 import numpy as np
@@ -80,6 +81,12 @@ def test_photos_are_scored_by_their_anchors_and_weights(photos, tmp_path, capsys
     assert (expected - plain)[:2].abs().min() > 1e-4 and expected[2] == plain[2]
     found = torch.tensor([found.scores["overall"].value for found in one.score(photos)])
     torch.testing.assert_close(found, expected)
+    out = tmp_path / "scores.csv"
+    words = [*photos, "--checkpoint", folder, "--workers", "0", "--dtype", "float32", "--out", str(out)]
+    assert score.main(words) == 0
+    with out.open() as file:
+        values = torch.tensor([float(row["prediction"]) for row in csv.DictReader(file)])
+    torch.testing.assert_close(values, expected, atol=1e-4, rtol=0)
     assert lookup(folder).fingerprint != lookup(folder)._parts[0].fingerprint
     assert agree.main(["weights", folder, "--remove"]) == 0 and lookup(folder) is None
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,7 @@ from roc import Assessment
 from roc.agree.anchor_features import write_features
 from roc.agree.attributes import ATTRIBUTES
 from roc.agree.table import PREFIX, write_table
-from roc.agree.train import KnowingCollator, anchored, give_module
+from roc.agree.train import KnowingCollator, anchored, give_module, routed
 from roc.agree.train_config import AgreeConfig
 from roc.checkpoint.folder import save
 from roc.checkpoint.lookups import notes_of
@@ -286,6 +287,20 @@ def test_a_table_that_does_not_fit_the_photos(given, tmp_path, capsys, change, e
     write_parquet(tmp_path / "sens.parquet", changed, tuple(changed[0]), '{"kind": "sensitivity", "settings": {}}')
     line = refused([*words, "--routing", "true", "--sensitivity", str(tmp_path / "sens.parquet")], capsys, tmp_path)
     assert re.search(f"sens.parquet.*{expected}", line), line
+
+
+def test_rows_of_several_pictures_have_no_weights_and_no_anchors(given, tmp_path):
+    _, folder = given
+    records = read_records(str(folder / "r.csv"), space=None)
+    records[1] = replace(records[1], images=(*records[1].images, records[0].images[0]))
+    file, _ = photo_anchors(tmp_path / "a.safetensors", str(folder / "r.csv"))
+    config = AgreeConfig(
+        host="multimodal", routing=True, sensitivity=str(folder / "sens.parquet"), fusion=True, anchors=file
+    )
+    with pytest.raises(RunError, match="sensitivity .*1.png has 2 pictures, and weights belong to one photo"):
+        routed(config, records)
+    with pytest.raises(RunError, match="anchors .*1.png has 2 pictures, and an anchor belongs to one photo"):
+        anchored(config, SimpleNamespace(train=records, val=[], test=[]))
 
 
 def anchors(path, width):
