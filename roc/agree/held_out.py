@@ -37,69 +37,66 @@ def keep_anchors(config: AgreeConfig, data: RunData, anchors: AnchorFeatures | N
         known.write_anchors(config.output_dir, anchors.path, held_out)
 
 
-def tell_predictor(
+def told_of(
     config: AgreeConfig, data: RunData, table: SensitivityTable | None, anchors: AnchorFeatures | None
-) -> str | None:
-    """Compares the predictor's weights with the table's, and the scores by both, on held-out photos that it has.
+) -> list[str]:
+    """Tells what predictor and anchors are worth on the validation and test photos.
 
     Args:
         config: The settings.
-        data: Its validation and test photos are compared.
+        data: What was trained on, and what is held out.
         table: Of sensitivities; None where there is no routing.
         anchors: Of single photos; None where there are none.
 
     Returns:
-        Lines for the user; None where there is no routing or no such photo.
+        Paragraphs for the user: none where no photo is held out, or none of them can be compared.
     """
-    if table is None:
-        return None
-    in_table = set(table.ids)
-    held_out = [record for record in _held_out(data) if record.id in in_table]
-    if not held_out:
-        return None
-    found = table.route(held_out, calibrated=config.calibrated)
-    expected = torch.stack([found.weights[name] for name in ATTRIBUTES], dim=1).float()
+    held_out = _held_out(data)
+    in_table = set() if table is None else set(table.ids)
+    routed = [record for record in held_out if record.id in in_table]
+    anchored = held_out if anchors is not None and config.fusion else []
+    if not routed and not anchored:
+        return []
     assessment = Assessment(config.output_dir, batch_size=config.per_device_eval_batch_size)
-    own = _own(config, anchors, held_out)
+    told = []
+    if routed:
+        found = table.route(routed, calibrated=config.calibrated)
+        expected = torch.stack([found.weights[name] for name in ATTRIBUTES], dim=1).float()
+        told.append(_of_predictor(assessment, routed, expected, _rows(anchors, routed) if anchored else {}))
+    if anchored:
+        told.append(_of_anchors(assessment, anchored, _rows(anchors, anchored)))
+    return told
+
+
+def _of_predictor(
+    assessment: Assessment, records: Sequence[Record], expected: torch.Tensor, own: Mapping[str, torch.Tensor]
+) -> str:
+    """Compares the predictor's weights with the table's (n, 5), and the scores by both."""
     predicted: list[torch.Tensor] = []
     handle = assessment.model.extensions[NAME].predictor.register_forward_hook(
         lambda _, args, logits: predicted.append(logits.float().cpu())
     )
-    by_predictor = _scores(assessment, held_out, own)
+    by_predictor = _scores(assessment, records, own)
     handle.remove()
-    by_table = _scores(assessment, held_out, {**own, WEIGHTS: expected})
+    by_table = _scores(assessment, records, {**own, WEIGHTS: expected})
     weights = torch.cat(predicted).softmax(dim=-1)
     apart, uniform = ((one - expected).abs().mean() for one in (weights, torch.tensor(1 / len(ATTRIBUTES))))
-    shown = [_correlation(scores, held_out) for scores in (by_predictor, by_table)]
+    shown = [_correlation(scores, records) for scores in (by_predictor, by_table)]
     return (
-        f"Routing weights of new photos come from the predictor in the checkpoint. On {len(held_out)} held-out photos "
+        f"Routing weights of new photos come from the predictor in the checkpoint. On {len(records)} held-out photos "
         f"of the table:\n  weights {apart:.3f} from the table's on average (equal weights {uniform:.3f})\n"
         f"  scores {(by_predictor - by_table).abs().mean():.3f} from those by the table's weights on average; SRCC "
         f"{shown[0]} by the predictor, {shown[1]} by the table"
     )
 
 
-def tell_anchors(config: AgreeConfig, data: RunData, anchors: AnchorFeatures | None) -> str | None:
-    """Compares the scores by a photo's own anchors with those by the mean anchors that a new photo gets without them.
-
-    Args:
-        config: The settings.
-        data: Its validation and test photos are compared.
-        anchors: Of single photos; None where there are none.
-
-    Returns:
-        Lines for the user; None where no anchors of single photos are joined, or no photo is held out.
-    """
-    held_out = _held_out(data)
-    own = _own(config, anchors, held_out)
-    if not own:
-        return None
-    assessment = Assessment(config.output_dir, batch_size=config.per_device_eval_batch_size)
-    by_own, by_mean = (_scores(assessment, held_out, given) for given in (own, {}))
-    shown = [_correlation(scores, held_out) for scores in (by_own, by_mean)]
+def _of_anchors(assessment: Assessment, records: Sequence[Record], own: Mapping[str, torch.Tensor]) -> str:
+    """Compares the scores by a photo's own anchors with those by the mean ones, which a new photo gets without."""
+    by_own, by_mean = (_scores(assessment, records, given) for given in (own, {}))
+    shown = [_correlation(scores, records) for scores in (by_own, by_mean)]
     return (
         "A new photo gets the mean anchors of the training photos, or its own by `roc agree weights --anchors`. On "
-        f"{len(held_out)} held-out photos:\n  scores {(by_own - by_mean).abs().mean():.3f} apart on average; SRCC "
+        f"{len(records)} held-out photos:\n  scores {(by_own - by_mean).abs().mean():.3f} apart on average; SRCC "
         f"{shown[0]} by their own anchors, {shown[1]} by the mean ones"
     )
 
@@ -108,10 +105,8 @@ def _held_out(data: RunData) -> list[Record]:
     return [record for record in (*data.val, *data.test) if "overall" in record.scores and len(record.images) == 1]
 
 
-def _own(config: AgreeConfig, anchors: AnchorFeatures | None, records: Sequence[Record]) -> dict[str, torch.Tensor]:
-    """Gives the anchors (n, 6, D) of photos as an entry of a batch; nothing where none are joined."""
-    if anchors is None or not config.fusion or not records:
-        return {}
+def _rows(anchors: AnchorFeatures, records: Sequence[Record]) -> dict[str, torch.Tensor]:
+    """Gives the anchors (n, 6, D) of photos as an entry of a batch."""
     return {ANCHORS: anchors.rows([record.id for record in records])}
 
 

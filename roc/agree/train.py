@@ -103,18 +103,14 @@ class AgreeJob(Job):
 
     def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
         """Evaluates what was trained, and what predictor and anchors are worth."""
-        from roc.agree.held_out import keep_anchors, tell_anchors, tell_predictor
+        from roc.agree.held_out import keep_anchors, told_of
         from roc.training.finish import TABLE_FILE, evaluate
 
         keep_anchors(self.config, data, self._anchors)
         table = evaluate(self.config, data, history, trained_by=run.command(self.config, "agree train"))
-        table_of = _table(self.config) if self.config.routing else None
-        told = [
-            tell_predictor(self.config, data, table_of, self._anchors),
-            tell_anchors(self.config, data, self._anchors),
-        ]
-        if any(told):
-            table = "\n\n".join([table, *filter(None, told)])
+        sensitivities = _table(self.config) if self.config.routing else None
+        if told := told_of(self.config, data, sensitivities, self._anchors):
+            table = "\n\n".join([table, *told])
             write_text(Path(self.config.output_dir) / TABLE_FILE, table + "\n")
         return table
 
@@ -147,7 +143,7 @@ def anchored(config: AgreeConfig, data: RunData) -> AnchorFeatures | None:
         digests = dict(zip(found.ids, found.digests, strict=True))
         check_same_files(records, [digests[record.id] for record in records], "file", "roc agree anchors")
     except (OSError, ValueError, KeyError) as error:
-        raise run.RunError(f"anchors {config.anchors}: {error}") from error
+        raise _wrong_anchors(config, error) from error
     return found
 
 
@@ -314,7 +310,7 @@ def _features(config: AgreeConfig) -> AnchorFeatures:
     try:
         return AnchorFeatures.read(config.anchors)
     except (OSError, ValueError, KeyError) as error:
-        raise run.RunError(f"anchors {config.anchors}: {error}") from error
+        raise _wrong_anchors(config, error) from error
 
 
 def _anchors(config: AgreeConfig, photos: Sequence[str] = ()) -> torch.Tensor:
@@ -327,7 +323,13 @@ def _anchors(config: AgreeConfig, photos: Sequence[str] = ()) -> torch.Tensor:
     try:
         return features.mean(list(photos) or list(features.ids)) if features.per_photo else features.rows([""])[0]
     except ValueError as error:
-        raise run.RunError(f"anchors {config.anchors}: {error}") from error
+        raise _wrong_anchors(config, error) from error
+
+
+def _wrong_anchors(config: AgreeConfig, error: Exception) -> run.RunError:
+    """Makes the error of a file of anchors; most name the file already."""
+    file = "" if str(config.anchors) in str(error) else f" {config.anchors}"
+    return run.RunError(f"anchors{file}: {error}")
 
 
 class KnowingCollator:
