@@ -48,7 +48,7 @@ def _head(metrics: Mapping[str, Any]) -> str:
     scale = range_text((metrics["min_score"], metrics["max_score"]))
     facts = [
         f"{counted(metrics['n'], 'pair')} of {counted(metrics['sources'], 'source')}",
-        f"{counted(metrics['n'] - metrics['decided'], 'tie')} of people, which have no right order",
+        f"{counted(metrics['n'] - metrics['decided'], 'tie')}, which have no right order",
         f"{metrics['attribute']} on {scale}, higher is better",
         f"{metrics['split']} pairs" if metrics["split"] != "all" else "pairs of all splits",
     ]
@@ -104,7 +104,7 @@ def _pair(row: ScoredPair) -> str:
     kind = "" if pair.category is None else f" ({escape(pair.category)})"
     return (
         f'<figure><div style="{_SIDE_BY_SIDE}">{first}{second}</div><figcaption><code>{escape(pair.id)}</code>{kind}'
-        f"<br>people: {said}; model: {row.first:.2f} and {row.second:.2f}, {row.sure:.0%} for the better one"
+        f"<br>judged: {said}; model: {row.first:.2f} and {row.second:.2f}, {row.sure:.0%} for the better one"
         "</figcaption></figure>"
     )
 

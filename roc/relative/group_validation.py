@@ -91,7 +91,7 @@ def group_metrics(
     Returns:
         `pair_accuracy`; `compared`, how many comparisons it rests on; `n`, pictures; `readable`, `words` and
         `wrong/<kind>` as `roc.evaluation.reasoned.reasoned_metrics` gives them; `spread`, the standard deviation of the
-        scores on the unit scale, which goes to 0 where the scale collapses.
+        scores on the unit scale, which goes to 0 where the scale collapses; without any score there is none.
     """
     from roc.evaluation.reasoned import answer_metrics
     from roc.model.reasoned import GOOD
@@ -103,4 +103,4 @@ def group_metrics(
     metrics |= {name: counted[name] for name in ("readable", "words")}
     metrics |= {f"wrong/{kind}": number for kind, number in counted["answers"].items() if kind != GOOD}
     read = [space.to_unit(value) for value in values if value is not None]
-    return metrics | {"spread": pstdev(read) if read else 0.0}
+    return metrics | ({"spread": pstdev(read)} if read else {})

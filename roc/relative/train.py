@@ -351,7 +351,8 @@ class GroupsJob(PolicyJob):
             "",
             f"{len(records)} pictures of {split} groups, scores read behind critiques: "
             f"{found['pair_accuracy']:.1%} of {found['compared']} comparisons right, {found['readable']:.0%} of the "
-            f"answers readable, spread of the scores {found['spread']:.3f} of the range",
+            f"answers readable"
+            + (f", spread of the scores {found['spread']:.3f} of the range" if "spread" in found else ""),
         ]
 
 

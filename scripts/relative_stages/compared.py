@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from statistics import pstdev
+from typing import TYPE_CHECKING, Any
 
+from roc.evaluation.evaluated_rows import is_number
 from roc.files import write_json
 
 from .parts import ALONE, LONGEST_ANSWER, Parts
+
+if TYPE_CHECKING:
+    from roc.evaluation.folder import Evaluation
 
 WAYS = ("short", "critique")
 METRICS = ("srcc", "plcc", "mae")
@@ -75,9 +80,9 @@ def compare_stages(parts: Parts, names: tuple[str, ...]) -> dict[str, Any]:
     Returns:
         `build`: what `roc relative build` counted; `pairs`: the first stage's own evaluation, `accuracy` with its
         interval, and `words`, that of its answers with reasons; `groups`: stage -> metrics of `pair_metrics`, with
-        `words` of `group_metrics`; `scenes`: way -> stage -> metrics; `differences`: way -> stage -> metric -> stage 3
-        minus this one, scene by scene; `calibration`: of the third stage, see `roc.relative.calibration`, and
-        `calibration_alone`, of that without anchors, or None.
+        `words` of `group_metrics`; `scenes`: way -> stage -> metrics, and `spread` of the scores; `differences`: way ->
+        stage -> metric -> stage 3 minus this one, scene by scene; `calibration`: of the third stage, see
+        `roc.relative.calibration`, and `calibration_alone`, of that without anchors, or None.
     """
     from roc.evaluation.compare import compare_evaluations
     from roc.evaluation.folder import read_evaluation
@@ -87,7 +92,10 @@ def compare_stages(parts: Parts, names: tuple[str, ...]) -> dict[str, Any]:
     differences = {}
     for way in WAYS:
         found = {name: read_evaluation(folder(parts, name, way)) for name in names}
-        scenes[way] = {name: {key: one.metrics[key] for key in ("n", *METRICS)} for name, one in found.items()}
+        scenes[way] = {
+            name: {key: one.metrics[key] for key in ("n", *METRICS)} | {"spread": _spread(one)}
+            for name, one in found.items()
+        }
         differences[way] = {
             name: {key: metrics[key]._asdict() for key in METRICS}
             for name in names
@@ -110,6 +118,13 @@ def compare_stages(parts: Parts, names: tuple[str, ...]) -> dict[str, Any]:
         "calibration": _read(parts.stage("groups") / "calibration.json"),
         "calibration_alone": _read(parts.stage(ALONE) / "calibration.json") if ALONE in names else None,
     }
+
+
+def _spread(one: Evaluation) -> float | None:
+    """Computes the standard deviation of the scores, in points; None where no row has one."""
+    first = one.metrics["attributes"][0]
+    scores = [value for row in one.rows if is_number(value := row.predictions.get(first))]
+    return pstdev(scores) if scores else None
 
 
 def folder(parts: Parts, name: str, what: str) -> Path:

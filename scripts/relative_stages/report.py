@@ -125,7 +125,7 @@ def _groups(groups: Mapping[str, Any]) -> list[str]:
         ],
         f"answers that can be read, of {words['n']}": [f"{one['words']['readable']:.0%}" for one in models],
         f"standard deviation of the scores, share of the range, {_WAYS['critique']}": [
-            _number(one["words"]["spread"]) for one in models
+            _number(one["words"].get("spread")) for one in models
         ],
     }
     head = _head("edits of test scenes, each picture scored by itself", [_MODELS[name] for name in groups])
@@ -148,6 +148,8 @@ def _scenes(report: Mapping[str, Any]) -> list[str]:
             cells = [_number(one[key]) for one in scenes[way].values()]
             cells += [_difference(differences[way][other][key]) for other in others]
             lines.append(f"| {name} {title} | {' | '.join(cells)} |")
+        cells = [_number(one["spread"]) for one in scenes[way].values()] + ["-"] * len(others)
+        lines.append(f"| standard deviation of the scores {title} | {' | '.join(cells)} |")
     return [*lines, "", "Differences with their 95% intervals."]
 
 
@@ -162,9 +164,12 @@ def _difference(found: Mapping[str, Any]) -> str:
 
 
 def _calibration(found: Mapping[str, Any], stage: str) -> list[str]:
+    fit, read = found[found["fitted_on"]], f"on scores read {_WAYS[found['fitted_on']]}"
+    told = f"The line of {stage} is fitted on the anchors, {read}; it keeps SRCC and PLCC."
+    if fit["line"] is None:
+        told = f"After {stage} no line fits the anchors, {read}: {fit['reason']}; scores stay as they are."
     lines = [
-        f"The line of {stage} is fitted on the anchors, on scores read {_WAYS[found['fitted_on']]}; it keeps SRCC and "
-        "PLCC.",
+        told,
         "",
         "| anchors | SRCC | PLCC | MAE before | MAE after |",
         "|---|---|---|---|---|",

@@ -18,9 +18,9 @@ def test_the_pairs_that_went_wrong_are_shown(tmp_path):
     rows += [ScoredPair(Pair("wrong", images, 0.0, -2.0, "s3", "blur"), 4.0, 5.0, 0.75)]
     rows += [ScoredPair(Pair("tie", images, 0.5, None, "s4"), 4.0, 4.5, 0.6)]
     text = pair_page(rows, {**ABOUT, **pair_metrics(rows, n_resamples=20)})
-    assert "<script" not in text and "5 pairs of 5 sources; 1 tie of people" in text
+    assert "<script" not in text and "5 pairs of 5 sources; 1 tie, which have no right order" in text
     assert text.count("<figure>") == 1 and text.count("data:image/jpeg") == 2  # what is right is not shown
-    assert "people: the first is better, by 2.00; model: 4.00 and 5.00, 25% for the better one" in text
+    assert "judged: the first is better, by 2.00; model: 4.00 and 5.00, 25% for the better one" in text
     assert "accuracy" in text and "By kind of edit" in text and "fewer than 30" in text and "uncalibrated" in text
     right = pair_page(rows[:3], {**ABOUT, **pair_metrics(rows[:3], n_resamples=0)})
     assert "<figure>" not in right and "Intervals" not in right

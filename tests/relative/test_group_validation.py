@@ -45,3 +45,5 @@ def test_metrics_tell_form_and_spread():
     found = group_metrics(group("a", 1.0, -1.0), [said(4.0), said(6.0), said(None)], ScoreSpace(0, 10))
     assert found["pair_accuracy"] == 1 / 3 and found["compared"] == 3 and found["n"] == 3
     assert round(found["readable"], 3) == 0.667 and found["wrong/cut"] == 1 and abs(found["spread"] - 0.1) < 1e-9
+    unread = group_metrics(group("a", 1.0), [said(None), said(None)], ScoreSpace(0, 10))
+    assert unread["pair_accuracy"] == 0 and "spread" not in unread  # no scores, not scores that are all the same

@@ -18,7 +18,8 @@ from stages import StageFailed  # noqa: E402
 from roc.relative.train_config import STAGES  # noqa: E402
 from roc.training.config import RunConfig, load_config  # noqa: E402
 
-METRICS = {"n": 12, "srcc": 0.5, "plcc": 0.25, "mae": 1.5}
+METRICS = {"n": 12, "srcc": 0.5, "plcc": 0.25, "mae": 1.5, "spread": 0.75}
+LINE = {"intercept": 1.0, "slope": 0.5}
 DIFFERENCE = {"a": 0.9, "b": 0.8, "difference": 0.1, "low": 0.05, "high": 0.15}
 GROUPS = {
     "decided": 10, "accuracy": 0.75, "accuracy_low": 0.5, "accuracy_high": 1.0, "krcc": 0.5, "krcc_n": 4,
@@ -39,7 +40,7 @@ FOUND = {
     },
     "calibration_alone": None,
     "calibration": {"fitted_on": "critique", "short": {"before": METRICS, "after": METRICS},
-                    "critique": {"before": {}, "after": {}}},
+                    "critique": {"line": LINE, "before": {}, "after": {}}},
 }  # fmt: skip
 
 
@@ -53,6 +54,13 @@ def test_the_report_shows_every_stage():
     assert "| source against edit, 10 pairs, in one forward pass | 75.0% [50.0%, 100.0%] | 87.5% |" in text
     assert "| comparisons within groups, 20, with a critique first | 62.5% | 62.5% |" in text
     assert "| SRCC with a critique first | 0.500 | 0.500 | +0.100 [+0.050, +0.150] |" in text
+    assert "| standard deviation of the scores in one forward pass | 0.750 | 0.750 | - |" in text
+    assert "The line of stage 3 is fitted on the anchors, on scores read with a critique first; it keeps" in text
+    none = {"line": None, "reason": "the scores of the anchors are equal", "before": {}, "after": {}}
+    unfit = FOUND["calibration"] | {"critique": none}
+    assert "no line fits the anchors, on scores read with a critique first: the scores of the anchors are equal;" in (
+        markdown({**FOUND, **around, "calibration": unfit})
+    )
     assert "share of the range, with a critique first | 0.125 | 0.125 |" in text and "without anchors" not in text
     assert "| in one forward pass | 0.500 | 0.250 | 1.500 | 1.500 |" in text
     assert "| with a critique first | - | - | - | - |" in text
