@@ -54,6 +54,8 @@ def _lines(found: Ranking) -> list[str]:
     lines = [f"{found.attribute} on {low:g}..{high:g}, higher is better"]
     for row in rows:
         line = f"{row['rank']:>4}  {row['image']:<{width}}  {row['prediction']:.3f} ± {row['std']:.3f}"
+        if "low" in row:
+            line += f"   {row['low']:.3f} to {row['high']:.3f}"
         if row["beats_next"] is not None:
             line += f"   better than the next with {row['beats_next']:.0%}"
         if "change" in row:
@@ -66,6 +68,10 @@ def _lines(found: Ranking) -> list[str]:
             *([f"      {row['why']}"] if row.get("why") else []),
             *([f"      {row['text']}"] if "text" in row else []),
         ]
+    score = found.assessed[0].scores[found.attribute]
+    if score.coverage is not None:
+        lines.append(f"the intervals hold {score.coverage:g} of ratings of photos like those calibrated on")
+    lines.append(f"scored by {found.scorer}")
     if not about["calibrated"]:
         lines.append("the spread was not trained on votes, so the percentages say little")
     return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from roc.commands.line import DONE, FAILED, Parser, run
 from roc.data.counts import counted
@@ -82,7 +82,7 @@ def _print_scores(options: ScoreOptions) -> int:
             print(f"{row['image']}: {row['error']}", file=sys.stderr)
             continue
         scores = {name: value for name, value in row.items() if name.startswith("prediction")}
-        numbers = {name: "-" if value is None else f"{value:.4f}" for name, value in scores.items()}
+        numbers = {name: _shown(row, name) for name in scores}
         if len(scores) > 1:
             names = {name: name.partition(".")[2] or overall for name in scores}
             numbers = {name: f"{names[name]} {number}" for name, number in numbers.items()}
@@ -90,6 +90,15 @@ def _print_scores(options: ScoreOptions) -> int:
             "\t".join([row["image"], " ".join(numbers.values()), *([row["text"]] if "text" in row else [])]), flush=True
         )
     return FAILED if failed else DONE
+
+
+def _shown(row: dict[str, Any], name: str) -> str:
+    """Shows a score, with its interval where the row has one."""
+    if row[name] is None:
+        return "-"
+    ending = name.removeprefix("prediction")
+    low, high = (row.get(f"{end}{ending}") for end in ("low", "high"))
+    return f"{row[name]:.4f}" + ("" if low is None else f" [{low:.4f}, {high:.4f}]")
 
 
 def _write_scores(options: ScoreOptions) -> int:

@@ -107,6 +107,8 @@ def _of_predictions(options: EvaluateOptions) -> tuple[list[EvaluatedRow], dict[
         calibrated=found.calibrated,
         **_estimate_options(options),
     )
+    if found.scorer is not None:
+        metrics["scorer"] = found.scorer
     if found.coverage is not None:
         from roc.evaluation.intervals import interval_metrics
 

@@ -86,6 +86,7 @@ def write_evaluation(
             metrics["attributes"],
             metrics.get("calibrated"),
             metrics.get("interval_level"),
+            metrics.get("scorer"),
         ),
     ]
 

@@ -14,6 +14,7 @@ The columns:
     low, high             interval around the prediction that a calibrated model gives, with .<attribute> for others
     coverage              share of ratings that the intervals should hold, the same in every row
     calibrated            yes or no: whether the model was trained on distributions
+    scorer                name and version of what predicted
 
 Capital letters in the names make no difference. A file is read as a whole or not at all: all faults are found first and
 reported together, each with its line. `write_predictions` writes the form that `read_predictions` reads.
@@ -39,7 +40,7 @@ from roc.score_space import TOLERANCE, ScoreSpace
 
 _LEVEL = re.compile(r"([hp])_(\d+)")
 _ATTRIBUTE = re.compile(r"(score|prediction|low|high)\.(.+)", re.IGNORECASE)
-_NAMED = ("score", "prediction", "id", "subset", "image", "std", "calibrated", "low", "high", "coverage")
+_NAMED = ("score", "prediction", "id", "subset", "image", "std", "calibrated", "low", "high", "coverage", "scorer")
 _KNOWN = frozenset((*_NAMED, *(f"{kind}_{n}" for kind in "hp" for n in range(1, 101))))
 _YES_NO = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
 
@@ -54,6 +55,7 @@ class Predictions:
         calibrated: What the file says about `std` and `p_n`; None where it says nothing.
         notes: What was ignored in the file, one sentence each.
         coverage: Share of ratings that its intervals should hold; None where it says nothing.
+        scorer: Name and version of what predicted; None where the file does not name one for all rows.
     """
 
     rows: list[EvaluatedRow]
@@ -61,6 +63,7 @@ class Predictions:
     calibrated: bool | None
     notes: tuple[str, ...]
     coverage: float | None = None
+    scorer: str | None = None
 
 
 def write_predictions(
@@ -69,6 +72,7 @@ def write_predictions(
     attributes: Sequence[str],
     calibrated: bool | None = None,
     coverage: float | None = None,
+    scorer: str | None = None,
 ) -> Path:
     """Writes rows to a CSV file, without the columns that no row has a value for.
 
@@ -78,6 +82,7 @@ def write_predictions(
         attributes: Names of the scores; the columns of the first are called `score` and `prediction`.
         calibrated: Whether `std` and `p_n` mean something; None where that is not known.
         coverage: Share of ratings that the intervals should hold; None where there are none.
+        scorer: Name and version of what predicted; None where that is not known.
 
     Returns:
         `path`.
@@ -104,6 +109,8 @@ def write_predictions(
             columns[f"{end}{ending}"] = lambda row, name=name, place=place: row.intervals.get(name, (None, None))[place]
         if coverage is not None:
             columns["coverage"] = lambda row: coverage
+    if scorer is not None:
+        columns["scorer"] = lambda row: scorer
     cells = ({name: _cell(value(row)) for name, value in columns.items()} for row in rows)
     write_rows(path, cells, columns=list(columns))
     return Path(path)
@@ -147,7 +154,8 @@ def read_predictions(
         faults.add(None, "there is no row in this file")
     if faults:
         raise DataError(faults.texts())
-    return Predictions(rows, parser.attributes, parser.calibrated, tuple(parser.notes), parser.coverage)
+    scorer = next(iter(parser.scorers)) if len(parser.scorers) == 1 else None
+    return Predictions(rows, parser.attributes, parser.calibrated, tuple(parser.notes), parser.coverage, scorer)
 
 
 class _RowParser:
@@ -164,6 +172,7 @@ class _RowParser:
         self.attributes: tuple[str, ...] = ("overall",)
         self.calibrated: bool | None = None
         self.coverage: float | None = None
+        self.scorers: set[str | None] = set()
         self.notes: list[str] = []
         self._faults = faults
         self._space = space
@@ -226,6 +235,7 @@ class _RowParser:
                 self._fault(f"low{suffix} and high{suffix} are no interval; give both ends, or none", "interval")
             elif low is not None:
                 found[name] = (low, high)
+        self.scorers.add(as_text(cells.get("scorer")))
         coverage = self._number(cells, "coverage")
         if coverage is not None and (not 0 < coverage < 1 or self.coverage not in (None, coverage)):
             self._fault(f"coverage is {coverage:g}; expected one share between 0 and 1 in every row", "coverage")

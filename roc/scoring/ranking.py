@@ -65,6 +65,7 @@ class Ranking:
         wins: (n, n) probability that the photo of the row beats that of the column.
         compared: (n - 1,) what the model says of each photo and the one behind it, asked about both at once; empty
             where it was not asked. The change is from the worse one to the better one.
+        scorer: Name and version of what scored; None where that is told elsewhere.
     """
 
     attribute: str
@@ -72,6 +73,7 @@ class Ranking:
     assessed: list[Assessed]
     wins: list[list[float]]
     compared: Sequence[Compared] = ()
+    scorer: str | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         """Gives a row for each photo: `rank`, `image`, the score with its spread, `beats_next`, and words if any.
@@ -98,6 +100,7 @@ class Ranking:
         """Gives all of it, ready for JSON: attribute, its range, whether the spread was trained, photos, wins."""
         score = self.assessed[0].scores[self.attribute]
         about = {"attribute": self.attribute, "range": list(score.range), "calibrated": score.calibrated}
+        about |= {} if self.scorer is None else {"scorer": self.scorer}
         if self.compared:
             about["change_range"] = next((list(one.change.range) for one in self.compared if one.change), None)
         return {**about, "photos": self.rows(), "win_probability": self.wins}
@@ -141,7 +144,7 @@ def rank_photos(options: RankOptions) -> Ranking:
         assessed |= dict(zip(pictures, found, strict=True))
     if faults:
         raise ValueError("\n".join(faults))
-    found = ranking(attribute, assessed)
+    found = replace(ranking(attribute, assessed), scorer=assessment.scorer)
     if scale is not None:
         found = replace(found, assessed=[on_scale(one, scale) for one in found.assessed])
     return replace(found, compared=_compared(assessment, found, sources)) if options.compare else found

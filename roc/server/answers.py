@@ -192,7 +192,7 @@ def put_features(facts: dict[str, Any], order: Order, found: Found) -> dict[str,
     if all("error" in one for one in found):
         raise unusable(order.images, found)
     results = [{"image": image.name, **one} for image, one in zip(order.images, found, strict=True)]
-    return {"attribute": facts["attributes"][0], "results": results}
+    return {"scorer": facts["scorer"], "attribute": facts["attributes"][0], "results": results}
 
 
 def put_scores_and_texts(facts: dict[str, Any], order: Order, found: Found) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class PersonalRequest(BaseModel):
 class PersonalAnswer(BaseModel):
     """Answer of `/v1/personalize`."""
 
+    scorer: str = Field(description="name and version of what gives the general score")
     general: list[float] = Field(description="the general score of each photo")
     personal: list[float] = Field(description="the score moved towards these opinions")
     questions: list[tuple[int, int, float]] = Field(
@@ -140,6 +141,7 @@ def _answer(
         raise _invalid(f"{error}; send photos that differ") from error
     helps = verdict is not None and verdict.helps
     return {
+        "scorer": facts["scorer"],
         "general": features.scores().tolist(),
         "personal": personal.tolist(),
         "questions": [list(one) for one in questions],

@@ -383,5 +383,6 @@ class FeatureResult(BaseModel):
 class FeatureAnswer(BaseModel):
     """Answer of `/v1/features`."""
 
+    scorer: str = Field(description="name and version of what reads")
     attribute: str = Field(description="the score that can be personalised")
     results: list[FeatureResult]

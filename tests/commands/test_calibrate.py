@@ -14,6 +14,7 @@ from roc.checkpoint.folder import save
 from roc.checkpoint.head_file import read_declaration
 from roc.commands.calibrate import main as calibrate
 from roc.commands.evaluate import main as evaluate
+from roc.commands.rank import main as rank
 from roc.commands.reference import main as reference
 from roc.commands.score import main as score
 from roc.model.calibration import Calibration
@@ -81,11 +82,24 @@ def test_intervals_from_ratings_to_every_output(checkpoint, photos, tmp_path, ca
     assert (low, high) == (pytest.approx(max(1, value - 1.2), abs=1e-4), pytest.approx(min(10, value + 1.2), abs=1e-4))
     assert row["coverage"] == "0.9" and row["scorer"].startswith("mine@") and "low.light" not in row
 
+    capsys.readouterr()
+    assert score([str(photos / "0.png"), "--checkpoint", checkpoint, "--device", "cpu", "--workers", "0"]) == 0
+    assert f"overall {value:.4f} [{low:.4f}, {high:.4f}] light " in capsys.readouterr().out
+    words = [str(photos / "0.png"), str(photos / "1.png"), "--checkpoint", checkpoint, "--device", "cpu"]
+    assert rank([*words, "--out", str(tmp_path / "r.json")]) == 0
+    printed = capsys.readouterr().out
+    assert f"{low:.3f} to {high:.3f}" in printed and f"scored by {row['scorer']}" in printed
+    assert json.loads((tmp_path / "r.json").read_text())["scorer"] == row["scorer"]
+
     words = ["--checkpoint", checkpoint, "--data_path", str(photos / "ratings.csv"), "--device", "cpu", "--no_report"]
     assert evaluate([*words, "--workers", "0", "--out", str(tmp_path / "ev")]) == 0
     metrics = json.loads((tmp_path / "ev/metrics.json").read_text())
     assert (metrics["interval_level"], metrics["interval_coverage"], metrics["interval_n"]) == (0.9, 1, 12)
     assert metrics["scorer"] == row["scorer"] and "intervals at 0.9 hold 1.000" in capsys.readouterr().out
+    predictions = str(tmp_path / "ev/predictions.csv")
+    assert {one["scorer"] for one in csv.DictReader(open(predictions))} == {row["scorer"]}
+    assert evaluate(["--predictions", predictions, "--no_report", "--out", str(tmp_path / "again")]) == 0
+    assert json.loads((tmp_path / "again/metrics.json").read_text())["scorer"] == row["scorer"]
     assert evaluate([*words, "--workers", "0", "--out", str(tmp_path / "same"), "--split", "val"]) == 0
     metrics = json.loads((tmp_path / "same/metrics.json").read_text())
     assert metrics["interval_overlap"] == 12 and "interval_coverage" not in metrics

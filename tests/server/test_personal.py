@@ -38,6 +38,7 @@ def ask(server, features, **more):
 
 def test_answers_move_the_ranking_and_the_head_is_a_checkpoint(server, features, tmp_path):
     start = ask(server, features).json()
+    assert start["scorer"] == server.http.get("/v1/models").json()["data"][0]["scorer"]
     assert start["personal"] == start["general"] and start["verdict"] is start["head"] is None
     scored = server.http.post("/v1/score", files=files(photo(0))).json()["results"][0]["scores"]["overall"]["value"]
     assert start["general"][0] == pytest.approx(scored, abs=1e-4)
