@@ -53,12 +53,14 @@ class ScoredPair:
         pair: The pair.
         first, second: Scores of its pictures, on the native scale.
         win: How likely the second beats the first, from the mean and the spread of both distributions.
+        stds: Spreads of both scores; the first None where the second is a change.
     """
 
     pair: Pair
     first: float
     second: float
     win: float
+    stds: tuple[float | None, float | None] = (None, None)
 
     @property
     def right(self) -> float:
@@ -181,7 +183,7 @@ def _asked_together(options: EvaluateOptions, pairs: Sequence[Pair], watch: Watc
             few = pairs[start : start + assessment.batch_size]
             for pair, one in zip(few, compare(assessment, opened_pairs(few, options.pairs)), strict=True):
                 win = win_probability(one.change.value, one.change.std, 0.0, 0.0)
-                yield ScoredPair(pair, 0.0, one.change.value, win)
+                yield ScoredPair(pair, 0.0, one.change.value, win, (None, one.change.std))
 
     return list(watch(found(), len(pairs), 0))
 
@@ -207,13 +209,14 @@ def opened_pairs(pairs: Sequence[Pair], path: str) -> list[tuple[Image.Image, Im
 
 def _scored(pair: Pair, first: Score, second: Score) -> ScoredPair:
     win = win_probability(second.value, second.std, first.value, first.std)
-    return ScoredPair(pair, first.value, second.value, win)
+    return ScoredPair(pair, first.value, second.value, win, (first.std, second.std))
 
 
 def _row(row: ScoredPair) -> dict[str, Any]:
     pair = row.pair
     people = {"wins": pair.wins, "delta": pair.delta, "group": pair.group, "category": pair.category}
-    model = {"prediction_a": row.first, "prediction_b": row.second, "win_probability": row.win}
+    model = {"prediction_a": row.first, "prediction_b": row.second}
+    model |= {"std_a": row.stds[0], "std_b": row.stds[1], "win_probability": row.win}
     return {"id": pair.id, "image_a": pair.images[0], "image_b": pair.images[1], **people, **model}
 
 

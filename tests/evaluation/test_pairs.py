@@ -148,8 +148,11 @@ def test_both_pictures_in_one_question(tmp_path, capsys):
     found = json.loads((tmp_path / "out" / "pairs.json").read_text())
     assert (found["attribute"], found["min_score"], found["max_score"], found["n"]) == ("delta", -10, 10, 2)
     with (tmp_path / "out" / "pair_scores.csv").open() as lines:
-        changes = [float(row["prediction_b"]) for row in csv.DictReader(lines)]
+        rows = list(csv.DictReader(lines))
+    changes = [float(row["prediction_b"]) for row in rows]
     assessment = Assessment(tmp_path / "compares", device="cpu")
     asked = compare(assessment, [(picture(0), picture(1)), (picture(2), picture(1))])
     assert changes == pytest.approx([one.change.value for one in asked], abs=1e-4)
+    assert [float(row["std_b"]) for row in rows] == pytest.approx([one.change.std for one in asked], abs=1e-4)
+    assert [row["std_a"] for row in rows] == ["", ""]  # the change is from the first picture
     assert found["accuracy"] == ((changes[0] > 0) + (changes[1] < 0)) / 2
