@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from roc.training.data import RunData
 
 
+logger = logging.getLogger(__name__)
+
+
 def keep_anchors(config: AgreeConfig, data: RunData, anchors: AnchorFeatures | None) -> None:
     """Puts the anchors of validation and test photos into the finished checkpoint, and removes what an earlier knew.
 
@@ -33,8 +37,18 @@ def keep_anchors(config: AgreeConfig, data: RunData, anchors: AnchorFeatures | N
     """
     known.clear(config.output_dir)
     held_out = [record.id for record in (*data.val, *data.test)]
-    if anchors is not None and config.fusion and held_out and any(anchors.digests):
-        known.write_anchors(config.output_dir, anchors.path, held_out)
+    if anchors is None or not config.fusion:
+        return
+    found = {one for one, digest in zip(anchors.ids, anchors.digests, strict=True) if digest is not None}
+    kept = [identity for identity in held_out if identity in found]
+    if len(kept) < len(held_out):
+        logger.warning(
+            "%d of %d held-out photos have no digest of a file and are scored by the mean anchors",
+            len(held_out) - len(kept),
+            len(held_out),
+        )
+    if kept:
+        known.write_anchors(config.output_dir, anchors.path, kept)
 
 
 def told_of(

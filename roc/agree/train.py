@@ -140,6 +140,11 @@ def anchored(config: AgreeConfig, data: RunData) -> AnchorFeatures | None:
         records = [*data.train, *data.val, *data.test]
         _check_single(records, "an anchor belongs")
         found.check([record.id for record in records])
+        if config.fusion and not any(found.digests):
+            raise ValueError(
+                "it holds no digest of a file, by which photos are found when they are scored; give the command that "
+                "wrote it again"
+            )
         digests = dict(zip(found.ids, found.digests, strict=True))
         check_same_files(records, [digests[record.id] for record in records], "file", "roc agree anchors")
     except (OSError, ValueError, KeyError) as error:

@@ -194,6 +194,7 @@ def test_anchors_of_every_photo_are_in_its_batches_and_their_mean_in_the_checkpo
             [],
             r"lacks 1 of 12 photos \(5.png\); add them by `roc agree anchors` with the same --out",
         ),
+        (dict.fromkeys((f"{i}.png" for i in range(12)), None), [], "it holds no digest of a file, by which photos"),
         ({"0.png": "0123456789abcdef"}, [], "0.png is not the picture that the file knows as 0.png"),
         ({}, ["--pairs_path", "PAIRS"], "holds anchors of single photos, and those of pairs_path get none"),
     ],
