@@ -157,8 +157,10 @@ def _compared(assessment: Assessment, found: Ranking, sources: Sequence[Source])
     by_name = {source.name: source for source in sources}
     words = assessment.model.declaration.comparison.reasoning is not None
     answers: list[Compared] = []
-    for better, worse in itertools.pairwise(found.names):
-        answers += compare(assessment, [(by_name[worse].open(), by_name[better].open())], words=words)
+    pairs, size = list(itertools.pairwise(found.names)), assessment.batch_size
+    for start in range(0, len(pairs), size):
+        few = [(by_name[worse].open(), by_name[better].open()) for better, worse in pairs[start : start + size]]
+        answers += compare(assessment, few, words=words)
     return answers
 
 
