@@ -246,7 +246,7 @@ class Declaration:
         if self.temperature != 1:
             raise ValueError(
                 f"the scale {name!r} of {where} was learnt for its scores as trained, which a temperature of "
-                f"{self.temperature:g} has moved since; read it on the checkpoint without that calibration"
+                f"{self.temperature:g} has moved since; roc calibrate --remove takes that back"
             )
         return found
 

@@ -23,6 +23,7 @@ from roc.checkpoint.names import check_exists
 from roc.data.counts import counted
 from roc.data.raw import INSTALL, RAW
 from roc.files import write_json
+from roc.score_space import ranges_text
 from roc.scoring.copies import carry_out
 from roc.scoring.finished import Outcome, Run, changed, some
 from roc.scoring.journal import Journal
@@ -71,6 +72,8 @@ def score_paths(options: ScoreOptions) -> Scores:
     check_exists(options.checkpoint)
     scorer = _scorer(options)
     _tell_stand_in(scorer, sources)
+    of = "" if scorer.wanted.scale is None else f", the scale of {scorer.wanted.scale.name}"
+    logger.info("%s%s", ranges_text(scorer.space.ranges, scorer.wanted.attributes), of)
     rows = _watched_for_drift(scorer, _scored(options, scorer, sources))
     return Scores(scorer.assessment.attributes[0], ({k: v for k, v in row.items() if k != STAMP} for row in rows))
 

@@ -92,6 +92,8 @@ def test_a_scale_that_is_not_there(mixed, checkpoint, photos, capsys):
     assert "has no scale 'PARA'; it has AVA, KonIQ" in capsys.readouterr().err
     assert main([*words, "PARA", "--checkpoint", checkpoint]) == 2
     assert "it was not trained with --mix" in capsys.readouterr().err
+    assert main([*words, "KonIQ", "--checkpoint", mixed]) == 0
+    assert "overall, light on 0..100, the scale of KonIQ" in capsys.readouterr().err
     assert main([*words, "AVA", "--describe", "--checkpoint", mixed]) == 2
     assert "leave --describe or --scale out" in capsys.readouterr().err
 
