@@ -7,7 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from roc.agree.attributes import ATTRIBUTES
+from roc.agree.batches import as_tensor
+from roc.agree.maps import attribute_maps
 from roc.agree.perturbations import PERTURBATIONS, both_ways
+from roc.demo.scenes import render_scene
 
 
 @pytest.fixture
@@ -70,6 +73,20 @@ def test_what_stays_the_same(photos):
     grey = photos[:, :1].expand_as(photos)
     for found in both_ways(grey, "hue"):
         torch.testing.assert_close(found, grey)
+
+
+def test_each_change_shows_most_in_the_map_of_its_attribute_but_for_contrast():
+    """The map of contrast is stretched, so that a change of contrast as a whole leaves it as it is."""
+    moved = torch.zeros(len(ATTRIBUTES), len(ATTRIBUTES))
+    for number in range(4):
+        photo = as_tensor(render_scene(number, seed=0, size=96).image)
+        for row, name in enumerate(ATTRIBUTES):
+            more, less = (attribute_maps(one) for one in both_ways(photo, name))
+            for column, other in enumerate(ATTRIBUTES):
+                moved[row, column] += (more[other] - less[other]).abs().mean()
+    found = [ATTRIBUTES[place] for place in moved.argmax(dim=1)]
+    assert found == ["brightness", "saturation", "saturation", "hue", "blur"]
+    assert moved[1, 1] < 0.2 * moved[1].max()
 
 
 def test_blur_of_a_large_picture_is_a_gaussian_of_its_size():
