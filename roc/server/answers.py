@@ -14,7 +14,7 @@ from roc.scoring.results import COMPARISONS, Score, combined, variances
 from roc.scoring.scales import score_on_scale
 from roc.server.errors import Refusal
 from roc.server.options import Limits
-from roc.server.uploads import Order, Upload
+from roc.server.uploads import REWARD_SCALES, Order, Upload
 
 Found = list[dict[str, Any]]
 """For each image `{"scores": ..., "text": ..., "answers": ...}` or `{"error": {"code", "message"}}`."""
@@ -40,7 +40,7 @@ def check_scale(order: Order, facts: dict[str, Any]) -> None:
         Refusal: 422.
     """
     if order.data_set is not None:
-        _data_scale(facts, order.data_set)
+        _data_scale(facts, order)
     attribute = order.attributes[0] if order.attributes else facts["attributes"][0]
     known = facts.get("reference", {}).get("attributes", [])
     if order.scale in ("percentile", "reference") and attribute not in known:
@@ -52,18 +52,20 @@ def check_scale(order: Order, facts: dict[str, Any]) -> None:
         )
 
 
-def _data_scale(facts: dict[str, Any], name: str) -> DataScale:
+def _data_scale(facts: dict[str, Any], order: Order) -> DataScale:
     try:
-        return Declaration.from_dict(facts["declaration"]).scale(name, f"the model {facts['id']}")
+        return Declaration.from_dict(facts["declaration"]).scale(order.data_set, f"the model {facts['id']}")
     except ValueError as error:
-        raise Refusal(422, "unknown_scale", str(error)) from None
+        # Only rewards are asked for on the native scale by name.
+        others = f"; other scales of rewards are {', '.join(REWARD_SCALES)}" if order.scale == "native" else ""
+        raise Refusal(422, "unknown_scale", f"{error}{others}") from None
 
 
 def _on_scale(facts: dict[str, Any], order: Order, found: Found) -> tuple[dict[str, Any], Found]:
     """Moves scores onto the scale of the data set that is asked for; gives the facts of a model on that scale."""
     if order.data_set is None:
         return facts, found
-    scale, count = _data_scale(facts, order.data_set), len(facts["levels"])
+    scale, count = _data_scale(facts, order), len(facts["levels"])
     low, high = scale.range
     levels = list(ScoreSpace(low, high, count).levels)
     moved = {"min_score": low, "max_score": high, "levels": levels, "attribute_ranges": {}, "scale": scale.name}

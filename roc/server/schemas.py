@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -98,8 +98,9 @@ class RewardRequest(_Request):
         min_length=1, description="files in base64"
     )
     attribute: Name | None = Field(default=None, description="which score; null = the first of the model")
-    scale: Literal["unit", "native", "percentile", "reference"] | Name = Field(
+    scale: Name = Field(
         default="unit",
+        examples=["unit", "native", "percentile", "reference"],
         description="unit: 0..1; native: the range of the attribute; of a model with a reference also percentile: "
         "0..100 of its photos, and reference: 0..1, 0.5 at their median, rising everywhere; of a model that was "
         "trained on several data sets also the name of one: on the scale of that",

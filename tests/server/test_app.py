@@ -173,7 +173,10 @@ def test_scales_of_data_sets(http, checkpoint, tmp_path):
         bad = server.http.post("/v1/rank", files=files(photo(0), photo(1)), data={"scale": "PARA", "describe": "true"})
         assert "the words hold the shared score" in refused(bad, 422)["message"]
         bad = server.http.post("/v1/reward", json={"images": encoded(photo(0)), "scale": "KonIQ"})
-        assert "has no scale 'KonIQ'; it has AVA, PARA" in refused(bad, 422, "unknown_scale")["message"]
+        message = refused(bad, 422, "unknown_scale")["message"]
+        assert "has no scale 'KonIQ'; it has AVA, PARA" in message and "rewards are unit, native" in message
+        bad = server.http.post("/v1/reward", json={"images": encoded(photo(0)), "scale": 7})
+        assert "scale: Input should be a valid string" in refused(bad, 422)["message"]
     bad = http.post("/v1/score", files=files(photo(0)), data={"scale": "PARA"})
     assert "it was not trained with --mix" in refused(bad, 422, "unknown_scale")["message"]
     assert http.get("/v1/models").json()["data"][0]["scales"] == []
