@@ -2,6 +2,8 @@
 
 import json
 import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -161,6 +163,13 @@ def test_an_editor_that_returns_another_size_or_the_unchanged_picture(quick, cap
     assert found["rejected"] == {"other size": 1, "unchanged": 1} and found["resized"] == 1
 
 
+def stop_after(server, requests):
+    """Sends the signal to this process once so many requests have come."""
+    while len(server.bodies) < requests:
+        time.sleep(0.01)
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
+
 def test_a_command_that_waits_for_an_endpoint_is_ended_without_loss(quick, capsys):
     def end(*_):
         raise KeyboardInterrupt  # as Ctrl-C does
@@ -170,11 +179,10 @@ def test_a_command_that_waits_for_an_endpoint_is_ended_without_loss(quick, capsy
         server.faults = [None] * 2 + [503] * 10_000
         words = [*quick, "--edits", "2", "--judges", f"chat:m@{server.url}"]
         before = signal.signal(signal.SIGALRM, end)
-        signal.setitimer(signal.ITIMER_REAL, 1.0)
+        threading.Thread(target=stop_after, args=(server, 6), daemon=True).start()
         try:
             assert main(words) == 130
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
         error = capsys.readouterr().err
         assert "does not answer" in error and "waiting. Ctrl-C ends the run, nothing is lost" in error

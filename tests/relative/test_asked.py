@@ -112,6 +112,7 @@ def test_a_run_waits_for_an_endpoint_that_is_down(options, fault, caplog):
     assert any("does not answer" in text for text in told) and "answers again" in told[-1]
 
 
+@pytest.mark.slow  # tests/commands/test_relative.py ends the command
 def test_a_waiting_run_can_be_ended_without_loss(options):
     def end(*_):
         raise KeyboardInterrupt

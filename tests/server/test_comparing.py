@@ -1,8 +1,10 @@
 """Pairs behind `/v1/rank`: neighbours are asked about at once, by models that were taught to, within the limits."""
 
+import base64
 import dataclasses
 import itertools
 import time
+from unittest.mock import ANY
 
 import pytest
 from heads import SPACE, fill_head, picture
@@ -64,9 +66,13 @@ def test_neighbours_are_compared_as_the_library_does(plain):
         assert found["distribution"] == pytest.approx(known.change.distribution, abs=1e-5)
         assert (found["why"], found["kind"], found["error"]) == (None, "good", None)
     assert answer["change_range"] == [-10, 10]
+    images = [{"data": base64.b64encode(content).decode()} for content in PHOTOS]
+    again = plain.http.post("/v1/rank", json={"images": images, "compare": True}).json()
+    assert again["comparisons"] == [{**one, "change": pytest.approx(one["change"], abs=1e-4), "std": ANY,
+                                     "distribution": ANY} for one in answer["comparisons"]]  # fmt: skip
     backwards = compare(assessment, [pairs[0][::-1]])[0].change.value
     assert backwards != pytest.approx(answer["comparisons"][0]["change"], abs=1e-4)  # the order is not lost on the way
-    assert 'roc_pairs_total{outcome="compared"} 2.0' in plain.http.get("/metrics").text
+    assert 'roc_pairs_total{outcome="compared"} 4.0' in plain.http.get("/metrics").text
 
 
 def test_reasons_come_along_and_an_answer_that_cannot_be_read_gives_no_number(told):
@@ -80,6 +86,7 @@ def test_reasons_come_along_and_an_answer_that_cannot_be_read_gives_no_number(to
     assert set(answer) <= set(described["RankAnswer"]["properties"])
 
 
+@pytest.mark.slow
 def test_a_pair_that_cannot_be_decoded_twice_has_its_error(plain, monkeypatch):
     from roc.scoring.pair_batches import PairPreparation
     from roc.scoring.prepare import Prepared
