@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from roc.data.counts import counted
 from roc.evaluation.bootstrap import (
     Array,
     Statistic,
@@ -186,7 +187,9 @@ def estimate_distributions(
     infinite = int(np.isinf(distances["kl"]).sum())
     if infinite:
         del distances["kl"]
-        notes["kl"] = f"infinite: {infinite} rows give a level that has votes no probability at all"
+        notes["kl"] = (
+            f"infinite: {counted(infinite, 'row gives', 'rows give')} a level that has votes no probability at all"
+        )
     values = dict.fromkeys(names) | {name: float(rows.mean()) for name, rows in distances.items()}
     statistics = {name: resampled_mean(rows) for name, rows in distances.items()}
     if values.get("emd_baseline") == 0.0:

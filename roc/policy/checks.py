@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from roc.checkpoint.names import check_exists
+from roc.data.counts import counted
 from roc.data.records import Record
 from roc.data.rows import DataError
 from roc.policy.config import PolicyConfig
@@ -155,7 +156,8 @@ def check_rows(config: PolicyConfig, train: Sequence[Record], val: Sequence[Reco
         ]
         advice = f"set per_device_train_batch_size {fitting[-1]}" if fitting else "give more rows"
         faults.append(
-            f"{path}: {len(train)} rows to learn from, but a step takes {generation.pictures} pictures; {advice}"
+            f"{path}: {counted(len(train), 'row')} to learn from, but a step takes "
+            f"{counted(generation.pictures, 'picture')}; {advice}"
         )
     if faults:
         raise DataError(faults)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from roc.data.counts import counted
 from roc.data.faults import DataError, Faults
 from roc.data.reading import scan_records
 from roc.data.records import hash_fraction
@@ -213,5 +214,5 @@ def printed(look: Look) -> list[str]:
     lines += [f"  rejected, {name}: {count}" for name, count in look.reasons.items()]
     if look.odd:
         some = ", ".join(look.odd[:5])
-        lines.append(f"  {len(look.odd)} records are no critique with a score: {some}")
+        lines.append(f"  {counted(len(look.odd), 'record is', 'records are')} no critique with a score: {some}")
     return lines

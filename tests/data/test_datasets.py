@@ -711,7 +711,7 @@ def test_an_image_of_several_comments_is_missing_once(run):
 
 def test_the_test_images_of_ava_inside_ava_captions_are_counted(run):
     """20 is an official test image of AVA and in val here."""
-    assert "1 images of AVA's official test set are in train or val here" in run("AVA-Captions").err
+    assert "1 image of AVA's official test set is in train or val here" in run("AVA-Captions").err
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def test_a_level_without_probability_makes_kl_infinite_and_says_so():
     assert metrics.kl([1, 0], [0.5, 0.5]) == math.inf
     found = summarize_distributions([[1, 0], [0.5, 0.5], [0.5, 0.5]], np.full((3, 2), 0.5), n_resamples=10)
     assert found["kl"] is found["kl_low"] is found["kl_high"] is None
-    assert found["notes"] == {"kl": "infinite: 1 rows give a level that has votes no probability at all"}
+    assert found["notes"] == {"kl": "infinite: 1 row gives a level that has votes no probability at all"}
     json.dumps(found, allow_nan=False)
 
 

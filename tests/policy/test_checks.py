@@ -99,7 +99,7 @@ def test_groups_have_to_fit_and_edits_to_tell_a_number():
 
 
 def test_rows_have_to_fill_a_step():
-    assert "1 rows to learn from, but a step takes 2 pictures; set per_device_train_batch_size 4" in faults_of([row(0)])
+    assert "1 row to learn from, but a step takes 2 pictures; set per_device_train_batch_size 4" in faults_of([row(0)])
 
 
 def test_settings_name_what_is_missing(tmp_path, monkeypatch):

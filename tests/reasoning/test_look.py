@@ -57,7 +57,7 @@ def test_records_of_another_form_are_named(corpus, tmp_path):
     rows[0]["conversations"][1]["value"] = "The aesthetic rate of the image is [SCORE]."
     corpus.write_text("\n".join(map(json.dumps, rows)))
     look = look_at(corpus, SPACE)
-    assert look.odd == [rows[0]["id"]] and "1 records are no critique" in printed(look)[-1]
+    assert look.odd == [rows[0]["id"]] and "1 record is no critique" in printed(look)[-1]
     corpus.write_text(json.dumps(rows[0]))
     with pytest.raises(ValueError, match="so this is no corpus; roc reasoning corpus writes one"):
         look_at(corpus, SPACE)

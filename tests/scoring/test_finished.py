@@ -205,7 +205,7 @@ def test_a_picture_replaced_under_its_name_is_scored_again(run, monkeypatch, fin
     picture(99, (40, 30)).save("photos/2.jpg")
     os.utime("photos/3.jpg")  # touched, and the same
     status, _, notes = run()
-    assert status == 0 and "1 pictures were replaced since and are scored again (photos/2.jpg)" in notes
+    assert status == 0 and "1 picture was replaced since, to be scored again (photos/2.jpg)" in notes
     found = Path("scores.csv").read_bytes()
     assert run(out="anew.csv")[0] == 0
     assert found == Path("anew.csv").read_bytes()
@@ -221,7 +221,7 @@ def test_a_picture_of_the_same_size_and_time_is_noticed(run):
     assert times.st_size == os.stat("new.bmp").st_size
     os.utime("new.bmp", ns=(times.st_atime_ns, times.st_mtime_ns))
     os.replace("new.bmp", "photos/2.bmp")
-    assert "1 pictures were replaced since" in run()[2]
+    assert "1 picture was replaced since" in run()[2]
 
 
 def test_only_what_has_changed_is_read(run, monkeypatch):
@@ -244,7 +244,7 @@ def test_a_picture_replaced_in_the_middle_of_a_run_is_scored_again(run, monkeypa
     with monkeypatch.context() as context:
         context.setattr(Journal, "write", replacing)
         status, _, notes = run("--batch_size", "1")
-    assert status == 0 and "1 pictures were replaced meanwhile" in notes
+    assert status == 0 and "1 picture was replaced meanwhile" in notes
     assert run(out="anew.csv")[0] == 0
     assert Path("scores.csv").read_bytes() == Path("anew.csv").read_bytes()
 

@@ -29,6 +29,7 @@ import json
 import logging
 from typing import Any
 
+from roc.data.counts import counted
 from roc.data.datasets.ava import IMAGE_FOLDERS, TEST_LIST, VOTES, test_images, votes_of
 from roc.data.datasets.cells import Unusable
 from roc.data.datasets.dataset_folder import DatasetFolder
@@ -82,7 +83,8 @@ def read(dataset: DatasetFolder) -> None:
     if tests:
         official = test_images(dataset, tests)
         shared = {row["image"] for row in dataset.rows if row["split"] != "test" and _id(row["image"]) in official}
-        logger.warning("%d images of AVA's official test set are in train or val here", len(shared))
+        what = counted(len(shared), "image of AVA's official test set is", "images of AVA's official test set are")
+        logger.warning("%s in train or val here", what)
 
 
 def _images(dataset: DatasetFolder, name: str) -> list[Any]:
