@@ -33,7 +33,7 @@ from roc.evaluation.keys import (
     attribute_prefix,
     bounds_text,
     range_text,
-    scale_of,
+    rating_scale_of,
     threshold_text,
     value_text,
 )
@@ -115,9 +115,9 @@ def compare_evaluations(
     attributes = a.metrics["attributes"]
     for attribute in _common_attributes(a, b):
         prefix = attribute_prefix(attribute, attributes)
-        scale = scale_of(a.metrics, prefix)
+        scale = rating_scale_of(a.metrics, prefix)
         space = ScoreSpace(*scale) if scale else None
-        border = threshold if scale == scale_of(a.metrics) else None
+        border = threshold if scale == rating_scale_of(a.metrics) else None
         for first, second in _estimates(rows, attribute, space, border, is_first=attribute == attributes[0]):
             differences = compare_estimates(first, second, n_resamples=n_resamples, seed=seed)
             found |= {prefix + key: one for key, one in differences.items()}
@@ -220,7 +220,9 @@ def _check_same_rows(a: Evaluation, b: Evaluation) -> None:
             faults.append(f"{counted(len(alone), 'row is', 'rows are')} in {one.folder} only: {_named(alone)}")
     differ = False
     for attribute in _common_attributes(a, b):
-        scales = [scale_of(one.metrics, attribute_prefix(attribute, one.metrics["attributes"])) for one in (a, b)]
+        scales = [
+            rating_scale_of(one.metrics, attribute_prefix(attribute, one.metrics["attributes"])) for one in (a, b)
+        ]
         if scales[0] != scales[1] and not differ:
             differ = True
             texts = [range_text(scale) if scale else "not given" for scale in scales]

@@ -236,6 +236,8 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
         if ratings.of(name).range != rated.of(name).range and (first or name in own):
             prefix = attribute_prefix(name, declaration.attributes)
             metrics[f"{prefix}mapped_from"] = list(ratings.of(name).range)
+        if rated.of(name).range != space.of(name).range:  # a line has moved the scores, and not what people say
+            metrics[f"{attribute_prefix(name, declaration.attributes)}rating_range"] = list(rated.of(name).range)
     return rows, metrics | {"caveats": find_caveats(metrics)}
 
 

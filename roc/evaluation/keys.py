@@ -107,6 +107,12 @@ def scale_of(metrics: Mapping[str, Any], prefix: str = "") -> tuple[float, float
     return low, high
 
 
+def rating_scale_of(metrics: Mapping[str, Any], prefix: str = "") -> tuple[float, float] | None:
+    """Lowest and highest rating; that of the scores unless the checkpoint was calibrated onto the scale of others."""
+    given = metrics.get(f"{prefix}rating_range")
+    return scale_of(metrics, prefix) if given is None else tuple(given)
+
+
 def own_scale_text(metrics: Mapping[str, Any], prefix: str) -> str:
     """Writes the range of an attribute that is on another one than the first, ` (-10..10)`; empty for any other."""
     return f" ({range_text(scale_of(metrics, prefix))})" if prefix and f"{prefix}min_score" in metrics else ""

@@ -6,12 +6,18 @@ import json
 import numpy as np
 import pytest
 from evaluations import make_folder, make_rows
+from heads import build, picture
 
+from roc.calibration.affine import Line, with_lines
+from roc.checkpoint.folder import save
+from roc.commands.evaluate import main as evaluate
 from roc.evaluation import metrics
-from roc.evaluation.compare import compare, format_comparison
-from roc.evaluation.folder import write_evaluation
+from roc.evaluation.compare import compare, compare_evaluations, format_comparison
+from roc.evaluation.folder import read_evaluation, write_evaluation
 from roc.evaluation.options import CompareOptions
 from roc.evaluation.summary import evaluate_predictions
+from roc.model.calibration import Calibration
+from roc.model.declaration import declare
 
 
 def worse(rows, noise=0.5):
@@ -134,3 +140,26 @@ def test_the_resamples_that_were_drawn_and_the_threshold_are_named(tmp_path, mon
     assert (found["n_resamples"], found["threshold"]) == (100, 2.5)
     assert "100 resamples" in out[1].read_text() and "threshold of the accuracy 2.5" in out[1].read_text()
     assert "threshold of the accuracy 2.5" in printed
+
+
+def test_a_checkpoint_is_compared_with_itself_after_a_line_has_moved_its_scores(tmp_path, capsys):
+    """Its range moves with the line; people rate on the range that they rated on before."""
+    model, processor, _ = build("llava")
+    save(model, processor, tmp_path / "before")
+    line = {"overall": Line(-4.0, 2.0)}
+    own = Calibration(data="0" * 64, rows=9)
+    declare(model, with_lines(model.declaration, line, own, ratings={"overall": model.declaration.space.range}))
+    save(model, processor, tmp_path / "after")
+    for n in range(6):
+        picture(n).save(tmp_path / f"{n}.png")
+    (tmp_path / "rated.csv").write_text("image,score\n" + "".join(f"{n}.png,{2 + n}\n" for n in range(6)))
+    for name in ("before", "after"):
+        words = ["--checkpoint", str(tmp_path / name), "--data_path", str(tmp_path / "rated.csv"), "--no_report"]
+        assert evaluate([*words, "--out", str(tmp_path / f"of_{name}"), "--workers", "0", "--n_resamples", "0"]) == 0
+    a, b = (read_evaluation(tmp_path / f"of_{name}") for name in ("after", "before"))
+    assert a.metrics["rating_range"] == [1, 10] and "rating_range" not in b.metrics
+    found = compare_evaluations(a, b, n_resamples=0)["metrics"]
+    assert found["srcc"].difference == pytest.approx(0, abs=1e-6)  # a line keeps the order
+    assert found["mae"].a == pytest.approx(a.metrics["mae"]) and found["mae_unit"].a == pytest.approx(
+        found["mae"].a / 9
+    )
