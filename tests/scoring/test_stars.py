@@ -60,7 +60,7 @@ def test_new_sidecars_and_photos_untouched(photos):
     again = give(xmp_at=(2, 4, 6, 8), xmp_by="score")
     assert (again.stars.total(), again.written) == (5, 0)
     assert give(xmp_at=(1, 2, 3, 4), xmp_by="score").written == 4  # its own stars are given anew
-    with pytest.raises(ValueError, match="5 have stars that roc gave them"):
+    with pytest.raises(ValueError, match="5 with stars that roc gave"):
         stars_to_file("photos", "ratings.csv")
 
 
