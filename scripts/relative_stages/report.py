@@ -150,7 +150,11 @@ def _scenes(report: Mapping[str, Any]) -> list[str]:
             lines.append(f"| {name} {title} | {' | '.join(cells)} |")
         cells = [_number(one["spread"]) for one in scenes[way].values()] + ["-"] * len(others)
         lines.append(f"| standard deviation of the scores {title} | {' | '.join(cells)} |")
-    return [*lines, "", "Differences with their 95% intervals."]
+    told = (
+        "Differences with their 95% intervals. Scores of scenes after stage 3 have its line; a share of the range is "
+        "the same before and after it, as the range moves along."
+    )
+    return [*lines, "", told]
 
 
 _LESS = {"anchors": "stage 2", "groups_alone": "that without anchors"}
