@@ -10,7 +10,7 @@ the same metrics of its own test rows.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from roc.evaluation.benchmarks import TEST_SETS
 from roc.evaluation.caveats import find_caveats
 from roc.evaluation.evaluated_rows import EvaluatedRow, evaluable, evaluated_rows, scored_rows
 from roc.evaluation.folder import ANSWERS_FILE, Evaluation, check_folder, write_answers, write_evaluation
-from roc.evaluation.keys import attribute_prefix, range_text
+from roc.evaluation.keys import range_text
 from roc.evaluation.options import EvaluateOptions
 from roc.evaluation.predictions import read_predictions
 from roc.evaluation.report import REPORT_FILE
@@ -30,6 +30,7 @@ from roc.score_space import ScoreSpace, parse_ranges
 
 if TYPE_CHECKING:
     from roc.data.records import Record
+    from roc.evaluation.scales import Scales
     from roc.model.declaration import Declaration
     from roc.scoring.results import Assessed
     from roc.scoring.run import Watch
@@ -122,48 +123,17 @@ def _of_predictions(options: EvaluateOptions) -> tuple[list[EvaluatedRow], dict[
     return found.rows, metrics
 
 
-def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[EvaluatedRow], dict[str, Any]]:
-    split = options.split or ("test" if _marks_test_rows(Path(options.data_path)) else "all")
+def _rated_rows(options: EvaluateOptions, attributes: Sequence[str], scales: Scales, split: str | None) -> list[Record]:
+    """Reads the rows with one image and a score, their scores on the scale of the checkpoint's ratings."""
+    from roc.evaluation.rating_scale import check_same_scale, mapped, read_rated
 
-    from roc.checkpoint.head_file import read_declaration
-
-    # The data file is checked before any weight is read, and the name of the checkpoint before anything is imported.
-    declaration = read_declaration(options.checkpoint)
-
-    from roc.evaluation.critique_effect import critique_effect
-    from roc.evaluation.rating_scale import check_same_scale, mapped, rating_space, read_rated
-    from roc.evaluation.reasoned import answer_metrics
-    from roc.evaluation.scored_records import image_metrics, load_assessment, score_records
-    from roc.scoring.reasoning import Sampling
-    from roc.scoring.scales import on_scale
-
-    unknown = [name for name in parse_ranges(options.attribute_ranges) if name not in declaration.attributes]
-    if unknown:
-        raise ValueError(
-            f"--attribute_ranges names {', '.join(unknown)}, but {options.checkpoint} scores "
-            f"{', '.join(declaration.attributes)}; correct the name, or leave it out"
-        )
-    # Where scores were moved onto the scale of other raters, people rate on that one.
-    space, rated = declaration.space, declaration.rating_space
-    scale = None if options.scale is None else declaration.scale(options.scale, options.checkpoint)
-    if scale is not None:
-        low, high = scale.range
-        space = rated = replace(space, min_score=low, max_score=high, attribute_ranges={})
-    given = None if options.min_score is None else (options.min_score, options.max_score)
-    ratings = rating_space(
-        rated,
-        given,
-        parse_ranges(options.attribute_ranges),
-        map_range=options.map_range,
-        checkpoint=options.checkpoint,
-    )
     records = read_rated(
         options.data_path,
         options.image_folder,
-        ratings=ratings,
-        space=rated,
-        attributes=declaration.attributes,
-        split=None if split == "all" else split,
+        ratings=scales.ratings,
+        space=scales.rated,
+        attributes=attributes,
+        split=split,
     )
     chosen = evaluable(records)
     if len(chosen) < len(records):
@@ -171,15 +141,34 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
         logger.warning("%s not evaluated: no score, or several images", counted(left_out, "row is", "rows are"))
     if not chosen:
         raise ValueError(f"{options.data_path} has no row with one image and a score to evaluate")
-    if given is None:
-        check_same_scale(chosen, rated, options.checkpoint)
-    chosen = mapped(chosen, ratings, rated)
-    assessment = load_assessment(options.checkpoint, options.device)
+    if options.min_score is None:
+        check_same_scale(chosen, scales.rated, options.checkpoint)
+    return mapped(chosen, scales.ratings, scales.rated)
+
+
+def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[EvaluatedRow], dict[str, Any]]:
+    split = options.split or ("test" if _marks_test_rows(Path(options.data_path)) else "all")
+
+    from roc.checkpoint.head_file import read_declaration
+
+    # The data file is checked before any weight is read, and the name of the checkpoint before anything is imported.
+    declaration = read_declaration(options.checkpoint)
     if options.reason and not declaration.reasons:
         raise ValueError(
             f"--reason: {options.checkpoint} does not reason; train it on critiques (docs/reasoning.md), or leave "
             "--reason out"
         )
+
+    from roc.evaluation.critique_effect import critique_effect
+    from roc.evaluation.reasoned import answer_metrics
+    from roc.evaluation.scales import scales_of
+    from roc.evaluation.scored_records import image_metrics, load_assessment, score_records
+    from roc.scoring.reasoning import Sampling
+    from roc.scoring.scales import on_scale
+
+    scales = scales_of(options, declaration)
+    chosen = _rated_rows(options, declaration.attributes, scales, None if split == "all" else split)
+    assessment = load_assessment(options.checkpoint, options.device)
     sampling = None
     if options.reason:
         sampling = Sampling(options.samples, options.temperature, options.max_new_tokens, options.seed)
@@ -193,19 +182,19 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
         sampling=sampling,
         watch=watch,
     )
-    if scale is not None:
-        assessed = [on_scale(one, scale) for one in assessed]
+    if scales.data_set is not None:
+        assessed = [on_scale(one, scales.data_set) for one in assessed]
     rows = evaluated_rows(chosen, assessed)
     lost = sum("overall" in record.histograms for record in chosen) - sum(row.h_n is not None for row in rows)
     if lost:
         logger.warning(
             "%s another number of levels than the checkpoint, %d; not used",
             counted(lost, "histogram has", "histograms have"),
-            space.num_levels,
+            scales.space.num_levels,
         )
     metrics = evaluate_predictions(
         rows,
-        space=space,
+        space=scales.space,
         attributes=declaration.attributes,
         calibrated=declaration.distribution_supervised,
         **_estimate_options(options),
@@ -226,18 +215,9 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
     metrics |= {
         "split": split,
         "scorer": assessment.scorer,
-        **image_metrics(assessment, [record.images[0] for record in chosen], scale),
+        **image_metrics(assessment, [record.images[0] for record in chosen], scales.data_set),
+        **scales.metrics(declaration.attributes),
     }
-    if scale is not None:
-        metrics["dataset"] = scale.name
-    own = {*ratings.attribute_ranges, *rated.attribute_ranges}
-    for name in declaration.attributes:
-        first = name == declaration.attributes[0]
-        if ratings.of(name).range != rated.of(name).range and (first or name in own):
-            prefix = attribute_prefix(name, declaration.attributes)
-            metrics[f"{prefix}mapped_from"] = list(ratings.of(name).range)
-        if rated.of(name).range != space.of(name).range:  # a line has moved the scores, and not what people say
-            metrics[f"{attribute_prefix(name, declaration.attributes)}rating_range"] = list(rated.of(name).range)
     return rows, metrics | {"caveats": find_caveats(metrics)}
 
 
