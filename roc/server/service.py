@@ -145,9 +145,17 @@ class Service:
         """Counts images as being processed while the block runs.
 
         Raises:
-            Refusal: 503 if the queue would be too long, or one client would have nearly all of it.
+            Refusal: 503 if the queue would be too long, or one client would have nearly all of it; 413 for more than it
+                ever holds.
         """
         images = self._images
+        if count > images.most:
+            raise Refusal(
+                413,
+                "too_many_images",
+                f"{count} answers were asked for, one for each image and sample; expected at most {images.most}; send "
+                "several requests, or ask for fewer samples",
+            )
         if not images.fits(client, count):
             seconds = min(60, max(1, math.ceil(images.total * self._pace)))
             raise unavailable(

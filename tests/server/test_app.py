@@ -27,6 +27,7 @@ from roc.checkpoint.declared import write_declaration
 from roc.checkpoint.head_file import read_declaration
 from roc.model.scales import DataScale
 from roc.server.client import Client
+from roc.server.errors import Refusal
 
 KEY = "0123456789abcdef"
 LIMITS = Limits(images=8, queue=16, bytes_per_image=2 * 2**20, bytes_per_request=3 * 2**20, idle_seconds=0.5)
@@ -342,6 +343,14 @@ def test_a_full_queue(server, good):
         assert server.http.post("/v1/score", files=files(photo(0))).status_code == 200
     finally:
         on_loop(server, lambda: entered.__exit__(None, None, None))
+
+
+def test_more_answers_than_the_queue_will_ever_hold_are_no_matter_of_waiting(server, good):
+    most = server.service.limits.queue
+    with pytest.raises(Refusal) as refusal:
+        server.service.admit(most + 1).__enter__()
+    assert (refusal.value.status, refusal.value.code) == (413, "too_many_images")
+    assert f"{most + 1} answers" in refusal.value.message and f"at most {most}" in refusal.value.message
 
 
 def test_before_the_model_is_there_and_when_it_takes_too_long(server, good, monkeypatch):
