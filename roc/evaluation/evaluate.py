@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,6 +187,9 @@ def _of_checkpoint(options: EvaluateOptions, watch: Watch) -> tuple[list[Evaluat
         assessed = [on_scale(one, scales.data_set) for one in assessed]
     rows = evaluated_rows(chosen, assessed)
     lost = sum("overall" in record.histograms for record in chosen) - sum(row.h_n is not None for row in rows)
+    if scales.space.range != scales.rated.range and any(row.h_n is not None for row in rows):
+        rows = [replace(row, h_n=None) for row in rows]
+        logger.warning("Histograms are not used: a line has moved the levels of the scores, so votes are on others")
     if lost:
         logger.warning(
             "%s another number of levels than the checkpoint, %d; not used",

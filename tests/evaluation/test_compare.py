@@ -152,12 +152,16 @@ def test_a_checkpoint_is_compared_with_itself_after_a_line_has_moved_its_scores(
     save(model, processor, tmp_path / "after")
     for n in range(6):
         picture(n).save(tmp_path / f"{n}.png")
-    (tmp_path / "rated.csv").write_text("image,score\n" + "".join(f"{n}.png,{2 + n}\n" for n in range(6)))
+    levels = range(1, 11)
+    rows = [(f"{n}.png", 2 + n, *(int(level == 2 + n) for level in levels)) for n in range(6)]
+    header = ("image", "score", *(f"h_{level}" for level in levels))
+    (tmp_path / "rated.csv").write_text("\n".join(",".join(map(str, row)) for row in (header, *rows)))
     for name in ("before", "after"):
         words = ["--checkpoint", str(tmp_path / name), "--data_path", str(tmp_path / "rated.csv"), "--no_report"]
         assert evaluate([*words, "--out", str(tmp_path / f"of_{name}"), "--workers", "0", "--n_resamples", "0"]) == 0
     a, b = (read_evaluation(tmp_path / f"of_{name}") for name in ("after", "before"))
     assert a.metrics["rating_range"] == [1, 10] and "rating_range" not in b.metrics
+    assert "emd" in b.metrics and "emd" not in a.metrics  # the levels of the scores are no longer those of the votes
     found = compare_evaluations(a, b, n_resamples=0)["metrics"]
     assert found["srcc"].difference == pytest.approx(0, abs=1e-6)  # a line keeps the order
     assert found["mae"].a == pytest.approx(a.metrics["mae"]) and found["mae_unit"].a == pytest.approx(
