@@ -14,6 +14,7 @@ _QWEN_TOKENS = {
 }
 _QWEN_PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 _PIXELS = {"patch_size": 7, "merge_size": 2, "size": {"shortest_edge": 28 * 28, "longest_edge": 56 * 56}}
+_XDROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 2, 2, 2]}
 _MROPE = {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 3, 3]}
 _INTERLEAVED = {**_MROPE, "mrope_interleaved": True, "partial_rotary_factor": 1.0}
 _LINEAR = ["linear_attention", "full_attention"]
@@ -205,7 +206,14 @@ PATCH_RECIPES: dict[str, Recipe] = {
     "glm4v_moe": _glm(
         {"first_k_dense_replace": 1}, images_name="Glm4vImageProcessor", videos_name="Glm4vVideoProcessor"
     ),
-    "glm5_next": _glm({"rope_parameters": None, "layer_types": None, "qk_rope_head_dim": 0}),
+    "glm5_next": _glm(
+        {
+            "rope_parameters": None,
+            "layer_types": ["linear_attention", "indexed_attention"],
+            "indexer_types": ["full", "full"],
+            "qk_rope_head_dim": 0,
+        }
+    ),
     "glm_ocr": _glm(
         processor_name="Glm46VProcessor", images_name="Glm46VImageProcessor", videos_name="Glm46VVideoProcessor"
     ),
@@ -222,7 +230,7 @@ PATCH_RECIPES: dict[str, Recipe] = {
             "im_start_id": "<img>",
             "im_end_id": "</img>",
             "im_newline_id": "<newline>",
-            "text_config": {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "head_dim": 16},
+            "text_config": {"rope_parameters": _XDROPE, "head_dim": 16},
             "vision_config": {
                 "max_image_size": 64,
                 "min_image_size": 28,
