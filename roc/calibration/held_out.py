@@ -15,7 +15,7 @@ from roc.data.digest import picture_digest
 from roc.data.records import Record
 from roc.evaluation.evaluated_rows import evaluable
 from roc.model.declaration import Declaration
-from roc.score_space import ScoreSpace, parse_ranges
+from roc.score_space import ScoreSpace
 
 if TYPE_CHECKING:
     from roc.scoring.results import Assessed
@@ -41,16 +41,10 @@ def read_held_out(options: CalibrateOptions, declaration: Declaration) -> tuple[
         DataError: With all faults of the file.
         ValueError: If no row can be used, or ratings are on another scale than said.
     """
-    from roc.evaluation.rating_scale import check_same_scale, mapped, rating_space, read_rated
+    from roc.evaluation.rating_scale import check_same_scale, mapped, own_ranges, rating_space, read_rated
 
     given = None if options.min_score is None else (options.min_score, options.max_score)
-    own = parse_ranges(options.attribute_ranges)
-    unknown = [name for name in own if name not in declaration.attributes]
-    if unknown:
-        raise ValueError(
-            f"--attribute_ranges names {', '.join(unknown)}, but {options.checkpoint} scores "
-            f"{', '.join(declaration.attributes)}; correct the name, or leave it out"
-        )
+    own = own_ranges(options.attribute_ranges, declaration.attributes, options.checkpoint)
     space = declaration.rating_space
     scale = rating_space(
         space, given, own, map_range=options.map_range or options.affine, checkpoint=options.checkpoint

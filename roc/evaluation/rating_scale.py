@@ -14,7 +14,7 @@ from roc.data.reading import read_records
 from roc.data.records import Record
 from roc.data.rows import DataError
 from roc.evaluation.keys import range_text
-from roc.score_space import Range, ScoreSpace
+from roc.score_space import Range, ScoreSpace, parse_ranges
 
 SUSPECT_ROWS = 10
 """From this many rows on, ratings that all lie in the lower half of the checkpoint's range look like another scale. Of
@@ -22,6 +22,27 @@ ten photos rated on the full range, as a rule at least one is above the middle."
 
 SUSPECT_STARS = 5
 """The same for ratings that are all whole or half numbers, as stars are. Below this, `find_caveats` mentions it."""
+
+
+def own_ranges(texts: Sequence[str], attributes: Sequence[str], checkpoint: str | os.PathLike[str]) -> dict[str, Range]:
+    """Reads `--attribute_ranges`: attribute -> the range of its ratings.
+
+    Args:
+        texts: `NAME=LOWEST:HIGHEST`.
+        attributes: Of the checkpoint.
+        checkpoint: Its name, for messages.
+
+    Raises:
+        ValueError: If a text has another form, or the checkpoint does not score an attribute.
+    """
+    own = parse_ranges(texts)
+    unknown = [name for name in own if name not in attributes]
+    if unknown:
+        raise ValueError(
+            f"--attribute_ranges names {', '.join(unknown)}, but {checkpoint} scores {', '.join(attributes)}; correct "
+            "the name, or leave it out"
+        )
+    return own
 
 
 def rating_space(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from roc.evaluation.keys import attribute_prefix
 from roc.evaluation.options import EvaluateOptions
-from roc.evaluation.rating_scale import rating_space
-from roc.score_space import ScoreSpace, parse_ranges
+from roc.evaluation.rating_scale import own_ranges, rating_space
+from roc.score_space import ScoreSpace
 
 if TYPE_CHECKING:
     from roc.model.declaration import Declaration
@@ -64,13 +64,7 @@ def scales_of(options: EvaluateOptions, declaration: Declaration) -> Scales:
     Raises:
         ValueError: If an attribute or a data set is unknown, or ratings are on another scale without `map_range`.
     """
-    own = parse_ranges(options.attribute_ranges)
-    unknown = [name for name in own if name not in declaration.attributes]
-    if unknown:
-        raise ValueError(
-            f"--attribute_ranges names {', '.join(unknown)}, but {options.checkpoint} scores "
-            f"{', '.join(declaration.attributes)}; correct the name, or leave it out"
-        )
+    own = own_ranges(options.attribute_ranges, declaration.attributes, options.checkpoint)
     space, rated = declaration.space, declaration.rating_space
     data_set = None if options.scale is None else declaration.scale(options.scale, options.checkpoint)
     if data_set is not None:
