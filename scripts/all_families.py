@@ -108,10 +108,11 @@ def table(found: dict[str, dict[str, Outcome]]) -> str:
     verdicts = {name: verdict(both) for name, both in found.items()}
     counts = {state: [name for name, one in verdicts.items() if one.state == state] for state in STATES}
     earlier = sum(one.code != code_state() for both in found.values() for one in both.values())
+    old = f" {earlier} of {sum(map(len, found.values()))} results are of an earlier state of the code (\\*)."
     lines = [
         f"Of {len(found)} types, **{len(counts['works'])} work**, {len(counts['breaks'])} break, "
-        f"{len(counts['refused'])} are refused with a reason and {len(counts['not tried'])} cannot be built tiny here. "
-        f"{earlier} of the {sum(map(len, found.values()))} results are of an earlier state of the code (\\*).",
+        f"{len(counts['refused'])} are refused with a reason and {len(counts['not tried'])} cannot be built tiny here."
+        + (old if earlier else ""),
         "",
         "| type | with torchvision | without | training | remarks |",
         "|---|---|---|---|---|",
@@ -216,6 +217,8 @@ def check_type(name: str, results: Path) -> Outcome:
         findings += full_tuning(str(folder))
     except Unsupported as error:
         return Outcome(name, "refused", str(error))
+    except ImportError as error:
+        return Outcome(name, "refused", " ".join(f"{error}".split())[:300])
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(frame.filename).name}:{frame.lineno}"

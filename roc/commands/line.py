@@ -253,7 +253,7 @@ def _hide_progress_bars() -> None:
 
 def refuse(prog: str, error: BaseException | str) -> int:
     """Prints why the input cannot be used; returns the exit status of bad input."""
-    print(f"{prog}: {error}", file=sys.stderr)
+    print(f"{prog}: {f'{error}'.strip()}", file=sys.stderr)
     return BAD_INPUT
 
 

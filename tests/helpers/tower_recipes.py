@@ -80,13 +80,6 @@ TOWER_RECIPES: dict[str, Recipe] = {
         {"vision_config": _SIGLIP},
         {"size": SQUARE, "patch_size": 2, "max_patches": 2},
     ),
-    "deepseek_ocr2": Recipe(
-        "<image>\n",
-        PLAIN,
-        {**_DEEPSEEK_OCR, "text_config": {"mlp_layer_types": ["dense", "sparse"], "num_experts_per_tok": 2}},
-        {"size": {"height": 64, "width": 64}, "crop_to_patches": False},
-        wide=True,
-    ),
     "deepseek_vl": Recipe(**_DEEPSEEK_VL, config={"vision_config": _SIGLIP}),
     "deepseek_vl_hybrid": Recipe(
         **{**_DEEPSEEK_VL, "images": {"size": SQUARE, "high_res_size": {"height": 56, "width": 56}}},
