@@ -25,6 +25,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+REWARD_SCALES = ("unit", "native", "percentile", "reference")
+"""Scales of rewards (docs/calibration.md); no data set of `--mix` may have such a name."""
+
 TOLERANCE = 1e-6
 """Distance that a score may lie outside its range, on the native scale, because text files round."""
 

@@ -12,6 +12,7 @@ from roc.agree import known
 from roc.agree.attributes import ATTRIBUTES
 from roc.agree.extension import ANCHORS, NAME, WEIGHTS
 from roc.agree.train_config import AgreeConfig
+from roc.data.counts import counted
 from roc.data.images import open_image
 from roc.evaluation.metrics import srcc
 from roc.scoring.assessment import Assessment
@@ -19,7 +20,7 @@ from roc.scoring.one_forward import one_forward
 
 if TYPE_CHECKING:
     from roc.agree.anchor_features import AnchorFeatures
-    from roc.agree.table import SensitivityTable
+    from roc.agree.table import Routing, SensitivityTable
     from roc.data.records import Record
     from roc.training.data import RunData
 
@@ -73,13 +74,21 @@ def told_of(
         return []
     assessment = Assessment(config.output_dir, batch_size=config.per_device_eval_batch_size)
     told = []
-    if routed:
-        found = table.route(routed, calibrated=config.calibrated)
+    if routed and (found := _routed(table, routed, config)) is not None:
         expected = torch.stack([found.weights[name] for name in ATTRIBUTES], dim=1).float()
         told.append(_of_predictor(assessment, routed, expected, _rows(anchors, routed) if anchored else {}))
     if anchored:
         told.append(_of_anchors(assessment, anchored, _rows(anchors, anchored)))
     return told
+
+
+def _routed(table: SensitivityTable, records: Sequence[Record], config: AgreeConfig) -> Routing | None:
+    """Looks the weights of held-out photos up; None, with a warning, where the table is of other files."""
+    try:
+        return table.route(records, calibrated=config.calibrated)
+    except ValueError as error:
+        logger.warning("The predictor is not compared with the table: %s", error)
+        return None
 
 
 def _of_predictor(
@@ -90,15 +99,18 @@ def _of_predictor(
     handle = assessment.model.extensions[NAME].predictor.register_forward_hook(
         lambda _, args, logits: predicted.append(logits.float().cpu())
     )
-    by_predictor = _scores(assessment, records, own)
-    handle.remove()
+    try:
+        by_predictor = _scores(assessment, records, own)
+    finally:
+        handle.remove()
     by_table = _scores(assessment, records, {**own, WEIGHTS: expected})
     weights = torch.cat(predicted).softmax(dim=-1)
     apart, uniform = ((one - expected).abs().mean() for one in (weights, torch.tensor(1 / len(ATTRIBUTES))))
     shown = [_correlation(scores, records) for scores in (by_predictor, by_table)]
+    photos = counted(len(records), "held-out photo")
     return (
-        f"Routing weights of new photos come from the predictor in the checkpoint. On {len(records)} held-out photos "
-        f"of the table:\n  weights {apart:.3f} from the table's on average (equal weights {uniform:.3f})\n"
+        f"Routing weights of new photos come from the predictor in the checkpoint. On {photos} of the table:\n"
+        f"  weights {apart:.3f} from the table's on average (equal weights {uniform:.3f})\n"
         f"  scores {(by_predictor - by_table).abs().mean():.3f} from those by the table's weights on average; SRCC "
         f"{shown[0]} by the predictor, {shown[1]} by the table"
     )
@@ -108,9 +120,10 @@ def _of_anchors(assessment: Assessment, records: Sequence[Record], own: Mapping[
     """Compares the scores by a photo's own anchors with those by the mean ones, which a new photo gets without."""
     by_own, by_mean = (_scores(assessment, records, given) for given in (own, {}))
     shown = [_correlation(scores, records) for scores in (by_own, by_mean)]
+    photos = counted(len(records), "held-out photo")
     return (
         "A new photo gets the mean anchors of the training photos, or its own by `roc agree weights --anchors`. On "
-        f"{len(records)} held-out photos:\n  scores {(by_own - by_mean).abs().mean():.3f} apart on average; SRCC "
+        f"{photos}:\n  scores {(by_own - by_mean).abs().mean():.3f} apart on average; SRCC "
         f"{shown[0]} by their own anchors, {shown[1]} by the mean ones"
     )
 

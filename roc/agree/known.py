@@ -20,6 +20,7 @@ from roc.agree import weights
 from roc.agree.anchor_features import AnchorFeatures, write_features
 from roc.agree.anchor_text import NAMES
 from roc.agree.weights import KnownWeights, trained_settings
+from roc.data.counts import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,8 +112,9 @@ def _note_of_weights(checkpoint: str | os.PathLike[str]) -> str:
     found = _opened(checkpoint, weights.FILE, KnownWeights)
     if found is None:
         return "routing weights come from the predictor in the checkpoint"
+    photos = counted(len(found), "photo")
     return (
-        f"routing weights of {len(found)} photos come from the table {found.facts['table']}; those of others, and of "
+        f"routing weights of {photos} come from the table {found.facts['table']}; those of others, and of "
         "written answers, from the predictor in the checkpoint"
     )
 
@@ -121,14 +123,41 @@ def _note_of_anchors(checkpoint: str | os.PathLike[str]) -> str:
     found = _opened(checkpoint, FILE, KnownAnchors)
     if found is None:
         return "text anchors are the mean of those of the training photos (`roc agree weights --anchors` gives others)"
+    photos = counted(len(found), "photo")
     return (
-        f"text anchors of {len(found)} photos come from {found.source}; in place of others, and for written answers, "
+        f"text anchors of {photos} come from {found.source}; in place of others, and for written answers, "
         "stands the mean of those of the training photos"
     )
 
 
 def _opened(checkpoint: str | os.PathLike[str], file: str, kind: type) -> Any:
     return kind(checkpoint) if os.path.exists(os.path.join(checkpoint, file)) else None
+
+
+def fitting_anchors(checkpoint: str | os.PathLike[str], anchors: str | os.PathLike[str]) -> AnchorFeatures:
+    """Opens a file of anchors of photos that a checkpoint can use.
+
+    Args:
+        checkpoint: Folder of one whose training photos had anchors of their own.
+        anchors: File of `roc agree anchors`.
+
+    Raises:
+        ValueError: The checkpoint joins no anchors of single photos, or the file cannot be used with it.
+        OSError: The file is not there.
+    """
+    settings = trained_settings(os.fspath(checkpoint))
+    if not joins_own_anchors(settings):
+        raise ValueError(
+            f"{checkpoint} takes no anchors of single photos; train it by `roc agree train --fusion true` with "
+            "--anchors of the training photos"
+        )
+    features = AnchorFeatures.read(anchors)
+    check_alike(features, settings, os.fspath(checkpoint))
+    if not any(features.digests):
+        raise ValueError(
+            f"{anchors} holds no digest of a file, by which photos are found; give the command that wrote it again"
+        )
+    return features
 
 
 def write_anchors(
@@ -148,14 +177,7 @@ def write_anchors(
         ValueError: The checkpoint joins no anchors of single photos, or the file cannot be used with it.
         OSError: The file is not there, or cannot be written.
     """
-    settings = trained_settings(os.fspath(checkpoint))
-    if not joins_own_anchors(settings):
-        raise ValueError(
-            f"{checkpoint} takes no anchors of single photos; train it by `roc agree train --fusion true` with "
-            "--anchors of the training photos"
-        )
-    features = AnchorFeatures.read(anchors)
-    check_alike(features, settings, os.fspath(checkpoint))
+    features = fitting_anchors(checkpoint, anchors)
     chosen = set(features.ids if ids is None else ids)
     known: dict[str, str] = {}
     for identity, digest in zip(features.ids, features.digests, strict=True):

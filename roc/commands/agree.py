@@ -182,21 +182,25 @@ def _sensitivity(options: SensitivityOptions) -> int:
 
 def _weights(options: WeightsOptions) -> None:
     from roc.agree import known, weights
+    from roc.data.counts import counted
 
     if options.remove:
         known.forget(options.checkpoint)
-        print(f"{options.checkpoint} knows no single photo any more; its predictor and mean anchors stand in")
+        print(f"{options.checkpoint} knows no single photo; {known.note(options.checkpoint) or 'all are scored alike'}")
         return
     done = []
+    if options.anchors is not None:  # refused before anything is written
+        known.fitting_anchors(options.checkpoint, options.anchors)
     if options.table is not None:
-        done.append((weights.FILE, "routing weights", "predictor's", weights.write_weights(options)))
+        done.append((weights.FILE, "routing weights", "predictor's weights", weights.write_weights(options)))
     if options.anchors is not None:
         written = known.write_anchors(options.checkpoint, options.anchors)
         done.append((known.FILE, "anchors", "mean anchors", written))
     for file, what, others, (count, without) in done:
-        print(f"{options.checkpoint}: {file} holds the {what} of {count} photos")
+        print(f"{options.checkpoint}: {file} holds the {what} of {counted(count, 'photo')}")
         if without:
-            print(f"{without} photos have no digest of a file and keep the {others}", file=sys.stderr)
+            photos = counted(without, "photo has", "photos have")
+            print(f"{photos} no digest of a file, so the {others} stand in", file=sys.stderr)
 
 
 def _anchors(options: AnchorOptions) -> int:

@@ -52,6 +52,8 @@ def _lines(found: Ranking) -> list[str]:
     rows = found.rows()
     width = max(len(row["image"]) for row in rows)
     lines = [f"{found.attribute} on {low:g}..{high:g}, higher is better"]
+    if found.change_range is not None:
+        lines[0] += "; compared on {:g}..{:g}".format(*found.change_range)
     for row in rows:
         line = f"{row['rank']:>4}  {row['image']:<{width}}  {row['prediction']:.3f} ± {row['std']:.3f}"
         if "low" in row:

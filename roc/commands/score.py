@@ -20,8 +20,9 @@ DESCRIPTION = """Scores images in one forward pass each, and writes one row per 
 All scores are on the native scale of the checkpoint, min_score to max_score. prediction and std are of the first
 attribute; where calibrated is False, the head was not fitted to distributions of ratings and std means nothing.
 scorer is the name and version of what scored. A checkpoint with a calibration or a reference adds low, high, coverage,
-percentile and reward (docs/calibration.md). With --scale NAME, all of that is on the scale of one of the data sets that
-the checkpoint was trained on together (docs/mixing.md), which a column scale names; it has no intervals then.
+percentile and reward (docs/calibration.md). With --scale NAME, scores and their spread are on the scale of one of
+the data sets that the checkpoint was trained on together (docs/mixing.md), which a column scale names; there are no
+intervals then.
 
 PATH is an image, a folder (searched with its subfolders), a pattern in quotation marks, a .txt list, a table with a
 column of paths, a .tar file (of a WebDataset), or a URL that fsspec knows (s3://BUCKET/photos).

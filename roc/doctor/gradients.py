@@ -90,8 +90,9 @@ def check_gradients(candidate: Candidate) -> Iterable[Finding]:
             f"no gradient reaches {', '.join(coded)} by design: pictures become codes of a fixed book, and training "
             "changes what the language model makes of them"
         )
-    if untrained != coded:
-        faults.append(f"no gradient reaches {', '.join(untrained)}")
+    missed = [part for part in untrained if part not in coded]
+    if missed:
+        faults.append(f"no gradient reaches {', '.join(missed)}")
     if unused and not lost:
         candidate.notes["unused"] = f"{len(unused)} tensors get no gradient and stay as they are, such as {unused[-1]}"
     figure = f"{len(reached)} of {len(parts)} tensors reached" + (f", {len(unused)} unused" if unused else "")
@@ -112,10 +113,17 @@ def _without_effect(candidate: Candidate, parameters: list[nn.Parameter]) -> set
         # Relative to each weight, so that no choice among parts is turned over.
         parameter.mul_(1 + 1e-3 * torch.rand_like(parameter.float()).to(parameter.dtype))
         parameter.add_(1e-5 * (parameter == 0))
-        if torch.equal(candidate.scores(), reference):
-            idle.add(id(parameter))
-        parameter.copy_(kept)
+        try:
+            if torch.equal(candidate.scores(), reference):
+                idle.add(id(parameter))
+        finally:
+            parameter.copy_(kept)
     return idle
+
+
+def _nudged(value: torch.Tensor, by: float) -> torch.Tensor:
+    """Moves each weight by about the share `by` of itself."""
+    return value * (1 + by * torch.randn_like(value))
 
 
 @torch.no_grad()
@@ -132,14 +140,16 @@ def _gives_codes(candidate: Candidate, parameters: list[nn.Parameter]) -> bool:
             parameter.copy_(step(value))
         return torch.equal(candidate.scores(), reference)
 
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        # The second step is for codes that lie at the border of two choices.
-        still = any(unchanged(lambda value, by=by: value * (1 + by * torch.randn_like(value))) for by in (1e-4, 1e-5))
-    depends = not unchanged(torch.zeros_like)
-    for parameter, value in zip(parameters, kept, strict=True):
-        parameter.copy_(value)
-    return still and depends
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            # The second step is for codes that lie at the border of two choices.
+            steps = (functools.partial(_nudged, by=by) for by in (1e-4, 1e-5))
+            still = any(map(unchanged, steps))
+        return still and not unchanged(torch.zeros_like)
+    finally:
+        for parameter, value in zip(parameters, kept, strict=True):
+            parameter.copy_(value)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ from roc.evaluation.keys import (
     bounds_text,
     range_text,
     rating_scale_of,
+    split_key,
     threshold_text,
     value_text,
 )
@@ -276,8 +277,9 @@ def format_comparison(found: dict[str, Any], *, full: bool = False) -> str:
     lines.append(f"  {'':<{width}}{'A':>9}{'B':>9}{'A - B':>9}   {'95% interval':<19}A better in")
     for key in keys:
         one = metrics[key]
-        a, b = (value_text(value, found["n"]) for value in (one.a, one.b))
-        difference, interval, share = _cells(one, found["n"])
+        n = _count(found, key)
+        a, b = (value_text(value, n) for value in (one.a, one.b))
+        difference, interval, share = _cells(one, n)
         lines.append(f"  {names[key]:<{width}}{a:>9}{b:>9}{difference:>9}   {interval:<19}{share}".rstrip())
     notes = [f"  note: {note}" for note in _notes(found, keys)]
     lines += ["", *notes] if notes else []
@@ -296,6 +298,11 @@ def _notes(found: dict[str, Any], keys: Iterable[str]) -> list[str]:
     return [f"{', '.join(those)}: {why}" for why, those in names.items()]
 
 
+def _count(found: dict[str, Any], key: str) -> int:
+    """Gives the number of rows, or of pairs, that a metric is computed on."""
+    return found.get("counts", {}).get(split_key(key)[0], found["n"])
+
+
 def _cells(one: Difference, n: int) -> tuple[str, str, str]:
     """Difference, interval and share as text; empty where there is none."""
     return (
@@ -307,7 +314,8 @@ def _cells(one: Difference, n: int) -> tuple[str, str, str]:
 
 def _rows_text(found: dict[str, Any]) -> str:
     if "sources" in found:
-        return f"{found['n']:,} decided pairs of {found['sources']:,} sources, which are what is resampled"
+        pairs, sources = counted(found["n"], "decided pair"), counted(found["sources"], "source")
+        return f"{pairs} of {sources}; sources are what is resampled"
     text = f"{found['n']:,} rows that both scored"
     if found["unscored_a"] or found["unscored_b"]:
         text += f"; {found['unscored_a']:,} have no score from A, {found['unscored_b']:,} none from B"
@@ -320,10 +328,11 @@ def _as_json(found: dict[str, Any]) -> str:
 
 
 def _as_html(found: dict[str, Any]) -> str:
-    rows = []
+    title, rows = f"Two models on the same {'pairs' if 'sources' in found else 'images'}", []
     for key, one in found["metrics"].items():
-        difference, interval, share = _cells(one, found["n"])
-        a, b = (value_text(value, found["n"]) for value in (one.a, one.b))
+        n = _count(found, key)
+        difference, interval, share = _cells(one, n)
+        a, b = (value_text(value, n) for value in (one.a, one.b))
         style, word = _VERDICTS[better_model(key, one)]
         rows.append(
             f'<tr><td class="name">{escape(metric_name(key))}</td><td class="number">{a}</td>'
@@ -333,7 +342,7 @@ def _as_html(found: dict[str, Any]) -> str:
         )
     header = ("metric", "A", "B", "A &minus; B", "95% interval", "0 is the middle line", "A better in", "verdict")
     body = (
-        "<h1>Two models on the same images</h1>\n"
+        f"<h1>{title}</h1>\n"
         + "".join(f"<p><b>{escape(line)}</b></p>\n" for line in found["verdict"])
         + f"<p><b>A</b> <code>{escape(found['a'])}</code><br><b>B</b> <code>{escape(found['b'])}</code></p>\n"
         f'<p class="quiet">{escape(_rows_text(found))}. Paired bootstrap, {found["n_resamples"]:,} resamples, seed '
@@ -347,7 +356,7 @@ def _as_html(found: dict[str, Any]) -> str:
             else ""
         )
     )
-    return page("Two models on the same images", body)
+    return page(title, body)
 
 
 def _bar(one: Difference) -> str:

@@ -47,8 +47,9 @@ def compare_pair_folders(
         seed: Seed of the resampling.
 
     Returns:
-        As `roc.evaluation.compare.compare_evaluations`: `n` counts decided pairs, and `sources` what was resampled. The
-        metrics are `accuracy`, `confidence`, `krcc` within groups, and `<category>/accuracy`.
+        As `roc.evaluation.compare.compare_evaluations`: `n` counts decided pairs, `counts` those of each prefix of the
+        metrics, and `sources` what was resampled. The metrics are `accuracy`, `confidence`, `krcc` within groups, and
+        `<category>/accuracy`.
 
     Raises:
         ValueError: If a folder cannot be read, or the two are not of the same pairs.
@@ -63,6 +64,7 @@ def compare_pair_folders(
     for name in sorted({row.pair.category for row, _ in decided} - {None}):
         groups[f"{name}/"] = [pair for pair in decided if pair[0].pair.category == name]
     metrics: dict[str, Difference] = {}
+    lone = len(sources) < 2
     for prefix, chosen in groups.items():
         estimates = [_shares([pair[place] for pair in chosen], sources, alone=bool(prefix)) for place in (0, 1)]
         if not prefix:
@@ -81,10 +83,11 @@ def compare_pair_folders(
         "sources": len(sources),
         "unscored_a": 0,
         "unscored_b": 0,
-        "n_resamples": resamples_for(len(sources), n_resamples),
+        "n_resamples": 0 if lone else resamples_for(len(sources), n_resamples),
         "seed": seed,
-        "verdict": verdict(metrics, len(decided)),
-        "caveats": [],
+        "verdict": verdict(metrics, len(decided), of="decided pair"),
+        "counts": {prefix: len(chosen) for prefix, chosen in groups.items()},
+        "caveats": ["all pairs are of one source, so there is nothing to resample"] if lone else [],
         "metrics": metrics,
         "notes": {},
     }

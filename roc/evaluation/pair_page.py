@@ -90,9 +90,10 @@ def _worst(rows: Sequence[ScoredPair]) -> str:
     if not wrong:
         return ""
     worst = sorted(wrong, key=lambda row: row.sure)[:WORST]
-    many = "The surest" if len(wrong) > len(worst) else "All"
+    head = f"{'The surest' if len(wrong) > len(worst) else 'All'} {len(worst)} that are wrong"
+    head = "The one that is wrong" if len(wrong) == 1 else head
     shown = "".join(map(_pair, worst))
-    return f'<h2>{many} {len(worst)} that are wrong</h2>\n<div class="pictures">{shown}</div>'
+    return f'<h2>{head}</h2>\n<div class="pictures">{shown}</div>'
 
 
 def _pair(row: ScoredPair) -> str:

@@ -59,12 +59,13 @@ def metric_name(key: str) -> str:
     return f"{prefix.removesuffix('/')}: {METRICS[metric].name}" if prefix else METRICS[metric].name
 
 
-def verdict(metrics: Mapping[str, Difference], n: int) -> list[str]:
+def verdict(metrics: Mapping[str, Difference], n: int, *, of: str = "row") -> list[str]:
     """Says in a few sentences which model is better.
 
     Args:
         metrics: Key -> difference A - B.
         n: Number of rows that both scored.
+        of: What they are.
 
     Returns:
         One to five lines: on what A is better, on what B is, what is undecided or equal, and whether the rows are few.
@@ -80,27 +81,27 @@ def verdict(metrics: Mapping[str, Difference], n: int) -> list[str]:
             won = "; ".join([*first, *([f"of the other scores {_names(others)}"] if others else [])])
             lines.append(f"{model} is better than {other}: {won}.")
     if not lines:
-        lines.append(_no_winner(found, metrics, n))
+        lines.append(_no_winner(found, metrics, n, of))
     elif "open" in found:
         lines.append(f"Not certain, the 95% interval of A - B includes 0: {_names(found['open'])}.")
     if "equal" in found and len(found) > 1:
         lines.append(f"Equal to three decimals: {_names(found['equal'])}.")
     if 0 < n < FEW_ROWS:
         lines.append(
-            f"Only {counted(n, 'row')} (below {FEW_ROWS}): numbers are rounded, and other photos may say otherwise."
+            f"Only {counted(n, of)} (below {FEW_ROWS}): numbers are rounded, and other photos may say otherwise."
         )
     return lines
 
 
-def _no_winner(found: Mapping[str | None, list[str]], metrics: Mapping[str, Difference], n: int) -> str:
+def _no_winner(found: Mapping[str | None, list[str]], metrics: Mapping[str, Difference], n: int, of: str) -> str:
     if "open" in found:
         ahead = "; ".join(_tie(key, metrics[key], n) for key in found["open"])
         return f"Neither is certainly better, every 95% interval of A - B includes 0: {ahead}."
     if "equal" in found:
         return "A and B are equal to three decimals."
     if any(metrics[key].difference is not None for key in found.get(None, ())):
-        return "Without resamples (--n_resamples 0) there is no interval to tell a difference from chance."
-    return "There are too few rows to compare."
+        return "Without resamples there is no interval to tell a difference from chance."
+    return f"There are too few {of}s to compare."
 
 
 def _margin(key: str, one: Difference, n: int) -> str:

@@ -227,8 +227,8 @@ class Cluster:
                     yield {"image": sources[index].name} | row
             if not waiting:
                 return
-            what = counted(len(waiting), "image is", "images are")
-            logger.warning("%s tried again: the process that had it ended", what)
+            again = "images are tried again: the processes that had them ended"
+            logger.warning(counted(len(waiting), "image is tried again: the process that had it ended", again))
             if block > 1:
                 block = 1
                 continue

@@ -6,6 +6,7 @@ some.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -77,10 +78,12 @@ def compare(
         max_new_tokens: Longest answer.
     """
     found: list[Compared] = []
+    inputs = assessment.collator.comparison_prompts if words else assessment.collator.comparison_batch
     for start in range(0, len(pairs), assessment.batch_size):
-        batch = pairs[start : start + assessment.batch_size]
-        inputs = assessment.collator.comparison_prompts if words else assessment.collator.comparison_batch
-        found += ask(assessment, inputs(batch), words=words, max_new_tokens=max_new_tokens)
+        part = pairs[start : start + assessment.batch_size]
+        sizes = itertools.groupby(part, lambda pair: [one.size for one in pair] if assessment.one_size else None)
+        for _, same in sizes:
+            found += ask(assessment, inputs(list(same)), words=words, max_new_tokens=max_new_tokens)
     return found
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL import Image
 
+    from roc.score_space import Range
     from roc.scoring.assessment import Assessment
     from roc.scoring.comparing import Compared
     from roc.scoring.options import RankOptions
@@ -65,6 +66,7 @@ class Ranking:
         wins: (n, n) probability that the photo of the row beats that of the column.
         compared: (n - 1,) what the model says of each photo and the one behind it, asked about both at once; empty
             where it was not asked. The change is from the worse one to the better one.
+        change_range: Lowest and highest change; None where it was not asked.
         scorer: Name and version of what scored; None where that is told elsewhere.
     """
 
@@ -73,6 +75,7 @@ class Ranking:
     assessed: list[Assessed]
     wins: list[list[float]]
     compared: Sequence[Compared] = ()
+    change_range: Range | None = None
     scorer: str | None = None
 
     def rows(self) -> list[dict[str, Any]]:
@@ -102,7 +105,7 @@ class Ranking:
         about = {"attribute": self.attribute, "range": list(score.range), "calibrated": score.calibrated}
         about |= {} if self.scorer is None else {"scorer": self.scorer}
         if self.compared:
-            about["change_range"] = next((list(one.change.range) for one in self.compared if one.change), None)
+            about["change_range"] = None if self.change_range is None else list(self.change_range)
         return {**about, "photos": self.rows(), "win_probability": self.wins}
 
 
@@ -147,7 +150,11 @@ def rank_photos(options: RankOptions) -> Ranking:
     found = replace(ranking(attribute, assessed), scorer=assessment.scorer)
     if scale is not None:
         found = replace(found, assessed=[on_scale(one, scale) for one in found.assessed])
-    return replace(found, compared=_compared(assessment, found, sources)) if options.compare else found
+    if not options.compare:
+        return found
+    comparison = assessment.model.declaration.comparison
+    asked = _compared(assessment, found, sources)
+    return replace(found, compared=asked, change_range=(comparison.low, comparison.high))
 
 
 def _compared(assessment: Assessment, found: Ranking, sources: Sequence[Source]) -> list[Compared]:

@@ -8,13 +8,13 @@ from typing import Any
 
 from roc.model.declaration import Declaration
 from roc.model.scales import DataScale
-from roc.score_space import ScoreSpace, range_in, ranges_text
+from roc.score_space import REWARD_SCALES, ScoreSpace, range_in, ranges_text
 from roc.scoring.ranking import rank
 from roc.scoring.results import COMPARISONS, Score, combined, variances
 from roc.scoring.scales import score_on_scale
 from roc.server.errors import Refusal
 from roc.server.options import Limits
-from roc.server.uploads import REWARD_SCALES, Order, Upload
+from roc.server.uploads import Order, Upload
 
 Found = list[dict[str, Any]]
 """For each image `{"scores": ..., "text": ..., "answers": ...}` or `{"error": {"code", "message"}}`."""

@@ -19,6 +19,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from roc.data.counts import counted
+from roc.score_space import REWARD_SCALES
 from roc.server.embedded import LONG, Image, Scanner, decoded, too_many_bytes, too_many_images
 from roc.server.errors import Refusal
 from roc.server.options import Limits
@@ -35,7 +36,6 @@ from roc.server.schemas import (
 FIELD_BYTES = 64 * 1024
 LONGEST_NAME = 1024
 CHARSETS = ("utf-8", "us-ascii", "iso-8859-1")
-REWARD_SCALES = ("unit", "native", "percentile", "reference")
 FILE_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s\"]+)", re.IGNORECASE)
 """A file name in the form of RFC 5987, which RFC 7578 forbids here and some clients send all the same."""
 

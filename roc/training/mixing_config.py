@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from roc.score_space import Range
+from roc.score_space import REWARD_SCALES, Range
 from roc.settings import Fault, Settings, option
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -83,6 +83,14 @@ class MixingConfig(Settings):
                 found.append(("mix", f"mix gives {name} the range {low}:{high}, expected the lowest rating first"))
             if set(name) & _BRACKETS or name != name.strip() or name.startswith("."):
                 found.append(("mix", f"mix has the name {name!r}; it becomes the name of a folder, so use plain words"))
+        taken = [name for name in names if name in REWARD_SCALES]
+        if taken:
+            found.append(
+                (
+                    "mix",
+                    f"mix has the name {', '.join(taken)}, which `/v1/reward` takes for a kind of reward; use another",
+                )
+            )
         folded = [name.casefold() for name in names]
         twice = sorted({name for name in names if folded.count(name.casefold()) > 1})
         if twice:

@@ -65,9 +65,9 @@ def test_photos_are_scored_by_their_anchors_and_weights(photos, tmp_path, capsys
     file = features(tmp_path / "a.safetensors", photos[:2])
     assert agree.main(["weights", folder, "--anchors", file, "--table", str(tmp_path / "sens.parquet")]) == 0
     said = capsys.readouterr().out
-    assert "holds the routing weights of 1 photos" in said and f"{FILE} holds the anchors of 2 photos" in said
+    assert "holds the routing weights of 1 photo" in said and f"{FILE} holds the anchors of 2 photos" in said
     assert (
-        "weights of 1 photos come from the table" in notes_of(folder)[0]
+        "weights of 1 photo come from the table" in notes_of(folder)[0]
         and f"of 2 photos come from {file}" in (notes_of(folder)[0])
     )
     one = Assessment(folder)
