@@ -100,7 +100,7 @@ def _no_winner(found: Mapping[str | None, list[str]], metrics: Mapping[str, Diff
     if "equal" in found:
         return "A and B are equal to three decimals."
     if any(metrics[key].difference is not None for key in found.get(None, ())):
-        return "Without resamples there is no interval to tell a difference from chance."
+        return "Without resamples, as with --n_resamples 0, there is no interval to tell a difference from chance."
     return f"There are too few {of}s to compare."
 
 

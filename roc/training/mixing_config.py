@@ -88,7 +88,7 @@ class MixingConfig(Settings):
             found.append(
                 (
                     "mix",
-                    f"mix has the name {', '.join(taken)}, which `/v1/reward` takes for a kind of reward; use another",
+                    f"mix has the name {', '.join(taken)}, which /v1/reward takes for a kind of reward; use another",
                 )
             )
         folded = [name.casefold() for name in names]

@@ -16,6 +16,7 @@ from roc.agree.anchor_features import AnchorFeatures, write_features
 from roc.agree.attributes import ATTRIBUTES
 from roc.agree.known import FILE, lookup
 from roc.agree.table import PREFIX, write_table
+from roc.agree.weights import FILE as WEIGHTS_FILE
 from roc.checkpoint.folder import save
 from roc.checkpoint.lookups import notes_of
 from roc.commands import agree, score
@@ -112,6 +113,13 @@ def test_anchors_that_a_checkpoint_cannot_take(photos, tmp_path, capsys):
         assert agree.main(["weights", *words]) == 2
         error = capsys.readouterr().err
         assert re.search(expected, error) and error.count("\n") == 1, error
+    routed = checkpoint(tmp_path / "routed", anchor_width=4, own_anchors=True, anchors_by=MADE_BY, medians=None)
+    row = {PREFIX + name: 1.0 for name in ATTRIBUTES}
+    row |= {"id": "x", "fold": 1, "f": "f", "digest": stamp_of(Source("x", photos[0]))[-1]}
+    write_table(tmp_path / "sens.parquet", [row], {})
+    both = ["--table", str(tmp_path / "sens.parquet"), "--anchors", features(tmp_path / "wide2", photos, 5)]
+    assert agree.main(["weights", routed, *both]) == 2 and not (tmp_path / "routed" / WEIGHTS_FILE).exists()
+    assert capsys.readouterr().out == "" and agree.main(["weights", routed, *both[:2]]) == 0
     (tmp_path / "own" / FILE).write_bytes(b"torn")
     assert score.main([photos[0], "--checkpoint", own]) == 2
     assert f"{FILE} cannot be used" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Two models on the same pairs: paired differences over sources, and what cannot be compared."""
 
+import dataclasses
 import json
 
 import pytest
@@ -46,6 +47,21 @@ def test_differences_are_paired_by_source(tmp_path):
     assert alone.a is not None and alone.low is None  # another draw of one source says nothing
     same = compare_pair_folders(a, a, n_resamples=50)["metrics"]
     assert (same["krcc"].low, same["krcc"].high, same["confidence"].a) == (0, 0, pytest.approx(0.75 * 0.8 + 0.25 * 0.2))
+
+
+def test_pairs_of_one_source_have_no_interval_and_are_counted_as_pairs(tmp_path, capsys):
+    def lone(row):
+        return dataclasses.replace(row, pair=dataclasses.replace(row.pair, group="s0"))
+
+    a = folder(tmp_path / "a", lambda source, number: source < 15, change=lone)
+    b = folder(tmp_path / "b", lambda source, number: source < 10, change=lone)
+    found = compare_pair_folders(a, b, n_resamples=300)
+    assert found["n_resamples"] == 0 and found["caveats"] == [
+        "all pairs are of one source, so there is nothing to resample"
+    ]
+    assert found["counts"] == {"": 40, "blur/": 20, "tilt/": 20}
+    assert main([a, b]) == 0
+    assert "40 decided pairs of 1 source;" in capsys.readouterr().out
 
 
 def test_the_command_tells_which_model_knows_better(tmp_path, capsys):

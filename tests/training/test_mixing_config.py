@@ -46,6 +46,7 @@ def test_one_data_set_learns_no_links():
         ({"mix": ["AVA=ava.csv"]}, "mix has 'AVA=ava.csv', expected NAME=LOWEST:HIGHEST:FILE"),
         ({"mix": ["AVA=10:1:ava.csv"]}, "mix gives AVA the range 10:1, expected the lowest rating first"),
         ({"mix": [TWO[0], "ava=0:5:b.csv"]}, "mix names AVA, ava more than once"),
+        ({"mix": ["native=0:5:b.csv"]}, "mix has the name native, which /v1/reward takes for a kind of reward"),
         ({"mix": ["a/b=0:5:b.csv"]}, "mix has the name 'a/b'; it becomes the name of a folder"),
         ({"mix": TWO, "mix_folders": ["PARA=x"]}, "mix_folders names PARA, which is no data set of mix; it names AVA"),
         ({"mix_folders": ["PARA=x"]}, "mix_folders names PARA, which is no data set of mix, which is not set"),
