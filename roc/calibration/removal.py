@@ -36,13 +36,9 @@ def remove_calibration(checkpoint: str | os.PathLike[str]) -> tuple[Calibration,
         ValueError: If it has no calibration, or cannot be used.
         OSError: If its file cannot be written.
     """
-    from roc.checkpoint.declared import declaring_file, write_declaration
-    from roc.checkpoint.head_file import read_declaration
+    from roc.checkpoint.declared import write_declaration
 
-    declaring_file(checkpoint)
-    before = read_declaration(checkpoint)
-    if before.calibration is None:
-        raise ValueError(f"{checkpoint} has no calibration, so there is nothing to take back")
+    before = _declared(checkpoint, "calibration")
     now = before.uncalibrated()
     now = replace(now, reference=kept_reference(now, before))
     write_declaration(checkpoint, now)
@@ -62,12 +58,20 @@ def remove_reference(checkpoint: str | os.PathLike[str]) -> Reference:
         ValueError: If it has no reference, or cannot be used.
         OSError: If its file cannot be written.
     """
-    from roc.checkpoint.declared import declaring_file, write_declaration
+    from roc.checkpoint.declared import write_declaration
+
+    before = _declared(checkpoint, "reference")
+    write_declaration(checkpoint, replace(before, reference=None))
+    return before.reference
+
+
+def _declared(checkpoint: str | os.PathLike[str], part: str) -> Declaration:
+    """Reads the declaration of a checkpoint that can be written again, and makes sure that it has a part."""
+    from roc.checkpoint.declared import declaring_file
     from roc.checkpoint.head_file import read_declaration
 
     declaring_file(checkpoint)
-    before = read_declaration(checkpoint)
-    if before.reference is None:
-        raise ValueError(f"{checkpoint} has no reference, so there is nothing to take back")
-    write_declaration(checkpoint, replace(before, reference=None))
-    return before.reference
+    declaration = read_declaration(checkpoint)
+    if getattr(declaration, part) is None:
+        raise ValueError(f"{checkpoint} has no {part}, so there is nothing to take back")
+    return declaration

@@ -6,10 +6,9 @@ import re
 import numpy as np
 import pytest
 import torch
-from backbones import backbone
+from branched import checkpoint
 from heads import picture
 from PIL import Image
-from transformers import CLIPImageProcessorPil
 
 from roc import Assessment
 from roc.agree.anchor_features import AnchorFeatures, write_features
@@ -17,28 +16,13 @@ from roc.agree.attributes import ATTRIBUTES
 from roc.agree.known import FILE, lookup
 from roc.agree.table import PREFIX, write_table
 from roc.agree.weights import FILE as WEIGHTS_FILE
-from roc.checkpoint.folder import save
 from roc.checkpoint.lookups import notes_of
 from roc.commands import agree, score
-from roc.model.extensions import add_extension
 from roc.scoring.one_forward import one_forward
 from roc.scoring.sources import Source
 from roc.scoring.stamps import stamp_of
 
 MADE_BY = {"weights": "w", "dtype": "float32"}
-
-
-def checkpoint(folder, **settings):
-    model, processor, _ = backbone()
-    images = CLIPImageProcessorPil()
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        given = {"width": 8, "mean": list(images.image_mean), "std": list(images.image_std), **settings}
-        add_extension(model, "agree", given)
-        for weight in model.extensions.parameters():
-            torch.nn.init.normal_(weight, std=0.3)
-    save(model, processor, folder)
-    return str(folder)
 
 
 def features(path, photos, width=4, facts=MADE_BY, digests=True):

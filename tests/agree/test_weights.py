@@ -5,21 +5,18 @@ import json
 
 import pytest
 import torch
-from backbones import backbone
+from branched import checkpoint
 from heads import picture
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import CLIPImageProcessorPil
 
 from roc import Assessment
 from roc.agree.attributes import ATTRIBUTES
 from roc.agree.routing import routing_weights
 from roc.agree.table import PREFIX, write_table
 from roc.agree.weights import FILE
-from roc.checkpoint.folder import save
 from roc.checkpoint.lookups import notes_of
 from roc.commands import agree, score
-from roc.model.extensions import add_extension
 from roc.scoring.one_forward import one_forward
 from roc.scoring.prepare import Preparation
 from roc.scoring.sources import Source
@@ -29,19 +26,6 @@ from roc.server.worker import facts
 
 MEDIANS = {"brightness": 0.4, "contrast": 0.2, "saturation": 0.1, "hue": 0.05, "blur": 0.3}
 VALUES = [[0.1, 0.2, 0.3, 0.4, 0.5], [0.5, 0.0, 0.1, 0.0, 0.0]]
-
-
-def checkpoint(folder, **settings):
-    model, processor, _ = backbone()
-    images = CLIPImageProcessorPil()
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        given = {"width": 8, "mean": list(images.image_mean), "std": list(images.image_std), **settings}
-        add_extension(model, "agree", given)
-        for weight in model.extensions.parameters():
-            torch.nn.init.normal_(weight, std=0.3)
-    save(model, processor, folder)
-    return str(folder)
 
 
 @pytest.fixture
