@@ -6,7 +6,8 @@
    (`configs/reasoning_base.yaml`).
 2. cold start: it learns to write critiques and to score behind them (`configs/reasoning_cold_start.yaml`).
 3. rapo: it is reinforced (`configs/reasoning_rapo_demo.yaml`).
-4. evaluation: both models write critiques of the test scenes, and are compared scene by scene.
+4. evaluation: both models write critiques of the test scenes, the likeliest one and sampled ones, and are compared
+   scene by scene.
 
 What a stage took is added up over all calls in times.json.
 """
@@ -27,14 +28,23 @@ from roc.settings import Settings, option
 
 from .parts import QUICK, WHOLE, Parts, cold_start, make_parts, reinforce
 from .report import circumstances, markdown, reward_of
+from .sampled import SAMPLES, compare_rewards, rewards_of
 
 DESCRIPTION = """Teaches a tiny model to think before it scores, on the demo's scenes and a CPU: a corpus of critiques,
 a cold start, reinforcement (RAPO), and the evaluation of both on 500 scenes that none of them has seen."""
 
 MODELS = {"cold_start": "after the cold start", "reinforced": "after RAPO"}
-SAMPLES = 6
+SHOWN = 6
+"""Scenes whose critiques the report shows."""
 LONGEST_ANSWER = 128
 """Tokens after which an answer of the evaluation is stopped; the longest taught one has 105."""
+_CRITIQUES = {"reason": True, "max_new_tokens": LONGEST_ANSWER}
+WAYS: dict[str, dict[str, Any]] = {
+    "short": {},
+    "critique": _CRITIQUES,
+    "sampled": _CRITIQUES | {"samples": SAMPLES, "temperature": 1.0},
+}
+"""Name of an evaluation -> options of `roc evaluate`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +107,7 @@ def teach(options: ReasonOptions, command: str) -> str:
 
 
 def evaluate_model(parts: Parts, name: str, threads: int) -> None:
-    """Evaluates a checkpoint on the test scenes, with a critique first and in one forward pass, unless that is done.
+    """Evaluates a checkpoint on the test scenes in each of `WAYS`, unless that is done.
 
     Args:
         parts: The scenes; the checkpoint lies beside them.
@@ -112,7 +122,7 @@ def evaluate_model(parts: Parts, name: str, threads: int) -> None:
 
     if threads:
         torch.set_num_threads(threads)
-    for way, more in {"short": {}, "critique": {"reason": True, "max_new_tokens": LONGEST_ANSWER}}.items():
+    for way, more in WAYS.items():
         folder = evaluation_folder(parts.out, name, way)
         if not (folder / PREDICTIONS_FILE).is_file():  # the last one that is written
             print(f"evaluating {name}, {way} ...", flush=True)
@@ -133,9 +143,10 @@ def compare_models(out: Path) -> dict[str, Any]:
 
     Returns:
         `models`: for each its metrics with a `critique` and `short`; `differences`: after RAPO minus before, for both
-        ways `{metric: {a, b, difference, low, high, ...}}`; `reward`: see `reward_of`; `samples`: answers to the same
-        scenes.
+        ways `{metric: {a, b, difference, low, high, ...}}`; `sampled`: the same of rewards, see `compare_rewards`;
+        `reward`: see `reward_of`; `samples`: answers to the same scenes.
     """
+    from roc.checkpoint.head_file import read_declaration
     from roc.evaluation.compare import compare_evaluations
     from roc.evaluation.folder import ANSWERS_FILE, read_evaluation
 
@@ -154,12 +165,20 @@ def compare_models(out: Path) -> dict[str, Any]:
         ]
         for name in MODELS
     }
+    declaration = read_declaration(out / "cold_start")
+    rewards = {name: rewards_of(evaluation_folder(out, name, "sampled"), declaration.space) for name in MODELS}
     samples = [
         {"image": Path(rows[0]["image"]).name}
         | {name: row["answers"][0] for name, row in zip(MODELS, rows, strict=True)}
-        for rows in list(zip(*answers.values(), strict=True))[:SAMPLES]
+        for rows in list(zip(*answers.values(), strict=True))[:SHOWN]
     ]
-    return {"models": models, "differences": differences, "reward": reward_of(out / "reinforced"), "samples": samples}
+    return {
+        "models": models,
+        "differences": differences,
+        "sampled": compare_rewards(rewards["cold_start"], rewards["reinforced"]),
+        "reward": reward_of(out / "reinforced"),
+        "samples": samples,
+    }
 
 
 if __name__ == "__main__":

@@ -18,6 +18,12 @@ TENTH = 10
 """The rewards of so many of the logged steps are the beginning, and as many the end: a tenth."""
 
 _TITLES = {"srcc": "SRCC", "plcc": "PLCC", "mae": "MAE"}
+_REWARDS = {
+    "reward": "reward of sampled critiques",
+    "rank": "its part for the rank",
+    "error": "its part for the error",
+    "format": "its part for the form",
+}
 _WAYS = {"critique": "with a critique first", "short": "one forward pass, no words"}
 
 
@@ -106,9 +112,14 @@ def markdown(report: Mapping[str, Any]) -> str:
             found = report["differences"][way][key]
             cells = _number(found["b"]), _number(found["a"]), _interval(found, "difference")
             lines.append(f"| {title} {words} | {' | '.join(cells)} |")
+    for name, title in _REWARDS.items():
+        found = report["sampled"][name]
+        cells = _number(found["b"]), _number(found["a"]), _interval(found, "difference")
+        lines.append(f"| {title} | {' | '.join(cells)} |")
     lines += [
         "",
-        "Differences scene by scene, on the scenes that both scored. MAE on 1..10: lower is better.",
+        "Differences scene by scene, on the scenes that both scored. MAE on 1..10: lower is better. Sampled critiques: "
+        "at temperature 1, as in RAPO; one that cannot be read earns 0.",
         "",
         *_reward(report["reward"]),
         "",

@@ -16,10 +16,12 @@ from reasoning import ablation, parts  # noqa: E402
 from reasoning import report as reports  # noqa: E402
 from reasoning.arms import ARMS, REFERENCE  # noqa: E402
 from reasoning.report import critique_table, markdown, reward_of  # noqa: E402
+from reasoning.sampled import compare_rewards, rewards_of  # noqa: E402
 from reasoning.table import markdown as ablation_markdown  # noqa: E402
 from stages import StageFailed  # noqa: E402
 
 from roc.policy.config import PolicyConfig  # noqa: E402
+from roc.score_space import ScoreSpace  # noqa: E402
 from roc.training.config import RunConfig, load_config  # noqa: E402
 
 EFFECT = {
@@ -41,6 +43,7 @@ def report():
         "command": "x",
         "models": models,
         "differences": {way: dict.fromkeys(("srcc", "plcc", "mae"), DIFFERENCE) for way in ("critique", "short")},
+        "sampled": dict.fromkeys(("reward", "rank", "error", "format"), DIFFERENCE),
         "reward": REWARD,
         "samples": [{"image": "a.png", **dict.fromkeys(command.MODELS, answer)}],
         **AROUND,
@@ -60,10 +63,37 @@ def test_the_report_shows_both_models_and_what_changed():
     text = markdown(report())
     assert "| answers in their form at once | 11 of 12 | 11 of 12 | |" in text and "3.2 in all" in text
     assert "| SRCC with a critique first | 0.800 | 0.900 | +0.100 [+0.050, +0.150] |" in text
+    assert "| reward of sampled critiques | 0.800 | 0.900 | +0.100 [+0.050, +0.150] |" in text
     assert "| first tenth | 1.000 | 0.500 |" in text and "| last tenth | 2.000 | 0.750 |" in text
     assert "| after RAPO | 0.500 | 0.750 (+0.250 [+0.200, +0.300]) | 0.500 (+0.000 [-0.100, +0.100]) |" in text
     assert "| a.png | <think>a \\| b</think><answer>5.00</answer> |" in text
     assert len(critique_table({"nothing readable": {"critique_n": 0}})) == 4
+
+
+def test_rewards_of_sampled_critiques_compare_two_models_on_the_same_scenes(tmp_path):
+    """Two scenes, 1 and 10 on 1..10: right values earn rank 1, error 1 and form 1."""
+
+    def evaluation(name, *answers):
+        folder = tmp_path / name
+        rows = [{"id": f"s{i}", "score": human} for i, human in enumerate((1.0, 10.0))]
+        folder.mkdir()
+        (folder / "metrics.json").write_text(json.dumps({"attributes": ["overall"]}))
+        lines = [f"{row['id']},{row['score']},5" for row in rows]
+        (folder / "predictions.csv").write_text("\n".join(["id,score,prediction", *lines]) + "\n")
+        written = [{"id": row["id"], "answers": list(few)} for row, few in zip(rows, answers, strict=True)]
+        (folder / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in written))
+        return rewards_of(folder, ScoreSpace(1, 10))
+
+    def answer(prediction, kind="good", retried=False):
+        return {"text": "", "kind": kind, "retried": retried, "prediction": prediction}
+
+    right = evaluation("right", [answer(1.0)] * 2, [answer(10.0)] * 2)
+    assert right["s0"] == pytest.approx({"reward": 3, "rank": 1, "error": 1, "format": 1}, abs=1e-4)
+    # One answer of the first scene was written anew, one of the second cannot be read: both earn 0.
+    half = evaluation("half", [answer(1.0), answer(1.0, retried=True)], [answer(10.0), answer(None, kind="cut")])
+    assert half["s1"] == pytest.approx({"reward": 1.5, "rank": 0.5, "error": 0.5, "format": 0.5}, abs=1e-4)
+    found = compare_rewards(half, right)
+    assert found["reward"] == pytest.approx({"a": 3, "b": 1.5, "difference": 1.5, "low": 1.5, "high": 1.5}, abs=1e-3)
 
 
 def test_rewards_at_the_beginning_and_the_end_come_from_the_whole_log(tmp_path):
@@ -186,7 +216,7 @@ def test_everything_with_two_steps(tmp_path, monkeypatch):
     assert command.main(["--output_dir", str(out), "--quick", "--threads", "1"]) == 0
     done = json.loads((out / "reason.json").read_text())
     assert done["models"]["reinforced"]["short"]["n"] == 12 and done["reward"]["steps"] == 2
-    assert len(done["samples"]) == 6
+    assert len(done["samples"]) == 6 and done["sampled"]["reward"]["low"] <= done["sampled"]["reward"]["high"]
     assert ablation.main(["--output_dir", str(out), "--quick", "--arms", REFERENCE, "start_0"]) == 0
     runs = json.loads((out / "results.json").read_text())["runs"]
     assert [run["arm"] for run in runs] == [REFERENCE, "start_0"] and runs[1]["before"] == {}
