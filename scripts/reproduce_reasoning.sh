@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compares rewards and cold starts of a model that reasons: each arm from one base, with the same number of steps.
 #
-#   bash scripts/reproduce_reasoning.sh                                       14 arms x 3 seeds
+#   bash scripts/reproduce_reasoning.sh                                       15 arms x 3 seeds
 #   bash scripts/reproduce_reasoning.sh --arms rank error_rank --seeds 1      a part of it
 #   bash scripts/reproduce_reasoning.sh --short                               1 seed, 20 steps
 #   bash scripts/reproduce_reasoning.sh --quick                               two steps of each, to see it work

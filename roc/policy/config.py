@@ -106,6 +106,14 @@ class PolicyConfig(RunConfig):
         "declared: the losses that the checkpoint was trained with; reward: minus the error reward, which is the exact "
         "gradient of the objective and vanishes far from the human score",
     )
+    critiques_path: str | None = option(
+        None,
+        "file of critiques, such as the corpus of the cold start, whose words are learnt beside, so that sampled "
+        "answers keep their form",
+        metavar="FILE",
+    )
+    critiques_weight: float = option(1.0, "weight of their text loss beside the policy's", above=0)
+    critiques_batch_size: int = option(16, "critiques per device and forward pass", low=1)
     use_vllm: bool = option(False, "generate through vLLM, by TRL's own switch", matters=False)
     vllm_mode: Literal["colocate", "server"] = option(
         "colocate", "where vLLM runs: in the training process or as a server (trl vllm-serve)", matters=False
@@ -125,6 +133,11 @@ class PolicyConfig(RunConfig):
         0.0, "with lora or qlora: has to be 0, as answers are sampled while the model trains", low=0, below=1
     )
     logging_steps: int = option(1, "steps between log lines", low=1, matters=False)
+
+    @property
+    def data_files(self) -> tuple[str, ...]:
+        """The files that the run learns from and is validated on; other contents make another run."""
+        return (*super().data_files, *filter(None, (self.critiques_path,)))
 
     @property
     def generation_passes(self) -> int:
@@ -198,6 +211,8 @@ class PolicyConfig(RunConfig):
         names = {*super().without_effect(), *NOT_HERE, *OF_THE_CHECKPOINT}
         if not self.head_weight:
             names |= {"head_weight_end", "head_every", "head_loss"}
+        if self.critiques_path is None:
+            names |= {"critiques_weight", "critiques_batch_size"}
         return names
 
 

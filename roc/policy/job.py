@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 Question = Callable[["Declaration"], str]
 """Words the question for a critique, for a checkpoint that declares none."""
 
-RowFaults = Callable[[Sequence["Record"], "Declaration"], list[str]]
-"""Finds faults of the rows that only a method knows."""
+RowFaults = Callable[[str, Sequence["Record"], "Declaration"], list[str]]
+"""Finds faults of the rows of a file that only a method knows; its arguments are the file, its rows, and what the
+checkpoint declares."""
 
 
 def reinforce(
@@ -76,6 +77,7 @@ class PolicyJob(Job):
     ) -> None:
         super().__init__(config)
         self.verb, self.question, self.row_faults = verb, question, row_faults
+        self.critiques: Sequence[Record] = ()
 
     def check(self) -> None:
         """Checks the settings, and keeps TRL from reporting the run to its makers."""
@@ -98,13 +100,19 @@ class PolicyJob(Job):
         from accelerate import PartialState
 
         from roc.data.rows import DataError
+        from roc.policy.critiques import read_critiques
         from roc.training.data import read_data
 
         data = read_data(self.declared)
         data = replace(data, train=[*_each_once(data.train), *self.more_rows()])
         check_rows(self.config, data.train, data.val, PartialState().num_processes)
-        if self.row_faults is not None and (faults := self.row_faults(data.train, self.declaration)):
-            raise DataError(faults)
+        if self.config.critiques_path is not None:
+            self.critiques = read_critiques(self.declared)
+        if self.row_faults is not None:
+            files = {self.config.data_path: data.train, self.config.critiques_path: self.critiques}
+            faults = [fault for path, rows in files.items() for fault in self.row_faults(path, rows, self.declaration)]
+            if faults:
+                raise DataError(faults)
         return data
 
     def more_rows(self) -> Sequence[Record]:
@@ -113,9 +121,12 @@ class PolicyJob(Job):
 
     def check_images(self) -> None:
         """Decodes every image of the data files."""
+        from roc.policy.critiques import read_critiques
         from roc.training.data import check_images
 
         check_images(self.declared)
+        if self.config.critiques_path is not None:
+            read_critiques(self.declared, decode=True)
 
     def build(self, data: RunData) -> tuple[PreTrainedModel, ProcessorMixin]:
         """Loads the checkpoint that is reinforced."""
@@ -127,7 +138,7 @@ class PolicyJob(Job):
         self, data: RunData, arguments: GRPOConfig, model: PreTrainedModel, processor: ProcessorMixin
     ) -> tuple[PolicyTrainer, int]:
         """Builds the trainer; its rows are as long as what the model writes."""
-        return build_trainer(self.config, data, arguments, model, processor, self.validation), 0
+        return build_trainer(self.config, data, arguments, model, processor, self.validation, self.critiques), 0
 
     def validation(self, data: RunData, collator: RocCollator) -> Validation:
         """Builds the validation, on what the model writes about rated photos."""
@@ -207,12 +218,14 @@ def build_trainer(
     model: PreTrainedModel,
     processor: ProcessorMixin,
     validation: Callable[[RunData, RocCollator], Validation] | None = None,
+    critiques: Sequence[Record] = (),
 ) -> PolicyTrainer:
     """Builds the trainer, and makes sure that TRL asks the model what it is asked elsewhere.
 
     Args:
         config, data, arguments, model, processor: Of the run.
         validation: Builds the validation; None is that on rated photos.
+        critiques: Records with critiques whose words are learnt beside.
 
     Raises:
         RunError: If the family cannot be reinforced, or the settings do not go with the model.
@@ -234,6 +247,7 @@ def build_trainer(
                 train=data.train,
                 collator=collator,
                 generated=validation(data, collator) if arguments.eval_strategy != "no" else None,
+                critiques=critiques,
                 learning_rates=config.part_learning_rates,
             )
     except ValueError as error:

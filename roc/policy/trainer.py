@@ -30,11 +30,13 @@ from roc.model.reasoned import GOOD, WRONG, read_answer
 from roc.policy.advantages import Advantages, advantages, total_rewards
 from roc.policy.answers import Answer, Answers, rewards_of
 from roc.policy.config import PolicyConfig
+from roc.policy.critiques import Critiques, text_loss
 from roc.policy.data import Rows, delta_of, make_dataset, policy_processor, target_of
 from roc.policy.fused import read_scores_too
 from roc.policy.joint import declared_loss, reward_loss
 from roc.policy.progress import PolicyLines, Sample, Texts
 from roc.policy.sampler import GroupSampler
+from roc.scoring.one_forward import to_model
 from roc.training.progress import Bar
 from roc.training.saved_states import FindBest, SavesStates
 from roc.training.stages import make_optimizer
@@ -67,6 +69,7 @@ class PolicyTrainer(SavesStates, GRPOTrainer):
         train: Records to learn from, one image each.
         collator: The model's.
         generated: Validation on what the model writes; None where nothing is validated.
+        critiques: Records with critiques whose words are learnt beside; empty for none.
         learning_rates: Learning rate of a part (`roc.model.parts.PARTS`) where it differs from `args.learning_rate`.
     """
 
@@ -79,6 +82,7 @@ class PolicyTrainer(SavesStates, GRPOTrainer):
         train: Sequence[Record],
         collator: RocCollator,
         generated: Validation | None = None,
+        critiques: Sequence[Record] = (),
         learning_rates: Mapping[str, float] | None = None,
     ) -> None:
         processor, settings = policy_processor(collator)
@@ -86,6 +90,10 @@ class PolicyTrainer(SavesStates, GRPOTrainer):
         self.config, self.collator, self.generated = config, collator, generated
         self.rows = Rows(train, collator, kept=args.generation_batch_size, pixel_limit=config.pixel_limit)
         self.learning_rates = dict(learning_rates or {})
+        self.critiques = None
+        if critiques:
+            sizes = {"size": config.critiques_batch_size, "seed": config.seed, "pixel_limit": config.pixel_limit}
+            self.critiques = Critiques(critiques, collator, **sizes)
         exact = {name: weight.data for name, weight in model.named_parameters() if weight.requires_grad}
         rewards = [_named(name) for name in config.rewards]
         dataset = make_dataset(self.rows)
@@ -119,6 +127,8 @@ class PolicyTrainer(SavesStates, GRPOTrainer):
         self._logits: list[torch.Tensor] = []
         self._advantages: Advantages | None = None
         self._score_labels: list[float | None] = []
+        self._pass = 0
+        """Number of the forward pass within the step under way."""
 
     @property
     def processor_to_save(self) -> Any:
@@ -272,8 +282,20 @@ class PolicyTrainer(SavesStates, GRPOTrainer):
         # With weight 0 too, since DDP waits for the gradient of what a pass has computed.
         total = loss + self.head_weight * head / self.current_gradient_accumulation_steps
         self._metrics["train"]["head_loss"].append(self.accelerator.gather(head.detach()).mean().item())
+        if self.critiques is not None:
+            words = self._critiques_loss(model)
+            total = total + self.config.critiques_weight * words / self.current_gradient_accumulation_steps
+            self._metrics["train"]["critiques_loss"].append(self.accelerator.gather(words.detach()).mean().item())
         self.note_loss(total)
         return total
+
+    def _critiques_loss(self, model: Any) -> torch.Tensor:
+        """Computes the text loss of the critiques that are drawn for this forward pass of this process."""
+        passes = self.args.gradient_accumulation_steps
+        number = self.state.global_step * passes + self._pass
+        self._pass = (self._pass + 1) % passes
+        batch = self.critiques.batch(number * self.accelerator.num_processes + self.accelerator.process_index)
+        return text_loss(model, to_model(self.accelerator.unwrap_model(self.model), batch))
 
     def _head_loss(self, logits: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
         model = self.accelerator.unwrap_model(self.model)

@@ -38,10 +38,7 @@ def train(config: PolicyConfig) -> str | None:
         RunError: If the settings cannot be trained with, or a state cannot be saved.
     """
 
-    def leaks(records: Sequence[Record], declaration: Declaration) -> list[str]:
-        return leak_faults(config.data_path, records, declaration)
-
-    return reinforce(config, verb="reasoning train", question=house_question, row_faults=leaks)
+    return reinforce(config, verb="reasoning train", question=house_question, row_faults=leak_faults)
 
 
 def house_question(declaration: Declaration) -> str:
@@ -49,7 +46,7 @@ def house_question(declaration: Declaration) -> str:
     return question(declaration.space.range).replace(IMAGE_PLACEHOLDER, "")
 
 
-def leak_faults(path: str | None, records: Sequence[Record], declaration: Declaration) -> list[str]:
+def leak_faults(path: str, records: Sequence[Record], declaration: Declaration) -> list[str]:
     """Finds critiques that state the score they lead to."""
     faults = []
     for record in records:

@@ -56,8 +56,7 @@ def package_faults(config: RunConfig) -> list[str]:
 def file_faults(config: RunConfig) -> list[str]:
     """Finds data files and folders that are not there or cannot be read."""
     faults = []
-    own = (config.data_path, config.eval_data_path, config.pairs_path)
-    for path in filter(None, (*own, *(one.path for one in config.data_sets))):
+    for path in config.data_files:
         try:
             next(iter_rows(Path(path), Faults(Path(path))), None)
         except DataError as error:

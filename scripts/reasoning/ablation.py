@@ -1,6 +1,6 @@
 """The command: every arm from the same base, with the same number of steps; what is finished is left out.
 
-    bash scripts/reproduce_reasoning.sh                              14 arms x 3 seeds
+    bash scripts/reproduce_reasoning.sh                              15 arms x 3 seeds
     bash scripts/reproduce_reasoning.sh --arms rank error_rank --seeds 1 --short
     bash scripts/reproduce_reasoning.sh --quick                      two steps of each, to see it work
 
@@ -171,7 +171,7 @@ def execute(parts: Parts, name: str, seed: int, sizes: Sizes, options: AblationO
     every = str(max(1, options.num_steps // 3))
     steps = ("--max_steps", str(options.num_steps), "--eval_steps", every, "--save_steps", every)
     more = ("--rewards", *arm.rewards, "format", *arm.more, *tests, *(sizes.rapo or steps))
-    reinforce(parts, start, folder, options.threads, *more)
+    reinforce(parts, start, folder, options.threads, *more, critiques=arm.critiques)
     result = {
         "arm": name,
         "seed": seed,

@@ -55,7 +55,8 @@ QUICK = Sizes(
     cold_start=("--max_steps", "2", "--reasoning_rows", "4", "--entropy_rows", "2", "--reasoning_tokens", "16"),
     rapo=(
         *("--max_steps", "2", "--eval_steps", "2", "--save_steps", "2", "--reasoning_tokens", "16"),
-        *("--per_device_train_batch_size", "8", "--reasoning_rows", "4", "--entropy_rows", "2", "--logging_steps", "1"),
+        *("--per_device_train_batch_size", "8", "--critiques_batch_size", "2", "--reasoning_rows", "4"),
+        *("--entropy_rows", "2", "--logging_steps", "1"),
     ),
 )
 
@@ -132,14 +133,23 @@ def cold_start(parts: Parts, folder: Path, threads: int, *more: str | Path) -> N
     )
 
 
-def reinforce(parts: Parts, start: Path, folder: Path, threads: int, *more: str | Path) -> None:
-    """Reinforces a checkpoint that reasons; `more` are further words of the command line.
+def reinforce(parts: Parts, start: Path, folder: Path, threads: int, *more: str | Path, critiques: bool = True) -> None:
+    """Reinforces a checkpoint that reasons, with critiques of the corpus beside or without.
+
+    Args:
+        parts: The scenes and the corpus.
+        start: The checkpoint.
+        folder: Folder of the run.
+        threads: CPU threads of PyTorch.
+        *more: Further words of the command line.
+        critiques: Whether critiques are learnt beside.
 
     Raises:
         StageFailed: If the run ended with an error.
     """
     run_roc(
         *("reasoning", "train", CONFIGS["rapo"], "--model_name_or_path", start, "--data_path", parts.ratings),
+        *("--critiques_path", parts.corpus if critiques else "none"),
         *("--output_dir", folder, "--threads", str(threads), *more),
     )
 

@@ -1,6 +1,6 @@
 """One process of several that reinforce: what tests/policy/test_processes.py starts through `accelerate launch`.
 
-    accelerate launch ... tests/helpers/policy_processes.py CHECKPOINT DATA FOLDER REWARD ...
+    accelerate launch ... tests/helpers/policy_processes.py CHECKPOINT DATA CRITIQUES FOLDER REWARD ...
 
 The texts are prescribed, since sampling differs with the number of processes; everything else is the room's own. The
 same function gives the single process to compare with.
@@ -58,9 +58,9 @@ def prescribe(trainer):
     model.generate = generate
 
 
-def main(checkpoint, data, folder, *rewards):
+def main(checkpoint, data, critiques, folder, *rewards):
     torch.set_num_threads(1)
-    found = step(checkpoint, data, folder, 2, rewards=rewards)
+    found = step(checkpoint, data, folder, 2, rewards=rewards, critiques_path=critiques)
     if os.environ["RANK"] == "0":
         torch.save(found, f"{folder}/found.pt")
     torch.distributed.barrier()

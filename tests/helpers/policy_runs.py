@@ -78,6 +78,17 @@ def photos(folder, count=8, val=4, **columns):
     return str(file)
 
 
+def corpus(file, data, said=WORDS, count=None):
+    """Writes critiques about the photos of a file, the first `count` of them; each says one of `said` in turn."""
+    lines = [json.loads(line) for line in Path(data).read_text(encoding="utf-8").splitlines()][:count]
+    for i, line in enumerate(lines):
+        turns = [("human", f"<|image|>{QUESTION}"), ("gpt", reasoned_answer(said[i % len(said)]))]
+        line["conversations"] = [{"from": who, "value": words} for who, words in turns]
+        line["gt_score"], line["image"] = line.pop("score"), str(Path(data).with_name(line["image"]))
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return str(file)
+
+
 def settings(checkpoint, data, out, **more):
     own = {"model_name_or_path": checkpoint, "data_path": data, "output_dir": str(out)}
     return load_config(None, {**QUICK, **own, **more}, group=PolicyConfig)
@@ -86,15 +97,17 @@ def settings(checkpoint, data, out, **more):
 def build(config, change=lambda record: record):
     """Builds the trainer as the command does, of changed records where they are to be; nothing is written."""
     from roc.policy.build import as_declared, load_policy, read_declaration
+    from roc.policy.critiques import read_critiques
     from roc.policy.job import build_trainer, policy_arguments
 
     declaration = read_declaration(config, None)
-    records = read_records(
-        config.data_path, space=declaration.space, num_levels=as_declared(config, declaration).num_tokens
-    )
+    declared = as_declared(config, declaration)
+    records = read_records(config.data_path, space=declaration.space, num_levels=declared.num_tokens)
     split = {name: [change(one) for one in records if one.split == name] for name in ("train", "val")}
+    critiques = read_critiques(declared) if config.critiques_path else ()
     model, processor = load_policy(config, declaration)
-    return build_trainer(config, RunData(test=[], **split), policy_arguments(config), model, processor)
+    arguments = policy_arguments(config)
+    return build_trainer(config, RunData(test=[], **split), arguments, model, processor, critiques=critiques)
 
 
 def weights(model):

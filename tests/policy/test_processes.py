@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("trl", reason="reinforcement needs trl: pip install 'roc-mllm[rl]'")
 
 import policy_processes  # noqa: E402
+from policy_runs import corpus  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,26 +29,33 @@ def groups(data, tmp_path):
     return str(file)
 
 
+@pytest.fixture
+def critiques(data, tmp_path):
+    """Critiques to learn beside, fewer than a batch takes, so that each process draws all of them."""
+    return corpus(tmp_path / "corpus.jsonl", data, count=2)
+
+
 @pytest.mark.slow
-def test_a_whole_group_reaches_one_reward(llava, groups, tmp_path):
+def test_a_whole_group_reaches_one_reward(llava, groups, critiques, tmp_path):
     """On two processes, each of which has answers about a part of it, as on one."""
-    relative = two_like_one(llava, groups, tmp_path, "relative", "format")[:, 0]
+    relative = two_like_one(llava, groups, critiques, tmp_path, "relative", "format")[:, 0]
     assert not relative.isnan().any() and len(set(relative.tolist())) > 1
 
 
 @pytest.mark.slow
-def test_rewards_and_gradient_are_those_of_one_process(llava, data, tmp_path):
-    two_like_one(llava, data, tmp_path, "rank", "error", "format")
+def test_rewards_and_gradient_are_those_of_one_process(llava, data, critiques, tmp_path):
+    two_like_one(llava, data, critiques, tmp_path, "rank", "error", "format")
 
 
-def two_like_one(llava, data, tmp_path, *rewards):
+def two_like_one(llava, data, critiques, tmp_path, *rewards):
     """Takes a step on one process and on two, and compares them; returns the rewards (12, F)."""
-    expected = policy_processes.step(llava, data, str(tmp_path / "alone"), 1, rewards=rewards)
+    more = {"rewards": rewards, "critiques_path": critiques}
+    expected = policy_processes.step(llava, data, str(tmp_path / "alone"), 1, **more)
     words = [
         sys.executable, "-m", "accelerate.commands.launch",
         "--config_file", str(ROOT / "configs" / "distributed" / "ddp.yaml"),
         "--num_processes", "2", "--main_process_port", "0", str(ROOT / "tests/helpers/policy_processes.py"),
-        llava, data, str(tmp_path), *rewards,
+        llava, data, critiques, str(tmp_path), *rewards,
     ]  # fmt: skip
     places = os.pathsep.join([str(ROOT), str(ROOT / "tests/helpers")])
     environment = os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

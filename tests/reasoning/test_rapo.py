@@ -1,7 +1,6 @@
 """`roc reasoning train` as a whole: from photos and a checkpoint that reasons to a better one, and what it refuses."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,12 +13,10 @@ from safetensors.torch import load_file
 
 pytest.importorskip("trl", reason="reinforcement needs trl: pip install 'roc-mllm[rl]'")
 
-from policy_runs import QUICK, run_file  # noqa: E402
+from policy_runs import QUICK, corpus, run_file  # noqa: E402
 
 from roc.checkpoint.folder import load  # noqa: E402
 from roc.commands.reasoning import main  # noqa: E402
-from roc.data.rows import write_rows  # noqa: E402
-from roc.model.reasoned import reasoned_answer  # noqa: E402
 
 
 def words(checkpoint, data, out, **more):
@@ -72,23 +69,30 @@ def test_another_range_than_the_checkpoints_is_refused(reasoning_checkpoint, rea
     assert "min_score is 0.0, but the checkpoint" in capsys.readouterr().err
 
 
-def test_critiques_that_give_the_score_away_are_refused(reasoning_checkpoint, reasoning_photos, tmp_path, capsys):
-    rows = [json.loads(line) for line in open(reasoning_photos, encoding="utf-8")]
-    folder = os.path.dirname(reasoning_photos)
-    for i, row in enumerate(rows):
-        said = "A calm picture, which I rate 7 out of 10." if i == 2 else "A calm picture."
-        turns = [("human", "<|image|>Rate it."), ("gpt", reasoned_answer(said))]
-        row["conversations"] = [{"from": who, "value": words} for who, words in turns]
-        row["gt_score"], row["image"] = row.pop("score"), os.path.join(folder, row["image"])
-    write_rows(tmp_path / "corpus.jsonl", rows)
-    assert main(words(reasoning_checkpoint, str(tmp_path / "corpus.jsonl"), tmp_path / "out")) == 2
+@pytest.mark.parametrize("setting", ["data_path", "critiques_path"])
+def test_critiques_that_give_the_score_away_are_refused(
+    reasoning_checkpoint, reasoning_photos, tmp_path, capsys, setting
+):
+    said = ["A calm picture.", "A calm picture.", "A calm picture, which I rate 7 out of 10.", *["Dark."] * 9]
+    file = corpus(tmp_path / "corpus.jsonl", reasoning_photos, said)
+    assert main(words(reasoning_checkpoint, reasoning_photos, tmp_path / "out", **{setting: file})) == 2
     told = capsys.readouterr().err
     assert "corpus.jsonl:3: the critique gives its score away" in told and told.count("gives its score away") == 1
 
 
+def test_a_file_without_critiques_is_refused(reasoning_checkpoint, reasoning_photos, tmp_path, capsys):
+    given = words(reasoning_checkpoint, reasoning_photos, tmp_path / "out", critiques_path=reasoning_photos)
+    assert main(given) == 2
+    assert "photos.jsonl: no training row holds a critique" in capsys.readouterr().err
+    given = words(reasoning_checkpoint, reasoning_photos, tmp_path / "out", critiques_path="nowhere.jsonl")
+    assert main(given) == 2 and "nowhere.jsonl" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(reasoning_checkpoint, reasoning_photos, tmp_path):
+    file = corpus(tmp_path / "corpus.jsonl", reasoning_photos)
     more = {"max_steps": 12, "save_strategy": "steps", "save_steps": 2, "logging_steps": 1}
+    more |= {"critiques_path": file, "critiques_batch_size": 2}
     with patch("roc.evaluation.report.draw", return_value={}):
         assert main(words(reasoning_checkpoint, reasoning_photos, tmp_path / "whole", **more)) == 0
     command = [
