@@ -235,6 +235,7 @@ def _body(
         f"- Scores: {names}",
         *_personal_lines(declaration),
         *(["- It reasons: `.describe` writes a critique before the score, `.score` does not."] * declaration.reasons),
+        *_mirrored(declaration),
         f"- Range: {low:g} to {high:g}, higher is better",
         *_own_ranges(space),
         *_data_sets(declaration),
@@ -254,6 +255,12 @@ def _body(
     ]
     lines += ["None are recorded."] if metrics is None else _metrics_lines(declaration, metrics, command)
     return "\n".join(lines) + "\n\n"
+
+
+def _mirrored(declaration: Declaration) -> list[str]:
+    """Says that mirror images are read too; nothing where they are not."""
+    line = "- Scores are means over the photo and its mirror image (`score_flip`); those in generated answers are not."
+    return [line] * declaration.score_flip
 
 
 def _personal_lines(declaration: Declaration) -> list[str]:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from roc.checkpoint.head_file import ROC_FILE, read_extensions, read_head, refuse_extensions, write_head
+from roc.checkpoint.head_file import ROC_FILE, mirror_note, read_extensions, read_head, refuse_extensions, write_head
 from roc.model.declaration import Declaration, declaration_of, declares_head
 from roc.model.personal import base_of, is_personal
 
@@ -76,7 +76,8 @@ def head_only(checkpoint: str | os.PathLike, out: str | os.PathLike) -> None:
     refuse_extensions(read_extensions(checkpoint))
     write_head(out, declaration, weight)
     levels = _OWN_LEVELS if declaration.space.attribute_ranges else 'about["levels"]'
-    write_export_card(checkpoint, out, declaration, usage=_HEAD_USAGE.replace("{levels}", levels))
+    usage = f"{_HEAD_USAGE.replace('{levels}', levels)}\n\n{mirror_note(declaration)}"
+    write_export_card(checkpoint, out, declaration, usage=usage)
 
 
 def to_roc(checkpoint: str | os.PathLike, out: str | os.PathLike) -> None:
@@ -119,8 +120,8 @@ def to_published(
     of its input embedding, which no input reads, are the mean row that the published code would start them with. Where
     the weights are in half precision, the head is rounded with them, and kept in full beside them for `roc.load`.
 
-    The published code asks its own question, pads every image and reads only the first score of an answer, whatever
-    the checkpoint was trained on here.
+    The published code asks its own question, pads every image, reads no mirror image and only the first score of an
+    answer, whatever the checkpoint was trained on here.
 
     Args:
         checkpoint: Folder or hub id of a full checkpoint or an adapter.

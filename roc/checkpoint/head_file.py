@@ -172,6 +172,19 @@ def _weight_in(file: str) -> torch.Tensor | None:
         raise ValueError(f"{file} is no whole safetensors file: {one_line(error)}. Copy it again.") from error
 
 
+def mirror_note(declaration: Declaration) -> str:
+    """Says what readers that see one picture at a time have to do for the scores of roc; empty where it is nothing."""
+    if not declaration.score_flip:
+        return ""
+    note = (
+        "The scores of roc are means over a picture and its mirror image here (`score_flip`): ask for both, and take "
+        "the mean of the two."
+    )
+    if declaration.calibration is not None:
+        note += " A temperature of `roc calibrate` acts on each of the two then, so that scores are close, not equal."
+    return note
+
+
 def write_head(folder: str | os.PathLike, declaration: Declaration, weight: torch.Tensor) -> None:
     """Writes the head: `score_head.safetensors` with the (N, H) weight in float32, and `roc.json`.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from roc.checkpoint.export import check_new, load_merged, write_export_card
-from roc.checkpoint.head_file import ROC_FILE, meaning, take_head, write_head
+from roc.checkpoint.head_file import ROC_FILE, meaning, mirror_note, take_head, write_head
 from roc.files import write_json
 from roc.model.declaration import Declaration
 
@@ -245,6 +245,8 @@ def _classify_usage(declaration: Declaration, request: Mapping[str, Any]) -> str
         )
     if pads:
         parts.append("Pad images to a square first, as in training: `roc.data.augment.pad_to_square`.")
+    if note := mirror_note(declaration):
+        parts.append(note)
     if request["prompt"] is None:
         parts.append("No text gives exactly the tokens this head was trained after, so a server cannot be asked.")
     else:

@@ -149,17 +149,18 @@ class Candidate:
             share = min(max(share, HALF_PRECISION[0]), HALF_PRECISION[1])
         return share * self.model.score_space.width
 
-    def scores(self, model: PreTrainedModel | None = None) -> torch.Tensor:
+    def scores(self, model: PreTrainedModel | None = None, *, with_mirror: bool | None = None) -> torch.Tensor:
         """Scores the images in one forward pass.
 
         Args:
             model: Another model to score with, such as the one wrapped in an adapter.
+            with_mirror: As for `one_forward`.
 
         Returns:
             (3, K) scores on the native scale.
         """
         batch = self.collator.scoring_batch(self.pictures)
-        return one_forward(self.model if model is None else model, batch).scores
+        return one_forward(self.model if model is None else model, batch, with_mirror=with_mirror).scores
 
     def apart(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Computes the distances (..., K) of scores, each brought from its own range to that of the first attribute."""

@@ -89,9 +89,12 @@ def check_sight(candidate: Candidate) -> Iterable[Finding]:
 
 
 def check_three_ways(candidate: Candidate) -> Iterable[Finding]:
-    """Compares the scores of one forward pass, of a teacher-forced training batch and of a generated answer."""
+    """Compares the scores of one forward pass, of a teacher-forced training batch and of a generated answer.
+
+    Training and generation see pictures as they are, so no mirror image is read here.
+    """
     model, collator = candidate.model, candidate.collator
-    fast = candidate.scores()
+    fast = candidate.scores(with_mirror=False)
     with torch.inference_mode():
         forced = model(**to_model(model, collator(candidate.samples))).scores.float().cpu()
         generated = _generated(candidate)

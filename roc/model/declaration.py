@@ -36,9 +36,9 @@ from roc.score_space import ScoreSpace
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-FORMAT = 4
+FORMAT = 5
 """Highest version of the section's layout. 1: as at first, when it had no number. 2: with `max_pixels`. 3: with
-`attribute_ranges`. 4: with a calibration that moves scores."""
+`attribute_ranges`. 4: with a calibration that moves scores. 5: with `score_flip`."""
 
 WEIGHTS = ("text_weight", "l1_weight", "ce_weight", "emd_weight")
 PAIR_WEIGHTS = ("delta_weight", "rank_weight")
@@ -70,6 +70,7 @@ class Declaration:
         published_losses: Whether the losses are those of the published code in every detail.
         image_aspect_ratio: "keep", or "pad" to a square with the mean colour first.
         max_pixels: Images of more pixels, padding included, are scaled down to this many first; None = they are not.
+        score_flip: Whether scores are means over a picture and its mirror image (roc/model/mirror.py).
         prefix_lm: Whether the model reads the prompt in both directions (see `roc.model.families`).
         distribution_supervised: Whether distributions were trained; otherwise std and distribution are uncalibrated.
         dataset: Name of the training data; None = not named.
@@ -106,6 +107,7 @@ class Declaration:
     published_losses: bool = False
     image_aspect_ratio: str = "keep"
     max_pixels: int | None = None
+    score_flip: bool = False
     prefix_lm: bool = False
     distribution_supervised: bool = False
     dataset: str | None = None
@@ -146,6 +148,15 @@ class Declaration:
     def reasons(self) -> bool:
         """Whether the model writes a critique before its score where it generates."""
         return self.reasoning is not None
+
+    @property
+    def answers_apart(self) -> bool:
+        """Whether scores in generated answers are others than those of one forward pass by more than rounding.
+
+        They are where words stand before them, and where only the fast path reads the mirror image too. Calibration and
+        reference hold for the fast path alone.
+        """
+        return self.reasons or self.score_flip
 
     @property
     def stand_in(self) -> bool:
@@ -203,7 +214,7 @@ class Declaration:
         limit = self.max_pixels
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < FEWEST_PIXELS):
             raise ValueError(f"max_pixels is {limit!r}; expected a whole number of at least {FEWEST_PIXELS}, or null")
-        for name in ("published_losses", "prefix_lm", "distribution_supervised"):
+        for name in ("published_losses", "score_flip", "prefix_lm", "distribution_supervised"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; expected true or false")
         for name in ("token", "question", "answer", "version"):
@@ -280,7 +291,7 @@ class Declaration:
         for name in ("tiny_model", "reasoning"):
             if getattr(self, name) is None:
                 del own[name]
-        for name in PAIR_WEIGHTS:
+        for name in (*PAIR_WEIGHTS, "score_flip"):
             if not getattr(self, name):
                 del own[name]
         for name in PARTS:
@@ -294,6 +305,8 @@ class Declaration:
         written = 3 if self.space.attribute_ranges else 2 if self.max_pixels is not None else 1
         if self.calibration is not None and self.calibration.moves_scores:
             written = 4
+        if self.score_flip:
+            written = 5
         if self.max_pixels is None:
             del own["max_pixels"]
         return {"format": written, **own, **self.space.to_dict(), **self.others}

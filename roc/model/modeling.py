@@ -29,6 +29,7 @@ from roc.model.extensions import begin_pass, build_extensions, extensions_of
 from roc.model.head import ScoreHead, read_levels
 from roc.model.links import ScaleLinks
 from roc.model.losses import IGNORE_INDEX, batch_emd, emd, frank, smooth_l1, soft_cross_entropy, text_cross_entropy
+from roc.model.mirror import mean_logits, mirrored
 from roc.model.positions import check_columns, check_length, rows_and_columns, score_positions
 from roc.score_space import ScoreSpace
 
@@ -238,20 +239,43 @@ class RocMixin:
             )
         return outputs, seen[0]
 
-    def level_logits(self, score_mask: torch.Tensor, **inputs: Any) -> torch.Tensor:
+    def level_logits(self, score_mask: torch.Tensor, *, with_mirror: bool | None = None, **inputs: Any) -> torch.Tensor:
         """Computes the `score_logits` of `forward(score_mask=...)`, but stops before the language-model head.
+
+        Where the model declares `score_flip`, they are those of the mean distribution over the pictures and their
+        mirror images (roc/model/mirror.py), which takes a second pass; all fast scoring comes through here.
 
         Args:
             score_mask: (B, T) True where the next token is `[SCORE]`. If it is on the CPU, its positions are found
                 without waiting for a GPU that is still computing.
+            with_mirror: Whether to read the mirror images too; None = as declared.
             **inputs: The model's own inputs.
 
         Returns:
             (B, K, N) level logits, NaN where a row has fewer than K scores.
 
         Raises:
-            ValueError: If `score_mask` does not fit the input of the language-model head.
+            ValueError: If `score_mask` does not fit the input of the language-model head, or pictures that have to be
+                mirrored cannot be.
         """
+        declaration = self.declaration
+        flips = declaration.score_flip if with_mirror is None else with_mirror
+        other = mirrored(inputs) if flips else None
+        logits = self._logits_at(score_mask, inputs)  # (M, N)
+        if other is not None:
+            logits = mean_logits(logits, self._logits_at(score_mask, other), declaration.temperature)
+        if len(score_mask) == 1:
+            return logits.unsqueeze(0)
+        counts = score_mask.sum(dim=1).tolist()
+        batch_size, width = len(counts), max(counts)
+        if len(logits) == batch_size * width:
+            return logits.view(batch_size, width, -1)
+        blank = logits.new_full((batch_size, width, logits.shape[1]), float("nan"))
+        rows, columns = (part.to(logits.device) for part in rows_and_columns(score_mask))
+        return blank.index_put((rows, columns), logits)
+
+    def _logits_at(self, score_mask: torch.Tensor, inputs: dict[str, Any]) -> torch.Tensor:
+        """Computes the level logits (M, N) of the M positions in `score_mask`, in one pass."""
         head = self.get_output_embeddings()
         if _stop_for_levels not in head._forward_pre_hooks.values():
             # Left registered: registering and removing it takes 2% of each pass of a tiny model.
@@ -267,16 +291,7 @@ class RocMixin:
             _THREAD.reads_levels = False
         check_length(hidden_states, score_mask)
         places = score_mask.flatten().nonzero().flatten().to(hidden_states.device, non_blocking=True)
-        logits = self.score_head(hidden_states.flatten(0, 1).index_select(0, places))  # (M, N)
-        if len(score_mask) == 1:
-            return logits.unsqueeze(0)
-        counts = score_mask.sum(dim=1).tolist()
-        batch_size, width = len(counts), max(counts)
-        if len(logits) == batch_size * width:
-            return logits.view(batch_size, width, -1)
-        blank = logits.new_full((batch_size, width, logits.shape[1]), float("nan"))
-        rows, columns = (part.to(logits.device) for part in rows_and_columns(score_mask))
-        return blank.index_put((rows, columns), logits)
+        return self.score_head(hidden_states.flatten(0, 1).index_select(0, places))
 
     def _forward(
         self,

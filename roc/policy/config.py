@@ -27,6 +27,7 @@ OF_THE_CHECKPOINT = (
         "question",
         "answer",
         "image_aspect_ratio",
+        "score_flip",
     ),
     *("text_weight", "l1_weight", "ce_weight", "emd_weight", "l1_scale", "published_losses"),
 )

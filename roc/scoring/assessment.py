@@ -273,7 +273,8 @@ class Assessment:
             text = self.processor.tokenizer.decode(answer.sequences[row], skip_special_tokens=True)
             for value in reading.scores.tolist():
                 text = text.replace(SCORE_TOKEN, f"{value:.{precision}f}", 1)
-            read = self._scores(LevelReading(*(part.unsqueeze(0) for part in reading)), 0, len(reading.scores))
+            whole = LevelReading(*(part.unsqueeze(0) for part in reading))
+            read = self._scores(whole, 0, len(reading.scores), one_pass=not self.model.declaration.answers_apart)
             scores: dict[str, Score | None] = dict.fromkeys(self.attributes)
             scores |= zip(self.attributes, read, strict=False)
             yield Assessed(scores, text=text.strip(), path=path)
@@ -308,10 +309,10 @@ class Assessment:
             )
         return wanted
 
-    def _scores(self, reading: LevelReading, row: int, count: int) -> list[Score]:
+    def _scores(self, reading: LevelReading, row: int, count: int, *, one_pass: bool = True) -> list[Score]:
         declaration = self.model.declaration
         return [
-            Score.from_reading(LevelReading(*(part[row, k] for part in reading)), declaration, name)
+            Score.from_reading(LevelReading(*(part[row, k] for part in reading)), declaration, name, one_pass=one_pass)
             for k, name in zip(range(count), declaration.attributes, strict=False)
         ]
 

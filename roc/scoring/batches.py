@@ -290,7 +290,7 @@ class Scorer:
     def row(self, assessed: Assessed) -> dict[str, Any]:
         """Gives the columns of an output in order, without `image`; `{"error": reason}` where a score is not finite."""
         declaration, scale = self.assessment.collator.declaration, self.wanted.scale
-        one_pass = not (self.wanted.describe and declaration.reasons)
+        one_pass = not (self.wanted.describe and declaration.answers_apart)
         columns: dict[str, Any] = {}
         if scale is not None:
             assessed = on_scale(assessed, scale)

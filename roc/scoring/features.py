@@ -19,6 +19,10 @@ from roc.scoring.prepare import Prepared
 class Feature(NamedTuple):
     """What is read of one image, at the first `[SCORE]` of the answer.
 
+    Where the model declares `score_flip`, the logits are those of the mean distribution over the image and its mirror
+    image, and the hidden state is the mean of both. Scores that a personal head moves are then those that its
+    checkpoint gives up to terms of second order in what sets the two images apart.
+
     Attributes:
         logits: (N,) float32, of the levels, without a temperature.
         hidden: (H,) float32, the input of the score head.
@@ -50,7 +54,7 @@ class FeatureScorer(Scorer):
             logits = level_logits(model, merge([one.inputs for one in batch], pad_id=self._pad_id))  # (B, 1, N)
         finally:
             handle.remove()
-        (hidden,) = seen  # (B, H)
+        hidden = torch.stack(seen).mean(dim=0)  # (B, H); of the image, or of it and its mirror image
 
         def finish() -> list[Feature]:
             trained = logits[:, 0] * model.declaration.temperature

@@ -34,8 +34,8 @@ def identity(assessment: Assessment) -> dict[str, Any]:
     """Gives what decides the scores of a model, JSON values by name."""
     declared = assessment.model.declaration
     others = {name: getattr(declared, name) for name in _DECLARED} | {"attributes": declared.attributes}
-    for name in ("max_pixels", "reasoning"):
-        if getattr(declared, name) is not None:  # left out otherwise, so that earlier journals stay valid
+    for name in ("max_pixels", "reasoning", "score_flip"):
+        if getattr(declared, name) not in (None, False):  # left out otherwise, so that earlier journals stay valid
             others[name] = getattr(declared, name)
     for name in ("calibration", "reference"):
         if getattr(declared, name) is not None:

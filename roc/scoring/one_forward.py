@@ -1,5 +1,7 @@
 """Scores from one forward pass, the fast path of all scoring: no generation, no vocabulary logits.
 
+A checkpoint that declares `score_flip` takes two, the second over mirror images (roc/model/mirror.py).
+
 The batch holds the prompt and the answer up to its last `[SCORE]` (`RocCollator.scoring_batch`), so that the hidden
 states that predict the scores are all there after one pass, and the language-model head never runs.
 
@@ -27,27 +29,32 @@ from roc.model.head import LevelReading, read_levels
 
 
 @torch.inference_mode()
-def one_forward(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> LevelReading:
+def one_forward(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor], *, with_mirror: bool | None = None
+) -> LevelReading:
     """Scores a prepared batch.
 
     Args:
         model: Carries the head.
         batch: What `RocCollator.scoring_batch` gives: the model's inputs and `score_mask`.
+        with_mirror: Whether to read the mirror images too; None = as the model declares (`score_flip`).
 
     Returns:
         Float32 on the CPU: `probabilities` (B, K, N), `scores` and `stds` (B, K) on the native scale.
     """
-    logits = level_logits(model, batch).to("cpu", torch.float32)
+    logits = level_logits(model, batch, with_mirror=with_mirror).to("cpu", torch.float32)
     return read_levels(logits, model.levels_at(range(logits.shape[1])))
 
 
 @torch.inference_mode()
-def level_logits(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def level_logits(
+    model: PreTrainedModel, batch: dict[str, torch.Tensor], *, with_mirror: bool | None = None
+) -> torch.Tensor:
     """Computes the logits (B, K, N) of the levels, on the model's device; a GPU may still be at work on them."""
     inputs = {name: value for name, value in batch.items() if name != "score_mask"}
     if model.device.type != "cpu":
         inputs = without_idle_mask(inputs)
-    return model.level_logits(batch["score_mask"], **to_model(model, inputs), use_cache=False)
+    return model.level_logits(batch["score_mask"], with_mirror=with_mirror, **to_model(model, inputs), use_cache=False)
 
 
 def without_idle_mask(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -82,8 +82,9 @@ class Score:
             reading: Of a single score: a number, a number, (N,).
             declaration: Of the model that gave it.
             attribute: Name of the score, which may have a range of its own.
-            one_pass: Whether nothing was written before it. Calibration and reference are of such scores, so that one
-                behind a critique has no interval and no percentile.
+            one_pass: Whether it was read as `.score()` reads it. Calibration and reference are of such scores, so that
+                one behind a critique, or of a photo without its mirror image (`score_flip`), has no interval and no
+                percentile.
         """
         space = declaration.space.of(attribute)
         value, std = float(reading.scores), float(reading.stds)

@@ -43,7 +43,8 @@ def build_model(
         `(model, processor)`; with LoRA, the model is a `peft.PeftModel`.
 
     Raises:
-        RunError: If the model cannot be loaded, has another head than the settings ask for, or cannot be tuned so.
+        RunError: If the model cannot be loaded, has another head than the settings ask for, cannot be tuned so, or
+            takes pictures in a form that score_flip cannot mirror.
     """
     from transformers import set_seed
 
@@ -72,7 +73,11 @@ def build_model(
     about: dict[str, Any] = {"dataset": config.dataset, "distribution_supervised": supervised}
     if config.source is None:
         about["tiny_model"] = config.tiny_model or "demo"
+    if config.score_flip is not None:
+        about["score_flip"] = config.score_flip
     declare(model, replace(model.declaration, **about))
+    if model.declaration.score_flip:
+        _check_mirrors(model, processor)
     if extend is not None:
         extend(model, processor)
     model = tuned(config, model)
@@ -80,6 +85,19 @@ def build_model(
     if config.mixes:
         learn_links(model, config, data.train)
     return model, processor
+
+
+def _check_mirrors(model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    from roc.model.collator import RocCollator
+    from roc.model.mirror import check_mirrors
+
+    try:
+        check_mirrors(RocCollator(processor, model.declaration))
+    except ValueError as error:
+        raise RunError(
+            f"score_flip is on, and a {model.config.model_type} model cannot be shown mirror images in a batch: "
+            f"{error}; leave score_flip out (a checkpoint that declares it needs --score_flip false)."
+        ) from error
 
 
 def _chat_template(config: RunConfig) -> str:

@@ -302,6 +302,12 @@ class DataConfig(Settings):
         low=FEWEST_PIXELS,
         unset="what the model declares",
     )
+    score_flip: bool | None = option(
+        None,
+        "score the mean over a photo and its mirror image, in validation and in everything that scores with the "
+        "checkpoint, which takes twice as long; training sees single photos",
+        unset="what the model declares",
+    )
     pixel_limit: int = option(
         DEFAULT_PIXEL_LIMIT, "images with more pixels than this are refused unread", low=1, matters=False
     )

@@ -129,7 +129,8 @@ def evaluate(
         answering = metrics["answers/complete"] >= _FEW_ANSWERS if checked else config.taught_text_weight > 0
         if model.declaration.reasons:
             answering = metrics.get("reasoned/readable", 1.0) >= _FEW_ANSWERS
-        lines = [_heading(metrics, config), format_table(metrics), *_extra_lines(metrics, config)]
+        extra = _extra_lines(metrics, config, flips=model.declaration.score_flip)
+        lines = [_heading(metrics, config), format_table(metrics), *extra]
     else:
         lines = [unrated or "There is no held-out row to evaluate on; give a test split or --val_fraction."]
         if config.pairs_path is not None:
@@ -193,7 +194,7 @@ def check_answers(
     Returns:
         `n`, 0 where the run taught no words, or critiques (see `reasoned_part`); `complete`: share of answers that hold
         every `[SCORE]` at its place in the taught sentence; `largest_difference`: between a score read while generating
-        and the one-forward score, native scale.
+        and the one-forward score, native scale; with `score_flip` only the latter reads the mirror image too.
     """
     reasons = assessment.model.declaration.reasons
     checked = records[: config.check_answers] if config.taught_text_weight and not reasons else []
@@ -283,7 +284,7 @@ def _heading(metrics: dict, config: RunConfig) -> str:
     return f"\n{config.dataset or 'Evaluation'}\n{metrics['n']} {split}"
 
 
-def _extra_lines(metrics: dict, config: RunConfig) -> list[str]:
+def _extra_lines(metrics: dict, config: RunConfig, *, flips: bool) -> list[str]:
     lines = [""]
     if not config.taught_text_weight:
         lines.append(f"  generated answers: not checked, since {UNTAUGHT}")
@@ -298,6 +299,7 @@ def _extra_lines(metrics: dict, config: RunConfig) -> list[str]:
         lines += [
             f"  generated answers: {share:.1%} of {metrics['answers/n']} hold every [SCORE] at its place;",
             f"  scores read there differ from one forward pass by {gap:.1g} at most",
+            *["  (they are of the photo alone, and one forward pass reads its mirror image too)"] * flips,
         ]
     if "reasoned/n" in metrics:
         from roc.evaluation.table import reasoned_lines

@@ -328,7 +328,8 @@ def _installed(config: RunConfig, data: RunData, trainer: RocTrainer) -> KeptFea
         raise CannotKeep(f"the vision tower of this model is not one module ({len(towers)} found)")
     reads = _probed(trainer, towers[0], data)
     root = Path(config.features_folder or Path(config.output_dir) / STATES / FOLDER)
-    pictures = len(data.train) * (2 if 0 < config.augment_flip < 1 else 1) + len(data.validated)
+    read_twice = trainer.model.declaration.score_flip
+    pictures = len(data.train) * (2 if 0 < config.augment_flip < 1 else 1) + len(data.validated) * (1 + read_twice)
     needed, free = reads.bytes_per_row * pictures, _free(root)
     if needed > _SHARE_OF_DISK * free:
         raise CannotKeep(

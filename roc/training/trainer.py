@@ -60,6 +60,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from roc.model.head import ScoreHead
+from roc.model.mirror import mirrored
 from roc.training.error_weights import ErrorWeights, UpdateErrors, WeighsByError
 from roc.training.learnt_links import LearnsLinks
 from roc.training.progress import LOSSES, Bar, LogLines
@@ -239,6 +240,8 @@ class RocTrainer(WeighsByError, LearnsLinks, SavesStates, Trainer):
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Scores a validation batch, teacher-forced.
 
+        With `score_flip` the scores are means over the pictures and their mirror images; the loss is that of training.
+
         Returns:
             Loss, scores (B, K) and score labels (B, K), NaN where absent; K is `scores_per_row`. With several data
             sets, scores are on the scale of each row's, whose number is one more column of the labels.
@@ -246,10 +249,14 @@ class RocTrainer(WeighsByError, LearnsLinks, SavesStates, Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**inputs)
+            scores = outputs.scores
+            flips = self.model.declaration.score_flip and not prediction_loss_only
+            if flips and (other := mirrored(inputs)) is not None:
+                scores = (scores + model(**other).scores) / 2
         loss = outputs.loss.detach().mean()
         if prediction_loss_only:
             return loss, None, None
-        scores, labels = self._padded(outputs.scores.detach()), self._padded(inputs["score_labels"])
+        scores, labels = self._padded(scores.detach()), self._padded(inputs["score_labels"])
         if (sets := inputs.get("score_sets")) is not None:
             scores, labels = self.on_their_scales(scores, sets), torch.cat([labels, sets.unsqueeze(1)], dim=1)
         return loss, scores, labels

@@ -60,8 +60,9 @@ def test_it_says_what_the_scores_mean(tmp_path):
         "None are recorded.",
     ):
         assert said in text
-    assert "adapter" not in text
-    write_card(tmp_path, replace(HEAD, distribution_supervised=True), adapter=True)
+    assert "adapter" not in text and "mirror" not in text
+    write_card(tmp_path, replace(HEAD, distribution_supervised=True, score_flip=True), adapter=True)
+    assert "means over the photo and its mirror image" in text_of(tmp_path)
     assert "trained on votes" in text_of(tmp_path) and "This folder is an adapter" in text_of(tmp_path)
 
 

@@ -95,6 +95,7 @@ def test_the_card_says_how_to_ask(attributes, call, tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert "--runner pooling --convert classify" in card and call in card
     assert card.index("Scale images of more than 50000 pixels (padded) down") < card.index("Pad images")
+    assert "mirror image" not in card
     blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert len(blocks) == 2
     for code in blocks:
@@ -104,7 +105,7 @@ def test_the_card_says_how_to_ask(attributes, call, tmp_path):
 def test_the_card_reads_an_attribute_on_its_own_range(tmp_path):
     model, processor, _ = build("llava")
     space = replace(model.score_space, attribute_ranges={"light": (-1, 1)})
-    declare(model, replace(model.declaration, space=space))
+    declare(model, replace(model.declaration, space=space, score_flip=True))
     save(model, processor, tmp_path / "roc")
     vllm_classify(tmp_path / "roc", tmp_path / "out")
     about = json.loads((tmp_path / "out" / "roc.json").read_text())
@@ -113,6 +114,7 @@ def test_the_card_reads_an_attribute_on_its_own_range(tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert card.count('about["attribute_levels"][name]') == 2
     assert "# Image scores: overall on 1..10, light on -1..1" in card and "light -1 to 1" in card
+    assert "mirror image here (`score_flip`): ask for both, and take the mean" in card and about["score_flip"] is True
 
 
 def test_a_prefix_lm_is_refused_as_a_classifier(tmp_path):

@@ -45,6 +45,14 @@ def test_template_that_never_ends(candidate):
     assert failed(candidate, checks.check_template) == ["chat template"]
 
 
+def test_the_three_ways_are_of_the_picture_as_it_is(candidate):
+    """What reads mirror images too is the fast path alone."""
+    declare(candidate.model, dataclasses.replace(candidate.model.declaration, score_flip=True))
+    apart = (candidate.scores() - candidate.scores(with_mirror=False)).abs().max()
+    assert apart > 100 * candidate.tolerance
+    assert failed(candidate, checks.check_three_ways) == []
+
+
 def test_blind_model(candidate):
     on_output(candidate.model.model.multi_modal_projector, torch.zeros_like)
     assert failed(candidate, checks.check_sight) == ["sees the picture"]

@@ -93,6 +93,15 @@ def test_a_section_with_a_limit_of_pixels_is_not_for_older_releases():
     assert "max_pixels" not in declared().to_dict() and declared().to_dict()["format"] == 1
 
 
+def test_scores_over_mirror_images_are_not_for_older_releases():
+    """They would read one picture alone; without the setting the section is what they wrote themselves."""
+    section = declared(score_flip=True).to_dict()
+    assert section["format"] == 5 == FORMAT and Declaration.from_dict(section).score_flip is True
+    assert "score_flip" not in declared().to_dict() and not Declaration.from_dict(OLDEST).score_flip
+    with pytest.raises(ValueError, match="score_flip is 1; expected true or false"):
+        declared(score_flip=1)
+
+
 def test_ranges_of_attributes_are_not_for_older_releases():
     """They would read the scores on the common range; where all share one, the section is what they wrote."""
     mixed = replace(SPACE, attribute_ranges={"delta": (-10, 10), "light": SPACE.range})

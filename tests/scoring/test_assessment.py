@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from PIL import Image
 from roc.checkpoint.folder import save
 from roc.data.augment import scaled_size
 from roc.data.images import ImageError
+from roc.model.calibration import Calibration, Intervals
+from roc.model.declaration import declare
 from roc.model.families import FAMILIES, Family
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import Scorer, Wanted
@@ -223,3 +226,21 @@ def test_a_declared_limit_of_pixels_holds_for_every_picture(tmp_path):
     earlier = {"token": "[SCORE]", "image_aspect_ratio": "keep", "prefix_lm": False, "distribution_supervised": False}
     earlier = json.dumps(earlier | {"attributes": ["overall", "light"]}, sort_keys=True).encode()
     assert identity(plain)["declared"] == hashlib.sha256(earlier).hexdigest()[:16]
+
+
+def test_mirror_images_are_part_of_what_scores_and_generated_answers_are_of_the_photo_alone(assessment, tmp_path):
+    model, processor, _ = build("llava")
+    intervals = Intervals(level=0.9, half_widths={"overall": 0.5}, rows={"overall": 20}, scores={}, stds={})
+    calibration = Calibration(data="ab", rows=20, intervals=intervals)
+    answered = {}
+    for flips in (False, True):
+        declare(model, replace(model.declaration, score_flip=flips, calibration=calibration))
+        save(model, processor, tmp_path / str(flips))
+        one = Assessment(tmp_path / str(flips))
+        both = (one.score(picture(0))[0], one.describe(picture(0), max_new_tokens=32)[0])
+        answered[flips] = one, *(made.scores["overall"] for made in both)
+    plain, flipped = answered[False], answered[True]
+    assert plain[0].scorer.rpartition("@")[2] != flipped[0].scorer.rpartition("@")[2]
+    assert flipped[1].value != pytest.approx(plain[1].value, abs=0.01) and flipped[1].low is not None
+    # The tiny model need not write a score.
+    assert flipped[2] is None or (flipped[2].value == pytest.approx(plain[2].value) and flipped[2].low is None)

@@ -4,16 +4,21 @@ import csv
 import itertools
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
+from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from tiny_models import BUILDERS
 from training_runs import demo
 
 import roc.training.trainer
 from roc import Assessment
+from roc.cli import main
+from roc.model.declaration import declare
 from roc.model.processing import save_processor
 
 
@@ -32,6 +37,43 @@ def test_training_goes_on_from_a_checkpoint(finished, tmp_path):
     before, after = load_file(finished / "model.safetensors"), load_file(tmp_path / "out" / "model.safetensors")
     for name, weight in before.items():
         assert torch.equal(after[name], weight) == ("vision_tower" in name), name
+
+
+def rows_of(file):
+    with file.open(encoding="utf-8") as table:
+        return list(csv.DictReader(table))
+
+
+def test_scores_are_means_over_mirror_images_from_the_run_on(finished, tmp_path, capsys):
+    """The validation, the table, `roc score` and a checkpoint that goes on from it agree; by hand it is the mean."""
+    out, photos = tmp_path / "out", tmp_path / "photos"
+    words = ["--model_name_or_path", str(finished), "--freeze", "vision", "--max_steps", "1"]
+    assert demo(out, *words, "--score_flip", "true") == 0
+    photos.mkdir()
+    names = [f"test_{i}.png" for i in range(3)]
+    for name in names:
+        scene = Image.open(out / "scenes" / "images" / name)
+        scene.save(photos / name)
+        ImageOps.mirror(scene).save(photos / f"mirrored_{name}")
+    assert main(["score", str(photos), "--checkpoint", str(out), "--out", str(tmp_path / "scores.csv")]) == 0
+    found = {Path(row["image"]).name: float(row["prediction"]) for row in rows_of(tmp_path / "scores.csv")}
+    tested = {row["id"]: float(row["prediction"]) for row in rows_of(out / "predictions.csv")}
+    plain = Assessment(out)
+    declare(plain.model, replace(plain.model.declaration, score_flip=False))
+    for name in names:
+        pair = plain.score([photos / name, photos / f"mirrored_{name}"])
+        one, other = (each.scores["overall"].value for each in pair)
+        assert abs(one - other) > 1e-3
+        assert found[name] == pytest.approx((one + other) / 2, abs=1e-4)
+        assert found[name] == pytest.approx(found[f"mirrored_{name}"], abs=1e-4)
+        assert tested[f"images/{name}"] == pytest.approx(found[name], abs=1e-4)
+
+
+def test_pictures_that_cannot_be_mirrored_in_a_batch_are_refused(tmp_path, capsys):
+    base = tied_base(tmp_path / "base")
+    assert demo(tmp_path / "out", "--model_name_or_path", base, "--score_flip", "true") == 2
+    said = capsys.readouterr().err
+    assert "a qwen2_5_vl model cannot be shown mirror images" in said and "leave score_flip out" in said
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +29,8 @@ from trainers import (
     trainer_for,
 )
 
+from roc.model.declaration import declare
+from roc.model.mirror import mirrored
 from roc.model.parts import parameter_parts
 from roc.training import trainer as trainer_module
 from roc.training.saved_states import DivergedError, SavingError
@@ -222,6 +225,19 @@ def test_validation_scores_are_the_models(tmp_path):
         expected = trainer.model(**batch).scores
     torch.testing.assert_close(torch.tensor(result.predictions), expected, atol=1e-5, rtol=0, equal_nan=True)
     assert {"eval_srcc", "eval_plcc", "eval_mae"} <= set(trainer.evaluate())
+
+
+def test_validation_reads_mirror_images_where_scoring_will(tmp_path):
+    model, processor, collator = build("llava", **LOSSES)
+    declare(model, replace(model.declaration, score_flip=True))
+    trainer = trainer_for(tmp_path, batch=8, model=(model, processor, collator), eval_dataset=Rows())
+    batch = collator([Rows()[i] for i in range(8)])
+    with torch.no_grad():
+        as_it_is, other = model.eval()(**batch), model(**mirrored(batch))
+    loss, scores, _ = trainer.prediction_step(model, batch, False)
+    torch.testing.assert_close(scores, (as_it_is.scores + other.scores) / 2, equal_nan=True)
+    assert not torch.equal(scores.nan_to_num(), as_it_is.scores.nan_to_num())
+    assert loss == as_it_is.loss
 
 
 def test_a_full_disk_loses_nothing_already_saved(tmp_path, monkeypatch):
