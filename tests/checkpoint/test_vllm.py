@@ -114,7 +114,10 @@ def test_the_card_reads_an_attribute_on_its_own_range(tmp_path):
     card = (tmp_path / "out" / "README.md").read_text()
     assert card.count('about["attribute_levels"][name]') == 2
     assert "# Image scores: overall on 1..10, light on -1..1" in card and "light -1 to 1" in card
-    assert "mirror image here (`score_flip`): ask for both, and take the mean" in card and about["score_flip"] is True
+    assert (
+        "mirror image here (`score_flip`): ask for both, and take the mean" in card
+        and about["roc"]["score_flip"] is True
+    )
 
 
 def test_a_prefix_lm_is_refused_as_a_classifier(tmp_path):

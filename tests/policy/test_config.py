@@ -4,8 +4,11 @@ from pathlib import Path
 
 import yaml
 
+from roc.model.declaration import Declaration
 from roc.policy.answers import REWARDS as FUNCTIONS
+from roc.policy.build import as_declared
 from roc.policy.config import NOT_HERE, OF_THE_CHECKPOINT, REWARDS, PolicyConfig
+from roc.score_space import ScoreSpace
 from roc.settings import help_text, settings_of
 from roc.training.config import load_config
 
@@ -42,6 +45,11 @@ def test_settings_that_have_no_place_here_are_known_and_left_out_of_the_help():
     assert named == set(settings_of(PolicyConfig)) - hidden
     headings = [line for line in shown if line and not line.startswith(" ")]
     assert [line.split(":")[0] for line in headings] == ["model", "data", "rows with critiques", "training", "policy"]
+
+
+def test_mirror_images_are_the_checkpoints():
+    declaration = Declaration(space=ScoreSpace(1, 10, 10), token_id=0, score_flip=True)
+    assert as_declared(PolicyConfig(), declaration).score_flip is True
 
 
 def test_what_only_matters_with_the_heads_loss_makes_no_other_run_without_it():

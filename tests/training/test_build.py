@@ -5,19 +5,21 @@ import itertools
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from heads import SPACE, fill_head
 from peft import PeftModel
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from tiny_models import BUILDERS
-from training_runs import demo
+from training_runs import QUICK, data_set, demo, finetune
 
 import roc.training.trainer
 from roc import Assessment
+from roc.checkpoint.folder import save
 from roc.cli import main
+from roc.model.attachment import attach
 from roc.model.declaration import declare
 from roc.model.processing import save_processor
 
@@ -44,34 +46,49 @@ def rows_of(file):
         return list(csv.DictReader(table))
 
 
-def test_scores_are_means_over_mirror_images_from_the_run_on(finished, tmp_path, capsys):
-    """The validation, the table, `roc score` and a checkpoint that goes on from it agree; by hand it is the mean."""
-    out, photos = tmp_path / "out", tmp_path / "photos"
-    words = ["--model_name_or_path", str(finished), "--freeze", "vision", "--max_steps", "1"]
-    assert demo(out, *words, "--score_flip", "true") == 0
-    photos.mkdir()
-    names = [f"test_{i}.png" for i in range(3)]
-    for name in names:
-        scene = Image.open(out / "scenes" / "images" / name)
-        scene.save(photos / name)
-        ImageOps.mirror(scene).save(photos / f"mirrored_{name}")
-    assert main(["score", str(photos), "--checkpoint", str(out), "--out", str(tmp_path / "scores.csv")]) == 0
-    found = {Path(row["image"]).name: float(row["prediction"]) for row in rows_of(tmp_path / "scores.csv")}
-    tested = {row["id"]: float(row["prediction"]) for row in rows_of(out / "predictions.csv")}
+@pytest.fixture(scope="module")
+def flipped_run(tmp_path_factory):
+    """Trains with score_flip for one step; returns the words of the data, and the folder."""
+    folder = tmp_path_factory.mktemp("flipped")
+    file, base, out = data_set(folder / "photos", range(2, 8)), folder / "base", folder / "out"
+    model, processor = BUILDERS["llava"]()
+    attach(model, processor, SPACE)
+    fill_head(model)  # so that a picture and its mirror image get different scores
+    save(model, processor, base)
+    words = ["--data_path", str(file), *QUICK[:-2], "--check_answers", "0"]
+    assert finetune(*words, "--model_name_or_path", str(base), "--score_flip", "true", "--output_dir", str(out)) == 0
+    return words, out
+
+
+def test_scores_are_means_over_mirror_images_in_the_table_and_the_command(flipped_run, tmp_path):
+    _, out = flipped_run
+    photo, other = out.parent / "photos" / "5.png", tmp_path / "mirrored.png"  # the test row
+    ImageOps.mirror(Image.open(photo)).save(other)
+    assert main(["score", str(photo), str(other), "--checkpoint", str(out), "--out", str(tmp_path / "s.csv")]) == 0
+    found = [float(row["prediction"]) for row in rows_of(tmp_path / "s.csv")]
+    (tested,) = rows_of(out / "predictions.csv")
     plain = Assessment(out)
     declare(plain.model, replace(plain.model.declaration, score_flip=False))
-    for name in names:
-        pair = plain.score([photos / name, photos / f"mirrored_{name}"])
-        one, other = (each.scores["overall"].value for each in pair)
-        assert abs(one - other) > 1e-3
-        assert found[name] == pytest.approx((one + other) / 2, abs=1e-4)
-        assert found[name] == pytest.approx(found[f"mirrored_{name}"], abs=1e-4)
-        assert tested[f"images/{name}"] == pytest.approx(found[name], abs=1e-4)
+    pair = [one.scores["overall"].value for one in plain.score([photo, other])]
+    assert abs(pair[0] - pair[1]) > 1e-3
+    assert found == pytest.approx([sum(pair) / 2] * 2, abs=1e-4)
+    assert float(tested["prediction"]) == pytest.approx(found[0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"), [([], True), pytest.param(["--score_flip", "false"], None, marks=pytest.mark.slow)]
+)
+def test_a_run_that_goes_on_keeps_mirror_images_unless_told_otherwise(flipped_run, tmp_path, words, kept):
+    same, before = flipped_run
+    words = [*same, "--model_name_or_path", str(before), "--no_test_table", "true", *words]
+    assert finetune(*words, "--output_dir", str(tmp_path / "out")) == 0
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["roc"].get("score_flip") is kept
 
 
 def test_pictures_that_cannot_be_mirrored_in_a_batch_are_refused(tmp_path, capsys):
-    base = tied_base(tmp_path / "base")
-    assert demo(tmp_path / "out", "--model_name_or_path", base, "--score_flip", "true") == 2
+    file, base = data_set(tmp_path / "photos", range(2, 8)), tied_base(tmp_path / "base")
+    words = ["--model_name_or_path", base, "--data_path", str(file), "--score_flip", "true", "--report_to", "none"]
+    assert finetune(*words, "--output_dir", str(tmp_path / "out")) == 2
     said = capsys.readouterr().err
     assert "a qwen2_5_vl model cannot be shown mirror images" in said and "leave score_flip out" in said
 
