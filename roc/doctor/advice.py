@@ -12,6 +12,7 @@ from roc.doctor.candidate import Candidate, count_text
 from roc.model.adapters import LORA_PARTS, layer_kind, lora_targets
 from roc.model.collator import RocCollator
 from roc.model.lengths import picture_tokens
+from roc.model.mirror import check_mirrors
 from roc.model.parts import PARTS, experts_text, parameter_parts
 
 _ASPECT_ADVICE = {
@@ -57,8 +58,18 @@ def what_to_set(candidate: Candidate) -> dict[str, str]:
         f"{large[0]} x {large[1]} and answer take {prompt}",
         "parts": ", ".join(f"{part} {count_text(counts[part])}" for part in PARTS if counts[part]),
         "lora_parts": "; ".join(layers) or "none: the model has no words, and PEFT adapts models that generate",
+        "score_flip": _mirrors(collator),
         "attention": str(model.config._attn_implementation),
     }
+
+
+def _mirrors(collator: RocCollator) -> str:
+    """Says whether scores can be means over a picture and its mirror image."""
+    try:
+        check_mirrors(collator)
+    except ValueError as error:
+        return f"not with this model: {error}"
+    return "possible: scores as means over a photo and its mirror image, at twice the time"
 
 
 def picture_fit(collator: RocCollator) -> str:

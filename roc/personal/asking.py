@@ -49,9 +49,9 @@ def least_sure(
         Flat: If the photos do not differ.
     """
     basis = Basis.of(features) if head is None else head.basis
-    tilts = np.zeros(len(features)) if head is None else basis.tilts(features, head.weights)
+    tilts = None if head is None else basis.tilts(features, head.weights)
     scores, speeds = features.moved(tilts)
-    moves = speeds[:, None] * basis.reach * (features.hidden @ basis.directions)  # (n, d)
+    moves = features.moves(speeds, basis.reach * (features.hidden @ basis.directions))  # (n, d)
     scale = 1.0 / features.scores().std()
     if isinstance(opinions, Pairs):
         scale *= opinions.slope(features, np.arange(len(opinions)))

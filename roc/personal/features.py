@@ -14,9 +14,11 @@ Array = NDArray[np.float64]
 class Features:
     """What is read of n photos.
 
+    A checkpoint that declares `score_flip` reads each photo and its mirror image; a score is then the mean of both.
+
     Attributes:
-        logits: (n, N) of the general score.
-        hidden: (n, H).
+        logits: (n, N) of the general score; of two readings (n, 2, N).
+        hidden: (n, H); of two readings (n, 2, H).
         levels: (N,) value of each level, evenly spaced.
     """
 
@@ -37,22 +39,37 @@ class Features:
         return np.linspace(-1.0, 1.0, len(self.levels))
 
     def scores(self, tilts: Array | None = None) -> Array:
-        """Gives (n,) scores; `tilts` (n,) move them, 0 or None leaves the general score."""
-        return self.moved(np.zeros(len(self)) if tilts is None else tilts)[0]
+        """Gives (n,) scores; `tilts`, one for each reading, move them, None leaves the general score."""
+        return self.moved(tilts)[0]
 
-    def moved(self, tilts: Array) -> tuple[Array, Array]:
-        """Gives the scores under tilts, and how fast each grows with its tilt.
+    def moved(self, tilts: Array | None = None) -> tuple[Array, Array]:
+        """Gives the scores under tilts, and how fast each grows with its tilts.
 
         The distribution over the levels becomes proportional to `p_n exp(t c_n)`, so a score stays inside the range and
         its derivative is the covariance of levels and steps, which is never below 0.
 
+        Args:
+            tilts: (n,), of two readings (n, 2); None = all are 0.
+
         Returns:
-            (n,) scores and (n,) derivatives, in the units of the levels.
+            (n,) scores, and their derivatives in the shape of the tilts, in the units of the levels.
         """
-        logits = self.logits + tilts[:, None] * self.steps
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
+        logits = self.logits if tilts is None else self.logits + tilts[..., None] * self.steps
+        shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        shares /= shares.sum(axis=-1, keepdims=True)
         scores = shares @ self.levels
         half_width = (self.levels[-1] - self.levels[0]) / 2
-        variances = np.maximum(shares @ self.levels**2 - scores**2, 0.0)
-        return scores, variances / half_width
+        speeds = np.maximum(shares @ self.levels**2 - scores**2, 0.0) / half_width
+        if scores.ndim == 1:
+            return scores, speeds
+        return scores.mean(axis=1), speeds / scores.shape[1]
+
+    def moves(self, speeds: Array, coordinates: Array) -> Array:
+        """Gives the (n, d) derivatives of the scores by weights whose products with coordinates are the tilts.
+
+        Args:
+            speeds: From `moved`.
+            coordinates: (n, d), of two readings (n, 2, d).
+        """
+        products = speeds[..., None] * coordinates
+        return products if products.ndim == 2 else products.sum(axis=1)

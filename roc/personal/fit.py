@@ -51,26 +51,28 @@ class Basis:
         Raises:
             Flat: If the photos do not differ in their scores or hidden states.
         """
-        mean, spread = features.hidden.mean(axis=0), features.hidden.std(axis=0)
-        scores, speeds = features.moved(np.zeros(len(features)))
+        hidden = features.hidden.reshape(-1, features.hidden.shape[-1])  # all readings of all photos
+        mean, spread = hidden.mean(axis=0), hidden.std(axis=0)
+        scores, speeds = features.moved()
+        speed = float(speeds.sum()) / len(features)
         width = features.levels[-1] - features.levels[0]
         if scores.std() <= _SMALLEST_SPREAD * width or spread.max() <= _SMALLEST_SPREAD * max(1.0, np.abs(mean).max()):
             raise Flat(f"the general score is the same for all {len(features)} photos")
         # Values that hardly vary are not blown up to the size of the others.
         spread = np.maximum(spread, 1e-3 * spread.max())
-        states, centre = (features.hidden - mean) / spread, mean / spread
+        states, centre = (hidden - mean) / spread, mean / spread
         length = np.linalg.norm(centre)
         if length > 0:
             states = states - np.outer(states @ (centre / length), centre / length)
         _, sizes, main = np.linalg.svd(states, full_matrices=False)
         kept = sizes > 1e-6 * sizes[0]
         kept[MOST_DIMENSIONS:] = False
-        size = np.sqrt((sizes**2).sum() / len(features))  # of a photo, as root mean square
+        size = np.sqrt((sizes**2).sum() / len(hidden))  # of a reading, as root mean square
         directions = main[kept].T / spread[:, None] / size
-        return cls(directions, scores.std() / max(float(speeds.mean()), 1e-6 * width))
+        return cls(directions, scores.std() / max(speed, 1e-6 * width))
 
     def tilts(self, features: Features, weights: Array) -> Array:
-        """Gives the (n,) tilts of photos for (d,) weights."""
+        """Gives the tilts of photos for (d,) weights: (n,), of two readings (n, 2)."""
         return self.reach * (features.hidden @ (self.directions @ weights))
 
     def direction(self, weights: Array) -> Array:
@@ -89,8 +91,8 @@ def fitted_path(
         loss: Of (n,) scores.
         penalties: Falling.
     """
-    coordinates = basis.reach * (features.hidden @ basis.directions)  # (n, d)
-    weights = np.zeros(coordinates.shape[1])
+    coordinates = basis.reach * (features.hidden @ basis.directions)  # (n, d) or (n, 2, d)
+    weights = np.zeros(coordinates.shape[-1])
     for penalty in penalties:
         if np.isfinite(penalty):
             weights = _fitted(features, coordinates, loss, penalty, weights)
@@ -108,7 +110,7 @@ def _fitted(features: Features, coordinates: Array, loss: Loss, penalty: float, 
     for _ in range(_MOST_STEPS):
         scores, speeds = features.moved(coordinates @ weights)
         _, slopes, curves = loss.terms(loss.read(scores))
-        moves = loss.read(speeds[:, None] * coordinates)  # (k, d)
+        moves = loss.read(features.moves(speeds, coordinates))  # (k, d)
         curvature = (moves.T * curves) @ moves + penalty * np.eye(len(weights))
         step = -np.linalg.solve(curvature, moves.T @ slopes + penalty * weights)
         while (then := value(weights + step)) >= now and np.abs(step).max() > _SMALLEST_STEP:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from roc.model.mirror import mirrored
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import Scorer, Wanted, merge
 from roc.scoring.one_forward import level_logits
@@ -19,21 +20,19 @@ from roc.scoring.prepare import Prepared
 class Feature(NamedTuple):
     """What is read of one image, at the first `[SCORE]` of the answer.
 
-    Where the model declares `score_flip`, the logits are those of the mean distribution over the image and its mirror
-    image, and the hidden state is the mean of both. Scores that a personal head moves are then those that its
-    checkpoint gives up to terms of second order in what sets the two images apart.
+    Where the model declares `score_flip`, there are two readings, of the image and of its mirror image.
 
     Attributes:
-        logits: (N,) float32, of the levels, without a temperature.
-        hidden: (H,) float32, the input of the score head.
+        logits: (N,) float32, of the levels, without a temperature; of two readings (2, N).
+        hidden: (H,) float32, the input of the score head; of two readings (2, H).
     """
 
     logits: NDArray[np.float32]
     hidden: NDArray[np.float32]
 
     def packed(self) -> str:
-        """Gives the numbers as text: N logits, then H values, little-endian float32 in base64."""
-        return base64.b64encode(np.concatenate(self).astype("<f4").tobytes()).decode("ascii")
+        """Gives the numbers as text: all logits, then all hidden values, little-endian float32 in base64."""
+        return base64.b64encode(np.concatenate([part.ravel() for part in self]).astype("<f4").tobytes()).decode("ascii")
 
 
 class FeatureScorer(Scorer):
@@ -48,20 +47,32 @@ class FeatureScorer(Scorer):
         super().__init__(assessment, Wanted(assessment.attributes[:1]), batch_size)
 
     def _start(self, batch: Sequence[Prepared]) -> Callable[[], list[Any]]:
-        model, seen = self.assessment.model, []
-        handle = model.score_head.register_forward_pre_hook(lambda head, args: seen.append(args[0]))
-        try:
-            logits = level_logits(model, merge([one.inputs for one in batch], pad_id=self._pad_id))  # (B, 1, N)
-        finally:
-            handle.remove()
-        hidden = torch.stack(seen).mean(dim=0)  # (B, H); of the image, or of it and its mirror image
+        model = self.assessment.model
+        declaration, inputs = model.declaration, merge([one.inputs for one in batch], pad_id=self._pad_id)
+        readings = [self._read(inputs)]
+        if declaration.score_flip and (other := mirrored(inputs)) is not None:
+            readings.append(self._read(other))
 
         def finish() -> list[Feature]:
-            trained = logits[:, 0] * model.declaration.temperature
-            both = (part.to("cpu", torch.float32).numpy() for part in (trained, hidden))
+            parts = [torch.stack(part, dim=1) for part in zip(*readings, strict=True)]  # (B, 1 or 2, N or H)
+            if len(readings) == 1:
+                parts = [part[:, 0] for part in parts]
+            parts[0] = parts[0] * declaration.temperature
+            both = (part.to("cpu", torch.float32).numpy() for part in parts)
             return [Feature(*pair) for pair in zip(*both, strict=True)]
 
         return finish
+
+    def _read(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reads level logits (B, N) and hidden states (B, H) in one pass."""
+        model, seen = self.assessment.model, []
+        handle = model.score_head.register_forward_pre_hook(lambda head, args: seen.append(args[0]))
+        try:
+            logits = level_logits(model, inputs, with_mirror=False)  # (B, 1, N)
+        finally:
+            handle.remove()
+        (hidden,) = seen
+        return logits[:, 0], hidden
 
     def row(self, feature: Any) -> dict[str, Any]:
         """Gives `feature`; or `error`, where a number of it is not finite."""

@@ -174,15 +174,20 @@ def _features(facts: dict[str, Any], texts: Sequence[str], long: Mapping[str, Im
 
     if set(long) - set(texts):
         raise _invalid("a long text came where no features are expected")
-    count, rows = len(facts["levels"]), []
+    readings, levels, rows = facts["readings"], len(facts["levels"]), []
+    count = readings * levels
     for place, text in enumerate(texts):
         data = long[text].data if text in long else _bytes(text)
         row = np.frombuffer(data or b"", dtype="<f4") if len(data or b"") % 4 == 0 else np.empty(0)
-        if len(row) <= count or not np.isfinite(row).all() or (rows and len(row) != len(rows[0])):
+        whole = len(row) > count and len(row) % readings == 0 and np.isfinite(row).all()
+        if not whole or (rows and len(row) != len(rows[0])):
             raise _invalid(f"features.{place} is not what /v1/features gave; send its text as it came")
         rows.append(row.astype(np.float64))
     found = np.array(rows)
-    return Features(found[:, :count], found[:, count:], np.array(facts["levels"]))
+    logits, hidden = found[:, :count], found[:, count:]
+    if readings > 1:
+        logits, hidden = (part.reshape(len(found), readings, -1) for part in (logits, hidden))
+    return Features(logits, hidden, np.array(facts["levels"]))
 
 
 def _bytes(text: str) -> bytes | None:

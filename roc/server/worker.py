@@ -125,6 +125,7 @@ def facts(assessment: Assessment, checkpoint: str, scorers: dict[str, Scorer]) -
         **_reference(declaration),
         **declaration.space.ranges,
         "levels": assessment.model.score_levels().float().tolist(),
+        "readings": 2 if declaration.score_flip else 1,  # of a photo: its mirror image too
         "attributes": list(assessment.attributes),
         "reasons": declaration.reasons,
         "calibrated": declaration.distribution_supervised,

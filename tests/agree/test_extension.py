@@ -111,6 +111,15 @@ def test_weights_of_the_batch_count_and_teach_the_predictor_alone():
     assert reached and all(".predictor." in name for name in reached)
 
 
+def test_mirror_images_have_maps_of_their_own_and_the_weights_of_the_photo():
+    model, _, collator = routed_model()
+    batch = collator.scoring_batch(PICTURES) | {"routing_weights": torch.eye(5)[:3]}
+    plain = one_forward(model, batch).scores
+    other = one_forward(model, {**batch, "pixel_values": batch["pixel_values"].flip(-1)}).scores
+    torch.testing.assert_close(one_forward(model, batch, with_mirror=True).scores, (plain + other) / 2)
+    assert not torch.equal(plain, other)
+
+
 def test_what_is_switched_off_is_not_there():
     model, _, collator = routed_model(routing=False)
     assert {type(one) for one in extensions_of(model).values()} == {Agree}

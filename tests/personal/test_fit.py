@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
+from roc.personal.asking import least_sure
 from roc.personal.features import Features
 from roc.personal.fit import Basis, Flat, fit, fitted_path, folds
 from roc.personal.opinions import Pairs, Ratings
@@ -47,13 +48,32 @@ def test_without_opinions_it_is_the_general_score_and_tilts_are_those_of_the_sto
     assert photos.hidden.mean(axis=0) @ basis.direction(personal) == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["ratings", "pairs"])
+def twice(photos, other):
+    """Joins what was read of photos with what was read of their mirror images."""
+    parts = ((photos.logits, other.logits), (photos.hidden, other.hidden))
+    return Features(*(np.stack(part, axis=1) for part in parts), LEVELS)
+
+
+def test_two_equal_readings_are_one():
+    one, ratings = features(24), Ratings(np.random.default_rng(2).normal(size=24))
+    two = twice(one, one)
+    found = [fit(photos, ratings) for photos in (one, two)]
+    assert found[0].penalty == found[1].penalty
+    assert found[1].scores(two) == pytest.approx(found[0].scores(one), abs=1e-6)
+    asked = [least_sure(photos, ratings, head, [], 3) for photos, head in zip((one, two), found, strict=True)]
+    assert [one[:2] for one in asked[0]] == [one[:2] for one in asked[1]]
+
+
+@pytest.mark.parametrize("kind", ["ratings", "pairs", "two readings"])
 def test_the_weights_are_a_minimum(kind):
     photos, everything = features(24), np.arange(24)
-    opinions = Ratings(photos.hidden[:, 1] + photos.hidden[:, 0])
+    hidden = photos.hidden
+    opinions = Ratings(hidden[:, 1] + hidden[:, 0])
     if kind == "pairs":
         ends = np.array([(i, (i + 7) % 24) for i in everything])
-        opinions = Pairs(ends, (photos.hidden[ends[:, 1], 1] > photos.hidden[ends[:, 0], 1]).astype(float))
+        opinions = Pairs(ends, (hidden[ends[:, 1], 1] > hidden[ends[:, 0], 1]).astype(float))
+    if kind == "two readings":
+        photos = twice(photos, features(24, seed=1))
     basis, loss = Basis.of(photos), opinions.loss(photos, everything)
 
     def value(weights):

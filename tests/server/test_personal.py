@@ -5,13 +5,16 @@ import base64
 import json
 import re
 
+import numpy as np
 import pytest
 from serving import files, photo, running, tiny_checkpoint
 
 from roc import load
+from roc.scoring.features import Feature
 from roc.server.errors import Refusal
 from roc.server.options import Limits
 from roc.server.personal import PersonalRequest, personal_limits
+from roc.server.personal import _features as received
 from roc.server.uploads import read_json
 
 COUNT = 24
@@ -87,6 +90,17 @@ def test_answers_move_the_ranking_and_the_head_is_a_checkpoint(server, features,
 def test_what_cannot_be_used(server, features, more, message):
     answer = ask(server, features, **more)
     assert answer.status_code == 422 and re.search(message, answer.json()["error"]["message"]), answer.text
+
+
+def test_two_readings_of_a_photo_come_back_as_they_were_read():
+    draw = np.random.default_rng(0)
+    sent = [Feature(*(draw.normal(size=(2, size)).astype(np.float32) for size in (3, 4))) for _ in range(2)]
+    facts = {"levels": [1, 2, 3], "readings": 2}
+    found = received(facts, [one.packed() for one in sent], {})
+    assert np.array_equal(found.logits[1], sent[1].logits) and np.array_equal(found.hidden[0], sent[0].hidden)
+    odd = base64.b64encode(np.zeros(13, dtype="<f4").tobytes()).decode()
+    with pytest.raises(Refusal, match="not what /v1/features gave"):
+        received(facts, [odd], {})
 
 
 def test_features_that_did_not_come_from_here(server, features):
