@@ -14,6 +14,7 @@ from training_runs import QUICK, demo, finetune, ratings
 from roc import Assessment
 from roc.commands.evaluate import main as evaluate
 from roc.training.config import load_config
+from roc.training.finish import _extra_lines
 
 
 def test_the_card_gives_the_metrics_and_the_command_that_makes_them(finished):
@@ -119,3 +120,10 @@ def test_meaningless_results_are_told_as_such(tmp_path, capsys):
     assert 1 <= float(capsys.readouterr().out) <= 10
     assert "stand-in" in (out / "README.md").read_text()
     assert json.loads((out / "config.json").read_text())["roc"]["tiny_model"] == "demo"  # roc score says so by this
+
+
+def test_answers_that_differ_because_they_are_of_the_photo_alone_say_so():
+    metrics = {"answers/n": 10, "answers/complete": 1.0, "answers/largest_difference": 0.3}
+    plain, flipped = ("\n".join(_extra_lines(metrics, load_config(), flips=flips)) for flips in (False, True))
+    assert "differ from one forward pass by 0.3 at most" in plain and "mirror" not in plain
+    assert flipped.startswith(plain) and "one forward pass reads its mirror image too" in flipped
