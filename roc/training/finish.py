@@ -129,6 +129,8 @@ def evaluate(
         answering = metrics["answers/complete"] >= _FEW_ANSWERS if checked else config.taught_text_weight > 0
         if model.declaration.reasons:
             answering = metrics.get("reasoned/readable", 1.0) >= _FEW_ANSWERS
+        elif model.declaration.score_flip:
+            answering = False
         extra = _extra_lines(metrics, config, flips=model.declaration.score_flip)
         lines = [_heading(metrics, config), format_table(metrics), *extra]
     else:
@@ -341,7 +343,7 @@ def _pairs_command(config: RunConfig) -> str:
 
 
 def _how_to_use(config: RunConfig, image: str, *, reported: bool, answering: bool) -> list[str]:
-    """Shows where the results are and how to use the checkpoint; `.score()` where the answers hold no scores."""
+    """Shows where the results are and how to use the checkpoint: `.score()` where answers have no or other scores."""
     from roc.evaluation.report import REPORT_FILE
 
     out = Path(config.output_dir)

@@ -73,6 +73,7 @@ def test_scores_are_means_over_mirror_images_in_the_table_and_the_command(flippe
     assert abs(pair[0] - pair[1]) > 1e-3
     assert found == pytest.approx([sum(pair) / 2] * 2, abs=1e-4)
     assert float(tested["prediction"]) == pytest.approx(found[0], abs=1e-4)
+    assert f'Assessment(pretrained="{out}").score("' in (out / "metrics.txt").read_text()
 
 
 @pytest.mark.parametrize(
