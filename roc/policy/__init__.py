@@ -7,5 +7,5 @@ model, `data` the rows as TRL takes them, `sampler` their order, `trainer` the l
 What is rewarded are plain functions: `answers` are the columns of a step, `rewards` those of the paper, `groups` those
 for pictures that were edited out of one another, `numbers` how answers without a head are read; `advantages` is what
 the policy learns from. `fused` gives both terms of the objective in one forward pass, `joint` is the head's, and
-`critiques` are those of a file whose words are learnt beside.
+`critiques` are those of a file whose text loss is added.
 """

@@ -109,11 +109,11 @@ class PolicyConfig(RunConfig):
     )
     critiques_path: str | None = option(
         None,
-        "file of critiques, such as the corpus of the cold start, whose words are learnt beside, so that sampled "
-        "answers keep their form",
+        "file of critiques, such as the corpus of the cold start, whose text loss is added to the policy's, so that "
+        "sampled answers keep their form",
         metavar="FILE",
     )
-    critiques_weight: float = option(1.0, "weight of their text loss beside the policy's", above=0)
+    critiques_weight: float = option(1.0, "weight of that text loss", above=0)
     critiques_batch_size: int = option(16, "critiques per device and forward pass", low=1)
     use_vllm: bool = option(False, "generate through vLLM, by TRL's own switch", matters=False)
     vllm_mode: Literal["colocate", "server"] = option(

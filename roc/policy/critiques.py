@@ -1,4 +1,4 @@
-"""Critiques of a file, whose words are learnt beside the policy.
+"""Critiques of a file, whose text loss is added to the loss of the policy.
 
 The head's loss moves the backbone that the critiques are written with, and sampled ones lose some of their form; the
 policy mends that slowly, since few answers of a step are wrong. The text loss of critiques that have the form keeps it,
@@ -8,15 +8,19 @@ with the score known.
 
 from __future__ import annotations
 
+import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from roc.data.counts import counted
 from roc.data.images import open_image
 from roc.data.reading import read_records
 from roc.data.records import Record
 from roc.data.rows import DataError
-from roc.training.reasoning import is_reasoned
+from roc.prompts import IMAGE_PLACEHOLDER
+from roc.training.reasoning import is_reasoned, reasoning_faults
 
 if TYPE_CHECKING:
     import torch
@@ -25,19 +29,25 @@ if TYPE_CHECKING:
     from roc.model.collator import RocCollator
     from roc.policy.config import PolicyConfig
 
+logger = logging.getLogger(__name__)
 
-def read_critiques(config: PolicyConfig, *, decode: bool = False) -> list[Record]:
-    """Reads the training rows of `critiques_path` that hold a critique.
+
+def read_critiques(config: PolicyConfig, *, held_out: Collection[str] = (), decode: bool = False) -> list[Record]:
+    """Reads the rows of `critiques_path` whose critiques are learnt.
+
+    Rows without a critique, rows marked val or test, and those of held-out images are left out; a note counts them.
 
     Args:
         config: The settings, with those of the checkpoint.
+        held_out: Images that validate or test the run.
         decode: Whether to decode every image, so that none is found broken in the middle of a run.
 
     Raises:
-        DataError: With every fault of the file, or if none of its training rows holds a critique.
+        DataError: With every fault of the file, or if no row is left.
     """
+    path = config.critiques_path
     records = read_records(
-        config.critiques_path,
+        path,
         config.image_folder,
         space=config.score_space,
         num_levels=config.num_tokens,
@@ -45,20 +55,37 @@ def read_critiques(config: PolicyConfig, *, decode: bool = False) -> list[Record
         check_images=decode,
         pixel_limit=config.pixel_limit,
     )
-    found = [record for record in records if record.split in (None, "train") and is_reasoned(record)]
+    faults = reasoning_faults(path, records, config.attributes)
+    faults += [
+        f"{path}:{record.line}: {len(record.images)} pictures; a critique is about one"
+        for record in records
+        if is_reasoned(record) and len(record.images) != 1
+    ]
+    if faults:
+        raise DataError(faults)
+    found = [
+        record
+        for record in records
+        if is_reasoned(record) and record.split in (None, "train") and record.images[0] not in held_out
+    ]
     if not found:
         raise DataError(
             [
-                f"{config.critiques_path}: no training row holds a critique, that is one question answered by "
+                f"{path}: no row to learn from holds a critique, that is one question answered by "
                 "<think>...</think><answer>[SCORE]</answer>; give a corpus of `roc reasoning corpus`, or leave "
                 "critiques_path out"
             ]
         )
+    if len(found) < len(records) and not decode:
+        left_out = counted(len(records) - len(found), "row is", "rows are")
+        logger.info("%s: %s left out: no critique, or of a photo that is held out", path, left_out)
     return found
 
 
 class Critiques:
     """Batches of critiques, drawn by the number of a forward pass, so that a resumed run draws what it would have.
+
+    Each is learnt as an answer to the question that the policy is asked, whatever its file asks.
 
     Args:
         records: With one image and a critique each.
@@ -71,8 +98,10 @@ class Critiques:
     def __init__(
         self, records: Sequence[Record], collator: RocCollator, *, size: int, seed: int, pixel_limit: int
     ) -> None:
-        self.records, self.collator = list(records), collator
-        self.size, self.seed, self.pixel_limit = min(size, len(self.records)), seed, pixel_limit
+        question = ("user", IMAGE_PLACEHOLDER + collator.declaration.reasoning)
+        self.records = [replace(record, conversations=(question, record.conversations[1])) for record in records]
+        self.collator, self.pixel_limit = collator, pixel_limit
+        self.size, self.seed = min(size, len(self.records)), seed
 
     def batch(self, number: int) -> dict[str, torch.Tensor]:
         """Makes the batch of a forward pass: the model's inputs and `labels` (B, T).

@@ -69,7 +69,7 @@ class PolicyTrainer(SavesStates, GRPOTrainer):
         train: Records to learn from, one image each.
         collator: The model's.
         generated: Validation on what the model writes; None where nothing is validated.
-        critiques: Records with critiques whose words are learnt beside; empty for none.
+        critiques: Records whose critiques have their text loss added to the policy's; empty for none.
         learning_rates: Learning rate of a part (`roc.model.parts.PARTS`) where it differs from `args.learning_rate`.
     """
 
@@ -127,8 +127,8 @@ class PolicyTrainer(SavesStates, GRPOTrainer):
         self._logits: list[torch.Tensor] = []
         self._advantages: Advantages | None = None
         self._score_labels: list[float | None] = []
-        self._pass = 0
-        """Number of the forward pass within the step under way."""
+        self._passes = (-1, 0)
+        """The step under way, and how many forward passes of it have drawn critiques."""
 
     @property
     def processor_to_save(self) -> Any:
@@ -291,9 +291,10 @@ class PolicyTrainer(SavesStates, GRPOTrainer):
 
     def _critiques_loss(self, model: Any) -> torch.Tensor:
         """Computes the text loss of the critiques that are drawn for this forward pass of this process."""
-        passes = self.args.gradient_accumulation_steps
-        number = self.state.global_step * passes + self._pass
-        self._pass = (self._pass + 1) % passes
+        step = self.state.global_step
+        done = self._passes[1] if self._passes[0] == step else 0
+        self._passes = (step, done + 1)
+        number = step * self.args.gradient_accumulation_steps + done
         batch = self.critiques.batch(number * self.accelerator.num_processes + self.accelerator.process_index)
         return text_loss(model, to_model(self.accelerator.unwrap_model(self.model), batch))
 

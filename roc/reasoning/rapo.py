@@ -38,7 +38,7 @@ def train(config: PolicyConfig) -> str | None:
         RunError: If the settings cannot be trained with, or a state cannot be saved.
     """
 
-    return reinforce(config, verb="reasoning train", question=house_question, row_faults=leak_faults)
+    return reinforce(config, verb="reasoning train", question=house_question, critique_faults=leak_faults)
 
 
 def house_question(declaration: Declaration) -> str:

@@ -133,6 +133,9 @@ class GroupsStage(PolicyConfig):
         if not {"relative", "relative_soft"} & set(self.rewards):
             told = f"rewards is {', '.join(self.rewards)}, without relative or relative_soft, which groups are for"
             found.append(("rewards", f"{told}; name one of them"))
+        if self.critiques_path is not None:
+            told = "critiques_path is given, but the stages of `roc relative train` have no such setting; leave it out"
+            found.append(("critiques_path", told))
         need = [name for name in ("rank", "error", "binary") if name in self.rewards]
         if need and not self.with_anchors:
             told = f"rewards names {', '.join(need)} and with_anchors is false, so no photo has a score"

@@ -20,11 +20,12 @@ from typing import Any, Literal
 
 from stages import GOES_ON, run_script
 
+from roc.data.digest import content_digest
 from roc.files import write_json, write_text
 from roc.settings import Fault, Settings, option
 
 from .arms import ARMS, Arm
-from .parts import QUICK, WHOLE, Parts, Sizes, cold_start, make_parts, reinforce, untaught
+from .parts import CONFIGS, QUICK, WHOLE, Parts, Sizes, cold_start, make_parts, reinforce, untaught
 from .report import circumstances, curves_of, reward_of
 
 DESCRIPTION = """Reinforces one small model that reasons in many ways: five combinations of rewards, each with and
@@ -122,7 +123,7 @@ def compare(options: AblationOptions, command: str) -> str:
     from .table import markdown
 
     out = options.out
-    _check_same(out, {"steps": options.num_steps, "quick": options.quick})
+    _check_same(out, {"steps": options.num_steps, "quick": options.quick, "configs": _digests()})
     runs = [(name, seed) for seed in range(options.num_seeds) for name in options.compared]
     if not options.table:
         sizes = QUICK if options.quick else WHOLE
@@ -147,14 +148,21 @@ def compare(options: AblationOptions, command: str) -> str:
     return f"{text}\nWritten to {out}/results.md and results.json."
 
 
+def _digests() -> dict[str, str | None]:
+    """Hashes the settings files, by the part that each is for."""
+    return {name: content_digest(file) for name, file in CONFIGS.items()}
+
+
 def _check_same(out: Path, settings: dict[str, Any]) -> None:
-    """Refuses a folder whose runs had another budget, and notes the budget of a new one."""
+    """Refuses a folder whose runs had another budget or other settings files, and notes those of a new one."""
     file = out / "settings.json"
     held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else settings
-    if held != settings:
+    if held["steps"] != settings["steps"]:
         raise ValueError(
             f"{out} holds runs of {held['steps']} steps, not {settings['steps']}; name another --output_dir"
         )
+    if held != settings:
+        raise ValueError(f"{out} holds runs by other settings files; name another --output_dir")
     write_json(file, settings)
 
 

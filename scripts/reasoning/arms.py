@@ -13,7 +13,7 @@ class Arm:
         title: As the table names it.
         rewards: Beside the reward for the form, which the published code always gives.
         epochs: Of the cold start.
-        critiques: Whether critiques of the corpus are learnt beside.
+        critiques: Whether the text loss of critiques of the corpus is added.
         more: Further words for `roc reasoning train`.
     """
 
@@ -32,8 +32,8 @@ REWARDS = {
     "error_rank": ("error", "rank"),
 }
 REFERENCE = "error_rank"
-"""The recipe as it is: the published rewards, one epoch of cold start, the head's own loss and the words of critiques
-beside. Others are subtracted from it."""
+"""The recipe as it is: the published rewards, one epoch of cold start, the head's own loss, and the text loss of
+critiques. Others are subtracted from it."""
 
 ARMS = {
     **{name: Arm(" + ".join(rewards), rewards) for name, rewards in REWARDS.items()},
@@ -41,10 +41,10 @@ ARMS = {
         f"{name}_policy": Arm(f"{' + '.join(rewards)}, policy alone", rewards, more=("--head_weight", "0"))
         for name, rewards in REWARDS.items()
     },
-    # What is taught beside would be a cold start.
-    "start_0": Arm("error + rank, no cold start, no critiques beside", epochs=0, critiques=False),
+    # Critiques of the corpus would teach what a cold start does. To be compared with "bare".
+    "start_0": Arm("error + rank, no cold start and no text loss of critiques", epochs=0, critiques=False),
     **{f"start_{epochs}": Arm(f"error + rank, {epochs} epochs of cold start", epochs=epochs) for epochs in (2, 10)},
-    "bare": Arm("error + rank, no critiques beside", critiques=False),
+    "bare": Arm("error + rank, no text loss of critiques", critiques=False),
     "fading": Arm("error + rank, the head's loss fades to 0", more=("--head_weight_end", "0")),
 }
 

@@ -134,7 +134,7 @@ def cold_start(parts: Parts, folder: Path, threads: int, *more: str | Path) -> N
 
 
 def reinforce(parts: Parts, start: Path, folder: Path, threads: int, *more: str | Path, critiques: bool = True) -> None:
-    """Reinforces a checkpoint that reasons, with critiques of the corpus beside or without.
+    """Reinforces a checkpoint that reasons.
 
     Args:
         parts: The scenes and the corpus.
@@ -142,7 +142,7 @@ def reinforce(parts: Parts, start: Path, folder: Path, threads: int, *more: str 
         folder: Folder of the run.
         threads: CPU threads of PyTorch.
         *more: Further words of the command line.
-        critiques: Whether critiques are learnt beside.
+        critiques: Whether the text loss of critiques of the corpus is added.
 
     Raises:
         StageFailed: If the run ended with an error.

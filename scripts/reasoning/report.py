@@ -119,7 +119,7 @@ def markdown(report: Mapping[str, Any]) -> str:
     lines += [
         "",
         "Differences scene by scene, on the scenes that both scored. MAE on 1..10: lower is better. Sampled critiques: "
-        "at temperature 1, as in RAPO; one that cannot be read earns 0.",
+        "at temperature 1, from the whole vocabulary; one that cannot be read earns 0.",
         "",
         *_reward(report["reward"]),
         "",

@@ -1,7 +1,8 @@
 """What sampled critiques are rewarded with, before RAPO and after it, on the same scenes.
 
 The log of a run has other scenes in each step, so its beginning and its end differ by chance too. Here both models
-answer the same scenes, none of which they were taught on, as they answer while they are reinforced: at temperature 1.
+answer the same scenes, none of which they were taught on, at temperature 1 and with every token of the vocabulary
+allowed; RAPO itself draws from the likeliest ones (`top_k`), so that a few more answers cannot be read here.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def corpus(file, data, said=WORDS, count=None):
     """Writes critiques about the photos of a file, the first `count` of them; each says one of `said` in turn."""
     lines = [json.loads(line) for line in Path(data).read_text(encoding="utf-8").splitlines()][:count]
     for i, line in enumerate(lines):
-        turns = [("human", f"<|image|>{QUESTION}"), ("gpt", reasoned_answer(said[i % len(said)]))]
+        turns = [("human", "<|image|>Rate it."), ("gpt", reasoned_answer(said[i % len(said)]))]
         line["conversations"] = [{"from": who, "value": words} for who, words in turns]
         line["gt_score"], line["image"] = line.pop("score"), str(Path(data).with_name(line["image"]))
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

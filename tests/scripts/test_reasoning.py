@@ -20,6 +20,7 @@ from reasoning.sampled import compare_rewards, rewards_of  # noqa: E402
 from reasoning.table import markdown as ablation_markdown  # noqa: E402
 from stages import StageFailed  # noqa: E402
 
+from roc.files import write_json  # noqa: E402
 from roc.policy.config import PolicyConfig  # noqa: E402
 from roc.score_space import ScoreSpace  # noqa: E402
 from roc.training.config import RunConfig, load_config  # noqa: E402
@@ -193,6 +194,10 @@ def test_arms_and_seeds_run_one_by_one(tmp_path, stages, capsys):
     assert "| rank | before RAPO | 0.500" in table and "## error + rank minus the others" in table
     assert ablation.main([*words[:2], "--arms", "rank"]) == 2
     assert "holds runs of 2 steps, not 60" in capsys.readouterr().err
+    held = json.loads((out / "settings.json").read_text())
+    write_json(out / "settings.json", held | {"configs": held["configs"] | {"rapo": "0"}})
+    assert ablation.main([*words, "--table"]) == 2 and "by other settings files" in capsys.readouterr().err
+    write_json(out / "settings.json", held)
     assert ablation.main([*words, "--short"]) == 2 and "give one of them" in capsys.readouterr().err
     shutil.rmtree(out / "results")
     assert ablation.main([*words, "--table"]) == 2 and "no finished run yet" in capsys.readouterr().err
