@@ -5,6 +5,7 @@ The forms for vLLM stand in `roc.checkpoint.vllm`; `roc export` makes them all.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from roc.model.personal import base_of, is_personal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
+
+logger = logging.getLogger(__name__)
 
 # What a run leaves beside its checkpoint; its report shows images of the data.
 _NOT_FOR_HUBS = ("training/*", "scenes/*", "plots/*", "run.json", "metrics.txt", "predictions.csv", "report.html")
@@ -76,8 +79,8 @@ def head_only(checkpoint: str | os.PathLike, out: str | os.PathLike) -> None:
     refuse_extensions(read_extensions(checkpoint))
     write_head(out, declaration, weight)
     levels = _OWN_LEVELS if declaration.space.attribute_ranges else 'about["levels"]'
-    usage = f"{_HEAD_USAGE.replace('{levels}', levels)}\n\n{mirror_note(declaration)}"
-    write_export_card(checkpoint, out, declaration, usage=usage)
+    parts = (_HEAD_USAGE.replace("{levels}", levels), mirror_note(declaration))
+    write_export_card(checkpoint, out, declaration, usage="\n\n".join(filter(None, parts)))
 
 
 def to_roc(checkpoint: str | os.PathLike, out: str | os.PathLike) -> None:
@@ -150,6 +153,11 @@ def to_published(
         raise ValueError(
             f"{checkpoint} is calibrated with a temperature or onto another rating scale, for which the published "
             "layout has no place; export it before it is calibrated"
+        )
+    if declaration_of(config).score_flip:
+        logger.warning(
+            "%s scores photo and mirror image; the published code reads the photo alone, so its scores will differ",
+            checkpoint,
         )
     if model is None:
         weights, processor = published.read_weights(checkpoint).tensors, load_processor(checkpoint, config=config)

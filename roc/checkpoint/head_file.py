@@ -181,7 +181,10 @@ def mirror_note(declaration: Declaration) -> str:
         "the mean of the two."
     )
     if declaration.calibration is not None:
-        note += " A temperature of `roc calibrate` acts on each of the two then, so that scores are close, not equal."
+        note += (
+            " A temperature, where `roc calibrate` fitted one, acts on each of the two here, so that such scores are "
+        )
+        note += "close to those of roc, not equal."
     return note
 
 

@@ -74,7 +74,8 @@ def scores_behind(
         batch = collator([(laid_out(record, critique), [opened(record)]) for record, critique in pairs])
         mask = score_positions(batch["labels"], model.declaration.token_id)
         inputs = {name: value for name, value in batch.items() if name not in _TARGETS}
-        logits = model.level_logits(mask, **to_model(model, inputs), use_cache=False)
+        # Of the picture alone, as while the model writes, also where one forward pass reads the mirror image too.
+        logits = model.level_logits(mask, with_mirror=False, **to_model(model, inputs), use_cache=False)
         return read_levels(logits[:, 0].float().cpu(), model.score_levels()).scores.tolist()
 
     with evaluating(model), torch.no_grad():

@@ -96,7 +96,7 @@ def _check_mirrors(model: PreTrainedModel, processor: ProcessorMixin) -> None:
     except ValueError as error:
         raise RunError(
             f"score_flip is on, and a {model.config.model_type} model cannot be shown mirror images in a batch: "
-            f"{error}; leave score_flip out (a checkpoint that declares it needs --score_flip false)."
+            f"{error}; give --score_flip false."
         ) from error
 
 

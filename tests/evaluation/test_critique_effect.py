@@ -8,6 +8,7 @@ from heads import picture, record
 from reasoning_models import reasoning_model
 
 from roc.evaluation.critique_effect import critique_effect, critique_text, effect_metrics, scores_behind
+from roc.model.declaration import declare
 from roc.model.reasoned import reasoned_answer
 from roc.scoring.results import Reasoned, Score
 
@@ -65,6 +66,19 @@ def test_words_and_picture_are_read_together(model):
     model.train()
     value = (logits[0, 0].softmax(-1) * torch.tensor(model.score_space.levels)).sum().item()
     assert scores[0] == pytest.approx(value, abs=1e-4)
+
+
+def test_words_are_read_before_the_picture_alone(model):
+    """As while the model writes, also where one forward pass reads the mirror image too."""
+    model, _, collator = model
+    words = ["Soft light."] * 4
+    plain = scores_behind(model, collator, RECORDS, words, batch_size=4, opened=opened)
+    before = model.declaration
+    declare(model, dataclasses.replace(before, score_flip=True))
+    try:
+        assert scores_behind(model, collator, RECORDS, words, batch_size=4, opened=opened) == plain
+    finally:
+        declare(model, before)
 
 
 def test_only_the_words_are_exchanged(model):

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from heads import build, picture
+from heads import build, fill_head, picture
 from PIL import Image
 
-from roc.checkpoint.folder import save
+from roc.checkpoint.folder import load, save
 from roc.data.augment import scaled_size
 from roc.data.images import ImageError
 from roc.model.calibration import Calibration, Intervals
@@ -228,8 +228,9 @@ def test_a_declared_limit_of_pixels_holds_for_every_picture(tmp_path):
     assert identity(plain)["declared"] == hashlib.sha256(earlier).hexdigest()[:16]
 
 
-def test_mirror_images_are_part_of_what_scores_and_generated_answers_are_of_the_photo_alone(assessment, tmp_path):
-    model, processor, _ = build("llava")
+def test_mirror_images_are_part_of_what_scores_and_generated_answers_are_of_the_photo_alone(checkpoint, tmp_path):
+    model, processor = load(checkpoint)
+    fill_head(model)
     intervals = Intervals(level=0.9, half_widths={"overall": 0.5}, rows={"overall": 20}, scores={}, stds={})
     calibration = Calibration(data="ab", rows=20, intervals=intervals)
     answered = {}
@@ -242,5 +243,5 @@ def test_mirror_images_are_part_of_what_scores_and_generated_answers_are_of_the_
     plain, flipped = answered[False], answered[True]
     assert plain[0].scorer.rpartition("@")[2] != flipped[0].scorer.rpartition("@")[2]
     assert flipped[1].value != pytest.approx(plain[1].value, abs=0.01) and flipped[1].low is not None
-    # The tiny model need not write a score.
-    assert flipped[2] is None or (flipped[2].value == pytest.approx(plain[2].value) and flipped[2].low is None)
+    assert plain[2].low is not None
+    assert flipped[2].value == pytest.approx(plain[2].value) and flipped[2].low is None

@@ -91,7 +91,7 @@ def test_pictures_that_cannot_be_mirrored_in_a_batch_are_refused(tmp_path, capsy
     words = ["--model_name_or_path", base, "--data_path", str(file), "--score_flip", "true", "--report_to", "none"]
     assert finetune(*words, "--output_dir", str(tmp_path / "out")) == 2
     said = capsys.readouterr().err
-    assert "a qwen2_5_vl model cannot be shown mirror images" in said and "leave score_flip out" in said
+    assert "a qwen2_5_vl model cannot be shown mirror images" in said and "give --score_flip false" in said
 
 
 @pytest.fixture(scope="module")
