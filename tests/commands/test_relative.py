@@ -102,7 +102,9 @@ PAIR = {"image": ["a.png", "b.png"], "delta": 1, "conversations": TURNS}
 def test_pairs_that_cannot_be_used(pictures, model, row, told, capsys):
     file = lines(pictures / "p.jsonl", {**PAIR, "id": "x"}, {**row, "id": "y"})
     words = ["--model_name_or_path", str(model / "base"), "--output_dir", "out", "--report_to", "none"]
-    assert main(["relative", "train", str(CONFIGS / "relative_pairs.yaml"), "--data_path", file, *words]) == 2
+    train = ["relative", "train", str(CONFIGS / "relative_pairs.yaml"), "--data_path", file, *words]
+    assert main(train) == 2 and "pairs/edits.jsonl: no such file" in capsys.readouterr().err
+    assert main([*train, "--edits_path", "none"]) == 2
     error = capsys.readouterr().err
     assert told in error and "p.jsonl:2" in error and "Traceback" not in error and not Path("out").exists()
     plain = ["--pairs_path", file, "--min_score", "0", "--max_score", "10", "--num_tokens", "10"]
