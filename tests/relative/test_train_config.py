@@ -39,6 +39,7 @@ def test_what_is_missing_or_has_no_place_is_told():
     unused = {"anchors_path": "a.jsonl", "with_anchors": False, "calibrate": "never"}
     assert "nothing would use it" in refused(GroupsStage, **unused)
     without = {"with_anchors": False, "calibrate": "never"}
+    assert "critiques_path is given, but the stages" in refused(GroupsStage, critiques_path="c.jsonl", **without)
     assert "without relative" in refused(GroupsStage, rewards=["format"], **without)
     assert "names error and with_anchors is false" in refused(GroupsStage, rewards=["relative", "error"], **without)
 
