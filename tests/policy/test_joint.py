@@ -31,7 +31,7 @@ def stub(arguments, head_loss=lambda *_: torch.zeros(()), head_weight=0.0, **cha
         "current_gradient_accumulation_steps": 1, "accelerator": Accelerator(cpu=True),
         "model": SimpleNamespace(training=True), "_metrics": {"train": defaultdict(list)},
         "config": SimpleNamespace(head_every=1, head_weight=head_weight, head_weight_end=None),
-        "state": SimpleNamespace(global_step=0, max_steps=1), "_head_loss": head_loss,
+        "state": SimpleNamespace(global_step=0, max_steps=1), "_head_loss": head_loss, "critiques": None,
     }  # fmt: skip
     vars(trainer).update(own | changes)
 
