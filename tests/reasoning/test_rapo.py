@@ -83,7 +83,7 @@ def test_critiques_that_give_the_score_away_are_refused(
 def test_a_file_without_critiques_is_refused(reasoning_checkpoint, reasoning_photos, tmp_path, capsys):
     given = words(reasoning_checkpoint, reasoning_photos, tmp_path / "out", critiques_path=reasoning_photos)
     assert main(given) == 2
-    assert "photos.jsonl: no training row holds a critique" in capsys.readouterr().err
+    assert "photos.jsonl: no row to learn from holds a critique" in capsys.readouterr().err
     given = words(reasoning_checkpoint, reasoning_photos, tmp_path / "out", critiques_path="nowhere.jsonl")
     assert main(given) == 2 and "nowhere.jsonl" in capsys.readouterr().err
 
