@@ -9,6 +9,7 @@ with the score known.
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -63,10 +64,13 @@ def read_critiques(config: PolicyConfig, *, held_out: Collection[str] = (), deco
     ]
     if faults:
         raise DataError(faults)
+    kept_away = set(map(os.path.realpath, held_out))  # one file may name them another way than the other
     found = [
         record
         for record in records
-        if is_reasoned(record) and record.split in (None, "train") and record.images[0] not in held_out
+        if is_reasoned(record)
+        and record.split in (None, "train")
+        and os.path.realpath(record.images[0]) not in kept_away
     ]
     if not found:
         raise DataError(

@@ -1,5 +1,6 @@
 """Critiques that are learnt beside the policy: which rows, which of them a pass draws, and the loss of their words."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_what_cannot_be_learnt_is_told(llava, data, tmp_path, caplog):
     config = settings(llava, data, tmp_path / "out", critiques_path=corpus(tmp_path / "some.jsonl", data))
     declared = as_declared(config, read_declaration(config, None))
     with caplog.at_level("INFO"):
-        found = read_critiques(declared, held_out={str(Path(data).with_name("0.png"))})
+        found = read_critiques(declared, held_out={os.path.relpath(Path(data).with_name("0.png"))})
     assert [record.id for record in found] == [str(i) for i in range(1, 8)]
     assert "5 rows are left out: no critique, or of a photo that is held out" in caplog.text
     spoilt = corpus(tmp_path / "spoilt.jsonl", data, ["<answer>dark"], count=2)
