@@ -5,7 +5,7 @@
     bash scripts/reproduce_reasoning.sh --quick                      two steps of each, to see it work
 
 The parts that all arms share, and the cold starts, are made at first need. Each finished run is one file in
-`output_dir`/results; whatever stops the command, the same one goes on from there, inside of a run too.
+`output_dir`/results; whatever stops the command, the same one goes on from there; a run that was under way begins anew.
 """
 
 from __future__ import annotations
@@ -176,8 +176,8 @@ def execute(parts: Parts, name: str, seed: int, sizes: Sizes, options: AblationO
     tests = ("--no_test_table", "false", "--check_answers", str(tested), "--seed", str(seed))
     start = make_start(parts, arm, seed, sizes, options.threads, tests)
     folder = parts.out / "runs" / f"{name}-seed{seed}"
-    every = str(max(1, options.num_steps // 3))
-    steps = ("--max_steps", str(options.num_steps), "--eval_steps", every, "--save_steps", every)
+    last = str(options.num_steps)  # the last state counts, as in the recipe
+    steps = ("--max_steps", last, "--eval_steps", last, "--save_steps", last)
     more = ("--rewards", *arm.rewards, "format", *arm.more, *tests, *(sizes.rapo or steps))
     reinforce(parts, start, folder, options.threads, *more, critiques=arm.critiques)
     result = {
