@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -12,10 +11,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stages import side_by_side
+from stages import check_settings, held_settings, note_settings, side_by_side
 
 from roc import __version__
-from roc.files import write_json
 from roc.settings import Fault, Settings, option
 
 if TYPE_CHECKING:
@@ -66,16 +64,11 @@ def check_same(out: Path, settings: dict[str, Any]) -> None:
         settings: What its runs share; `photos` (`PhotosOptions.photos_settings`) may be given later.
 
     Raises:
-        ValueError: With the names of the settings that differ.
+        ValueError: With the settings that differ.
     """
-    file = out / "settings.json"
-    held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else settings
-    if "photos" in settings and held["photos"][0] is None:
-        held["photos"] = settings["photos"]
-    other = [name for name in settings if held.get(name) != settings[name]]
-    if other:
-        raise ValueError(f"{out} holds runs with other settings ({', '.join(other)}); name another --output_dir")
-    write_json(file, settings)
+    without_photos = held_settings(out).get("photos", [None])[0] is None
+    check_settings(out, {name: one for name, one in settings.items() if name != "photos" or not without_photos})
+    note_settings(out, settings)
 
 
 def best_rate(tried: Sequence[dict[str, Any]], rates: Sequence[float], by: str) -> float:

@@ -1,4 +1,4 @@
-"""Scripts of stages: their command line, work in processes of its own, times over all calls, the machine."""
+"""Scripts of stages: their command line, the settings of a folder, work in processes of its own, times, the machine."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
 from roc.commands.line import BAD_INPUT, Parser, run
+from roc.data.digest import content_digest
 from roc.files import write_json
 from roc.settings import Settings
 
+SETTINGS_FILE = "settings.json"
 TIMES_FILE = "times.json"
 GOES_ON = "The same command again goes on where it was stopped."
 
@@ -67,6 +69,49 @@ def run_script(
         return None
 
     return run(parser, options, words, reported, stopped=lambda _: "the same command goes on.")
+
+
+def held_settings(out: Path) -> dict[str, Any]:
+    """Reads what a folder was made with so far; empty where nothing was noted."""
+    file = out / SETTINGS_FILE
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+def check_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Refuses a folder that was made with other settings than those that `note_settings` has left there.
+
+    Args:
+        out: Folder of the result.
+        settings: What is asked for now, in plain JSON; what the folder does not hold yet is not compared.
+
+    Raises:
+        ValueError: With the settings that differ.
+    """
+    held = held_settings(out)
+    other = {name: (held[name], value) for name, value in settings.items() if held.get(name, value) != value}
+    if other:
+        lines = [f"{name}: there {_apart(*pair)}, asked for {_apart(*pair[::-1])}" for name, pair in other.items()]
+        raise ValueError(
+            f"{out} holds runs with other settings ({', '.join(other)}); name another --output_dir\n  "
+            + "\n  ".join(lines)
+        )
+
+
+def note_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Notes in a folder what it is made with, beside what is noted there."""
+    write_json(out / SETTINGS_FILE, held_settings(out) | settings)
+
+
+def _apart(one: Any, other: Any) -> Any:
+    """Leaves out of a group of settings what another one has as well."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return one
+    return {name: value for name, value in one.items() if other.get(name) != value}
+
+
+def digests(files: Mapping[str, Path]) -> dict[str, str | None]:
+    """Hashes settings files, by the part that each is for."""
+    return {name: content_digest(file) for name, file in files.items()}
 
 
 def run_roc(*words: str | Path) -> None:

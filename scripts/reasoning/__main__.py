@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages import run_script, timed
+from stages import check_settings, digests, note_settings, run_script, timed
 
 from roc.files import write_json, write_text
 from roc.settings import Settings, option
 
-from .parts import QUICK, WHOLE, Parts, cold_start, make_parts, reinforce
+from .parts import CONFIGS, QUICK, WHOLE, Parts, cold_start, make_parts, reinforce
 from .report import circumstances, markdown, reward_of
 from .sampled import SAMPLES, compare_rewards, rewards_of
 
@@ -87,10 +87,14 @@ def teach(options: ReasonOptions, command: str) -> str:
 
     Raises:
         StageFailed: If a run of `roc` ended with an error.
-        OSError, ValueError: If the scenes cannot be drawn, or a model cannot be evaluated.
+        OSError, ValueError: If the scenes cannot be drawn, a model cannot be evaluated, or the folder holds a result
+            of other settings.
     """
     out, sizes, threads = options.out, QUICK if options.quick else WHOLE, options.threads
+    size, configs = {"quick": options.quick}, {"configs": digests(CONFIGS)}
+    check_settings(out, size | configs)
     if not (out / "reason.json").is_file():
+        note_settings(out, size)
         parts = make_parts(out, sizes, threads)
         with timed(out, "cold start"):
             cold_start(parts, out / "cold_start", threads, *sizes.cold_start)
@@ -102,6 +106,8 @@ def teach(options: ReasonOptions, command: str) -> str:
         found = compare_models(out)
         report = {"command": command, **found, **circumstances(out)}
         write_text(out / "reason.md", markdown(report))
+        # Before, each run of roc itself refuses another settings file, and a faulty one may be mended.
+        note_settings(out, configs)
         write_json(out / "reason.json", report)
     return f"{(out / 'reason.md').read_text(encoding='utf-8')}\nWritten to {out}/reason.md and reason.json."
 

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stages import GOES_ON, run_script
+from stages import GOES_ON, check_settings, digests, note_settings, run_script
 
-from roc.data.digest import content_digest
 from roc.files import write_json, write_text
 from roc.settings import Fault, Settings, option
 
@@ -123,7 +122,9 @@ def compare(options: AblationOptions, command: str) -> str:
     from .table import markdown
 
     out = options.out
-    _check_same(out, {"steps": options.num_steps, "quick": options.quick, "configs": _digests()})
+    settings = {"steps": options.num_steps, "quick": options.quick, "configs": digests(CONFIGS)}
+    check_settings(out, settings)
+    note_settings(out, settings)
     runs = [(name, seed) for seed in range(options.num_seeds) for name in options.compared]
     if not options.table:
         sizes = QUICK if options.quick else WHOLE
@@ -146,24 +147,6 @@ def compare(options: AblationOptions, command: str) -> str:
     write_json(out / "results.json", report)
     write_text(out / "results.md", text)
     return f"{text}\nWritten to {out}/results.md and results.json."
-
-
-def _digests() -> dict[str, str | None]:
-    """Hashes the settings files, by the part that each is for."""
-    return {name: content_digest(file) for name, file in CONFIGS.items()}
-
-
-def _check_same(out: Path, settings: dict[str, Any]) -> None:
-    """Refuses a folder whose runs had another budget or other settings files, and notes those of a new one."""
-    file = out / "settings.json"
-    held = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else settings
-    if held["steps"] != settings["steps"]:
-        raise ValueError(
-            f"{out} holds runs of {held['steps']} steps, not {settings['steps']}; name another --output_dir"
-        )
-    if held != settings:
-        raise ValueError(f"{out} holds runs by other settings files; name another --output_dir")
-    write_json(file, settings)
 
 
 def execute(parts: Parts, name: str, seed: int, sizes: Sizes, options: AblationOptions) -> None:

@@ -20,14 +20,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from claims import check_same
-from stages import run_script, timed
+from stages import check_settings, digests, note_settings, run_script, timed
 
 from roc.files import write_json, write_text
 from roc.settings import Settings, option
 
 from .compared import compare_stages, evaluate_stage, models
-from .parts import QUICK, WHOLE, make_parts, train_stages
+from .parts import CONFIGS, QUICK, WHOLE, make_parts, train_stages
 from .report import circumstances, is_finished, markdown
 
 DESCRIPTION = """Teaches a tiny model in the three stages of RED-Aes, on edits of the demo's scenes and a CPU: pairs and
@@ -77,12 +76,14 @@ def learn(options: StagesOptions, command: str) -> str:
 
     Raises:
         StageFailed: If a run of `roc` ended with an error.
-        OSError, ValueError: If the scenes cannot be drawn, a model cannot be evaluated, or the folder holds another
-            way.
+        OSError, ValueError: If the scenes cannot be drawn, a model cannot be evaluated, or the folder holds a result
+            of other settings.
     """
     out, sizes, alone = options.out, QUICK if options.quick else WHOLE, options.without_anchors
-    check_same(out, {"quick": options.quick})
+    size, configs = {"quick": options.quick}, {"configs": digests(CONFIGS)}
+    check_settings(out, size | configs)
     if not is_finished(out, models(alone=alone)):
+        note_settings(out, size)
         parts = make_parts(out, sizes, options.threads)
         train_stages(parts, sizes, options.threads, alone=alone)
         with timed(out, "evaluation"):
@@ -91,6 +92,8 @@ def learn(options: StagesOptions, command: str) -> str:
                 evaluate_stage(parts, name, sizes.pictures)
         report = {"command": command, **compare_stages(parts, models(alone=alone)), **circumstances(out)}
         write_text(out / "relative.md", markdown(report))
+        # Before, each run of roc itself refuses another settings file, and a faulty one may be mended.
+        note_settings(out, configs)
         write_json(out / "relative.json", report)
     return f"{(out / 'relative.md').read_text(encoding='utf-8')}\nWritten to {out}/relative.md and relative.json."
 

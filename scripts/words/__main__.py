@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from stages import machine, run_roc, run_script, timed, times
+from stages import check_settings, digests, machine, note_settings, run_roc, run_script, timed, times
 
 from roc import __version__
 from roc.files import write_json, write_text
@@ -32,9 +32,10 @@ DESCRIPTION = """Teaches SmolLM2-135M above a pretrained tower to score and comm
 CPU, and measures whether the comments are true and the scores right."""
 
 ROOT = Path(__file__).parents[2]
+CONFIGS = {name: ROOT / "configs" / f"{name}.yaml" for name in ("words_tower", "words")}
 SAMPLES = 6
 QUICK = {
-    "tower": ["--demo_train", "64", "--demo_val", "16", "--demo_test", "16", "--num_train_epochs", "1"],
+    "words_tower": ["--demo_train", "64", "--demo_val", "16", "--demo_test", "16", "--num_train_epochs", "1"],
     "words": ["--max_steps", "4"],
 }
 LONGEST_ANSWER = 64
@@ -84,44 +85,43 @@ def teach(options: WordsOptions, command: str) -> str:
 
     Raises:
         StageFailed: If a run of `roc finetune` ended with an error.
-        OSError, ValueError, ModuleNotFoundError: If a starter cannot be built.
+        OSError, ValueError, ModuleNotFoundError: If a starter cannot be built, or the folder holds a result of other
+            settings.
     """
     from .parts import build_part, put_tower
 
     out = options.out
     small, full, tower, start, model = (out / name for name in ("small", "full", "tower", "start", "model"))
     ratings = tower / "scenes" / "ratings.csv"
-    more = ["--threads", str(options.threads)]
+    size, configs = {"quick": options.quick}, digests(CONFIGS)
+    check_settings(out, size | configs)
     if not start.is_dir():
         with timed(out, "tower"):
             build_part(small, "small", options.from_)
-            own = ["--model_name_or_path", small, "--output_dir", tower, *(QUICK["tower"] if options.quick else [])]
-            finetune([ROOT / "configs" / "words_tower.yaml", *own, *more])
+            _finetune("words_tower", options, "--model_name_or_path", small, "--output_dir", tower)
+        # A run that is under way refuses other settings by itself; one with a faulty file has not begun.
+        note_settings(out, size | {"words_tower": configs["words_tower"]})
         with timed(out, "start"):
             build_part(full, "full", options.from_)
             put_tower(full, tower, start)
     shutil.rmtree(full, ignore_errors=True)
     if not (out / "words.json").is_file():
         with timed(out, "words"):
-            own = ["--model_name_or_path", start, "--data_path", ratings, "--output_dir", model]
-            finetune([ROOT / "configs" / "words.yaml", *own, *(QUICK["words"] if options.quick else []), *more])
+            own = ("--model_name_or_path", start, "--data_path", ratings, "--output_dir", model)
+            _finetune("words", options, *own)
         with timed(out, "judge"):
-            found = judge(model, ratings, options.threads)
+            found = judge_model(model, ratings, options.threads)
+        note_settings(out, configs)
         _report(out, {"command": command, **found})
     return f"{(out / 'words.md').read_text(encoding='utf-8')}\nWritten to {out}/words.md and words.json."
 
 
-def finetune(words: Sequence[str | Path]) -> None:
-    """Runs `roc finetune` in a process of its own.
-
-    Raises:
-        StageFailed: If it ended with an error.
-        KeyboardInterrupt: If it was stopped.
-    """
-    run_roc("finetune", *words)
+def _finetune(name: str, options: WordsOptions, *words: str | Path) -> None:
+    quick = QUICK[name] if options.quick else []
+    run_roc("finetune", CONFIGS[name], *words, *quick, "--threads", str(options.threads))
 
 
-def judge(model: Path, ratings: Path, threads: int) -> dict[str, Any]:
+def judge_model(model: Path, ratings: Path, threads: int) -> dict[str, Any]:
     """Has the model write its answers to the test scenes and compares them with the truth.
 
     Args:
@@ -144,7 +144,6 @@ def judge(model: Path, ratings: Path, threads: int) -> dict[str, Any]:
     if threads:
         torch.set_num_threads(threads)
     assessment = Assessment(str(model), batch_size=50)
-    declared = assessment.model.declaration
     records = read_records(ratings, space=assessment.model.score_space, check_images=False, split="test")
     images = [record.images[0] for record in records]
     predictions = model / "predictions.csv"
@@ -157,7 +156,7 @@ def judge(model: Path, ratings: Path, threads: int) -> dict[str, Any]:
         [forward[record.id] for record in records],
         [record.scores["overall"] for record in records],
         scenes,
-        declared.answer,
+        assessment.model.declaration.answer,
     )
     samples = [
         {"image": Path(image).name, "written": one.text, "true": record.comment}

@@ -157,7 +157,7 @@ def stages(monkeypatch):
     return done
 
 
-def test_the_demo_goes_on_where_it_was_stopped(tmp_path, stages, capsys):
+def test_the_demo_goes_on_where_it_was_stopped(tmp_path, stages, capsys, monkeypatch):
     words = ["--output-dir", str(tmp_path / "out"), "--quick"]
     stages.fails = "reinforced"
     assert command.main(words) == 2
@@ -171,6 +171,9 @@ def test_the_demo_goes_on_where_it_was_stopped(tmp_path, stages, capsys):
     assert set(done["minutes"]) == {"scenes", "corpus", "base", "cold start", "rapo", "evaluation"}
     stages.clear()
     assert command.main(words) == 0 and stages == []
+    assert command.main(words[:2]) == 2 and "other settings (quick)" in capsys.readouterr().err
+    monkeypatch.setattr(command, "CONFIGS", {**command.CONFIGS, "rapo": tmp_path / "out" / "reason.md"})
+    assert command.main(words) == 2 and "other settings (configs)" in capsys.readouterr().err and stages == []
 
 
 def test_arms_and_seeds_run_one_by_one(tmp_path, stages, capsys):
@@ -193,10 +196,11 @@ def test_arms_and_seeds_run_one_by_one(tmp_path, stages, capsys):
     assert start.endswith("| 0.250 [0.250, 0.250] |")
     assert "| rank | before RAPO | 0.500" in table and "## error + rank minus the others" in table
     assert ablation.main([*words[:2], "--arms", "rank"]) == 2
-    assert "holds runs of 2 steps, not 60" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "other settings (steps, quick)" in said and "steps: there 2, asked for 60" in said
     held = json.loads((out / "settings.json").read_text())
     write_json(out / "settings.json", held | {"configs": held["configs"] | {"rapo": "0"}})
-    assert ablation.main([*words, "--table"]) == 2 and "by other settings files" in capsys.readouterr().err
+    assert ablation.main([*words, "--table"]) == 2 and "there {'rapo': '0'}, asked" in capsys.readouterr().err
     write_json(out / "settings.json", held)
     assert ablation.main([*words, "--short"]) == 2 and "give one of them" in capsys.readouterr().err
     shutil.rmtree(out / "results")

@@ -159,7 +159,7 @@ def test_a_stopped_way_goes_on(tmp_path, stages, capsys):
     }  # fmt: skip
 
 
-def test_the_third_stage_without_anchors_is_added_to_what_is_there(tmp_path, stages, capsys):
+def test_the_third_stage_without_anchors_is_added_to_what_is_there(tmp_path, stages, capsys, monkeypatch):
     words = ["--output_dir", str(tmp_path / "out"), "--quick"]
     assert command.main(words) == 0 and "without anchors" not in capsys.readouterr().out
     stages.clear()
@@ -176,6 +176,8 @@ def test_the_third_stage_without_anchors_is_added_to_what_is_there(tmp_path, sta
     assert command.main(words) == 0 and stages == []
     assert command.main(words[:2]) == 2  # the whole way, in the folder of the quick one
     assert "holds runs with other settings (quick)" in capsys.readouterr().err
+    monkeypatch.setattr(command, "CONFIGS", {**command.CONFIGS, "groups": tmp_path / "out" / "relative.md"})
+    assert command.main(words) == 2 and "other settings (configs)" in capsys.readouterr().err
 
 
 @pytest.mark.slow

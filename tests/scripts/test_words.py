@@ -134,8 +134,8 @@ def stages(monkeypatch):
     found = judge_answers([answered(5.0, "It is 5.0000.")] * 4, [5.0] * 4, [5, 6, 7, 4], SCENES, "It is [SCORE].")
     monkeypatch.setattr(parts, "build_part", lambda folder, size, wheels: folder.is_dir() or done.do(size, folder))
     monkeypatch.setattr(parts, "put_tower", lambda source, taught, folder: done.do("start", folder))
-    monkeypatch.setattr(command, "finetune", lambda words: done.do(words[0].stem))
-    monkeypatch.setattr(command, "judge", lambda *_: done.do("judge") or {**found, "samples": []})
+    monkeypatch.setattr(command, "run_roc", lambda verb, config, *words: done.do(config.stem))
+    monkeypatch.setattr(command, "judge_model", lambda *_: done.do("judge") or {**found, "samples": []})
     return done
 
 
@@ -153,6 +153,29 @@ def test_stages_that_are_finished_are_left_out(tmp_path, stages, capsys):
     assert command.main(words) == 0 and stages == ["words", "judge"]
 
 
+def test_a_result_of_other_settings_is_not_taken_for_this_one(tmp_path, stages, monkeypatch, capsys):
+    configs = {name: tmp_path / file.name for name, file in command.CONFIGS.items()}
+    for file in configs.values():
+        file.write_text("seed: 1\n")
+    monkeypatch.setattr(command, "CONFIGS", configs)
+    words = ["--output_dir", str(tmp_path / "out")]
+    stages.fails = "words_tower"
+    assert command.main(words) == 2
+    configs["words_tower"].write_text("seed: 2\n")  # nothing was made with the faulty one
+    stages.fails = "words"
+    assert command.main(words) == 2 and stages[-1] == "words"
+    configs["words"].write_text("seed: 2\n")
+    stages.fails = stages.clear()
+    assert command.main([*words, "--quick"]) == 2 and stages == []
+    assert "other settings (quick)" in capsys.readouterr().err
+    assert command.main(words) == 0 and stages == ["words", "judge"]
+    for name, file in configs.items():
+        file.write_text("seed: 3\n")
+        assert command.main(words) == 2 and f"other settings ({name})" in capsys.readouterr().err
+        file.write_text("seed: 2\n")
+    assert command.main(words) == 0 and stages == ["words", "judge"]
+
+
 @pytest.mark.slow
 def test_everything_with_tiny_models(tmp_path, monkeypatch):
     """Both runs, the tower between them, the adapter and its answers are real; only the starters are not."""
@@ -165,7 +188,7 @@ def test_everything_with_tiny_models(tmp_path, monkeypatch):
                 part.save_pretrained(folder)
 
     monkeypatch.setattr(parts, "build_part", build_part)
-    monkeypatch.setattr(command, "finetune", lambda words: finetune(*map(str, words)) and pytest.fail("it failed"))
+    monkeypatch.setattr(command, "run_roc", lambda _, *words: finetune(*map(str, words)) and pytest.fail("it failed"))
     assert command.main(["--output_dir", str(tmp_path / "out"), "--quick", "--threads", "1"]) == 0
     report = json.loads((tmp_path / "out" / "words.json").read_text())
     assert report["n"] == 16 and report["scores"]["forward"]["n"] == 16 and len(report["samples"]) == 6
