@@ -91,7 +91,9 @@ def teach(options: WordsOptions, command: str) -> str:
     from .parts import build_part, put_tower
 
     out = options.out
-    small, full, tower, start, model = (out / name for name in ("small", "full", "tower", "start", "model"))
+    # In a folder of their own: they are taken as they are, and `full` is removed.
+    small, full, start = (out / "parts" / name for name in ("small", "full", "start"))
+    tower, model = out / "tower", out / "model"
     ratings = tower / "scenes" / "ratings.csv"
     size, configs = {"quick": options.quick}, digests(CONFIGS)
     check_settings(out, size | configs)

@@ -133,7 +133,7 @@ def stages(monkeypatch):
     done = Stages()
     found = judge_answers([answered(5.0, "It is 5.0000.")] * 4, [5.0] * 4, [5, 6, 7, 4], SCENES, "It is [SCORE].")
     monkeypatch.setattr(parts, "build_part", lambda folder, size, wheels: folder.is_dir() or done.do(size, folder))
-    monkeypatch.setattr(parts, "put_tower", lambda source, taught, folder: done.do("start", folder))
+    monkeypatch.setattr(parts, "put_tower", lambda source, taught, folder: folder.is_dir() or done.do("start", folder))
     monkeypatch.setattr(command, "run_roc", lambda verb, config, *words: done.do(config.stem))
     monkeypatch.setattr(command, "judge_model", lambda *_: done.do("judge") or {**found, "samples": []})
     return done
@@ -144,13 +144,22 @@ def test_stages_that_are_finished_are_left_out(tmp_path, stages, capsys):
     stages.fails = "words"
     assert command.main(words) == 2
     assert stages == ["small", "words_tower", "full", "start", "words"]
-    assert not (tmp_path / "out" / "full").exists() and (tmp_path / "out" / "start").is_dir()
+    assert [folder.name for folder in sorted((tmp_path / "out" / "parts").iterdir())] == ["small", "start"]
     stages.fails = stages.clear()
     assert command.main(words) == 0 and stages == ["words", "judge"]
     assert "By chance: the same comments" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "words.json").read_text())
     assert set(report["minutes"]) == {"tower", "start", "words", "judge"} and report["n"] == 4
     assert command.main(words) == 0 and stages == ["words", "judge"]
+
+
+def test_folders_of_the_same_name_are_neither_taken_nor_removed(tmp_path, stages):
+    own = [tmp_path / name / "model.safetensors" for name in ("small", "full", "start")]
+    for file in own:
+        file.parent.mkdir()
+        file.touch()
+    assert command.main(["--output_dir", str(tmp_path)]) == 0
+    assert stages[:4] == ["small", "words_tower", "full", "start"] and all(file.is_file() for file in own)
 
 
 def test_a_result_of_other_settings_is_not_taken_for_this_one(tmp_path, stages, monkeypatch, capsys):
