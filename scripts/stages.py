@@ -25,6 +25,8 @@ from roc.settings import Settings
 
 SETTINGS_FILE = "settings.json"
 TIMES_FILE = "times.json"
+NOTED_EVERY = 10.0
+"""Seconds after which the time of a stage that is under way is written again."""
 GOES_ON = "The same command again goes on where it was stopped."
 
 Options = TypeVar("Options", bound=Settings)
@@ -181,17 +183,30 @@ def _do(work: Callable[..., Any], item: Any) -> Any:
 def timed(out: Path, stage: str) -> Iterator[None]:
     """Adds the time of a stage to what it took in earlier calls, also where it is stopped.
 
+    It is written as it goes by, so that of a call that is killed no more than `NOTED_EVERY` is lost.
+
     Args:
         out: Folder of the script's result; its times.json holds the seconds.
         stage: Name of the stage.
     """
-    started = time.monotonic()
+    before, started, over = times(out).get(stage, 0.0), time.monotonic(), threading.Event()
+
+    def note() -> None:
+        if out.is_dir():
+            write_json(out / TIMES_FILE, times(out) | {stage: before + time.monotonic() - started})
+
+    def note_meanwhile() -> None:
+        while not over.wait(NOTED_EVERY):
+            note()
+
+    meanwhile = threading.Thread(target=note_meanwhile, daemon=True)
+    meanwhile.start()
     try:
         yield
     finally:
-        spent = times(out)
-        if out.is_dir():
-            write_json(out / TIMES_FILE, {**spent, stage: spent.get(stage, 0.0) + time.monotonic() - started})
+        over.set()
+        meanwhile.join()
+        note()
 
 
 def times(out: Path) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 import json
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from roc.scoring.results import Assessed, Score
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import stages as shared  # noqa: E402
 from stages import StageFailed  # noqa: E402
 from words import __main__ as command  # noqa: E402
 from words import parts  # noqa: E402
@@ -183,6 +186,20 @@ def test_a_result_of_other_settings_is_not_taken_for_this_one(tmp_path, stages, 
         assert command.main(words) == 2 and f"other settings ({name})" in capsys.readouterr().err
         file.write_text("seed: 2\n")
     assert command.main(words) == 0 and stages == ["words", "judge"]
+
+
+def test_the_time_of_a_stage_that_is_killed_is_kept(tmp_path, monkeypatch):
+    """Nothing runs any more in a killed process, so it has to be written before."""
+    monkeypatch.setattr(shared, "NOTED_EVERY", 0.01)
+    shared.write_json(tmp_path / "times.json", {"tower": 5.0, "words": 100.0})
+    with shared.timed(tmp_path, "words"):
+        deadline = time.monotonic() + 30
+        while shared.times(tmp_path)["words"] == 100 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert 100 < shared.times(tmp_path)["words"] < 130
+    before, number = shared.times(tmp_path), threading.active_count()
+    time.sleep(0.05)
+    assert shared.times(tmp_path) == before and before["tower"] == 5 and threading.active_count() == number
 
 
 @pytest.mark.slow
