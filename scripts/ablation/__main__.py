@@ -11,22 +11,18 @@ Each finished run is one file in `output_dir`/runs; whatever stops the command, 
 from __future__ import annotations
 
 import hashlib
-import json
-import platform
-import shlex
 import shutil
 import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from stages import machine
+from claims import versions
+from stages import check_settings, machine, note_settings, run_script
 
 from roc import __version__
-from roc.commands.line import Parser, run
 from roc.demo import dataset
 from roc.files import write_json, write_text
 from roc.score_space import ScoreSpace
@@ -37,7 +33,7 @@ from .arms import ARMS
 from .base import FREEZABLE, Base
 from .data import Data, demo, own
 from .runs import Budget, Run
-from .schedule import AblationError, execute_all, expected_hours, finished, pace_of
+from .schedule import execute_all, expected_hours, finished, pace_of
 from .table import markdown, summarise
 
 DESCRIPTION = """Trains one model in seven ways that differ in nothing but how the score is taught, with and without
@@ -174,20 +170,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0 done, 2 bad input or a run that died, 130 stopped by Ctrl-C.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    parser = Parser(
-        "reproduce_ablation.sh",
-        DESCRIPTION,
-        "bash scripts/reproduce_ablation.sh --output_dir checkpoints/ablation",
-        "bash scripts/reproduce_ablation.sh --data_path ratings.csv --image_folder photos --min_score 1 --max_score 5",
-        epilog="The same command again goes on where it was stopped.",
-    )
-    command = shlex.join(["bash", "scripts/reproduce_ablation.sh", *words])
-
-    def work(options: AblationOptions) -> None:
-        print(compare(options, command))
-
-    return run(parser, AblationOptions, words, work, stopped=lambda _: "the same command goes on.")
+    example = "--data_path ratings.csv --image_folder photos --min_score 1 --max_score 5"
+    return run_script("reproduce_ablation.sh", DESCRIPTION, example, AblationOptions, compare, argv)
 
 
 def compare(options: AblationOptions, command: str) -> str:
@@ -201,16 +185,16 @@ def compare(options: AblationOptions, command: str) -> str:
         The table.
 
     Raises:
-        AblationError: If the folder holds another comparison, or a run died.
+        ValueError: If the folder holds another comparison, or a run died.
     """
     out, budget, rates = options.out, options.budget, options.tried_rates
     if options.starter is not None:
         keep_starter(options.starter)
     options.base.check()
     settings = _settings(options)
-    _check_same(out, settings)
+    check_settings(out, settings)
     data = _data(options)
-    write_json(out / "settings.json", settings)
+    note_settings(out, settings)
     cells, notes = _cells(options, data)
 
     trials = [Run(*cell, RATE_SEED, rate) for cell in cells for rate in rates] if len(rates) > 1 else []
@@ -226,7 +210,7 @@ def compare(options: AblationOptions, command: str) -> str:
 
     results = [result for one in runs if (result := finished(out, one))]
     if not results:
-        raise AblationError(f"{out} holds no finished run yet (of {len(runs)}); leave out --table to train")
+        raise ValueError(f"{out} holds no finished run yet (of {len(runs)}); leave out --table to train")
     if len(results) < len(runs):
         notes.append(f"Not finished: {len(results)} of {len(runs)} runs are there.")
     report = {"command": command, **_report(data, budget, rates, tried, results), "notes": notes}
@@ -247,7 +231,7 @@ def _tell_time(options: AblationOptions, data: Data, trials: Sequence[Run], cell
     if not left and not open_:
         return
     first = Run(*cells[-1], RATE_SEED, rates[0])
-    pace = pace_of(first, data, budget, out, min(options.jobs, len(left) + len(open_)))
+    pace = pace_of(first, data, budget, min(options.jobs, len(left) + len(open_)))
     hours = sum(
         expected_hours(pace, runs, budget, len(data.records[split]), options.jobs)
         for runs, split in ((len(left), "val"), (len(open_), "test"))
@@ -271,9 +255,7 @@ def _report(
     parameters = min(result["parameters"] for result in results)
     return {
         "machine": machine(),
-        "versions": {"roc": __version__}
-        | {name: version(name) for name in ("torch", "transformers")}
-        | {"Python": platform.python_version()},
+        "versions": versions(),
         "data": {
             "name": data.name,
             **{split: len(records) for split, records in data.records.items()},
@@ -340,24 +322,6 @@ def _settings(options: AblationOptions) -> dict[str, Any]:
     return {"roc": __version__, "data": data, **own}
 
 
-def _check_same(out: Path, settings: dict[str, Any]) -> None:
-    """Raises an AblationError where the folder holds runs with other settings."""
-    path = out / "settings.json"
-    if not path.exists():
-        return
-    held = json.loads(path.read_text(encoding="utf-8"))
-    differences = [
-        f"{name}: there {held.get(name)}, asked for {value}"
-        for name, value in settings.items()
-        if held.get(name) != value
-    ]
-    if differences:
-        raise AblationError(
-            f"{out} holds runs with other settings:\n  " + "\n  ".join(differences) + "\n"
-            "Choose another --output_dir, or remove that one."
-        )
-
-
 def _data(options: AblationOptions) -> Data:
     if options.data_path is None:
         data = demo(options.out / "scenes", options.counts, options.base)
@@ -379,7 +343,7 @@ def _cells(options: AblationOptions, data: Data) -> tuple[list[tuple[str, bool]]
             titles = "; ".join(ARMS[name].title for name in without)
             notes.append(f"Left out, because the file has no votes (h_1 .. h_{data.space.num_levels}): {titles}.")
     if not arms:
-        raise AblationError("the arms asked for learn from votes, and the file has none; add columns h_1 .. h_N")
+        raise ValueError("the arms asked for learn from votes, and the file has none; add columns h_1 .. h_N")
     if not data.has_comments:
         notes.append("Nothing was taught with comments: the file has none.")
     ways = [False, True] if data.has_comments and not options.no_comments else [False]

@@ -34,6 +34,7 @@ from roc.score_space import ScoreSpace
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+import stages  # noqa: E402
 from ablation import __main__ as command  # noqa: E402
 from ablation import data as ablation_data  # noqa: E402
 from ablation import runs, schedule, table  # noqa: E402
@@ -409,7 +410,7 @@ def executed(monkeypatch):
         rest = {"parameters": 9, "train_seconds": 1.0, "cpu_seconds": 1.0}
         return {**runs.asdict(run), **{part: found for part in parts}, **rest}
 
-    monkeypatch.setattr(schedule, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(stages, "ProcessPoolExecutor", Inline)
     monkeypatch.setattr(schedule, "execute", fake)
     monkeypatch.setattr(schedule, "rehearse", lambda run, data, budget: Pace(60, 6, 0.5))
     monkeypatch.setattr(command, "DEMO_COUNTS", (8, 4, 4))
