@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from claims import versions
-from stages import check_settings, machine, note_settings, run_script
+from stages import check_settings, held_settings, machine, note_settings, run_script
 
 from roc import __version__
 from roc.demo import dataset
@@ -90,7 +90,9 @@ class AblationOptions(Settings):
         None, "pictures of a step", low=1, unset=f"{Budget().batch_size}, with --short 16, with --quick 8"
     )
     short: bool = option(
-        False, "the small honest form: 4 arms, 3 seeds, 100 steps of 16 pictures, one learning rate for all"
+        False,
+        "the small honest form: 4 arms, each a second time with comments where the file has them, 3 seeds, 100 steps "
+        "of 16 pictures, one learning rate for all",
     )
     jobs: int = option(2, "runs at a time, one thread each", low=1)
     table: bool = option(False, "train nothing; write the table of what is finished")
@@ -126,7 +128,7 @@ class AblationOptions(Settings):
     def base(self) -> Base:
         """The model that every arm starts from."""
         source = str(kept_folder(self.starter)) if self.starter is not None else self.model_name_or_path
-        return Base(self.model, source, self.freeze, self.bf16)
+        return Base(self.model, source, self.freeze, self.bf16, self.starter)
 
     @property
     def budget(self) -> Budget:
@@ -188,9 +190,13 @@ def compare(options: AblationOptions, command: str) -> str:
         ValueError: If the folder holds another comparison, or a run died.
     """
     out, budget, rates = options.out, options.budget, options.tried_rates
-    if options.starter is not None:
-        keep_starter(options.starter)
-    options.base.check()
+    if options.table:
+        if not held_settings(out):
+            raise ValueError(f"{out} holds no run yet; leave out --table to train")
+    else:
+        if options.starter is not None:
+            keep_starter(options.starter)
+        options.base.check()
     settings = _settings(options)
     check_settings(out, settings)
     data = _data(options)
@@ -213,10 +219,10 @@ def compare(options: AblationOptions, command: str) -> str:
         raise ValueError(f"{out} holds no finished run yet (of {len(runs)}); leave out --table to train")
     if len(results) < len(runs):
         notes.append(f"Not finished: {len(results)} of {len(runs)} runs are there.")
-    report = {"command": command, **_report(data, budget, rates, tried, results), "notes": notes}
+    report = {"command": command, **_report(data, settings, tried, results), "notes": notes}
     text = markdown(report)
-    if len(results) == len(runs):
-        shutil.rmtree(_features(out), ignore_errors=True)
+    if len(results) == len(runs) and data.features is not None:
+        shutil.rmtree(data.features, ignore_errors=True)
     write_json(out / "results.json", report)
     write_text(out / "results.md", text)
     return f"{text}\nWritten to {out}/results.md and results.json."
@@ -243,12 +249,8 @@ def _tell_time(options: AblationOptions, data: Data, trials: Sequence[Run], cell
     )
 
 
-def _features(out: Path) -> Path:
-    return out / "features"
-
-
 def _report(
-    data: Data, budget: Budget, rates: Sequence[float], tried: list[dict[str, Any]], results: list[dict[str, Any]]
+    data: Data, settings: dict[str, Any], tried: list[dict[str, Any]], results: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Collects all that the table says, from the trials of the rates and the finished runs."""
     seconds = [result["cpu_seconds"] for result in results]
@@ -261,7 +263,12 @@ def _report(
             **{split: len(records) for split, records in data.records.items()},
             **data.space.to_dict(),
         },
-        "settings": {**asdict(budget), "model": data.base.identity(), "rates": list(rates), "rate_seed": RATE_SEED},
+        "settings": {
+            **settings["budget"],
+            "model": settings["model"],
+            "rates": settings["rates"],
+            "rate_seed": RATE_SEED,
+        },
         "model": data.base.title(parameters),
         "pretrained": data.base.source is not None,
         "parameters": parameters,
@@ -318,18 +325,27 @@ def _settings(options: AblationOptions) -> dict[str, Any]:
             "images": str(options.image_folder or Path(options.data_path).parent),
             "range": [options.min_score, options.max_score, options.num_tokens],
         }
-    own = {"model": options.base.identity(), "budget": asdict(options.budget), "rates": list(options.tried_rates)}
+    own = {"model": _model(options), "budget": asdict(options.budget), "rates": list(options.tried_rates)}
     return {"roc": __version__, "data": data, **own}
+
+
+def _model(options: AblationOptions) -> Any:
+    """Says which model it is. The table needs none, and takes the folder's word for one that is not here any more."""
+    model, held = options.base.identity(), held_settings(options.out).get("model")
+    if options.table and isinstance(model, dict) and isinstance(held, dict) and not Path(options.base.source).is_dir():
+        return model | {"files": held["files"]} if isinstance(held["files"], dict) else model
+    return model
 
 
 def _data(options: AblationOptions) -> Data:
     if options.data_path is None:
-        data = demo(options.out / "scenes", options.counts, options.base)
+        data = demo(options.out / "scenes", options.counts, options.base, draw=not options.table)
     else:
         space = ScoreSpace(options.min_score, options.max_score, options.num_tokens or 10)
         folder = None if options.image_folder is None else Path(options.image_folder)
-        data = own(Path(options.data_path), folder, space, options.out / "pictures", options.base)
-    return replace(data, features=_features(options.out)) if "vision" in options.freeze else data
+        pictures = None if options.table else options.out / "pictures"
+        data = own(Path(options.data_path), folder, space, pictures, options.base)
+    return replace(data, features=options.out / "features") if "vision" in options.freeze else data
 
 
 def _cells(options: AblationOptions, data: Data) -> tuple[list[tuple[str, bool]], list[str]]:

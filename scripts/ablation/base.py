@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 from roc.checkpoint.folder import is_adapter, read_config
 from roc.checkpoint.names import check_exists
 from roc.checkpoint.weights import load_weights
+from roc.data.digest import content_digest
 from roc.demo.tiny_model import PRESETS, build_tiny_llava
 from roc.model.attachment import model_class
 from roc.model.declaration import declares_head
@@ -21,6 +21,8 @@ from roc.model.processing import load_processor
 
 FREEZABLE = ("vision", "projector", "language")
 """Parts that may be frozen; frozen embeddings would leave level tokens and `[SCORE]` as they are put in."""
+# Weights, settings, tokenizer and chat template: what a model learns and what it sees.
+_SUFFIXES = {".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"}
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class Base:
         source: Folder or hub name of a pretrained model without a score head.
         freeze: Some of `FREEZABLE`: parts that no arm trains.
         bf16: Whether training computes in mixed precision.
+        starter: Size of the starter that the source is, where it is one.
     """
 
     preset: str = "demo"
     source: str | None = None
     freeze: tuple[str, ...] = ()
     bf16: bool = False
+    starter: str | None = None
 
     def check(self) -> None:
         """Makes sure that a pretrained model is there and is none that was taught scores.
@@ -80,11 +84,8 @@ class Base:
         """Says which model it is: what all runs of a folder have to share. Plain JSON."""
         if self.source is None:
             return self.preset
-        files = sorted(Path(self.source).glob("*.safetensors")) + sorted(Path(self.source).glob("config.json"))
-        hashed = {}
-        for file in files:
-            with file.open("rb") as content:
-                hashed[file.name] = hashlib.file_digest(content, "sha256").hexdigest()
+        files = [file for file in sorted(Path(self.source).glob("*")) if file.suffix in _SUFFIXES]
+        hashed = {file.name: content_digest(file) for file in files}
         return {"files": hashed or self.source, "freeze": list(self.freeze), "bf16": self.bf16}
 
     def title(self, parameters: int) -> str:
@@ -92,4 +93,5 @@ class Base:
         if self.source is None:
             return f"the tiny LLaVA of `roc/demo`, {parameters:,} parameters, untrained"
         frozen = f", {' and '.join(self.freeze)} frozen" if self.freeze else ""
-        return f"`{self.source}`, pretrained, {parameters:,} parameters{frozen}{', bfloat16' if self.bf16 else ''}"
+        named = f"`{self.source}`" if self.starter is None else f"the starter `{self.starter}`"
+        return f"{named}, pretrained, {parameters:,} parameters{frozen}{', bfloat16' if self.bf16 else ''}"

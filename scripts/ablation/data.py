@@ -13,7 +13,7 @@ from PIL import Image
 from roc.data.images import open_image
 from roc.data.reading import read_records
 from roc.data.records import Record, resolve_splits, split_by_id
-from roc.demo.dataset import write_dataset
+from roc.demo.dataset import RATINGS_FILE, write_dataset
 from roc.files import write_whole
 from roc.model.device import usable_cores
 from roc.prompts import QUESTIONS, SCORE_TOKEN, answer, question
@@ -63,17 +63,21 @@ class Data:
         return [*QUESTIONS, question(), answer(), *levels * _REPEATS, *comments[:2000]]
 
 
-def demo(folder: Path, counts: tuple[int, int, int], base: Base) -> Data:
-    """Takes the demo's scenes, drawn where they are not there yet."""
-    size = base.picture_size() or _USUAL_SIZE
-    path = write_dataset(folder, *counts, size=size, seed=0, workers=usable_cores())
+def demo(folder: Path, counts: tuple[int, int, int], base: Base, *, draw: bool) -> Data:
+    """Takes the demo's scenes; `draw` draws those that are not there yet."""
+    path = folder / RATINGS_FILE
+    if draw:
+        size = base.picture_size() or _USUAL_SIZE
+        write_dataset(folder, *counts, size=size, seed=0, workers=usable_cores())
     space = ScoreSpace(1, 10, 10)
     name = f"demo scenes ({', '.join(map(str, counts))} for training, validation, test)"
     return Data(name, space, _splits(path, None, space), base)
 
 
-def own(path: Path, image_folder: Path | None, space: ScoreSpace, folder: Path, base: Base) -> Data:
+def own(path: Path, image_folder: Path | None, space: ScoreSpace, folder: Path | None, base: Base) -> Data:
     """Reads a rated file; its pictures are shrunk into `folder` once, where the model takes squares of one size.
+
+    Without a folder they stay as they are: where nothing is trained, they are not needed.
 
     Raises:
         DataError: With all faults of the file.
@@ -90,7 +94,7 @@ def own(path: Path, image_folder: Path | None, space: ScoreSpace, folder: Path, 
                 f"{path}: {len(splits[split])} usable {split} rows, at least {fewest} are needed; usable is a row with "
                 "one picture and an overall score, and a column 'split' says what it is for"
             )
-    size = base.picture_size()
+    size = None if folder is None else base.picture_size()
     if size is None:
         return Data(name, space, splits, base)
     # Pictures that another file has left in this folder, or this one from another place, are not mistaken for these.

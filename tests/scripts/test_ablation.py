@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,7 +44,6 @@ from ablation.base import Base  # noqa: E402
 from ablation.runs import Budget, Pace, Run, build, execute, rehearse, train  # noqa: E402
 
 SPACE = ScoreSpace(1, 10, 10)
-WEIGHTS = ("model.safetensors",)
 SENTENCE = "The aesthetic rate of the image is {}."
 SMALL = TinyLlavaConfig(
     image_size=32, vision_widths=(8, 8, 16), vision_hidden_size=32, text_hidden_size=32, text_layers=1, text_heads=2
@@ -334,9 +334,44 @@ def test_the_short_form_on_a_pretrained_model(tmp_path, photos, pretrained, exec
     assert f"Model: `{pretrained}`, pretrained, 9 parameters, vision frozen." in printed
     assert not (tmp_path / "out" / "features").exists()
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
-    assert settings["budget"]["batch_size"] == 16 and set(settings["model"]["files"]) == {"config.json", *WEIGHTS}
+    assert settings["budget"]["batch_size"] == 16
     assert command.main([*words, "--rates", "1e-4", "3e-4"]) == 2
     assert "holds runs with other settings" in capsys.readouterr().err and len(executed) == 12
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "processor_config.json", "tokenizer.json", "chat_template.jinja"]
+)
+def test_a_model_with_another_processor_is_another_model(tmp_path, pretrained, name):
+    """Other pictures or other tokens make other runs, though the weights are the same."""
+    folder = tmp_path / "model"
+    shutil.copytree(pretrained, folder)
+    before = Base(source=str(folder)).identity()
+    (folder / "README.md").write_text("Read me.")
+    assert Base(source=str(folder)).identity() == before
+    with (folder / name).open("ab") as file:
+        file.write(b" ")
+    assert Base(source=str(folder)).identity() != before
+
+
+def test_the_table_of_a_starter_needs_no_starter(tmp_path, photos, pretrained, executed, capsys, monkeypatch):
+    starter, out = tmp_path / "full", tmp_path / "out"
+    monkeypatch.setattr(command, "kept_folder", lambda size: starter)
+    monkeypatch.setattr(command, "keep_starter", lambda size: shutil.copytree(pretrained, starter))
+    words = ["--starter", "full", "--freeze", "vision", "--output_dir", str(out), "--quick"]
+    words += ["--data_path", str(photos), "--min_score", "1", "--max_score", "5"]
+    assert command.main([*words, "--table"]) == 2 and "holds no run yet" in capsys.readouterr().err
+    assert not out.exists() and not starter.exists()
+    assert command.main(words) == 0
+    report = json.loads((out / "results.json").read_text())
+    assert report["model"] == "the starter `full`, pretrained, 9 parameters, vision frozen"
+    for folder in (starter, out / "pictures"):
+        shutil.rmtree(folder)
+    assert command.main([*words, "--table"]) == 0 and not (starter.exists() or (out / "pictures").exists())
+    again = json.loads((out / "results.json").read_text())
+    assert again == {**report, "command": again["command"]}
+    assert command.main([*words, "--bf16", "--table"]) == 2
+    assert "other settings (model)" in capsys.readouterr().err
 
 
 def test_one_set_of_rates_for_all_and_no_comments(tmp_path, executed):
@@ -437,7 +472,7 @@ def test_finished_runs_are_not_repeated(tmp_path, executed, capsys):
 def test_a_stop_keeps_what_is_finished(tmp_path, executed, capsys):
     words = ["--output_dir", str(tmp_path / "out"), "--quick"]
     executed.fails = {5: KeyboardInterrupt(), 9: BrokenProcessPool("killed")}
-    assert command.main([*words, "--table"]) == 2 and "no finished run yet (of 14)" in capsys.readouterr().err
+    assert command.main([*words, "--table"]) == 2 and "holds no run yet" in capsys.readouterr().err
     assert command.main(words) == 130
     assert command.main([*words, "--table"]) == 0 and "5 of 14 runs are there" in capsys.readouterr().out
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 5
