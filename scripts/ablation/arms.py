@@ -176,7 +176,7 @@ class Ours(Arm):
         )
 
     def read(self, model: PreTrainedModel, collator: RocCollator, pictures: list[Image.Image]) -> list[float | None]:
-        taught = answer_ids(collator, SENTENCE)
+        taught = collator.tokenize_answer(SENTENCE)
         step = taught.index(model.declaration.token_id)
         batch = collator.prompt_batch(pictures)
         with torch.inference_mode():
@@ -239,11 +239,6 @@ def parse_digits(text: str, space: ScoreSpace) -> float | None:
     return float(found[1])
 
 
-def answer_ids(collator: RocCollator, text: str) -> list[int]:
-    """Tokenizes an answer as the collator does in training."""
-    return collator.tokenize_answer(text)
-
-
 def choices(arm: Arm, collator: RocCollator, space: ScoreSpace) -> tuple[list[int], list[int]]:
     """Finds the place in the answer where the model names a level, and the tokens it chooses between.
 
@@ -253,7 +248,7 @@ def choices(arm: Arm, collator: RocCollator, space: ScoreSpace) -> tuple[list[in
     Raises:
         ValueError: If the tokenizer does not tell the levels apart by their first token.
     """
-    rows = [answer_ids(collator, SENTENCE.replace(SCORE_TOKEN, text)) for text in arm.texts(space)]
+    rows = [collator.tokenize_answer(SENTENCE.replace(SCORE_TOKEN, text)) for text in arm.texts(space)]
     common = next(i for i, tokens in enumerate(zip(*rows, strict=False)) if len(set(tokens)) > 1)
     first = [row[common] for row in rows]
     if len(set(first)) < len(first):
@@ -271,7 +266,7 @@ def _generate(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Generates greedy answers, long enough for the sentence with a score: ids (B, S) and logits (B, S, V)."""
     taught = [SENTENCE.replace(SCORE_TOKEN, text) for text in arm.texts(model.score_space)]
-    longest = max(len(answer_ids(collator, text)) for text in taught)
+    longest = max(len(collator.tokenize_answer(text)) for text in taught)
     batch = collator.prompt_batch(pictures)
     with torch.inference_mode():
         written = model.generate(

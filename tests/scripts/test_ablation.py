@@ -39,7 +39,7 @@ import stages  # noqa: E402
 from ablation import __main__ as command  # noqa: E402
 from ablation import data as ablation_data  # noqa: E402
 from ablation import runs, schedule, table  # noqa: E402
-from ablation.arms import ARMS, WORDS, Words, answer_ids, choices, decimals, expectation, parse_digits  # noqa: E402
+from ablation.arms import ARMS, WORDS, Words, choices, decimals, expectation, parse_digits  # noqa: E402
 from ablation.base import Base  # noqa: E402
 from ablation.runs import Budget, Pace, Run, build, execute, rehearse, train  # noqa: E402
 
@@ -239,12 +239,12 @@ def test_an_answer_without_a_score_is_unscored(data, name):
     arm = ARMS[name]
     model, processor = build(arm, data, 0)
     collator = RocCollator(processor, model.config.roc)
-    good = answer_ids(collator, SENTENCE.format(arm.text(10.0, SPACE)))
-    other = answer_ids(collator, "A quiet scene with the sea in it, and boats.")
+    good = collator.tokenize_answer(SENTENCE.format(arm.text(10.0, SPACE)))
+    other = collator.tokenize_answer("A quiet scene with the sea in it, and boats.")
     if name == "digits":
-        third = answer_ids(collator, SENTENCE.format("nice"))
+        third = collator.tokenize_answer(SENTENCE.format("nice"))
     else:
-        place = answer_ids(collator, SENTENCE.format("[SCORE]")).index(model.config.roc["token_id"])
+        place = collator.tokenize_answer(SENTENCE.format("[SCORE]")).index(model.config.roc["token_id"])
         place = place if name == "l1" else len(choices(arm, collator, SPACE)[0])
         third = [*good[:place], other[0], *good[place:]]
     width = max(map(len, (good, other, third)))
