@@ -1,4 +1,4 @@
-"""Checks before the first step: what the settings name, how a step divides into pictures, and what the rows hold.
+"""Checks before the first step: what the settings name, how a generation divides into pictures, what the rows hold.
 
 `check_settings` needs no torch. A fault names the number that would do.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
 
 from roc.checkpoint.names import check_exists
 from roc.data.counts import counted
@@ -55,7 +56,7 @@ def generation_of(config: PolicyConfig, processes: int) -> Generation:
 
 
 def check_settings(config: PolicyConfig) -> None:
-    """Checks what costs nothing: packages, files, the checkpoint's name, and the numbers of a step.
+    """Checks what costs nothing: packages, files, the checkpoint's name, and the numbers of a generation.
 
     Raises:
         Refused: With every fault, one a line.
@@ -103,7 +104,10 @@ def _trl_faults() -> list[str]:
 def batch_faults(config: PolicyConfig, processes: int) -> list[str]:
     """Finds generations that K does not divide, or that hold a single picture where pictures are compared."""
     generation, own = generation_of(config, processes), config.per_device_train_batch_size
-    passes = processes * config.steps_per_generation
+    wanted, least = config.num_generations, _fewest_pictures(config)
+    divided = generation.rows % wanted == 0
+    if divided and generation.pictures >= least:
+        return []
     product = " x ".join(
         [
             f"per_device_train_batch_size {own}",
@@ -111,29 +115,36 @@ def batch_faults(config: PolicyConfig, processes: int) -> list[str]:
             *([f"steps_per_generation {config.steps_per_generation}"] if config.steps_per_generation > 1 else []),
         ]
     )
-    wanted = config.num_generations
-    if generation.rows % wanted:
-        higher = next(size for size in range(own, own + wanted + 1) if size * passes % wanted == 0)
-        lower = next((size for size in range(own, 0, -1) if size * passes % wanted == 0), None)
-        sizes = str(higher) if lower is None else f"{lower} or {higher}"
-        divisors = [k for k in range(2, generation.rows + 1) if generation.rows % k == 0]
-        near = min(divisors, key=lambda k: abs(k - wanted)) if divisors else None
-        return [
-            f"num_generations is {wanted}, but a step has {generation.rows} completions ({product}), which it does not "
-            f"divide; set per_device_train_batch_size {sizes}" + (f", or num_generations {near}" if near else "")
-        ]
-    compared = [name for name in config.rewards if name in RANKING]
-    if generation.pictures < 2 and compared:
-        enough = -(-2 * wanted // passes)
-        return [
-            f"a step has {generation.rows} completions ({product}), all of one picture (num_generations {wanted}), so "
-            f"{', '.join(compared)} has nothing to compare it with; set per_device_train_batch_size {enough} or more"
-        ]
-    return []
+    sizes = [_fitting(config, processes, range(own, 0, -1), least), _fitting(config, processes, count(own), least)]
+    others = [k for k in range(2, generation.rows // least + 1) if generation.rows % k == 0]
+    advice = f"set per_device_train_batch_size {' or '.join(str(size) for size in sizes if size)}"
+    if others:
+        advice += f", or num_generations {min(others, key=lambda k: abs(k - wanted))}"
+    told = f"a generation has {generation.rows} completions ({product})"
+    if not divided:
+        return [f"num_generations is {wanted}, but {told}, which it does not divide; {advice}"]
+    compared = ", ".join(name for name in config.rewards if name in RANKING)
+    return [
+        f"{told}, all of one picture (num_generations {wanted}), so {compared} has nothing to compare it with; {advice}"
+    ]
+
+
+def _fewest_pictures(config: PolicyConfig) -> int:
+    """Tells how many pictures a generation has to have: two where some are compared."""
+    return 2 if set(config.rewards) & set(RANKING) else 1
+
+
+def _fitting(config: PolicyConfig, processes: int, sizes: Iterable[int], least: int) -> int | None:
+    """Finds the first `per_device_train_batch_size` that makes `least` pictures or more, each with K completions."""
+    for size in sizes:
+        pictures, rest = divmod(size * processes * config.steps_per_generation, config.num_generations)
+        if not rest and pictures >= least:
+            return size
+    return None
 
 
 def check_rows(config: PolicyConfig, train: Sequence[Record], val: Sequence[Record], processes: int) -> None:
-    """Checks that rows hold what the rewards need, and that they fill a step.
+    """Checks that rows hold what the rewards need, and that they fill a generation.
 
     Raises:
         DataError: With every fault.
@@ -146,18 +157,15 @@ def check_rows(config: PolicyConfig, train: Sequence[Record], val: Sequence[Reco
     ]
     faults += _column_faults(config, train)
     faults += _group_faults(config, train, processes)
-    generation = generation_of(config, processes)
-    if len(train) < generation.pictures:
-        most = max(1, len(train) * config.num_generations // (processes * config.steps_per_generation))
-        fitting = [
-            size
-            for size in range(1, most + 1)
-            if size * processes * config.steps_per_generation % config.num_generations == 0
-        ]
-        advice = f"set per_device_train_batch_size {fitting[-1]}" if fitting else "give more rows"
+    pictures = generation_of(config, processes).pictures
+    if len(train) < pictures:
+        most = len(train) * config.num_generations // (processes * config.steps_per_generation)
+        least = max(_fewest_pictures(config), *_group_sizes(train).values(), 0)
+        size = _fitting(config, processes, range(most, 0, -1), least)
+        advice = f"set per_device_train_batch_size {size}" if size else f"give {pictures} rows at least"
         faults.append(
-            f"{path}: {counted(len(train), 'row')} to learn from, but a step takes "
-            f"{counted(generation.pictures, 'picture')}; {advice}"
+            f"{path}: {counted(len(train), 'row')} to learn from, but a generation takes "
+            f"{counted(pictures, 'picture')}; {advice}"
         )
     if faults:
         raise DataError(faults)
@@ -188,7 +196,7 @@ def _column_faults(config: PolicyConfig, train: Sequence[Record]) -> list[str]:
 
 
 def _group_faults(config: PolicyConfig, train: Sequence[Record], processes: int) -> list[str]:
-    """Finds groups that do not fit into a step, and edits without a number."""
+    """Finds groups that do not fit into a generation, and edits without a number."""
     from roc.policy.data import delta_of
 
     faults = []
@@ -197,15 +205,19 @@ def _group_faults(config: PolicyConfig, train: Sequence[Record], processes: int)
             delta_of(record)
         except ValueError as error:
             faults.append(f"{config.data_path}:{record.line}: {error}")
-    sizes = Counter(record.group for record in train if record.group is not None)
-    if not sizes:
-        return faults
-    pictures = generation_of(config, processes).pictures
-    group, largest = max(sizes.items(), key=lambda item: item[1])
-    if largest > pictures:
-        enough = -(-largest * config.num_generations // (processes * config.steps_per_generation))
+    sizes, pictures = _group_sizes(train), generation_of(config, processes).pictures
+    group = max(sizes, key=sizes.__getitem__, default=None)
+    if group is not None and sizes[group] > pictures:
+        size = _fitting(config, processes, count(config.per_device_train_batch_size), sizes[group])
+        taken = generation_of(replace(config, per_device_train_batch_size=size), processes).pictures
+        advice = f"set per_device_train_batch_size {size}"
         faults.append(
-            f"{config.data_path}: the group {group!r} has {largest} pictures, but a step takes {pictures}, and a group "
-            f"has to be in one step as a whole; set per_device_train_batch_size {enough} or more"
+            f"{config.data_path}: the group {group!r} has {sizes[group]} pictures, but a generation takes {pictures}, "
+            f"and a group has to be in one as a whole; {advice}"
+            + (f", and give {taken} rows at least" if taken > len(train) else "")
         )
     return faults
+
+
+def _group_sizes(train: Sequence[Record]) -> Counter[str]:
+    return Counter(record.group for record in train if record.group is not None)

@@ -1,5 +1,6 @@
 """What is refused before the first step, with the number to set."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -49,20 +50,34 @@ def test_generations_and_steps_keep_time():
 @pytest.mark.parametrize(
     ("settings", "processes", "expected"),
     [
-        ({"per_device_train_batch_size": 6}, 1, "set per_device_train_batch_size 4 or 8, or num_generations 3"),
-        ({"per_device_train_batch_size": 3}, 1, "set per_device_train_batch_size 4, or num_generations 3"),
+        ({"per_device_train_batch_size": 9}, 1, "set per_device_train_batch_size 8 or 12, or num_generations 3"),
+        ({"per_device_train_batch_size": 6}, 1, "set per_device_train_batch_size 8, or num_generations 3"),
+        ({"per_device_train_batch_size": 3}, 1, "set per_device_train_batch_size 8"),
         ({"per_device_train_batch_size": 3, "steps_per_generation": 2}, 1, "6 completions"),
+        ({"per_device_train_batch_size": 5}, 1, "5 completions"),
         ({"per_device_train_batch_size": 5}, 2, "(per_device_train_batch_size 5 x 2 processes)"),
         ({"per_device_train_batch_size": 4}, 1, "all of one picture (num_generations 4), so rank has nothing"),
-        ({"per_device_train_batch_size": 1}, 4, "set per_device_train_batch_size 2 or more"),
+        ({"per_device_train_batch_size": 1}, 4, "set per_device_train_batch_size 2, or num_generations 2"),
+        ({"per_device_train_batch_size": 2, "num_generations": 6}, 3, "set per_device_train_batch_size 4"),
+        ({"per_device_train_batch_size": 3, "rewards": ["error"]}, 1, "size 4, or num_generations 3"),
     ],
 )
-def test_a_step_has_to_divide_into_several_pictures(settings, processes, expected):
+def test_a_generation_has_to_divide_into_several_pictures(settings, processes, expected):
     faults = batch_faults(config(**settings), processes)
     assert len(faults) == 1 and expected in faults[0]
+    advice = advised(faults[0])
+    assert advice
+    for name, value in advice:
+        assert batch_faults(config(**settings | {name: value}), processes) == []
 
 
-def test_a_step_of_one_picture_is_fine_where_none_are_compared():
+def advised(told):
+    """Lists the settings that a refusal says to change, with each value that it names."""
+    found = re.findall(r"(per_device_train_batch_size|num_generations) (\d+)(?: or (\d+))?", told.split("; set ")[1])
+    return [(name, int(value)) for name, *values in found for value in values if value]
+
+
+def test_a_generation_of_one_picture_is_fine_where_none_are_compared():
     assert batch_faults(config(per_device_train_batch_size=4, rewards=["error", "format"]), 1) == []
     assert batch_faults(config(per_device_train_batch_size=4), 2) == []
 
@@ -93,13 +108,64 @@ def test_rows_have_to_hold_what_is_rewarded():
 def test_groups_have_to_fit_and_edits_to_tell_a_number():
     group = [row(i, group="g", scores={}, edit={"delta": 0.5 * i}) for i in range(3)]
     told = faults_of([*group, row(5)], rewards=["relative", "error", "format"])
-    assert "the group 'g' has 3 pictures, but a step takes 2" in told and "set per_device_train_batch_size 12" in told
+    assert "the group 'g' has 3 pictures, but a generation takes 2" in told and told.endswith(
+        "set per_device_train_batch_size 12"
+    )
     bad = [row(0, group="g", scores={}), row(1, group="g", scores={}, edit={"strength": 3}), row(2)]
     assert "r.csv:3: the edit has the delta None" in faults_of(bad, rewards=["relative", "error", "format"])
 
 
-def test_rows_have_to_fill_a_step():
-    assert "1 row to learn from, but a step takes 2 pictures; set per_device_train_batch_size 4" in faults_of([row(0)])
+def test_a_group_is_given_a_size_that_divides_and_the_rows_to_fill_it():
+    """A device holds one completion more, and a generation four pictures more."""
+    rows = [row(i, group="g", scores={}, edit={"delta": 0.5 * i}) for i in range(5)]
+    settings = {"num_generations": 2, "steps_per_generation": 4, "rewards": ["relative", "format"]}
+    with pytest.raises(DataError) as caught:
+        check_rows(config(per_device_train_batch_size=1, **settings), rows, [], 2)
+    (told,) = caught.value.faults
+    assert told.endswith("set per_device_train_batch_size 2, and give 8 rows at least")
+    rows += [row(i, group="h", scores={}, edit={"delta": 0.5 * i}) for i in range(5, 8)]
+    check_rows(config(per_device_train_batch_size=2, **settings), rows, [], 2)
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "processes", "advice"),
+    [
+        (3, {"per_device_train_batch_size": 16}, 1, "set per_device_train_batch_size 12"),
+        (
+            2,
+            {"per_device_train_batch_size": 12, "steps_per_generation": 3, "gradient_accumulation_steps": 3},
+            2,
+            "give 18 rows at least",
+        ),
+        (1, {"per_device_train_batch_size": 8}, 1, "give 2 rows at least"),
+        (1, {"per_device_train_batch_size": 8, "rewards": ["error"]}, 1, "set per_device_train_batch_size 4"),
+        (
+            5,
+            {"per_device_train_batch_size": 3, "steps_per_generation": 4, "num_generations": 2},
+            2,
+            "set per_device_train_batch_size 1",
+        ),
+    ],
+)
+def test_rows_have_to_fill_a_generation(rows, settings, processes, advice):
+    with pytest.raises(DataError) as caught:
+        check_rows(config(**settings), [row(i) for i in range(rows)], [], processes)
+    (told,) = caught.value.faults
+    assert f"{rows} row" in told and advice in told
+    if "; set " in told:
+        for name, value in advised(told):
+            changed = config(**settings | {name: value})
+            assert batch_faults(changed, processes) == []
+            check_rows(changed, [row(i) for i in range(rows)], [], processes)
+
+
+def test_a_smaller_generation_still_takes_the_largest_group():
+    """Four rows of which three are a group: two pictures would do for a rank, but not for the group."""
+    group = [row(i, group="g", scores={}, edit={"delta": 0.5 * i}) for i in range(3)]
+    settings = {"rewards": ["relative", "error", "format"]}
+    with pytest.raises(DataError) as caught:
+        check_rows(config(per_device_train_batch_size=24, **settings), [*group, row(3)], [], 1)
+    assert advised(caught.value.faults[0]) == [("per_device_train_batch_size", 16)]
 
 
 def test_settings_name_what_is_missing(tmp_path, monkeypatch):

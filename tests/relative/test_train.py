@@ -70,7 +70,7 @@ def test_groups_are_reinforced_with_anchors_and_calibrated(reasoning_checkpoint,
     ("changes", "told"),
     [
         ({"per_device_train_batch_size": 12}, "set per_device_train_batch_size 16, or with_anchors false"),
-        ({"per_device_train_batch_size": 8}, "has 3 pictures, but a step takes 2"),
+        ({"per_device_train_batch_size": 8}, "has 3 pictures, but a generation takes 2"),
     ],
 )
 def test_a_step_without_room_is_refused_with_the_number_to_set(reasoning_checkpoint, groups, tmp_path, changes, told):
