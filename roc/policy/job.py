@@ -7,7 +7,6 @@ returns the table of a finished one. A method calls `reinforce` with its own che
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import warnings
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from roc.model.declaration import Declaration
     from roc.policy.trainer import PolicyTrainer, Validation
     from roc.training.data import RunData
-    from roc.training.reasoning import Generated
 
 Question = Callable[["Declaration"], str]
 """Words the question for a critique, for a checkpoint that declares none."""
@@ -155,7 +153,9 @@ class PolicyJob(Job):
 
     def validation(self, data: RunData, collator: RocCollator) -> Validation:
         """Builds the validation, on what the model writes about rated photos."""
-        return _generated(self.config, data, collator)
+        from roc.training.arguments import written_validation
+
+        return written_validation(self.config, data.val, collator)
 
     def evaluate(self, data: RunData, history: list[dict[str, Any]]) -> str:
         """Evaluates what was reinforced."""
@@ -230,14 +230,14 @@ def build_trainer(
     arguments: GRPOConfig,
     model: PreTrainedModel,
     processor: ProcessorMixin,
-    validation: Callable[[RunData, RocCollator], Validation] | None = None,
+    validation: Callable[[RunData, RocCollator], Validation],
     critiques: Sequence[Record] = (),
 ) -> PolicyTrainer:
     """Builds the trainer, and makes sure that TRL asks the model what it is asked elsewhere.
 
     Args:
         config, data, arguments, model, processor: Of the run.
-        validation: Builds the validation; None is that on rated photos.
+        validation: Builds the validation; not asked where nothing is validated.
         critiques: Records whose critiques have their text loss added.
 
     Raises:
@@ -248,7 +248,6 @@ def build_trainer(
     from roc.policy.trainer import PolicyTrainer
 
     collator = RocCollator(processor, model.declaration)
-    validation = functools.partial(_generated, config) if validation is None else validation
     tried = Rows(data.train, collator, kept=2, pixel_limit=config.pixel_limit)
     check_prompts(tried, *policy_processor(collator), model.config.model_type)
     try:
@@ -265,21 +264,6 @@ def build_trainer(
             )
     except ValueError as error:
         raise run.RunError(f"These settings cannot be trained with: {error}") from error
-
-
-def _generated(config: PolicyConfig, data: RunData, collator: RocCollator) -> Generated:
-    """Builds the validation, on what the model writes."""
-    from roc.training.reasoning import Generated
-
-    rated = [record for record in data.val if "overall" in record.scores]
-    return Generated(
-        rated[: config.reasoning_rows],
-        collator,
-        max_new_tokens=config.reasoning_tokens,
-        batch_size=config.per_device_eval_batch_size,
-        entropy_rows=config.entropy_rows,
-        pixel_limit=config.pixel_limit,
-    )
 
 
 @contextlib.contextmanager

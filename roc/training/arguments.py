@@ -253,7 +253,7 @@ def _generated(
     config: RunConfig, data: RunData, arguments: TrainingArguments, collator: RocCollator
 ) -> Generated | None:
     """Builds the validation on what the model writes; None where rows hold no critiques or nothing is validated."""
-    from roc.training.reasoning import CHOSEN_BY, Generated, some_rated
+    from roc.training.reasoning import CHOSEN_BY
 
     if data.reasoning is None or arguments.eval_strategy == "no":
         return None
@@ -261,8 +261,15 @@ def _generated(
         arguments.metric_for_best_model = CHOSEN_BY
     # With a limit of 1, transformers removes every state but the best in the end; the most open one has to stay.
     arguments.save_total_limit = max(2, config.save_total_limit)
+    return written_validation(config, data.val, collator)
+
+
+def written_validation(config: RunConfig, val: Sequence[Record], collator: RocCollator) -> Generated:
+    """Builds the validation on answers that the model writes, about `reasoning_rows` of the rated validation rows."""
+    from roc.training.reasoning import Generated, some_rated
+
     return Generated(
-        some_rated(data.val, config.reasoning_rows),
+        some_rated(val, config.reasoning_rows),
         collator,
         max_new_tokens=config.reasoning_tokens,
         batch_size=config.per_device_eval_batch_size,

@@ -98,7 +98,7 @@ def build(config, change=lambda record: record):
     """Builds the trainer as the command does, of changed records where they are to be; nothing is written."""
     from roc.policy.build import as_declared, load_policy, read_declaration
     from roc.policy.critiques import read_critiques
-    from roc.policy.job import build_trainer, policy_arguments
+    from roc.policy.job import PolicyJob, build_trainer, policy_arguments
 
     declaration = read_declaration(config, None)
     declared = as_declared(config, declaration)
@@ -107,7 +107,8 @@ def build(config, change=lambda record: record):
     critiques = read_critiques(declared) if config.critiques_path else ()
     model, processor = load_policy(config, declaration)
     arguments = policy_arguments(config)
-    return build_trainer(config, RunData(test=[], **split), arguments, model, processor, critiques=critiques)
+    validation = PolicyJob(config, "reasoning train").validation
+    return build_trainer(config, RunData(test=[], **split), arguments, model, processor, validation, critiques)
 
 
 def weights(model):
