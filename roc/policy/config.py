@@ -174,7 +174,7 @@ class PolicyConfig(RunConfig):
         return [*found, *self._rhythm_faults()]
 
     def _rhythm_faults(self) -> list[Fault]:
-        """Finds saves and validations between two generations, after which a resumed run would generate anew."""
+        """Finds steps and saves in the middle of a generation, from which a resumed run would generate anew."""
         passes, found = self.generation_passes, []
         if passes > self.gradient_accumulation_steps and passes % self.gradient_accumulation_steps:
             near = -(-passes // self.gradient_accumulation_steps) * self.gradient_accumulation_steps
@@ -196,13 +196,15 @@ class PolicyConfig(RunConfig):
                 )
             )
         steps = max(1, passes // self.gradient_accumulation_steps)
-        if self.save_strategy == "steps" and self.save_steps >= 1 and self.save_steps % steps:
-            near = -(-int(self.save_steps) // steps) * steps
+        if self.save_strategy == "steps" and steps > 1 and (self.save_steps < 1 or self.save_steps % steps):
+            given, wanted = f"{self.save_steps:g}", str(-(-int(self.save_steps) // steps) * steps)
+            if self.save_steps < 1:
+                given, wanted = f"{given}, a share of the run", f"a number of steps that {steps} divides"
             found.append(
                 (
                     "save_steps",
-                    f"save_steps is {self.save_steps:g}, but a generation is learnt from in {steps} steps, and a run "
-                    f"goes on exactly from the end of one only; set it to {near}",
+                    f"save_steps is {given}, but a generation is learnt from in {steps} steps, and a run goes on "
+                    f"exactly from the end of one only; set it to {wanted}",
                 )
             )
         return found

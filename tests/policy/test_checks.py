@@ -47,6 +47,13 @@ def test_generations_and_steps_keep_time():
     )
 
 
+def test_a_share_of_the_run_is_no_end_of_a_generation():
+    """A tenth of a run of 30 steps is 3; where a generation is one step, any number of them will do."""
+    told = refused(gradient_accumulation_steps=2, num_iterations=4, save_strategy="steps", save_steps=0.1)
+    assert "save_steps is 0.1, a share of the run" in told and "a number of steps that 2 divides" in told
+    assert config(save_strategy="steps", save_steps=0.1).save_steps == 0.1
+
+
 @pytest.mark.parametrize(
     ("settings", "processes", "expected"),
     [
