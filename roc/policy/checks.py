@@ -18,10 +18,10 @@ from roc.data.records import Record
 from roc.data.rows import DataError
 from roc.policy.config import PolicyConfig
 from roc.training.checks import file_faults, package_faults
+from roc.training.config import OVERALL
 from roc.training.processes import sharding
 from roc.training.run import Refused, folder_faults
 
-OVERALL = "overall"
 RANKING = ("rank", "relative", "relative_soft")
 """Rewards that compare pictures."""
 

@@ -8,16 +8,23 @@ as in scoring; families for which it does not are refused.
 from __future__ import annotations
 
 import copy
+import logging
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from roc.data.counts import counted
 from roc.data.images import open_image
+from roc.data.pictures import shown_path
 from roc.data.records import Record
+from roc.data.rows import DataError
 from roc.model.pictures import shown
 from roc.score_space import ScoreSpace
+from roc.training.config import OVERALL
 from roc.training.run import RunError
 
 if TYPE_CHECKING:
@@ -26,13 +33,55 @@ if TYPE_CHECKING:
 
     from roc.model.collator import RocCollator
 
-OVERALL = "overall"
+logger = logging.getLogger(__name__)
 
 UNPADDED = {
     "mistral3": "its processor makes tensors of prompts before they are padded",
     "paligemma": "it reads its prompt in both directions, which the log-probabilities of TRL do not",
 }
 """Families whose prompts TRL cannot make."""
+
+
+def each_once(path: str | Path, records: Sequence[Record]) -> list[Record]:
+    """Leaves one row of each picture: rows that differ in their words alone, such as several critiques, ask the same.
+
+    A picture is asked about once for every data set and every group of edits that it is in.
+
+    Args:
+        path: File of the records.
+        records: All training rows, with the short answers that `read_data` adds to critiques.
+
+    Raises:
+        DataError: With every row that is rated otherwise than another one of the same picture and data set.
+    """
+    edited = {record.group for record in records if record.edit is not None}
+    found: dict[tuple[Any, ...], Record] = {}
+    faults = []
+    for record in records:
+        # A file may name a picture in two ways, or give its critiques different ids.
+        pictures = tuple(map(os.path.realpath, record.images))
+        place = (record.group, repr(record.edit)) if record.group in edited else None
+        key = (pictures, record.dataset, place)
+        first = found.setdefault(key, record)
+        if record.scores and not first.scores:
+            found[key] = record
+        elif record.scores and record.scores != first.scores:
+            faults.append(
+                f"{path}:{record.line}: {shown_path(record.images[0])} is rated {_ratings(record)} here and "
+                f"{_ratings(first)} in line {first.line}; keep one rating, or tell in the column dataset that they are "
+                "of two data sets"
+            )
+    if faults:
+        raise DataError(faults)
+    again = len({record.id for record in records}) - len(found)
+    if again > 0:
+        repeats = counted(again, "row repeats", "rows repeat")
+        logger.info("%s: %s the photo of another one; each photo is asked about once", path, repeats)
+    return list(found.values())
+
+
+def _ratings(record: Record) -> str:
+    return ", ".join(f"{score:g}" for score in record.scores.values())
 
 
 class Rows:

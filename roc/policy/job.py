@@ -109,10 +109,11 @@ class PolicyJob(Job):
 
         from roc.data.rows import DataError
         from roc.policy.critiques import read_critiques
+        from roc.policy.data import each_once
         from roc.training.data import read_data
 
         data = read_data(self.declared)
-        data = replace(data, train=[*_each_once(data.train), *self.more_rows()])
+        data = replace(data, train=[*each_once(self.config.data_path, data.train), *self.more_rows()])
         check_rows(self.config, data.train, data.val, PartialState().num_processes)
         checked = [(self.config.data_path, data.train)]
         if self.config.critiques_path is not None:
@@ -172,11 +173,6 @@ class PolicyJob(Job):
     def unrated(self, data: RunData) -> str | None:
         """Says what stands in for held-out photos with a rating; None where such are expected."""
         return None
-
-
-def _each_once(records: Sequence[Record]) -> list[Record]:
-    """Leaves out the short answers that `read_data` adds to rows with critiques: each photo is asked about once."""
-    return list({record.id: record for record in reversed(records)}.values())[::-1]
 
 
 def policy_arguments(config: PolicyConfig) -> GRPOConfig:
