@@ -87,13 +87,13 @@ def _ratings(record: Record) -> str:
 class Rows:
     """The rows of a data set by their number, as `datasets` asks for them.
 
-    A generation is dealt several times over, and each picture K times in it. Its pictures are kept until the next one,
-    so that each is opened once.
+    A generation is dealt several times over, and each picture K times in it. Its pictures are kept until those of the
+    next one take their place, so that each is opened once.
 
     Args:
         records: With one image each.
         collator: Gives the question, and how pictures are shown.
-        kept: Pictures to keep.
+        kept: Pictures to keep: as many as a process has of a generation.
         pixel_limit: Larger images are refused.
     """
 

@@ -88,7 +88,9 @@ class PolicyTrainer(SavesStates, GRPOTrainer):
         processor, settings = policy_processor(collator)
         args.chat_template_kwargs = settings
         self.config, self.collator, self.generated = config, collator, generated
-        self.rows = Rows(train, collator, kept=args.generation_batch_size, pixel_limit=config.pixel_limit)
+        own = args.per_device_train_batch_size * args.steps_per_generation
+        kept = own // args.num_generations + 2  # the answers about two of them may lie partly on other processes
+        self.rows = Rows(train, collator, kept=kept, pixel_limit=config.pixel_limit)
         self.learning_rates = dict(learning_rates or {})
         self.critiques = None
         if critiques:

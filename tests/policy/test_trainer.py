@@ -106,14 +106,15 @@ def test_the_floor_is_in_the_advantages_and_counted(llava, data, tmp_path):
     assert trainer.state.log_history[0]["frac_below_floor"] == 1
 
 
-def test_the_pictures_of_a_step_are_opened_once(llava, data, tmp_path, monkeypatch):
+def test_the_pictures_of_a_generation_are_opened_once_and_not_kept_for_long(llava, data, tmp_path, monkeypatch):
     opened, stock = [], roc.policy.data.open_image
     monkeypatch.setattr(roc.policy.data, "open_image", lambda path, **limits: opened.append(path) or stock(path))
     more = {"per_device_train_batch_size": 4, "steps_per_generation": 2, "gradient_accumulation_steps": 2}
     trainer = build(settings(llava, data, tmp_path, **more))
     opened.clear()
     trainer.train()
-    assert len(opened) == len(set(opened)) == 6  # those of the next step are read ahead
+    assert len(opened) == len(set(opened)) == 6  # those of the next generation are read ahead
+    assert len(trainer.rows._opened) <= 4  # two of this process, and no more than two beside them
 
 
 def test_pictures_are_padded_and_scaled_as_the_collator_does(tmp_path, data):
