@@ -1,4 +1,4 @@
-"""The answers of a step as columns, one row a completion, and what they are rewarded with."""
+"""The answers of a generation as columns, one row a completion, and what they are rewarded with."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Answer:
 
 
 class Answers:
-    """The answers of all pictures of a step, from all processes, column by column.
+    """The answers of all pictures of a generation, from all processes, column by column.
 
     Args:
         rows: In the order of the completions.
@@ -114,7 +114,7 @@ def rewards_of(answers: Answers, names: Sequence[str], *, published: bool = Fals
     """Computes rewards by name; None where one does not apply to a row.
 
     Args:
-        answers: All answers of a step.
+        answers: All answers of a generation.
         names: Keys of `REWARDS`.
         published: Whether ties, smoothing and rounding are those of the published code.
     """

@@ -73,7 +73,7 @@ class PolicyConfig(RunConfig):
     reward_form: Literal["ours", "published"] = option(
         "ours", "published: ties, smoothing and rounding of the rewards as in the code of Aes-R1"
     )
-    num_generations: int = option(4, "completions of each photo in a step (K)", low=2)
+    num_generations: int = option(4, "completions of each photo in a generation (K)", low=2)
     steps_per_generation: int = option(
         1, "forward passes that the completions of one generation are divided among; it is ranked as a whole", low=1
     )
@@ -101,7 +101,7 @@ class PolicyConfig(RunConfig):
     head_weight_end: float | None = option(
         None, "weight at the end of the run, reached evenly; none keeps head_weight", low=0
     )
-    head_every: int = option(1, "the head's own loss counts in every n-th step", low=1)
+    head_every: int = option(1, "the head's own loss counts in every n-th optimiser step", low=1)
     head_loss: Literal["declared", "reward"] = option(
         "declared",
         "declared: the losses that the checkpoint was trained with; reward: minus the error reward, which is the exact "

@@ -1,9 +1,9 @@
 """Critiques of a file, whose text loss is added to the loss of the policy.
 
 The head's loss moves the backbone that the critiques are written with, and sampled ones lose some of their form; the
-policy mends that slowly, since few answers of a step are wrong. The text loss of critiques that have the form keeps it,
-as the loss on pretraining data does in InstructGPT (PPO-ptx). Their scores are not learnt: those critiques were written
-with the score known.
+policy mends that slowly, since few answers are wrong. The text loss of critiques that have the form keeps it, as the
+loss on pretraining data does in InstructGPT (PPO-ptx). Their scores are not learnt: those critiques were written with
+the score known.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rewards of answers with a score, as plain functions of the columns of a batch: no model, no trainer.
 
-A batch holds every completion of every picture of a step, from all processes, one row a completion. A value is the
-score that the head read in the answer, on the unit scale; None is an answer that cannot be read. Such a row gets 0 from
+A batch holds every completion of every picture of a generation, from all processes, a row each. A value is the score
+that the head read in the answer, on the unit scale; None is an answer that cannot be read. Such a row gets 0 from
 every reward and leaves every mean: no other answer is compared with it. A reward is None where it does not apply to a
 row, as where nobody rated the picture.
 

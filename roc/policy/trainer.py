@@ -1,6 +1,6 @@
 """`PolicyTrainer`: the GRPOTrainer of TRL, with the head in the objective and the states of roc.
 
-What it changes: values are read while answers are written, rewards see all answers of a step, advantages have a floor,
+What it changes: values are read while answers are written, rewards see a whole generation, advantages have a floor,
 the head's loss stands beside the policy's, pictures are dealt in groups, states are saved as `roc.training` saves them,
 and validation is on texts that the model writes. TRL is not forked. It has no public way to any of this, so methods are
 overridden that may change with its next minor version; `HOOKS` holds their parameters, and
