@@ -12,8 +12,9 @@ from accelerate import Accelerator  # noqa: E402
 from policy_runs import settings  # noqa: E402
 
 from roc.policy.job import policy_arguments  # noqa: E402
-from roc.policy.joint import minus_reward  # noqa: E402
+from roc.policy.joint import minus_reward, reward_loss  # noqa: E402
 from roc.policy.trainer import PolicyTrainer  # noqa: E402
+from roc.score_space import ScoreSpace  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +142,24 @@ def test_the_weight_of_the_head_falls_evenly_and_pauses(arguments):
         trainer.state.global_step = step
         found.append(trainer.head_weight)
     assert found == pytest.approx([0.4, 0.0, 0.2, 0.0, 0.0])
+
+
+def test_minus_the_error_reward_can_be_the_heads_loss():
+    """Half 4, half 5 on 1..10 is 3.5 / 9; the label lies 0.9 of 9 above. Unread and unrated rows count as nothing."""
+    logits = torch.full((3, 10), -1e4)
+    logits[:, 3:5] = 0.0
+    logits[1] = float("nan")
+    logits.requires_grad_()
+    labels, space = torch.tensor([5.4, 5.4, float("nan")]), ScoreSpace(1, 10, 10)
+    expected = -torch.tensor(-0.5).exp().item() / 3
+    assert reward_loss(logits, labels, space).item() == pytest.approx(expected, abs=1e-6)
+
+    trainer = object.__new__(PolicyTrainer)
+    model = SimpleNamespace(score_space=space)
+    accelerator = SimpleNamespace(unwrap_model=lambda model: model)
+    vars(trainer).update(model=model, accelerator=accelerator, config=SimpleNamespace(head_loss="reward"))
+    loss = trainer._head_loss(logits, {"score_labels": labels})
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+    loss.backward()
+    # Moving probability from 4 to 5 raises the value towards the label; rows that do not count have no slope.
+    assert logits.grad[0, 4] < 0 < logits.grad[0, 3] and not logits.grad[1:].any()

@@ -75,6 +75,16 @@ def test_policy_and_head_move_and_the_reference_stays(trained):
     assert seen["inputs"]["score_labels"].shape == (8,) and not seen["inputs"]["score_labels"].isnan().any()
 
 
+def test_without_weight_the_head_stays_put_to_the_bit(llava, data, tmp_path):
+    """The published objective; what it reads from still moves."""
+    trainer = build(settings(llava, data, tmp_path, head_weight=0.0))
+    before = weights(trainer.model)
+    trainer.train()
+    moved = {name for name, tensor in weights(trainer.model).items() if not torch.equal(tensor, before[name])}
+    assert moved and not any("score_head" in name for name in moved)
+    assert all(log["head_loss"] > 0 for log in trainer.state.log_history if "reward" in log)
+
+
 def test_a_tower_without_the_kernel_of_the_rest_has_a_reference_too(data, tmp_path):
     """The tower of the demo's model is a ResNet, which has no attention, below a model that computes it by sdpa."""
     model, processor = build_tiny_llava([QUESTION, reasoned_answer(WORDS[0])], seed=0)
