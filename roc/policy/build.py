@@ -14,7 +14,7 @@ from roc.training.checks import adapter_refused
 from roc.training.run import RunError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
     from roc.model.declaration import Declaration
 
@@ -37,39 +37,12 @@ def read_declaration(config: PolicyConfig, question: Callable[[Declaration], str
     Raises:
         RunError: If it has no head or cannot reason, or the settings say otherwise than it does.
     """
-    from roc.checkpoint.folder import is_adapter, read_adapter_declaration, read_config
-    from roc.model.declaration import declaration_of, declares_head
-    from roc.model.personal import is_personal
-
-    source = config.model_name_or_path
-    try:
-        if is_personal(source):
-            raise RunError(adapter_refused(source))
-        adapter = is_adapter(source)
-        base = None if adapter else read_config(source)
-        if base is not None and not declares_head(base):
-            raise RunError(
-                f"model_name_or_path {source!r} has no [SCORE] and no score head, so there is nothing to read a value "
-                "with; teach it first with `roc finetune`, on a corpus of `roc reasoning corpus`, or give it an "
-                "untrained head with `roc attach`"
-            )
-        declaration = read_adapter_declaration(source) if adapter else declaration_of(base)
-        declaration = declaration.uncalibrated()
-    except (OSError, ImportError, ValueError) as error:
-        if isinstance(error, RunError):
-            raise
-        raise RunError(f"model_name_or_path {source!r} cannot be loaded: {error}") from error
-    faults = [*_declared_faults(config, declaration), *_tuning_faults(config, adapter, base)]
-    if len(declaration.attributes) > 1:
-        faults.append(
-            f"model_name_or_path {source!r} scores {', '.join(declaration.attributes)}; an answer with a critique "
-            "holds one score, so train a checkpoint of one attribute first"
-        )
-    if declaration.reasoning is None and question is None:
-        faults.append(
-            f"model_name_or_path {source!r} does not declare that it reasons; teach it with `roc finetune` on a corpus "
-            "of `roc reasoning corpus` first"
-        )
+    declaration, base = _read(config.model_name_or_path)
+    faults = [
+        *_declared_faults(config, declaration),
+        *_tuning_faults(config, base),
+        *_reasoning_faults(config, declaration, question is not None),
+    ]
     if faults:
         raise RunError("\n".join(faults))
     changes: dict[str, Any] = {}
@@ -78,11 +51,52 @@ def read_declaration(config: PolicyConfig, question: Callable[[Declaration], str
         logger.warning(
             "%s does not declare that it reasons, so it begins without a cold start; where few of its answers can be "
             "read, nothing is rewarded: teach it with `roc finetune` on a corpus first",
-            source,
+            config.model_name_or_path,
         )
     if config.max_pixels is not None:
         changes["max_pixels"] = config.max_pixels
     return replace(declaration, **changes)
+
+
+def _read(source: str) -> tuple[Declaration, PreTrainedConfig | None]:
+    """Reads a checkpoint's declaration, without its calibration, and its configuration; None for that of an adapter."""
+    from roc.checkpoint.folder import is_adapter, read_adapter_declaration, read_config
+    from roc.model.declaration import declaration_of, declares_head
+    from roc.model.personal import is_personal
+
+    try:
+        if is_personal(source):
+            raise RunError(adapter_refused(source))
+        if is_adapter(source):
+            return read_adapter_declaration(source).uncalibrated(), None
+        base = read_config(source)
+        if not declares_head(base):
+            raise RunError(
+                f"model_name_or_path {source!r} has no [SCORE] and no score head, so there is nothing to read a value "
+                "with; teach it first with `roc finetune`, on a corpus of `roc reasoning corpus`, or give it an "
+                "untrained head with `roc attach`"
+            )
+        return declaration_of(base).uncalibrated(), base
+    except RunError:
+        raise
+    except (OSError, ImportError, ValueError) as error:
+        raise RunError(f"model_name_or_path {source!r} cannot be loaded: {error}") from error
+
+
+def _reasoning_faults(config: PolicyConfig, declaration: Declaration, may_begin: bool) -> list[str]:
+    """Finds a checkpoint that scores too much or, unless it may begin here, has not learnt to reason."""
+    source, faults = config.model_name_or_path, []
+    if len(declaration.attributes) > 1:
+        faults.append(
+            f"model_name_or_path {source!r} scores {', '.join(declaration.attributes)}; an answer with a critique "
+            "holds one score, so train a checkpoint of one attribute first"
+        )
+    if declaration.reasoning is None and not may_begin:
+        faults.append(
+            f"model_name_or_path {source!r} does not declare that it reasons; teach it with `roc finetune` on a corpus "
+            "of `roc reasoning corpus` first"
+        )
+    return faults
 
 
 def _declared_faults(config: PolicyConfig, declaration: Declaration) -> list[str]:
@@ -111,9 +125,10 @@ def as_declared(config: PolicyConfig, declaration: Declaration) -> PolicyConfig:
     return replace(config, **_declared(declaration))
 
 
-def _tuning_faults(config: PolicyConfig, adapter: bool, base: Any) -> list[str]:
+def _tuning_faults(config: PolicyConfig, base: PreTrainedConfig | None) -> list[str]:
+    """Finds ways of training that an adapter, or a family, does not have; `base` is None for an adapter."""
     source = config.model_name_or_path
-    if adapter and config.tuning == "full":
+    if base is None and config.tuning == "full":
         return [
             f"model_name_or_path {source!r} is an adapter; --tuning lora (or qlora) trains it on, and `roc export "
             f"{source} --merge OUT` makes a whole model of it for tuning full"
