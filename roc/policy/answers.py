@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from roc.policy.config import Reward
 from roc.policy.groups import relative_rewards, relative_targets
 from roc.policy.rewards import (
     PUBLISHED_RANK,
@@ -99,7 +100,7 @@ def _relative_soft(answers: Answers, published: bool) -> Column:
     return relative_rewards(answers.values, answers.deltas, answers.groups, answers.pictures, form="soft")
 
 
-REWARDS: dict[str, Callable[[Answers, bool], Column]] = {
+_FUNCTIONS: dict[Reward, Callable[[Answers, bool], Column]] = {
     "rank": _rank,
     "error": _error,
     "binary": _binary,
@@ -110,12 +111,12 @@ REWARDS: dict[str, Callable[[Answers, bool], Column]] = {
 """Name of a reward -> a function of the answers and of whether it is computed as published."""
 
 
-def rewards_of(answers: Answers, names: Sequence[str], *, published: bool = False) -> dict[str, Column]:
+def rewards_of(answers: Answers, names: Sequence[Reward], *, published: bool = False) -> dict[str, Column]:
     """Computes rewards by name; None where one does not apply to a row.
 
     Args:
         answers: All answers of a generation.
-        names: Keys of `REWARDS`.
+        names: Of the rewards (`roc.policy.config.REWARDS`).
         published: Whether ties, smoothing and rounding are those of the published code.
     """
-    return {name: REWARDS[name](answers, published) for name in names}
+    return {name: _FUNCTIONS[name](answers, published) for name in names}

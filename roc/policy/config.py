@@ -7,7 +7,7 @@ otherwise, or that has no effect here, is refused.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from roc.settings import Fault, option, settings_of
 from roc.training.config import RunConfig
@@ -15,7 +15,9 @@ from roc.training.error_aware_config import ErrorAwareConfig
 from roc.training.mixing_config import MixingConfig
 from roc.training.pair_config import PairConfig
 
-REWARDS = ("rank", "error", "binary", "format", "relative", "relative_soft")
+Reward = Literal["rank", "error", "binary", "format", "relative", "relative_soft"]
+
+REWARDS: tuple[Reward, ...] = get_args(Reward)
 
 OF_THE_CHECKPOINT = (
     *(
@@ -65,7 +67,7 @@ class PolicyConfig(RunConfig):
 
     TITLE = "policy"
 
-    rewards: tuple[Literal["rank", "error", "binary", "format", "relative", "relative_soft"], ...] = option(
+    rewards: tuple[Reward, ...] = option(
         ("rank", "error", "format"),
         "what an answer is rewarded for, each with weight 1: rank (right against the other photos), error (near the "
         "human score), binary (near enough), format (can be read), relative, relative_soft (consistent in its group)",
