@@ -49,7 +49,7 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "_get_train_sampler": ("dataset",),
     "create_model_card": ("model_name", "dataset_name", "tags"),
 }
-"""Methods of TRL's trainer that are overridden, with their parameters in trl 1.16."""
+"""Methods of TRL's trainer that are overridden, with their parameters in the release that the extra `rl` pins."""
 
 
 class Validation(Protocol):
@@ -249,8 +249,9 @@ class PolicyTrainer(SavesStates, GRPOTrainer):
         if answers.errors:
             width = self.accelerator.unwrap_model(self.model).score_space.unit_width
             metrics["head_error"].append(width * sum(answers.errors) / len(answers.errors))
-        spreads = self._advantages.spreads
-        metrics["frac_below_floor"].append((spreads < self.config.spread_floor).float().mean().item())
+        if self.config.spread_floor:
+            below = self._advantages.spreads < self.config.spread_floor
+            metrics["frac_below_floor"].append(below.float().mean().item())
         first = answers.rows[0]
         self.sample = Sample(
             first.picture, first.text, first.value, first.target, {k: v[0] for k, v in rewards.items()}

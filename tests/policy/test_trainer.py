@@ -102,6 +102,7 @@ def test_everything_is_logged(trained):
     for key in ("kl", "entropy", "completions/mean_length", "head_error", "head_loss", "answers/readable"):
         assert log[key] is not None
     assert log["rewards/format/mean"] == pytest.approx(log["answers/readable"])
+    assert "frac_below_floor" not in log  # there is no floor
     shares = [log[key] for key in log if key.startswith("answers/")]
     assert sum(shares) == pytest.approx(1)
     assert "<think>" in trainer.sample.text or trainer.sample.value is None
