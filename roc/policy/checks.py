@@ -22,6 +22,9 @@ from roc.training.config import OVERALL
 from roc.training.processes import sharding
 from roc.training.run import Refused, folder_faults
 
+TRL = "1.16"
+"""The minor version of TRL that the extra `rl` of setup.py pins."""
+
 RANKING = ("rank", "relative", "relative_soft")
 """Rewards that compare pictures."""
 
@@ -93,9 +96,9 @@ def _trl_faults() -> list[str]:
         found = version("trl")
     except PackageNotFoundError:
         return ["Reinforcement needs the package trl: pip install 'roc-mllm[rl]'"]
-    if found.split(".")[:2] != ["1", "16"]:
+    if found.split(".")[:2] != TRL.split("."):
         return [
-            f"trl {found} is installed, and roc is built on the inside of trl 1.16; install that: pip install "
+            f"trl {found} is installed, and roc is built on the inside of trl {TRL}; install that: pip install "
             "'roc-mllm[rl]'"
         ]
     return []

@@ -1,7 +1,8 @@
 """Numbers in answers of models without a head: how they are read safely, and how the published code reads them.
 
-With a head nothing is parsed; these are for comparison. The published reader takes 75 for `.75` and 8 for `8/10`, finds
-numbers in prose where there is no answer, and draws a whole number from 1 to 5 where it finds none.
+With a head nothing is parsed, and no run calls these: they are for comparing models that write their score. The
+published reader takes 75 for `.75` and 8 for `8/10`, finds numbers in prose where there is no answer, and draws a whole
+number from 1 to 5 where it finds none.
 """
 
 from __future__ import annotations

@@ -4,12 +4,13 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from roc.data.records import Record
 from roc.data.rows import DataError
-from roc.policy.checks import batch_faults, check_rows, check_settings
+from roc.policy.checks import TRL, batch_faults, check_rows, check_settings
 from roc.policy.config import PolicyConfig
 from roc.settings import ConfigError
 from roc.training.config import load_config
@@ -198,6 +199,12 @@ def test_without_trl_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(metadata, "version", lambda name: "1.17.2")
     with pytest.raises(Refused, match="trl 1.17.2 is installed, and roc is built on the inside of trl 1.16"):
         check_settings(config(output_dir=str(tmp_path)))
+
+
+def test_the_release_of_trl_is_the_one_that_the_extra_pins():
+    setup = (Path(__file__).parents[2] / "setup.py").read_text(encoding="utf-8")
+    major, minor = TRL.split(".")
+    assert f'"trl>={TRL},<{major}.{int(minor) + 1}"' in setup
 
 
 def test_checking_needs_no_torch():
