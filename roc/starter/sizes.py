@@ -150,64 +150,34 @@ _TOWER = Tower(
 )
 _TOWER_CHANGES = "without the classifier of 1,000 classes"
 
+_LANGUAGE = Language(
+    SMOLLM2,
+    # Continuations: the first three special tokens, then Ġthe, ĠParis, ĠLondon.
+    LanguageRecord(
+        text="The capital of Italy is Rome, the capital of Spain is Madrid, a photo is rated from 1 to 10, and the "
+        "capital of France is",
+        ids=(
+            504, 3575, 282, 7158, 314, 7268, 28, 260, 3575, 282, 7476, 314, 28030, 28, 253, 8003,
+            314, 18361, 429, 216, 33, 288, 216, 33, 32, 28, 284, 260, 3575, 282, 4649, 314,
+        ),
+        continuations=(0, 1, 2, 260, 7042, 4528),
+        logits=(-1.919802, -15.178260, -11.884479, 11.104971, 17.236443, 12.342527),
+    ),
+)  # fmt: skip
+
 SIZES: dict[str, Size] = {
     "small": Size(
         _TOWER,
         Decoder(),
         story="A vision tower that was trained to name what is on a photo, and a short decoder that was not trained at "
-        "all:\nits weights are random, its tokenizer knows every byte and some words about photos.",
+        "all: its weights are random, its tokenizer knows every byte and some words about photos.",
         changes={EFFICIENTNET_LITE0.name: _TOWER_CHANGES},
     ),
     "full": Size(
         _TOWER,
-        Language(
-            SMOLLM2,
-            # Tokens: the first three special ones, then Ġthe, ĠParis, ĠLondon.
-            LanguageRecord(
-                text="The capital of Italy is Rome, the capital of Spain is Madrid, a photo is rated from 1 to 10, and "
-                "the capital of France is",
-                # fmt: off
-                ids=(
-                    504,
-                    3575,
-                    282,
-                    7158,
-                    314,
-                    7268,
-                    28,
-                    260,
-                    3575,
-                    282,
-                    7476,
-                    314,
-                    28030,
-                    28,
-                    253,
-                    8003,
-                    314,
-                    18361,
-                    429,
-                    216,
-                    33,
-                    288,
-                    216,
-                    33,
-                    32,
-                    28,
-                    284,
-                    260,
-                    3575,
-                    282,
-                    4649,
-                    314,
-                ),
-                # fmt: on
-                continuations=(0, 1, 2, 260, 7042, 4528),
-                logits=(-1.919802, -15.178260, -11.884479, 11.104971, 17.236443, 12.342527),
-            ),
-        ),
+        _LANGUAGE,
         story="A vision tower that was trained to name what is on a photo, and a language model of 135 million "
-        "parameters\nthat was trained to chat, rounded to 4 bits before it was published.",
+        "parameters that was trained to chat, rounded to 4 bits before it was published.",
         changes={
             EFFICIENTNET_LITE0.name: _TOWER_CHANGES,
             SMOLLM2.name: "expanded to float32, one more token for a picture, another chat template",
