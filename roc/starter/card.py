@@ -28,12 +28,11 @@ def write_card(folder: Path, size: Size, options: StarterOptions, starter: Start
         options: How it was built.
         starter: What was built.
     """
-    title = options.size
     text = f"""{_HEADER}
 # A starter: parts that have not met yet
 
-Built by `roc starter --size {title} --image_size {options.image_size} --seed {options.seed}`: {starter.parameters:,}
-parameters, a picture becomes {starter.image_tokens} tokens.
+Built by `roc starter --size {options.size} --image_size {options.image_size} --seed {options.seed}`:
+{starter.parameters:,} parameters, a picture becomes {starter.image_tokens} tokens.
 
 {size.story}
 
@@ -49,8 +48,8 @@ one.
             f"- **{package.holds}** ({package.licence}, {package.copyright}): from `{package.file}` of the package "
             f"[{package.name}]({package.source}) {package.version}, {package.num_bytes:,} bytes, sha256 "
             f"`{package.sha256}`. Its licence is in `LICENSE.{package.name}`. Changed: renamed to the layers of "
-            f"transformers, {size.changes[package.name]}. It gives its recorded numbers, the "
-            f"largest difference is {starter.differences[package.name]:.0e}.\n"
+            f"transformers, {size.changes[package.name]}. Compared tensor by tensor after it was written; it "
+            f"gives its recorded numbers, the largest difference is {starter.differences[package.name]:.0e}.\n"
         )
     text += """
 ## Use

@@ -88,19 +88,23 @@ def text_config(language: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
 
 
 @torch.no_grad()
-def put_language(model: FastVlmForConditionalGeneration, language: PreTrainedModel) -> None:
+def put_language(model: FastVlmForConditionalGeneration, language: PreTrainedModel) -> dict[str, torch.Tensor]:
     """Copies the weights of a language model into the whole one.
 
     Args:
         model: Has the same language model and perhaps some more tokens; they get the mean of all rows, which no text
             stands out by.
         language: The pretrained one.
+
+    Returns:
+        What was copied, by the names of the whole model's language model.
     """
     weights = language.base_model.state_dict()
     known = weights["embed_tokens.weight"]
     more = model.get_input_embeddings().weight.shape[0] - known.shape[0]
     weights["embed_tokens.weight"] = torch.cat([known, known.mean(0, keepdim=True).expand(more, -1)])
     model.model.language_model.load_state_dict(weights)
+    return weights
 
 
 def language_difference(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, record: LanguageRecord) -> float:

@@ -74,12 +74,15 @@ def tower_config(stages: tuple[Stage, ...], image_size: int) -> EfficientNetConf
     )
 
 
-def load_tower(tower: EfficientNetModel, content: bytes) -> None:
+def load_tower(tower: EfficientNetModel, content: bytes) -> dict[str, torch.Tensor]:
     """Fills a tower with published weights.
 
     Args:
         tower: Made from `tower_config`; changed in place.
         content: A `.pth` file of EfficientNet-Lite. Its classifier is left out.
+
+    Returns:
+        The weights by the tower's own names, apart from those that the tower now holds.
 
     Raises:
         ValueError: The weights are not those of this architecture.
@@ -97,6 +100,7 @@ def load_tower(tower: EfficientNetModel, content: bytes) -> None:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"the tower's weights are not those of its architecture: {reason}") from None
+    return weights
 
 
 def _own_name(name: str) -> str:

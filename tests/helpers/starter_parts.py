@@ -153,6 +153,19 @@ def another(package, **changes):
     return dataclasses.replace(package, **changes)
 
 
+def damaged_on_disk(name):
+    """A `save_pretrained` of a model that changes the last bits of one number of the tensor whose name ends so."""
+
+    def save(model, folder):
+        tensors = {key: value for key, value in model.state_dict().items() if key.endswith(name)}
+        assert len(tensors) == 1
+        with torch.no_grad():
+            next(iter(tensors.values())).view(-1)[0] += 1e-6
+        type(model).__base__.save_pretrained(model, folder)
+
+    return save
+
+
 @contextlib.contextmanager
 def index(wheels, told=None):
     """Serves wheels as a package index does (PEP 503); yields its address.

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from starter_parts import another, published_forward, published_weights
-from transformers import AutoModelForImageTextToText, AutoProcessor, FastVlmForConditionalGeneration
+from starter_parts import another, damaged_on_disk, published_forward, published_weights
+from transformers import AutoModelForImageTextToText, AutoProcessor, FastVlmForConditionalGeneration, LlavaProcessor
 
 from roc.starter.build import build_starter
 from roc.starter.options import StarterOptions
@@ -87,6 +87,20 @@ def test_a_part_that_gives_other_numbers_is_refused_and_nothing_stays(size, whee
     wrong = dataclasses.replace(size.tower.record, mean=size.tower.record.mean + 0.01)
     monkeypatch.setitem(SIZES, "small", with_tower(size, record=wrong))
     with pytest.raises(ValueError, match="does not give the recorded numbers: they differ by 1.0e-02"):
+        build(tmp_path / "out", wheel_folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_tensor_of_the_tower_is_found_however_little_it_changes(wheel_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(FastVlmForConditionalGeneration, "save_pretrained", damaged_on_disk("encoder.top_bn.bias"))
+    with pytest.raises(ValueError, match="from roc-test-tower in 1 of 138 tensors: encoder.top_bn.bias;"):
+        build(tmp_path / "out", wheel_folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_processor_that_does_not_open_is_told_and_nothing_stays(wheel_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(LlavaProcessor, "save_pretrained", lambda processor, folder: None)
+    with pytest.raises((OSError, ValueError)):
         build(tmp_path / "out", wheel_folder)
     assert list(tmp_path.iterdir()) == []
 

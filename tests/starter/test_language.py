@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from starter_parts import wheel
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from starter_parts import damaged_on_disk, wheel
+from transformers import AutoModelForImageTextToText, AutoProcessor, FastVlmForConditionalGeneration
 
 from roc.starter.build import build_starter
 from roc.starter.options import StarterOptions
@@ -88,4 +88,12 @@ def test_other_logits_or_tokens_than_recorded_are_refused(parts, wheel_folder, t
     wrong = dataclasses.replace(part, record=dataclasses.replace(part.record, **change))
     with pytest.raises(ValueError, match=f"roc-test-language does not give the recorded numbers.*{told}"):
         build(dataclasses.replace(parts[2], language=wrong), wheel_folder, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["embed_tokens.weight", "layers.1.mlp.down_proj.weight"])
+def test_a_damaged_tensor_of_the_language_model_is_found(parts, wheel_folder, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(FastVlmForConditionalGeneration, "save_pretrained", damaged_on_disk(name))
+    with pytest.raises(ValueError, match=f"from roc-test-language in 1 of 20 tensors: {name};"):
+        build(parts[2], wheel_folder, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
