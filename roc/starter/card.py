@@ -47,9 +47,10 @@ one.
         text += (
             f"- **{package.holds}** ({package.licence}, {package.copyright}): from `{package.file}` of the package "
             f"[{package.name}]({package.source}) {package.version}, {package.num_bytes:,} bytes, sha256 "
-            f"`{package.sha256}`. Its licence is in `LICENSE.{package.name}`. Changed: renamed to the layers of "
-            f"transformers, {size.changes[package.name]}. Compared tensor by tensor after it was written; it "
-            f"gives its recorded numbers, the largest difference is {starter.differences[package.name]:.0e}.\n"
+            f"`{package.sha256}`. Its licence is in `LICENSE.{package.name}`, the whole text in "
+            f"`LICENSE`. Changed: renamed to the layers of transformers, {size.changes[package.name]}. Compared tensor "
+            f"by tensor after it was written; it gives its recorded numbers, the largest difference is "
+            f"{starter.differences[package.name]:.0e}.\n"
         )
     text += """
 ## Use

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from roc.starter.build import build_starter
 from roc.starter.options import StarterOptions
 from roc.starter.plan import plan
 from roc.starter.sizes import SIZES
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +73,13 @@ def test_the_card_says_what_it_is_and_whose(built, size):
     for text in (package.sha256, package.source, package.copyright, "license: apache-2.0", "not met yet"):
         assert text in card
     assert (built.path / f"LICENSE.{package.name}").read_bytes() == b"Apache License 2.0\n"
+
+
+def test_the_whole_text_of_the_licence_goes_along(built):
+    """Packages may carry a notice alone; whoever passes their work on has to add the text (section 4a)."""
+    text = (built.path / "LICENSE").read_text()
+    assert text == (ROOT / "LICENSE").read_text() and "4. Redistribution." in text
+    assert "`LICENSE`" in (built.path / "README.md").read_text()
 
 
 def test_the_seed_decides_what_is_not_pretrained(built, wheel_folder, tmp_path):
