@@ -27,9 +27,10 @@ def photographer(tmp_path, monkeypatch):
     monkeypatch.setenv("ROC_CACHE", str(tmp_path / "cache"))
     wheels = tmp_path / "cache" / "wheels"
     wheels.mkdir(parents=True)
+    kept = kept_folder("small")  # where the commands look, which know nothing of the miniature
     monkeypatch.setitem(SIZES, "small", small_size(wheels))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    options = StarterOptions(out=str(kept_folder("small")), size="small")
+    options = StarterOptions(out=str(kept), size="small")
     build_starter(options, plan(options))
     table = write_dataset(tmp_path / "drawn", 54, 3, 3, size=96, seed=7)
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
