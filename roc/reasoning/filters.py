@@ -1,8 +1,4 @@
-"""What rejects a critique: its form and a leaked score by rule, a contradiction and invented facts by a judge.
-
-The rules are strict on purpose: a text that is thrown away costs one more request, one that states its score teaches a
-model to copy numbers. So "f/2.8" in the critique of a photo rated 2.8 is a leak too.
-"""
+"""What rejects a critique: its form and a leaked score by rule, a contradiction and invented facts by a judge."""
 
 from __future__ import annotations
 
@@ -10,15 +6,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from roc.model.stated_score import stated_score
 from roc.prompts import IMAGE_PLACEHOLDER, SCORE_TOKEN
 from roc.reasoning.tiers import allowed_tiers
 from roc.reasoning.wording import DIMENSIONS
 from roc.score_space import ScoreSpace
 
 FEWEST_WORDS = 25
-WINDOW = 6
-"""Words between a number and a rating word within which the number is a rating."""
-
 REASONS = {
     "form": "too short, cut, an aspect missing, or marks that belong to the answer",
     "leak": "states a score, or that one was known",
@@ -38,29 +32,6 @@ _MENTIONED = {
     "exposure": r"\b(?:exposures?|(?:over|under)?-?exposed|highlights)\b",
 }
 
-_NUMBER = r"(?:\d+(?:[.,]\d+)?|zero|two|three|four|five|six|seven|eight|nine|ten)"
-_RATING = (
-    r"(?:scor(?:es?|ed|ing)|rat(?:es?|ed|ing|ings)|grad(?:es?|ed)|marks?|points?|stars?|mos|quality|aesthetics?|level)"
-)
-_CLEAR_RATING = r"(?:scor(?:es?|ed|ing)|rat(?:es?|ed|ing|ings)|graded?|stars?)"
-_KNOWN = r"(?:hidden|given|provided|assigned|secret|private|confidential|known|actual|true|target|official|stated)"
-_LEAKS = (
-    rf"\b{_NUMBER}\s*/\s*(?:5|10|100)\b",
-    rf"\b{_NUMBER}\s+out\s+of\b",
-    r"\bout\s+of\s+(?:a\s+possible\s+|a\s+)?(?:\d+|five|ten|hundred)\b",
-    rf"\b{_NUMBER}\s*(?:%|percent\b|per\s+cent\b)",
-    rf"\b{_NUMBER}[- ]stars?\b",
-    rf"\b{_KNOWN}\s+(?:\w+\s+)?(?:score|rating|grade|tier|label|assessment)s?\b",
-    r"\b(?:score|rating|grade|tier|assessment)s?\b(?:\s+\w+){0,3}\s+(?:given|told|provided|assigned|hidden|known)\b",
-    r"\b(?:I|we)(?:\s+was|\s+were|\s+am|\s+have\s+been|['’]ve\s+been)\s+(?:given|told|asked|instructed|informed)\b",
-    r"\b(?:according\s+to|based\s+on|reflects?|justif(?:y|ies)|matches|in\s+line\s+with)\s+(?:the|its|this|that)\s+"
-    r"(?:score|rating|grade)\b",
-    r"\bas\s+(?:instructed|requested|told)\b",
-    r"\bground[- ]truth\b",
-    r"\bmean\s+opinion\b",
-)
-_LEAK = [re.compile(pattern, re.IGNORECASE) for pattern in _LEAKS]
-_WORD = re.compile(r"\d+(?:[.,]\d+)?|[^\W\d_]+")
 _MARKS = re.compile(rf"</?(?:think|answer)>|{re.escape(SCORE_TOKEN)}|{re.escape(IMAGE_PLACEHOLDER)}", re.IGNORECASE)
 
 
@@ -105,26 +76,8 @@ def check_leak(critique: str, score: float, space: ScoreSpace) -> Rejection | No
         score: The photo's score on the native scale.
         space: That scale.
     """
-    for pattern in _LEAK:
-        found = pattern.search(critique)
-        if found:
-            return Rejection("leak", found[0])
-    for value in (score, space.to_unit(score)):
-        for digits in (1, 2):
-            text = f"{value:.{digits}f}".replace(".", "[.,]")
-            found = re.search(rf"(?<![\d.,]){text}(?!\d|[.,]\d)", critique)
-            if found:
-                return Rejection("leak", found[0])
-    words = _WORD.findall(critique.lower())
-    for place, word in enumerate(words):
-        if not re.fullmatch(_NUMBER, word):
-            continue
-        rating = _RATING if word[0].isdigit() else _CLEAR_RATING
-        near = words[max(0, place - WINDOW) : place + WINDOW + 1]
-        rated = next((other for other in near if re.fullmatch(rating, other)), None)
-        if rated:
-            return Rejection("leak", f"{word} near {rated!r}")
-    return None
+    found = stated_score(critique, score, space)
+    return None if found is None else Rejection("leak", found)
 
 
 def check_tone(named: str, unit: float) -> Rejection | None:

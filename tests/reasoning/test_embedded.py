@@ -6,7 +6,7 @@ from PIL import Image
 from roc.data.records import Record
 from roc.demo.dataset import write_dataset
 from roc.reasoning.authors import Request
-from roc.reasoning.embedded import SENTENCES, SceneAuthor, Seen, unsupported
+from roc.reasoning.embedded import JUDGEMENTS, SENTENCES, SceneAuthor, Seen, unsupported
 from roc.reasoning.filters import check_form, check_leak
 from roc.reasoning.tiers import Photo
 from roc.reasoning.wording import read_claims, read_tone
@@ -41,6 +41,15 @@ def test_its_critiques_pass_all_filters(scenes):
         assert read_claims(ask(Request.facts(one, critique, 0))) == []
         texts.add(critique)
     assert len(texts) > 25
+
+
+def test_no_sentence_that_it_knows_states_a_score():
+    known = [sentence.words for sentences in SENTENCES.values() for sentence in sentences]
+    known += [words for judgements in JUDGEMENTS.values() for words in judgements]
+    assert len(known) > 30
+    for words in known:
+        for score in (1.0, 5.5, 10.0):
+            assert check_leak(words.format(kind="boat", place="table top"), score, SPACE) is None
 
 
 def test_every_dimension_has_a_sentence_that_holds_and_one_that_does_not(scenes):

@@ -1,0 +1,112 @@
+"""Whether a critique gives its score away: states it, states any other rating, or tells that one was known.
+
+The rules are strict on purpose: a text that is thrown away costs one more request, one that states its score teaches a
+model to copy numbers. So "f/2.8" in the critique of a photo rated 2.8 counts too. A whole number is a rating only where
+the sentence makes it one: "a solid seven." does, "seven people" does not.
+"""
+
+from __future__ import annotations
+
+import re
+
+from roc.score_space import ScoreSpace
+
+WINDOW = 6
+"""Words between a number and a rating word within which the number is a rating."""
+
+_WORDS = "zero|two|three|four|five|six|seven|eight|nine|ten"
+_NUMBER = rf"(?:\d+(?:[.,]\d+)?|{_WORDS})"
+_RATING = (
+    r"(?:scor(?:es?|ed|ing)|rat(?:es?|ed|ing|ings)|grad(?:es?|ed)|marks?|points?|stars?|mos|quality|aesthetics?|level)"
+)
+_CLEAR_RATING = r"(?:scor(?:es?|ed|ing)|rat(?:es?|ed|ing|ings)|graded?|stars?)"
+_KNOWN = r"(?:hidden|given|provided|assigned|secret|private|confidential|known|actual|true|target|official|stated)"
+_LEAKS = (
+    rf"\b{_NUMBER}\s*/\s*(?:5|10|100)\b",
+    rf"\b{_NUMBER}\s+out\s+of\b",
+    r"\bout\s+of\s+(?:a\s+possible\s+|a\s+)?(?:\d+|five|ten|hundred)\b",
+    rf"\b{_NUMBER}\s*(?:%|percent\b|per\s+cent\b)",
+    rf"\b{_NUMBER}[- ]stars?\b",
+    rf"\b{_KNOWN}\s+(?:\w+\s+)?(?:score|rating|grade|tier|label|assessment)s?\b",
+    r"\b(?:score|rating|grade|tier|assessment)s?\b(?:\s+\w+){0,3}\s+(?:given|told|provided|assigned|hidden|known)\b",
+    r"\b(?:I|we)(?:\s+was|\s+were|\s+am|\s+have\s+been|['’]ve\s+been)\s+(?:given|told|asked|instructed|informed)\b",
+    r"\b(?:according\s+to|based\s+on|reflects?|justif(?:y|ies)|matches|in\s+line\s+with)\s+(?:the|its|this|that)\s+"
+    r"(?:score|rating|grade)\b",
+    r"\bas\s+(?:instructed|requested|told)\b",
+    r"\bground[- ]truth\b",
+    r"\bmean\s+opinion\b",
+)
+
+# What may follow a number that is a rating. "a 2.8 lens", "a 16:9 frame", "a six-pack", "two thirds" go on otherwise.
+_END = (
+    r"(?=\s*(?:$|[.,:](?!\d)|[;!?)\]\"”»…–—]|-(?!\w))|\s+(?:overall|because|though|although|at\s+(?:best|most|least)|"
+    r"in\s+(?:my|our)\b|from\s+(?:me|us)\b|for\s+(?:me|us|its|this)\b))"
+)
+_TO_ANOTHER = rf"(?:\s*(?:-|–|\bor\b|\bto\b)\s*{_NUMBER}|\s+and\s+a\s+half)?"
+_RATED = rf"(?P<number>{_NUMBER}){_TO_ANOTHER}{_END}"
+_RATED_ONE = rf"(?P<number>\d+(?:[.,]\d+)?|one|{_WORDS}){_TO_ANOTHER}{_END}"
+_PHOTO = r"(?:it|this|(?:the|this)\s+(?:photo|photograph|picture|image|shot|work))"
+_ADJECTIVE = (  # "a boat or two", "a group of three", "cut in two" and "a number 7" count or name something
+    r"(?:(?!(?:of|or|and|in|into|by|at|to|for|with|on|plus|than|the|number|numeral|figure|digit|size)\b)"
+    r"[a-z][a-z'’-]*,?\s+)"
+)
+_VERDICTS = (
+    rf"\ban?\s+(?:{_ADJECTIVE}{{0,2}}{_RATED}|one{_END})",
+    rf"\b(?:I|we)(?:\s+(?:would|could|can|will|might)|['’](?:d|ll))?\s+(?:\w+\s+)?"
+    rf"(?:give|award|assign|grade|rate|score|call|say|put)\b(?:\s+\w+){{0,3}}?\s+{_RATED_ONE}",
+    rf"\b(?:deserves?|merits?|earns?|warrants?|scores?|rates?)\s+(?:only\s+|just\s+)?{_RATED_ONE}",
+    rf"\b(?:scores?|ratings?|grades?|marks?|rated|scored|graded|rates?)\b(?:\s+(?:of|is|was|would|be|at|as|only|just|"
+    rf"{_PHOTO}|an?))*\s*[:=]?\s*{_RATED_ONE}",
+    rf"\b{_PHOTO}(?:\s+is|['’]s|\s+would\s+be)\s+{_RATED}",
+    rf"\b(?:overall|all\s+in\s+all|verdict|conclusion|judge?ment|total|result)\s*[:,=–—-]?\s*{_RATED}",
+    rf"(?:^|[.!?:;–—])\s*(?P<number>{_NUMBER})\s*[.!]?\s*$",
+    rf"\b(?P<number>{_NUMBER})\s+of\s+(?:a\s+possible\s+)?(?:5|10|100|five|ten|(?:a|one)\s+hundred){_END}",
+)
+"""Sentences that make a whole number a rating, where it lies on the scale, or on that up to 10."""
+
+_LEAK = [re.compile(pattern, re.IGNORECASE) for pattern in _LEAKS]
+_VERDICT = [re.compile(pattern, re.IGNORECASE) for pattern in _VERDICTS]
+_WORD = re.compile(r"\d+(?:[.,]\d+)?|[^\W\d_]+")
+
+
+def stated_score(critique: str, score: float, space: ScoreSpace) -> str | None:
+    """Looks for the score, any other rating in numbers, and words that tell of one that was known.
+
+    Args:
+        critique: The text.
+        score: The photo's score on the native scale.
+        space: That scale.
+
+    Returns:
+        The words at fault; None where there are none.
+    """
+    for pattern in _LEAK:
+        found = pattern.search(critique)
+        if found:
+            return found[0]
+    for value in (score, space.to_unit(score)):
+        for digits in (1, 2):
+            text = f"{value:.{digits}f}".replace(".", "[.,]")
+            found = re.search(rf"(?<![\d.,]){text}(?!\d|[.,]\d)", critique)
+            if found:
+                return found[0]
+    highest = max(10.0, space.max_score)
+    for pattern in _VERDICT:
+        for found in pattern.finditer(critique):
+            number = found["number"]
+            if number is None or not number[0].isdigit() or float(number.replace(",", ".")) <= highest:
+                return found[0].strip()
+    return _near_a_rating(critique)
+
+
+def _near_a_rating(critique: str) -> str | None:
+    words = _WORD.findall(critique.lower())
+    for place, word in enumerate(words):
+        if not re.fullmatch(_NUMBER, word):
+            continue
+        rating = _RATING if word[0].isdigit() else _CLEAR_RATING
+        near = words[max(0, place - WINDOW) : place + WINDOW + 1]
+        rated = next((other for other in near if re.fullmatch(rating, other)), None)
+        if rated:
+            return f"{word} near {rated!r}"
+    return None
