@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from roc.model.reasoned import take_apart
 from roc.policy.config import PolicyConfig
 from roc.policy.job import reinforce
 from roc.prompts import IMAGE_PLACEHOLDER
-from roc.reasoning.filters import check_leak
 from roc.reasoning.wording import question
+from roc.training.reasoning import leak_faults
 
 if TYPE_CHECKING:
     from roc.data.records import Record
@@ -38,7 +37,7 @@ def train(config: PolicyConfig) -> str | None:
         RunError: If the settings cannot be trained with, or a state cannot be saved.
     """
 
-    return reinforce(config, verb="reasoning train", question=house_question, critique_faults=leak_faults)
+    return reinforce(config, verb="reasoning train", question=house_question, critique_faults=leaks)
 
 
 def house_question(declaration: Declaration) -> str:
@@ -46,17 +45,6 @@ def house_question(declaration: Declaration) -> str:
     return question(declaration.space.range).replace(IMAGE_PLACEHOLDER, "")
 
 
-def leak_faults(path: str, records: Sequence[Record], declaration: Declaration) -> list[str]:
+def leaks(path: str, records: Sequence[Record], declaration: Declaration) -> list[str]:
     """Finds critiques that state the score they lead to."""
-    faults = []
-    for record in records:
-        if record.conversations is None or "overall" not in record.scores:
-            continue
-        parts = take_apart(record.conversations[-1][1])
-        found = parts and check_leak(parts[0], record.scores["overall"], declaration.space)
-        if found:
-            faults.append(
-                f"{path}:{record.line}: the critique gives its score away ({found.detail!r}), and a model taught on it "
-                "copies numbers; `roc reasoning convert` sorts such rows out"
-            )
-    return faults
+    return leak_faults(path, records, declaration.space)

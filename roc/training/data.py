@@ -19,7 +19,7 @@ from roc.model.device import usable_cores
 from roc.training.backbone import row_faults
 from roc.training.config import OVERALL
 from roc.training.mixed_data import file_of, read_data_sets
-from roc.training.reasoning import reasoning_faults, reasoning_question, with_short_answers
+from roc.training.reasoning import leak_faults, reasoning_faults, reasoning_question, with_short_answers
 from roc.training.run import SCENES
 
 if TYPE_CHECKING:
@@ -80,9 +80,10 @@ def read_data(config: RunConfig) -> RunData:
     path = path or config.pairs_path or config.data_sets[0].path
     faults = [*attribute_faults(config, path, splits), *overlap_faults(config, splits)]
     faults += pair_faults(config, splits, pairs, held_out)
-    faults += reasoning_faults(path, (row for rows in splits.values() for row in rows), config.attributes)
+    every = [row for rows in splits.values() for row in rows]
+    faults += reasoning_faults(path, every, config.attributes) + leak_faults(path, every, config.score_space)
     if config.host == "backbone":
-        faults += row_faults(path, (row for rows in splits.values() for row in rows))
+        faults += row_faults(path, every)
     if not splits["train"] and not pairs:
         faults.append(f"{path}: no row to train on; every row is marked as validation or test")
     if faults:

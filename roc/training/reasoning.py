@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from roc.data.records import Record, hash_fraction
 from roc.model.reasoned import WRONG, read_answer, reasons
+from roc.model.stated_score import stated_score
 from roc.prompts import IMAGE_PLACEHOLDER
 from roc.training.processes import own_places
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from roc.model.collator import RocCollator
+    from roc.score_space import ScoreSpace
     from roc.scoring.results import Reasoned
 
 CHOSEN_BY = "readable_srcc"
@@ -54,7 +56,7 @@ def reasoning_faults(path: str | Path, records: Iterable[Record], attributes: Se
         for role, text in record.conversations or ():
             if role != "assistant" or ("<think>" not in text and "<answer>" not in text):
                 continue
-            where = f"{path}:{record.line}" if record.line else f"{path}: {record.id}"
+            where = _where(path, record)
             if not is_reasoned(record):
                 kind = read_answer(text).kind
                 wrong = WRONG.get(kind, "a conversation of several questions")
@@ -68,6 +70,28 @@ def reasoning_faults(path: str | Path, records: Iterable[Record], attributes: Se
                     f"{', '.join(attributes)}; give one attribute"
                 )
     return faults
+
+
+def leak_faults(path: str | Path, records: Iterable[Record], space: ScoreSpace) -> list[str]:
+    """Finds critiques of photos that state the score they lead to, or that one was known."""
+    low, high = space.range
+    faults = []
+    for record in records:
+        if not is_reasoned(record) or "overall" not in record.scores:
+            continue
+        critique = read_answer(record.conversations[1][1]).critique
+        stated = stated_score(critique, record.scores["overall"], space)
+        if stated is not None:
+            faults.append(
+                f"{_where(path, record)}: the critique gives its score away ({stated!r}), and a model taught on it "
+                f"copies numbers; remove the row, or sort out all such rows with: roc reasoning convert {path} --out "
+                f"NEW.jsonl --min_score {low:g} --max_score {high:g}"
+            )
+    return faults
+
+
+def _where(path: str | Path, record: Record) -> str:
+    return f"{path}:{record.line}" if record.line else f"{path}: {record.id}"
 
 
 def with_short_answers(records: Sequence[Record], share: float) -> list[Record]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from roc.data.limits import DEFAULT_PIXEL_LIMIT
 from roc.model.declaration import declaration_of
 from roc.model.reasoned import reasoned_answer
 from roc.prompts import QUESTIONS
+from roc.score_space import ScoreSpace
 from roc.scoring.assessment import Assessment
 from roc.training.config import RunConfig
 from roc.training.data import RunData
@@ -23,6 +25,7 @@ from roc.training.reasoning import (
     CHOSEN_BY,
     Generated,
     is_reasoned,
+    leak_faults,
     most_open,
     reasoning_faults,
     reasoning_question,
@@ -87,6 +90,38 @@ def test_the_short_answer_is_taught_beside():
 def test_answers_meant_as_critiques_are_refused_by_what_is_wrong(row, attributes, message):
     (fault,) = reasoning_faults("r.jsonl", [row, PLAIN], attributes)
     assert fault.startswith("r.jsonl: a: ") and message in fault
+
+
+def write_corpus(folder, critique):
+    """Twelve rows, `critique(i)` each, the last four for validation; returns their file."""
+    rows = []
+    for i in range(12):
+        picture(i).save(folder / f"{i}.png")
+        answer = {"from": "gpt", "value": reasoned_answer(critique(i))}
+        asked = {"from": "human", "value": f"<|image|>{QUESTION}"}
+        rows.append({"image": f"{i}.png", "score": 2 + i / 2, "conversations": [asked, answer],
+                     "split": "train" if i < 8 else "val"})  # fmt: skip
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder / "corpus.jsonl"
+
+
+def test_critiques_that_give_the_score_away_are_refused(tmp_path, capsys):
+    leaks = {2: "Soft light, and a solid three.", 5: "Soft light. I would give it 4.50."}
+    path = write_corpus(tmp_path, lambda i: leaks.get(i, "Soft light on 8 people."))
+    assert finetune("--data_path", str(path), "--output_dir", str(tmp_path / "out"), *QUICK) == 2
+    told = capsys.readouterr().err
+    assert "corpus.jsonl:3: " in told and "'a solid three'" in told
+    assert "corpus.jsonl:6: " in told and "'4.50'" in told
+    assert told.count("gives its score away") == 2
+    assert "roc reasoning convert" in told and "--min_score 1 --max_score 10" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_another_scale_would_be_is_no_leak():
+    row = thought(critique="Taken with a 62.", scores={"overall": 60.0})
+    assert leak_faults("r.jsonl", [row], ScoreSpace(1, 10)) == []
+    assert len(leak_faults("r.jsonl", [row], ScoreSpace(0, 100))) == 1
+    assert leak_faults("r.jsonl", [replace(row, scores={}), PLAIN], ScoreSpace(0, 100)) == []
 
 
 def generated(collator, records, **settings):
@@ -212,16 +247,9 @@ def test_a_validation_line_tells_what_was_wrong():
 def run(tmp_path_factory):
     """Two epochs on eight rows with critiques."""
     folder = tmp_path_factory.mktemp("reasoning")
-    rows = []
-    for i in range(12):
-        picture(i).save(folder / f"{i}.png")
-        answer = {"from": "gpt", "value": reasoned_answer(f"The light is {'soft' if i % 2 else 'hard'}.")}
-        asked = {"from": "human", "value": f"<|image|>{QUESTION}"}
-        rows.append({"image": f"{i}.png", "score": 2 + i / 2, "conversations": [asked, answer],
-                     "split": "train" if i < 8 else "val"})  # fmt: skip
-    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    path = write_corpus(folder, lambda i: f"The light is {'soft' if i % 2 else 'hard'}.")
     settings = ["--reasoning_tokens", "24", "--max_steps", "-1", "--num_train_epochs", "2", "--learning_rate", "1e-3"]
-    words = ["--data_path", str(folder / "corpus.jsonl"), "--output_dir", str(folder / "out"), *QUICK, *settings]
+    words = ["--data_path", str(path), "--output_dir", str(folder / "out"), *QUICK, *settings]
     assert finetune(*words) == 0
     return folder / "out"
 
