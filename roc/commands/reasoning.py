@@ -117,7 +117,8 @@ def _corpus(options: CorpusConfig) -> int:
     for outcome in corpus.failed[:10]:
         print(f"{outcome.photo.id}: {outcome.error}", file=sys.stderr)
     if corpus.failed:
-        print(f"{counted(len(corpus.failed), 'photo')} got no answer; the same command asks again", file=sys.stderr)
+        failed = counted(len(corpus.failed), "photo")
+        print(f"{failed} got no answer; the same command asks again where none was paid for", file=sys.stderr)
     return FAILED if corpus.failed else DONE
 
 

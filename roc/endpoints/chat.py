@@ -52,7 +52,15 @@ class Reply:
 
 
 class EndpointError(RuntimeError):
-    """One question that got no usable answer; others may still get one."""
+    """One question that got no usable answer; others may still get one.
+
+    Attributes:
+        tokens_in, tokens_out: What the answer cost all the same, as in a `Reply`.
+    """
+
+    def __init__(self, message: str, tokens_in: int = 0, tokens_out: int = 0) -> None:
+        super().__init__(message)
+        self.tokens_in, self.tokens_out = tokens_in, tokens_out
 
 
 class EndpointDown(EndpointError):
@@ -126,11 +134,11 @@ class Chat:
         choices = getattr(answered, "choices", None)  # the library passes on whatever came with status 200
         message = getattr(choices[0], "message", None) if isinstance(choices, list) and choices else None
         text = getattr(message, "content", None)
-        if not isinstance(text, str) or not text.strip():
-            why = getattr(message, "refusal", None) or getattr(choices[0], "finish_reason", None) if choices else None
-            raise EndpointError(f"{self.name}: the answer holds no text" + (f" ({why})" if why else ""))
         usage = getattr(answered, "usage", None)
         counts = (getattr(usage, "prompt_tokens", None) or 0, getattr(usage, "completion_tokens", None) or 0)
+        if not isinstance(text, str) or not text.strip():
+            why = getattr(message, "refusal", None) or getattr(choices[0], "finish_reason", None) if choices else None
+            raise EndpointError(f"{self.name}: the answer holds no text" + (f" ({why})" if why else ""), *counts)
         return Reply(text.strip(), *counts, cut=choices[0].finish_reason == "length")
 
 

@@ -58,7 +58,19 @@ class Request:
 
 
 class AuthorError(RuntimeError):
-    """One request that got no usable answer; others may still get one."""
+    """One request that got no usable answer; others may still get one.
+
+    Attributes:
+        tokens_in, tokens_out: What the answer cost all the same; 0 where nothing did.
+    """
+
+    def __init__(self, message: str, tokens_in: int = 0, tokens_out: int = 0) -> None:
+        super().__init__(message)
+        self.tokens_in, self.tokens_out = tokens_in, tokens_out
+
+
+class AuthorDown(AuthorError):
+    """A request that nobody answered; later somebody may."""
 
 
 def temperature_of(request: Request, options: AuthorOptions) -> float | None:
@@ -84,6 +96,7 @@ class Author(Protocol):
 
         Raises:
             AuthorError: This request got no usable answer.
+            AuthorDown: Nobody answered it.
             ValueError: No request will get one: a wrong key, an unknown model.
         """
 

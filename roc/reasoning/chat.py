@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from roc.endpoints.chat import Chat as Endpoint
-from roc.endpoints.chat import EndpointError, Question, Reply
-from roc.reasoning.authors import AuthorError, Request, temperature_of
+from roc.endpoints.chat import EndpointDown, EndpointError, Question, Reply
+from roc.reasoning.authors import AuthorDown, AuthorError, Request, temperature_of
 from roc.reasoning.config import AuthorOptions
 
 
@@ -33,5 +33,7 @@ class Chat:
         pictures = () if request.photo is None else (request.photo.path,)
         try:
             return self._endpoint.ask(Question(request.text, pictures, temperature_of(request, self._options)))
+        except EndpointDown as error:
+            raise AuthorDown(str(error)) from error
         except EndpointError as error:
-            raise AuthorError(str(error)) from error
+            raise AuthorError(str(error), error.tokens_in, error.tokens_out) from error

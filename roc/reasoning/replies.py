@@ -1,29 +1,31 @@
 """Every answer of an author, kept in a journal as soon as it is there: a killed run pays for none of them twice.
 
 A reply is found again by what was asked: author, limits, question, picture. Where one of these is another, the
-question is asked anew.
+question is asked anew. An answer that was paid for and holds no text is kept too, and stays the error that it was.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from roc.data.images import ImageError
 from roc.endpoints.chat import Reply
-from roc.reasoning.authors import Author, AuthorError, Request, temperature_of
+from roc.reasoning.authors import Author, AuthorDown, AuthorError, Request, temperature_of
 from roc.reasoning.config import AuthorOptions
 from roc.scoring.journal import Journal
+
+logger = logging.getLogger(__name__)
 
 Role = Literal["writer", "judge"]
 ROLES: tuple[Role, ...] = ("writer", "judge")
 
 MOST_FAILURES = 8
-"""Requests in a row without an answer after which nobody is asked any more."""
+"""Requests in a row that nobody answers after which nobody is asked any more."""
 
 
 class NotAsked(LookupError):
@@ -70,7 +72,7 @@ class Replies:
     def __init__(self, journal: Journal, authors: Mapping[str, Author], options: AuthorOptions) -> None:
         self._journal, self._authors, self._options = journal, authors, options
         self._lock = threading.Lock()
-        self._failures = 0
+        self._failures, self._refused = 0, False
         judge_in = options.price_in if options.judge_price_in is None else options.judge_price_in
         judge_out = options.price_out if options.judge_price_out is None else options.judge_price_out
         self._prices = {"writer": (options.price_in, options.price_out), "judge": (judge_in, judge_out)}
@@ -89,44 +91,49 @@ class Replies:
 
         Raises:
             NotAsked: With `remembered`, if it was not answered before.
-            AuthorError, ImageError: This request cannot be answered.
+            AuthorError, ImageError: This request cannot be answered, now or whenever it was asked.
             ValueError: Nobody answers any more.
         """
         author = self._authors[role]
         key = self._key(role, author, request)
         with self._lock:
             if key in self._journal:
-                row = next(self._journal.rows([key]))
-                return Reply(row["text"], row["tokens_in"], row["tokens_out"], row["cut"])
+                return _answer(next(self._journal.rows([key])))
         if remembered:
             raise NotAsked(key)
         try:
-            reply = author.ask(request)
-        except ImageError:
-            raise
-        except AuthorError as error:
-            self._failed(error)
-            raise
-        text = reply.text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be written
+            reply, error = author.ask(request), None
+        except AuthorError as refusal:
+            self._failed(refusal)
+            if not refusal.tokens_in and not refusal.tokens_out:
+                raise
+            reply, error = Reply("", refusal.tokens_in, refusal.tokens_out), str(refusal)
         row = {
             "reply": key,
             "role": role,
             "kind": request.kind,
             "photo": None if request.photo is None else request.photo.id,
-            "text": text,
+            "text": _utf_8(reply.text),
             "tokens_in": reply.tokens_in,
             "tokens_out": reply.tokens_out,
             "cut": reply.cut,
+            "error": error and _utf_8(error),
         }
         with self._lock:
             self._failures = 0
             self.asked += 1
             self._journal.write([row])
             self._count(row)
-        return Reply(text, reply.tokens_in, reply.tokens_out, reply.cut)
+        return _answer(row)
 
     def _failed(self, error: AuthorError) -> None:
         with self._lock:
+            if not isinstance(error, AuthorDown):  # a refusal shows that somebody is there
+                if not self._refused:
+                    logger.warning("a request got no usable answer: %s; others like it are counted at the end", error)
+                self._refused = True
+                self._failures = 0
+                return
             self._failures += 1
             if self._failures >= MOST_FAILURES:
                 raise ValueError(
@@ -145,3 +152,13 @@ class Replies:
             size = os.stat(photo.path).st_size if os.path.exists(photo.path) else None
             parts += [photo.id, size, options.image_side]
         return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+def _answer(row: Mapping[str, Any]) -> Reply:
+    if row.get("error") is not None:
+        raise AuthorError(row["error"], row["tokens_in"], row["tokens_out"])
+    return Reply(row["text"], row["tokens_in"], row["tokens_out"], row["cut"])
+
+
+def _utf_8(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be written

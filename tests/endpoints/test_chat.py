@@ -62,6 +62,13 @@ def test_an_answer_that_cannot_be_used_concerns_one_request(fault, told):
         assert one.ask(Question("bad, fair or good: weak")).text == "bad"
 
 
+@pytest.mark.parametrize("fault", ["empty", "no choices"])
+def test_what_an_answer_without_text_costs_is_known(fault):
+    with ChatStandIn(fault) as server, pytest.raises(EndpointError) as error:
+        chat(server.url).ask(Question("text"))
+    assert (error.value.tokens_in, error.value.tokens_out) == (100, 20)
+
+
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_wrong_key_or_name_ends_the_run(status):
     with ChatStandIn(status) as server, pytest.raises(ValueError, match=f"refuses chat:m.*{status}.*OPENAI_API_KEY"):

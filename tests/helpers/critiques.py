@@ -8,7 +8,7 @@ from chat_stand_in import CRITIQUE, answer
 from PIL import Image
 
 from roc.endpoints.chat import Reply
-from roc.reasoning.authors import AuthorError
+from roc.reasoning.authors import AuthorDown, AuthorError
 from roc.reasoning.config import CorpusConfig
 
 GOOD_TEXT = CRITIQUE + "All in all the photo is strong and succeeds."
@@ -70,6 +70,11 @@ def silent(items, total, done=0, *, unit="img"):
     return items
 
 
-def failure(text="no answer"):
+def failure(text="no answer", tokens_in=0, tokens_out=0):
     """An error that concerns one request."""
-    return AuthorError(text)
+    return AuthorError(text, tokens_in, tokens_out)
+
+
+def down():
+    """What an author says that nobody answers for."""
+    return AuthorDown("down")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import sys
 
 import pytest
@@ -9,12 +10,15 @@ import pytest
 pytest.importorskip("openai")
 
 from chat_stand_in import CRITIQUE, ChatStandIn  # noqa: E402
+from critiques import options, ratings, silent  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from roc.data.records import Record  # noqa: E402
-from roc.reasoning.authors import AuthorError, Request, authors_of  # noqa: E402
+from roc.reasoning.authors import AuthorDown, AuthorError, Request, authors_of  # noqa: E402
 from roc.reasoning.chat import Chat  # noqa: E402
 from roc.reasoning.config import AuthorOptions, CorpusConfig  # noqa: E402
+from roc.reasoning.corpus import write_corpus  # noqa: E402
+from roc.reasoning.outputs import Outputs  # noqa: E402
 from roc.reasoning.tiers import Photo  # noqa: E402
 from roc.score_space import ScoreSpace  # noqa: E402
 
@@ -54,6 +58,32 @@ def test_the_picture_and_the_words_are_sent(photo):
 def test_an_answer_that_cannot_be_used_is_the_authors_error(photo):
     with ChatStandIn("empty") as server, pytest.raises(AuthorError, match="the answer holds no text"):
         author(server.url).ask(Request.write(photo, SPACE.range, 0))
+
+
+def test_nobody_there_is_told_from_a_refusal(photo):
+    with ChatStandIn(503, 400) as server:
+        one = author(server.url, retries=0)
+        for down in (True, False):
+            with pytest.raises(AuthorError) as error:
+                one.ask(Request.write(photo, SPACE.range, 0))
+            assert isinstance(error.value, AuthorDown) == down
+
+
+def test_photos_that_are_refused_for_good_leave_a_corpus_of_the_others(tmp_path):
+    path = ratings(tmp_path, [1.31, 2.17, 3.49, 5.53, 6.11, 6.83, 7.91, 8.37, 9.73, 9.11, 8.91, 7.33])
+    for refused in (400, "empty"):
+        settings = {"balance": "none", "writer": "chat:m", "requests_at_once": 1, "out": tmp_path / f"{refused}.jsonl"}
+        with ChatStandIn(*[refused] * 8) as server:
+            corpus = write_corpus(options(path, base_url=server.url, **settings), silent)
+            assert (len(corpus.kept), len(corpus.failed)) == (4, 8)
+            rows = [json.loads(line) for line in Outputs(settings["out"]).rejected.read_text().splitlines()]
+            told = "400" if refused == 400 else "holds no text"
+            assert [row["reason"] for row in rows] == ["failed"] * 8 and all(told in row["detail"] for row in rows)
+            server.faults, asked = [400] * 8, len(server.bodies)
+            again = write_corpus(options(path, base_url=server.url, **settings), silent)
+            assert len(again.kept) == 4
+            assert len(server.bodies) - asked == (8 if refused == 400 else 0)  # what was paid for is not asked again
+    assert again.usage["writer"].requests == 12 and again.usage["writer"].tokens_in == 1200
 
 
 def test_authors_are_made_from_their_names(monkeypatch, tmp_path):

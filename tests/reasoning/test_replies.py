@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from critiques import Scripted, failure
+from critiques import Scripted, down, failure
 
 from roc.reasoning.authors import AuthorError, Reply, Request
 from roc.reasoning.config import AuthorOptions
@@ -59,7 +59,7 @@ def test_the_cost_is_that_of_all_runs(journal):
 
 
 def test_an_endpoint_that_is_down_ends_the_run(journal):
-    faults = iter([*[failure("down")] * (MOST_FAILURES - 1), None, *[failure("down")] * MOST_FAILURES])
+    faults = iter([*[down()] * (MOST_FAILURES - 1), None, *[down()] * MOST_FAILURES])
     replies = Replies(journal, Scripted(lambda request: next(faults)).both(), PRICES)
     number = 0
     for number in range(2 * MOST_FAILURES - 1):
@@ -70,6 +70,27 @@ def test_an_endpoint_that_is_down_ends_the_run(journal):
             replies.ask("judge", Request.tone("text", number))
     with pytest.raises(ValueError, match=f"{MOST_FAILURES} requests in a row.*down.*same command goes on"):
         replies.ask("judge", Request.tone("text", number + 1))
+
+
+def test_requests_that_are_refused_end_nothing_and_show_that_somebody_is_there(journal, caplog):
+    faults = [*[failure("refused")] * 2 * MOST_FAILURES, *[down()] * (MOST_FAILURES - 1), failure("refused"), down()]
+    given = iter(faults)
+    replies = Replies(journal, Scripted(lambda request: next(given)).both(), PRICES)
+    for number in range(len(faults)):
+        with pytest.raises(AuthorError):
+            replies.ask("judge", Request.tone("text", number))
+    assert caplog.text.count("refused") == 1  # somebody who has set something wrong sees it at once
+
+
+def test_an_answer_without_text_is_paid_for_once(journal):
+    author = Scripted(lambda request: failure("no text (content_filter)", 100, 20))
+    for _ in range(2):
+        replies = Replies(journal, author.both(), PRICES)
+        for remembered in (False, True):
+            with pytest.raises(AuthorError, match=r"no text \(content_filter\)"):
+                replies.ask("judge", Request.tone("text", 0), remembered=remembered)
+        assert replies.usage["judge"].requests == len(author.asked) == 1
+        assert replies.usage["judge"].cost == pytest.approx((100 * 2 + 20 * 20) / 1e6)
 
 
 def test_text_that_utf_8_cannot_hold_is_kept_as_far_as_it_can(journal):
