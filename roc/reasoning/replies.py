@@ -72,6 +72,7 @@ class Replies:
     def __init__(self, journal: Journal, authors: Mapping[str, Author], options: AuthorOptions) -> None:
         self._journal, self._authors, self._options = journal, authors, options
         self._lock = threading.Lock()
+        self._turns = {id(author): threading.Semaphore(author.at_once) for author in authors.values()}
         self._failures, self._refused = 0, False
         judge_in = options.price_in if options.judge_price_in is None else options.judge_price_in
         judge_out = options.price_out if options.judge_price_out is None else options.judge_price_out
@@ -102,7 +103,8 @@ class Replies:
         if remembered:
             raise NotAsked(key)
         try:
-            reply, error = author.ask(request), None
+            with self._turns[id(author)]:
+                reply, error = author.ask(request), None
         except AuthorError as refusal:
             self._failed(refusal)
             if not refusal.tokens_in and not refusal.tokens_out:

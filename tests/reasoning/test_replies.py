@@ -1,12 +1,15 @@
 """No answer is paid for twice, each is counted, and an endpoint that is down is not asked for ever."""
 
 import dataclasses
+import threading
+import time
 
 import pytest
-from critiques import Scripted, down, failure
+from critiques import Scripted, down, failure, nine, options, silent
 
 from roc.reasoning.authors import AuthorError, Reply, Request
 from roc.reasoning.config import AuthorOptions
+from roc.reasoning.corpus import write_corpus
 from roc.reasoning.replies import MOST_FAILURES, NotAsked, Replies
 from roc.scoring.journal import Journal
 
@@ -91,6 +94,36 @@ def test_an_answer_without_text_is_paid_for_once(journal):
                 replies.ask("judge", Request.tone("text", 0), remembered=remembered)
         assert replies.usage["judge"].requests == len(author.asked) == 1
         assert replies.usage["judge"].cost == pytest.approx((100 * 2 + 20 * 20) / 1e6)
+
+
+class Counted(Scripted):
+    """An author that knows how many requests it had at once."""
+
+    def __init__(self, at_once):
+        super().__init__(at_once=at_once)
+        self.inside = self.most_inside = 0
+        self.counting = threading.Lock()
+
+    def ask(self, request):
+        with self.counting:
+            self.inside += 1
+            self.most_inside = max(self.most_inside, self.inside)
+        time.sleep(0.02)
+        with self.counting:
+            self.inside -= 1
+        return super().ask(request)
+
+
+def test_no_author_is_asked_more_at_once_than_it_takes(tmp_path):
+    writer, judge = Counted(1), Counted(4)
+    write_corpus(options(nine(tmp_path), balance="none"), silent, {"writer": writer, "judge": judge})
+    assert len(writer.asked) == 9 and writer.most_inside == 1
+
+
+def test_one_author_in_both_roles_takes_no_more_than_one_alone(tmp_path):
+    author = Counted(2)
+    write_corpus(options(nine(tmp_path), balance="none"), silent, author.both())
+    assert author.most_inside == 2
 
 
 def test_text_that_utf_8_cannot_hold_is_kept_as_far_as_it_can(journal):
