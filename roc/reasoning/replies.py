@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from roc.data.digest import picture_digest
 from roc.endpoints.chat import Reply
 from roc.reasoning.authors import Author, AuthorDown, AuthorError, Request, temperature_of
 from roc.reasoning.config import AuthorOptions
@@ -151,8 +151,7 @@ class Replies:
         parts = [role, author.name, request.kind, request.text, request.attempt, options.max_tokens]
         parts += [temperature_of(request, options)]
         if photo is not None:
-            size = os.stat(photo.path).st_size if os.path.exists(photo.path) else None
-            parts += [photo.id, size, options.image_side]
+            parts += [photo.id, picture_digest(photo.path), options.image_side]
         return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
 
 

@@ -1,6 +1,7 @@
 """No answer is paid for twice, each is counted, and an endpoint that is down is not asked for ever."""
 
 import dataclasses
+import os
 import threading
 import time
 
@@ -9,7 +10,7 @@ from critiques import Scripted, down, failure, nine, options, silent
 
 from roc.reasoning.authors import AuthorError, Reply, Request
 from roc.reasoning.config import AuthorOptions
-from roc.reasoning.corpus import write_corpus
+from roc.reasoning.corpus import read_photos, write_corpus
 from roc.reasoning.replies import MOST_FAILURES, NotAsked, Replies
 from roc.scoring.journal import Journal
 
@@ -41,8 +42,8 @@ def test_another_question_is_another_answer(journal):
     author = Scripted()
     replies = Replies(journal, author.both(), PRICES)
     replies.ask("writer", Request.tone("text", 0))
-    for options in (dataclasses.replace(PRICES, max_tokens=99),):
-        Replies(journal, author.both(), options).ask("writer", Request.tone("text", 0))
+    longer = dataclasses.replace(PRICES, max_tokens=99)
+    Replies(journal, author.both(), longer).ask("writer", Request.tone("text", 0))
     other = Scripted()
     other.name = "other"
     Replies(journal, other.both(), PRICES).ask("writer", Request.tone("text", 0))
@@ -94,6 +95,19 @@ def test_an_answer_without_text_is_paid_for_once(journal):
                 replies.ask("judge", Request.tone("text", 0), remembered=remembered)
         assert replies.usage["judge"].requests == len(author.asked) == 1
         assert replies.usage["judge"].cost == pytest.approx((100 * 2 + 20 * 20) / 1e6)
+
+
+def test_another_picture_of_the_same_size_is_another_question(journal, tmp_path):
+    author = Scripted()
+    path = nine(tmp_path)
+    (photo, *_) = read_photos(options(path))
+    replies = Replies(journal, author.both(), PRICES)
+    for content, asked in ((b"one", 1), (b"one", 1), (b"two", 2)):
+        with open(photo.path, "wb") as file:
+            file.write(content)
+        os.utime(photo.path, ns=(asked, asked))
+        replies.ask("writer", Request.write(photo, (1, 10), 0))
+        assert len(author.asked) == asked
 
 
 class Counted(Scripted):
