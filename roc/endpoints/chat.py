@@ -206,8 +206,6 @@ def make_client(openai: Any, name: str, url: str | None, key: str | None, option
 
 def told_error(openai: Any, error: Exception, name: str, where: str, key_variable: str) -> Exception:
     """Turns an error of the client library into `ValueError`, `EndpointDown` or `EndpointError`; gives others back."""
-    import httpx  # comes with the client library
-
     if isinstance(error, openai.AuthenticationError | openai.PermissionDeniedError | openai.NotFoundError):
         return ValueError(
             f"{where} refuses {name}: {_reason(error)}; check --base_url, the model's name and the key in "
@@ -215,7 +213,9 @@ def told_error(openai: Any, error: Exception, name: str, where: str, key_variabl
         )
     status = getattr(error, "status_code", None)
     if isinstance(error, openai.APIConnectionError) or status == 429 or (status or 0) >= 500:
-        late = isinstance(error, openai.APITimeoutError) and not isinstance(error.__cause__, httpx.ConnectTimeout)
+        # By name: the library below the client is httpx or httpx2, and the other one need not be there.
+        unconnected = type(error.__cause__).__name__ == "ConnectTimeout"
+        late = isinstance(error, openai.APITimeoutError) and not unconnected
         return EndpointDown(f"{name}: {_reason(error)}", status, timed_out=late or status == 504)
     if isinstance(error, openai.APIError | ValueError):  # ValueError: an answer that is no JSON
         return EndpointError(f"{name}: {_reason(error)}")

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import sys
 import time
 
 import pytest
@@ -109,6 +110,21 @@ def test_the_pace_is_kept():
     for _ in range(100):
         Pace(None).wait()
     assert time.monotonic() - start < 0.5
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+def test_a_timeout_is_told_by_whatever_library_the_client_uses(library):
+    exceptions = pytest.importorskip(library)
+    for name, late in (("ConnectTimeout", False), ("ReadTimeout", True)):
+        error = openai.APITimeoutError(httpx.Request("POST", "http://127.0.0.1/v1"))
+        error.__cause__ = getattr(exceptions, name)("no")
+        assert told_error(openai, error, "chat:m", "http://127.0.0.1", "KEY").timed_out == late
+
+
+def test_an_error_is_told_where_the_client_comes_without_httpx(monkeypatch):
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    with ChatStandIn(503) as server, pytest.raises(EndpointDown, match="503"):
+        chat(server.url, retries=0).ask(Question("text"))
 
 
 @pytest.mark.parametrize(
