@@ -10,15 +10,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
+from urllib.parse import urlsplit
 
 from roc.endpoints.chat import Reply
 from roc.reasoning.config import AuthorOptions, CorpusConfig
 from roc.reasoning.tiers import Photo
 from roc.reasoning.wording import facts_prompt, tone_prompt, writing_prompt
+
+logger = logging.getLogger(__name__)
 
 Kind = Literal["write", "tone", "facts"]
 
@@ -111,18 +115,33 @@ def authors_of(options: CorpusConfig) -> Mapping[str, Author]:
         ValueError: A model that cannot be loaded, a missing key, or data without demo scenes for the embedded author.
         ImportError: With the command that installs the client library of chat endpoints.
     """
-    judge_url = options.judge_url or options.base_url
-    writer = _author(options.writer, options.base_url, options)
-    same = (options.judge or options.writer, judge_url) == (options.writer, options.base_url)
-    return {"writer": writer, "judge": writer if same else _author(options.judge or options.writer, judge_url, options)}
+    writer = _author(options.writer, options.base_url, options.key_variable, options)
+    judge = options.judge or options.writer
+    judge_url, variable = options.judge_url or options.base_url, options.judge_key_variable or options.key_variable
+    if (judge, judge_url, variable) == (options.writer, options.base_url, options.key_variable):
+        return {"writer": writer, "judge": writer}
+    alone = not options.writer.startswith("chat:")
+    known = options.judge_key_variable is not None or alone or _host(judge_url) == _host(options.base_url)
+    if not known and os.environ.get(variable):
+        logger.warning(
+            "the key in %s is that of the writer's endpoint and is not sent to the judge's at %s; where that asks for "
+            "one, give --judge_key_variable",
+            *(variable, _host(judge_url)),
+        )
+    return {"writer": writer, "judge": _author(judge, judge_url, variable, options, with_key=known)}
 
 
-def _author(name: str, url: str | None, options: CorpusConfig) -> Author:
+def _host(url: str | None) -> str | None:
+    return None if url is None else urlsplit(url).hostname
+
+
+def _author(name: str, url: str | None, variable: str, options: CorpusConfig, *, with_key: bool = True) -> Author:
     kind, _, model = name.partition(":")
     if kind == "chat":
         from roc.reasoning.chat import Chat
 
-        return Chat(model, url, key=os.environ.get(options.key_variable), options=options)
+        key = os.environ.get(variable) if with_key else None
+        return Chat(model, url, key=key, options=replace(options, key_variable=variable))
     if kind == "transformers":
         from roc.reasoning.local_model import LocalModel
 

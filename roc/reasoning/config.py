@@ -42,6 +42,11 @@ class AuthorOptions(EndpointOptions):
     writer: str = option("embedded", f"who writes: {', '.join(AUTHORS)}; embedded knows the demo's scenes alone")
     judge: str | None = option(None, "who judges, named in the same way", unset="the writer")
     judge_url: str | None = option(None, "address of the judge's chat endpoint", unset="base_url")
+    judge_key_variable: str | None = option(
+        None,
+        "environment variable that holds the key of the judge's endpoint",
+        unset="key_variable where the judge is on the writer's host; on another host no key is sent",
+    )
     temperature: float | None = option(
         1.0, "randomness of the writer; judges are asked with 0 first; none leaves it to the model", low=0
     )
@@ -64,6 +69,8 @@ class AuthorOptions(EndpointOptions):
         for name in ("base_url", "judge_url"):
             if getattr(self, name) is not None and "chat" not in kinds:
                 found.append((name, f"{name} is given, but nobody is asked there; give --writer chat:MODEL"))
+        if self.judge_key_variable is not None and not (self.judge or self.writer).startswith("chat:"):
+            found.append(("judge_key_variable", "judge_key_variable is given, but the judge is no chat:MODEL"))
         return found
 
 

@@ -97,6 +97,54 @@ def test_authors_are_made_from_their_names(monkeypatch, tmp_path):
     assert authors_of(CorpusConfig(**given))["judge"].name == "embedded"
 
 
+@pytest.mark.parametrize(
+    ("judge", "named", "expected"),
+    [
+        ("127.0.0.1", None, "Bearer one"),  # another server on the same machine
+        ("localhost", None, "Bearer none"),
+        ("localhost", "TWO", "Bearer two"),
+        ("127.0.0.1", "TWO", "Bearer two"),
+    ],
+)
+def test_no_key_goes_to_another_host(monkeypatch, photo, caplog, judge, named, expected):
+    monkeypatch.setenv("ONE", "one")
+    monkeypatch.setenv("TWO", "two")
+    with ChatStandIn() as first, ChatStandIn() as second:
+        given = {
+            "base_url": first.url,
+            "judge_url": second.url.replace("127.0.0.1", judge),
+            "judge_key_variable": named,
+        }
+        settings = {"data_path": "a.csv", "out": "c.jsonl", "writer": "chat:a", "key_variable": "ONE", "timeout": 20}
+        both = authors_of(CorpusConfig(**settings, **given))
+        both["writer"].ask(Request.write(photo, SPACE.range, 0))
+        both["judge"].ask(Request.tone("weak", 0))
+    assert first.keys == ["Bearer one"] and second.keys == [expected]
+    assert ("--judge_key_variable" in caplog.text) == (expected == "Bearer none")
+
+
+def test_the_only_endpoint_gets_the_key(monkeypatch):
+    monkeypatch.setenv("ONE", "one")
+    with ChatStandIn() as server:
+        settings = {"data_path": "a.csv", "out": "c.jsonl", "judge": "chat:a", "key_variable": "ONE", "timeout": 20}
+        authors_of(CorpusConfig(**settings, judge_url=server.url))["judge"].ask(Request.tone("weak", 0))
+    assert server.keys == ["Bearer one"]
+
+
+def test_one_model_with_two_keys_is_two_authors(monkeypatch):
+    given = {"data_path": "a.csv", "out": "c.jsonl", "writer": "chat:a", "base_url": "http://127.0.0.1:1/v1"}
+    both = authors_of(CorpusConfig(**given, judge_key_variable="TWO"))
+    assert both["writer"] is not both["judge"]
+
+
+def test_a_refused_judge_is_told_by_its_own_variable(photo):
+    with ChatStandIn(401) as server:
+        given = {"base_url": "http://127.0.0.1:1/v1", "judge_url": server.url, "judge_key_variable": "TWO"}
+        both = authors_of(CorpusConfig(data_path="a.csv", out="c.jsonl", writer="chat:a", **given))
+        with pytest.raises(ValueError, match="the key in TWO"):
+            both["judge"].ask(Request.tone("weak", 0))
+
+
 def test_without_a_key_or_the_library_it_says_what_to_do(monkeypatch):
     with pytest.raises(ValueError, match="chat:m needs a key in the environment variable OPENAI_API_KEY"):
         author(None)

@@ -212,6 +212,7 @@ def test_nothing_of_anybody_else_is_replaced(tmp_path):
         ({"writer": "gpt"}, "expected one of embedded, chat:MODEL, transformers:PATH"),
         ({"writer": "chat:"}, "expected one of embedded"),
         ({"base_url": "http://x/v1"}, "nobody is asked there"),
+        ({"judge_key_variable": "TWO"}, "judge_key_variable is given, but the judge is no chat:MODEL"),
         ({"split": "test"}, "any of train, val"),
         ({"max_score": 1.0}, "expected more than min_score"),
     ],
