@@ -24,6 +24,7 @@ from roc.prompts import SCORE_TOKEN
 from roc.reasoning.config import ConvertOptions
 from roc.reasoning.filters import Rejection, check_form, check_leak
 from roc.reasoning.outputs import Outputs, corpus_row
+from roc.reasoning.tiers import tier_of
 from roc.score_space import ScoreSpace
 
 TURN_COLUMNS = ("messages", "conversations")
@@ -83,7 +84,7 @@ def convert(options: ConvertOptions) -> Converted:
             )
             kept.append(corpus_row(record, score, critique, options.space.range, files))
         else:
-            rejected.append(_rejected(row, int(line), rejection, read))
+            rejected.append(_rejected(row, int(line), rejection, read, options.space))
     if faults:
         raise DataError(faults.texts())
     if not kept:
@@ -107,13 +108,18 @@ def _judged(
 
 
 def _rejected(
-    row: Mapping[str, Any], line: int, rejection: Rejection, read: tuple[Record, float, str] | None
+    row: Mapping[str, Any],
+    line: int,
+    rejection: Rejection,
+    read: tuple[Record, float, str] | None,
+    space: ScoreSpace,
 ) -> dict[str, Any]:
     shown: dict[str, Any] = {"line": line, "reason": rejection.reason, "detail": rejection.detail}
     if read is None:
         return {**shown, "row": dict(row)}
     record, score, critique = read
-    return {**shown, "id": record.id, "image": record.images[0], "score": score, "critique": critique}
+    tier = tier_of(space.to_unit(score))
+    return {**shown, "id": record.id, "image": record.images[0], "score": score, "tier": tier, "critique": critique}
 
 
 def read_row(row: Mapping[str, Any], line: int, folder: Path, space: ScoreSpace) -> tuple[Record, float, str]:

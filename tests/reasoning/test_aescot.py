@@ -11,6 +11,7 @@ from roc.data.reading import read_records
 from roc.data.rows import DataError
 from roc.reasoning.aescot import convert
 from roc.reasoning.config import ConvertOptions
+from roc.reasoning.look import look_at
 from roc.reasoning.outputs import Outputs
 from roc.score_space import ScoreSpace
 
@@ -91,6 +92,15 @@ def test_a_leak_is_kept_with_its_reason(folder):
     assert (converted.kept, converted.rejected) == (1, {"leak": 1, "form": 1})
     rejected = [json.loads(line) for line in (folder / "corpus.rejected.jsonl").read_text().splitlines()]
     assert [row["detail"] for row in rejected] == ["62%", "1 words, expected at least 25"]
+
+
+def test_rejected_critiques_are_shown(folder):
+    leak = {"image": "a.jpg", "critique": GOOD_TEXT + " I would say 62%.", "score": 0.62}
+    convert_rows(folder, {"messages": CHAT, "image": "a.jpg"}, leak, {"image": "a.jpg", "score": 0.62})
+    look = look_at(folder / "corpus.jsonl", ScoreSpace(0, 1))
+    assert look.reasons == {"leak": 1, "unread": 1}
+    (shown,) = look.rejected  # nothing but counted is what could not be read
+    assert (shown.tier, shown.critique, shown.note) == ("fair", leak["critique"], "leak: 62%")
 
 
 def test_several_critiques_of_one_photo_are_several_records(folder):
