@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from roc.relative.agreement import HIGHEST
 from roc.relative.config import BuildOptions, chat_name
@@ -125,6 +128,32 @@ def _endpoint(
     from roc.endpoints.chat import Chat
     from roc.endpoints.patience import Patience
 
+    model, url = _address(name, options)
+    variable = _key_variable(url, options)
+    chat = (kind or Chat)(
+        model, url, key=os.environ.get(variable), options=dataclasses.replace(options, key_variable=variable)
+    )
+    return chat, Patience(f"{chat.name} at {url or 'its endpoint'}", options.patience, stopping)
+
+
+def _address(name: str, options: BuildOptions) -> tuple[str, str | None]:
     model, url = chat_name(name)
-    chat = (kind or Chat)(model, url or options.base_url, key=os.environ.get(options.key_variable), options=options)
-    return chat, Patience(f"{chat.name} at {url or options.base_url or 'its endpoint'}", options.patience, stopping)
+    return model, url or options.base_url
+
+
+def _key_variable(url: str | None, options: BuildOptions) -> str:
+    """Names the variable with the key of an endpoint: `key_variable` is for one host, others have their own.
+
+    That host is the one of `base_url`, or the only one that the options name.
+    """
+    names = [*options.editors, *options.judges, *options.voters, options.instructions, options.checker or ""]
+    asked = [_address(name, options)[1] for name in names if name.startswith(("chat:", "images:"))]
+    hosts = {_host(one) for one in asked} if options.base_url is None else {_host(options.base_url)}
+    host = _host(url)
+    if host is None or hosts == {host}:
+        return options.key_variable
+    return f"{options.key_variable}_{re.sub('[^A-Z0-9]', '_', host.upper())}"
+
+
+def _host(url: str | None) -> str | None:
+    return None if url is None else urlsplit(url).hostname

@@ -3,6 +3,7 @@
 import base64
 import io
 import signal
+import threading
 import time
 
 import numpy as np
@@ -18,6 +19,8 @@ pytest.importorskip("openai")
 import roc  # noqa: E402
 from roc.checkpoint.folder import save  # noqa: E402
 from roc.endpoints import patience  # noqa: E402
+from roc.endpoints.chat import Question  # noqa: E402
+from roc.relative.asked import make_judges  # noqa: E402
 from roc.relative.build import build  # noqa: E402
 from roc.relative.config import BuildOptions  # noqa: E402
 from roc.relative.scorers import Checkpoint  # noqa: E402
@@ -145,6 +148,35 @@ def test_an_endpoint_that_is_gone_for_too_long_ends_the_run(options):
 def test_a_wrong_key_ends_the_run(options):
     with stand_in(401) as server, pytest.raises(ValueError, match="refuses chat:m.*401"):
         build(options(judges=("chat:m",), base_url=server.url, requests_at_once=1), shown)
+
+
+@pytest.mark.parametrize("base", [True, False])
+def test_each_host_gets_its_own_key(options, monkeypatch, base):
+    monkeypatch.setenv("KEY", "one")
+    monkeypatch.setenv("KEY_LOCALHOST", "two")
+    with stand_in(answer="1") as first, stand_in(answer="1") as second:
+        other = f"chat:b@{second.url.replace('127.0.0.1', 'localhost')}"
+        given = {"judges": ("chat:a", other), "base_url": first.url}
+        if not base:
+            given = {"judges": (f"chat:a@{first.url}", other)}
+            monkeypatch.setenv("KEY_127_0_0_1", "three")
+        for judge in make_judges(options(key_variable="KEY", **given), 1, threading.Event()):
+            judge._chat.ask(Question("text"))
+    assert (first.keys, second.keys) == (["Bearer one" if base else "Bearer three"], ["Bearer two"])
+
+
+def test_the_only_host_gets_the_key_and_others_get_none(options, monkeypatch):
+    monkeypatch.setenv("KEY", "one")
+    with stand_in(answer="1") as first, stand_in(answer="1") as second:
+        names = (f"chat:a@{first.url}", f"chat:b@{second.url}")
+        for judge in make_judges(options(key_variable="KEY", judges=names), 1, threading.Event()):
+            judge._chat.ask(Question("text"))
+        names = ("chat:a", f"chat:b@{second.url.replace('127.0.0.1', 'localhost')}")
+        own = options(key_variable="KEY", judges=names, base_url=first.url)
+        second.faults = [401]
+        with pytest.raises(ValueError, match="the key in KEY_LOCALHOST"):
+            make_judges(own, 1, threading.Event())[1]._chat.ask(Question("text"))
+    assert (first.keys, second.keys) == (["Bearer one"], ["Bearer one", "Bearer none"])
 
 
 def test_a_chat_endpoint_votes(options, tmp_path):
