@@ -26,6 +26,8 @@ ROLES: tuple[Role, ...] = ("writer", "judge")
 
 MOST_FAILURES = 8
 """Requests in a row that nobody answers after which nobody is asked any more."""
+MOST_REFUSALS = 50
+"""Requests in a row that are refused one by one after which it is not their photos but the settings."""
 
 
 class NotAsked(LookupError):
@@ -73,7 +75,8 @@ class Replies:
         self._journal, self._authors, self._options = journal, authors, options
         self._lock = threading.Lock()
         self._turns = {id(author): threading.Semaphore(author.at_once) for author in authors.values()}
-        self._failures, self._refused = 0, False
+        self._failures = self._refusals = 0
+        self._warned = False
         judge_in = options.price_in if options.judge_price_in is None else options.judge_price_in
         judge_out = options.price_out if options.judge_price_out is None else options.judge_price_out
         self._prices = {"writer": (options.price_in, options.price_out), "judge": (judge_in, judge_out)}
@@ -123,6 +126,7 @@ class Replies:
         }
         with self._lock:
             self._failures = 0
+            self._refusals = 0 if error is None else self._refusals
             self.asked += 1
             self._journal.write([row])
             self._count(row)
@@ -130,18 +134,22 @@ class Replies:
 
     def _failed(self, error: AuthorError) -> None:
         with self._lock:
-            if not isinstance(error, AuthorDown):  # a refusal shows that somebody is there
-                if not self._refused:
+            if isinstance(error, AuthorDown):
+                self._failures += 1
+            else:  # a refusal shows that somebody is there
+                self._failures, self._refusals = 0, self._refusals + 1
+                if not self._warned:
+                    self._warned = True
                     logger.warning("a request got no usable answer: %s; others like it are counted at the end", error)
-                self._refused = True
-                self._failures = 0
-                return
-            self._failures += 1
-            if self._failures >= MOST_FAILURES:
-                raise ValueError(
-                    f"{self._failures} requests in a row got no answer, the last one: {error}. What was answered is "
-                    "kept; the same command goes on from here"
-                ) from error
+            for number, most, what in (
+                (self._failures, MOST_FAILURES, "got no answer"),
+                (self._refusals, MOST_REFUSALS, "were refused"),
+            ):
+                if number >= most:
+                    raise ValueError(
+                        f"{number} requests in a row {what}, the last one: {error}. What was answered is kept; the "
+                        "same command goes on from here"
+                    ) from error
 
     def _count(self, row: Mapping[str, Any]) -> None:
         self.usage[row["role"]].add(row["tokens_in"], row["tokens_out"], self._prices[row["role"]])

@@ -11,7 +11,7 @@ from critiques import Scripted, down, failure, nine, options, silent
 from roc.reasoning.authors import AuthorError, Reply, Request
 from roc.reasoning.config import AuthorOptions
 from roc.reasoning.corpus import read_photos, write_corpus
-from roc.reasoning.replies import MOST_FAILURES, NotAsked, Replies
+from roc.reasoning.replies import MOST_FAILURES, MOST_REFUSALS, NotAsked, Replies
 from roc.scoring.journal import Journal
 
 PRICES = AuthorOptions(price_in=2.0, price_out=10.0, judge_price_out=20.0)
@@ -84,6 +84,20 @@ def test_requests_that_are_refused_end_nothing_and_show_that_somebody_is_there(j
         with pytest.raises(AuthorError):
             replies.ask("judge", Request.tone("text", number))
     assert caplog.text.count("refused") == 1  # somebody who has set something wrong sees it at once
+
+
+def test_an_endpoint_that_refuses_everything_ends_the_run(journal):
+    refusals = [failure("400: unknown field max_tokens")] * (MOST_REFUSALS - 1)
+    given = iter([*refusals, None, *refusals, refusals[0]])
+    replies = Replies(journal, Scripted(lambda request: next(given)).both(), PRICES)
+    for number in range(2 * MOST_REFUSALS - 1):
+        if number == MOST_REFUSALS - 1:
+            replies.ask("judge", Request.tone("a weak text", number))  # one answer, and the count begins anew
+            continue
+        with pytest.raises(AuthorError):
+            replies.ask("judge", Request.tone("text", number))
+    with pytest.raises(ValueError, match=f"{MOST_REFUSALS} requests in a row were refused.*unknown field"):
+        replies.ask("judge", Request.tone("text", 0))
 
 
 def test_an_answer_without_text_is_paid_for_once(journal):
