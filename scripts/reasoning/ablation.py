@@ -36,6 +36,13 @@ TESTED = 500
 """Test scenes that each run writes critiques of."""
 QUICKLY_TESTED = 4
 
+_ALL_STEPS = "0.9999"
+"""Share of a run that ends with its last step, which a share of 1 or more could not say."""
+_ONCE_AT_THE_END = (
+    *("--eval_strategy", "steps", "--eval_steps", _ALL_STEPS),
+    *("--save_strategy", "steps", "--save_steps", _ALL_STEPS),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AblationOptions(Settings):
@@ -185,7 +192,9 @@ def make_start(parts: Parts, arm: Arm, seed: int, sizes: Sizes, threads: int, te
         untaught(parts, folder)
         return folder
     folder = parts.out / "starts" / f"{arm.epochs}-seed{seed}"
-    cold_start(parts, folder, threads, "--num_train_epochs", str(arm.epochs), *tests, *sizes.cold_start)
+    # By epoch, the best of them would be kept. One alone is the last anyway, and such starts may be there already.
+    end = _ONCE_AT_THE_END if arm.epochs > 1 else ()
+    cold_start(parts, folder, threads, "--num_train_epochs", str(arm.epochs), *end, *tests, *sizes.cold_start)
     return folder
 
 
@@ -199,7 +208,7 @@ def reasoned_metrics_of(folder: Path) -> dict[str, Any]:
 
 
 def entropy_of(start: Path) -> float:
-    """Reads the entropy of the policy after the last epoch of a cold start, in nats."""
+    """Reads the entropy of the policy at the end of a cold start, in nats."""
     return list(curves_of(start)["eval/entropy"].values())[-1]
 
 

@@ -1,6 +1,7 @@
 """scripts/reasoning: from scenes to a reinforced model, and the ablation; what is finished is left out."""
 
 import json
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from reasoning import __main__ as command  # noqa: E402
 from reasoning import ablation, parts  # noqa: E402
 from reasoning import report as reports  # noqa: E402
-from reasoning.arms import ARMS, REFERENCE  # noqa: E402
+from reasoning.arms import ARMS, REFERENCE, Arm  # noqa: E402
 from reasoning.report import critique_table, markdown, reward_of  # noqa: E402
 from reasoning.sampled import compare_rewards, rewards_of  # noqa: E402
 from reasoning.table import markdown as ablation_markdown  # noqa: E402
@@ -205,6 +206,21 @@ def test_arms_and_seeds_run_one_by_one(tmp_path, stages, capsys):
     assert ablation.main([*words, "--short"]) == 2 and "give one of them" in capsys.readouterr().err
     shutil.rmtree(out / "results")
     assert ablation.main([*words, "--table"]) == 2 and "no finished run yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 10])
+def test_a_cold_start_of_the_ablation_keeps_its_last_state(tmp_path, monkeypatch, epochs):
+    """A row says N epochs: it validates once, at the end, so that no earlier epoch is taken, nor another's entropy."""
+    given = []
+    monkeypatch.setattr(parts, "run_roc", lambda *words: given.extend(map(str, words)))
+    ablation.make_start(parts.Parts(tmp_path), Arm("x", epochs=epochs), 0, parts.WHOLE, 1, ())
+    config = load_config(parts.CONFIGS["cold_start"], given[given.index("--num_train_epochs") :])
+    if epochs == 1:  # a single epoch ends with the only validation, and stays the run that it was
+        assert config.num_train_epochs == 1 and config.eval_strategy == config.save_strategy == "epoch"
+    else:
+        steps = epochs * 100
+        for strategy, share in ((config.eval_strategy, config.eval_steps), (config.save_strategy, config.save_steps)):
+            assert strategy == "steps" and 0 < share < 1 and math.ceil(steps * share) == steps
 
 
 def test_every_arm_has_its_place_in_the_table():
