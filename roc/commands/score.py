@@ -28,10 +28,10 @@ PATH is an image, a folder (searched with its subfolders), a pattern in quotatio
 column of paths, a .tar file (of a WebDataset), or a URL that fsspec knows (s3://BUCKET/photos).
 Without --out the scores are only printed.
 
-With --reason, a model that was taught to reason writes a critique before its score (docs/reasoning.md); there are two
-more columns: text, its answer, and answers, how many of them could be read, by kind. With --samples K, std_within and
-std_between are the two parts of std, and samples holds all K texts as JSON. An answer that cannot be read is written
-anew once; if that fails too, prediction is empty.
+With --reason, a model that was taught to reason writes a critique before its score (docs/reasoning.md); there are three
+more columns: text, its answer, answers, how many of them could be read, by kind, and retried, what was wrong with those
+that were written anew. With --samples K, std_within and std_between are the two parts of std, and samples holds all K
+texts as JSON. An answer that cannot be read is written anew once; if that fails too, prediction is empty.
 
 Beside scores.csv lie scores.run.json (what was run), scores.errors.csv (images that could not be scored, and why),
 scores.selected.csv (with --top or --at_least) and the journal, scores.csv.part.jsonl until the run is finished and
@@ -118,7 +118,7 @@ def _write_scores(options: ScoreOptions) -> int:
     if "answers" in facts:
         from roc.model.reasoned import told_kinds
 
-        print(told_kinds(facts["answers"]))
+        print(told_kinds(facts["answers"], facts.get("retried", {})))
     if not facts["calibrated"]:
         print("std and distributions are uncalibrated: the head was not fitted to distributions of ratings")
     if outcome.chosen is not None:

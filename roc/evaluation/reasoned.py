@@ -97,6 +97,7 @@ def reasoned_metrics(records: Sequence[Record], answers: Sequence[Sequence[Reaso
     ]
     counted = answer_metrics(answers)
     kinds = counted.pop("answers")
+    del counted["retried_kinds"]
     metrics: dict[str, Any] = {"n": len(pairs), "unscored": sum(score is None for score in found)}
     predictions, scores = zip(*pairs, strict=True) if pairs else ((), ())
     for name, metric in (("srcc", srcc), ("plcc", plcc), ("mae", mae)):
@@ -203,12 +204,18 @@ def summarize_reasoned(
 
 
 def answer_metrics(answers: Sequence[Sequence[Reasoned]]) -> dict[str, Any]:
-    """Counts answers: `answers` by kind, `readable` (their share), `retried` and `words` (mean length of critiques)."""
+    """Counts answers.
+
+    Returns:
+        `answers` by kind; `readable`, the share of good ones; `retried`, how many were written anew, and
+        `retried_kinds`, what was wrong with the first ones, by kind; `words`, the mean length of critiques.
+    """
     every = [one for few in answers for one in few]
     words = [len(one.critique.split()) for one in every if one.kind == GOOD]
     return {
         "answers": count_kinds(one.kind for one in every),
         "readable": len(words) / len(every) if every else 0.0,
         "retried": sum(one.retried for one in every),
+        "retried_kinds": count_kinds(one.first_kind for one in every if one.first_kind is not None),
         "words": sum(words) / len(words) if words else 0.0,
     }

@@ -21,7 +21,7 @@ from roc.evaluation.keys import (
     subset_prefix,
     threshold_text,
 )
-from roc.model.reasoned import told_kinds
+from roc.model.reasoned import told_answers
 
 _WIDTH = 100
 
@@ -41,10 +41,7 @@ def format_table(metrics: Mapping[str, Any]) -> str:
 
 def answers_line(metrics: Mapping[str, Any], prefix: str = "") -> str:
     """Says how many of the answers of a model that reasons could be read, and what was wrong with the others."""
-    text = told_kinds(metrics[f"{prefix}answers"])
-    retried = metrics[f"{prefix}retried"]
-    text += f"; {retried} written anew" if retried else ""
-    return f"{text}; critiques of {metrics[f'{prefix}words']:.0f} words"
+    return f"{told_answers(metrics, prefix)}; critiques of {metrics[f'{prefix}words']:.0f} words"
 
 
 def reasoned_lines(metrics: Mapping[str, Any]) -> list[str]:

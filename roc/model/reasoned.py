@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from roc.prompts import SCORE_TOKEN
 
@@ -33,7 +34,7 @@ _THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Answer:
+class AnswerParts:
     """An answer taken apart.
 
     Attributes:
@@ -55,7 +56,7 @@ def reasoned_answer(critique: str) -> str:
     return f"<think>{critique}</think><answer>{SCORE_TOKEN}</answer>"
 
 
-def read_answer(text: str, cut: bool = False, token: str = SCORE_TOKEN) -> Answer:
+def read_answer(text: str, cut: bool = False, token: str = SCORE_TOKEN) -> AnswerParts:
     """Takes an answer apart.
 
     White space around the tags and around `[SCORE]` does not matter.
@@ -66,7 +67,7 @@ def read_answer(text: str, cut: bool = False, token: str = SCORE_TOKEN) -> Answe
         token: The word that stands where the score is.
     """
     thought = _THOUGHT.search(text)
-    return Answer(thought[1].strip() if thought else "", _kind(text, cut, token))
+    return AnswerParts(thought[1].strip() if thought else "", _kind(text, cut, token))
 
 
 def reasons(text: str, token: str = SCORE_TOKEN) -> bool:
@@ -127,11 +128,33 @@ def add_kinds(texts: Iterable[str]) -> dict[str, int]:
     return {kind: total[kind] for kind in (GOOD, *WRONG) if total[kind]}
 
 
-def told_kinds(counts: Mapping[str, int]) -> str:
-    """Words the wrong ones among counted answers: "3 of 50 answers unreadable: 2 cut at the length, 1 two answers"."""
+def told_kinds(counts: Mapping[str, int], retried: Mapping[str, int] | None = None) -> str:
+    """Words the wrong ones among counted answers.
+
+    Args:
+        counts: Answers by kind.
+        retried: What was wrong with those that were written anew, by kind.
+
+    Returns:
+        Such as "3 of 50 answers unreadable: 2 cut at the length, 1 two answers; 4 written anew: 4 cut at the length".
+    """
     total, wrong = sum(counts.values()), {kind: n for kind, n in counts.items() if kind != GOOD}
-    if not wrong:
-        return f"all {total} answers readable"
-    return f"{sum(wrong.values())} of {total} answers unreadable: " + ", ".join(
-        f"{n} {WRONG[kind]}" for kind, n in wrong.items()
-    )
+    text = f"{sum(wrong.values())} of {total} answers unreadable: {_listed(wrong)}"
+    text = text if wrong else f"all {total} answers readable"
+    return f"{text}; {sum(retried.values())} written anew: {_listed(retried)}" if retried else text
+
+
+def _listed(wrong: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {WRONG[kind]}" for kind, n in wrong.items())
+
+
+def told_answers(metrics: Mapping[str, Any], prefix: str = "") -> str:
+    """Words the answers of an evaluation likewise.
+
+    Args:
+        metrics: With the keys of `roc.evaluation.reasoned.answer_metrics`; an earlier version gave no `retried_kinds`.
+        prefix: What those keys begin with.
+    """
+    retried, kinds = metrics[f"{prefix}retried"], metrics.get(f"{prefix}retried_kinds")
+    text = told_kinds(metrics[f"{prefix}answers"], kinds)
+    return text if kinds is not None or not retried else f"{text}; {retried} written anew"

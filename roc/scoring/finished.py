@@ -24,7 +24,7 @@ from roc.scoring.stars import Starring, write_stars
 
 logger = logging.getLogger(__name__)
 
-_KEPT = ("settings", "failed", "answers", "moved", "uncopied", "versions", "outs", "outputs")
+_KEPT = ("settings", "failed", "answers", "retried", "moved", "uncopied", "versions", "outs", "outputs")
 """Facts of a finished run that stand as they were."""
 
 
@@ -142,9 +142,10 @@ class Run:
         files, facts = self.files, self.facts
         facts["failed"] = files.write_errors(rows())
         count = files.write_rows(rows())
-        kinds = add_kinds(row["answers"] for row in rows() if "answers" in row)
-        if kinds:
-            facts["answers"] = kinds
+        for column in ("answers", "retried"):  # an earlier version noted no kinds of what was written anew
+            kinds = add_kinds(row[column] for row in rows() if row.get(column))
+            if kinds:
+                facts[column] = kinds
         files.write_facts(facts, count)
 
     def chosen(self, outcome: Outcome, rows: Rows, again: bool = False) -> Outcome:

@@ -25,7 +25,7 @@ from roc.files import write_json
 from roc.scoring.options import ScoreOptions
 from roc.scoring.stamps import STAMP
 
-_WORDS = ("image", "text", "answers", "samples", "unit", "scale", "scorer")
+_WORDS = ("image", "text", "answers", "retried", "samples", "unit", "scale", "scorer")
 """Columns that hold no numbers."""
 
 _TABLES = (".csv", ".tsv", ".xlsx")

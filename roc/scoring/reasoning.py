@@ -84,7 +84,7 @@ class TokenEntropy(LogitsProcessor):
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenAnswer:
     """One answer as it was generated.
 
     Attributes:
@@ -110,7 +110,7 @@ def write_answers(
     max_new_tokens: int,
     temperature: float | None = None,
     entropy: TokenEntropy | None = None,
-) -> list[Written]:
+) -> list[WrittenAnswer]:
     """Generates one answer for each row of a batch.
 
     Args:
@@ -142,7 +142,7 @@ def write_answers(
         reading = None
         if kind == GOOD:
             reading = LevelReading(*(part[0] for part in read_levels(logits.float().cpu(), levels)))
-        answers.append(Written(text, answer.critique, kind, reading, len(ids) if end is None else end + 1))
+        answers.append(WrittenAnswer(text, answer.critique, kind, reading, len(ids) if end is None else end + 1))
     return answers
 
 
@@ -192,7 +192,7 @@ def reason(
                     break
                 again = write_answers(model, tokenizer, make_batch(bad), temperature=sampling.temperature, **options)
                 for i, one in zip(bad, again, strict=True):
-                    drawn[i] = replace(_reasoned(model, one), retried=True)
+                    drawn[i] = replace(_reasoned(model, one), first_kind=drawn[i].first_kind or drawn[i].kind)
             for i, one in enumerate(drawn):
                 answers[i].append(one)
     return [tuple(few) for few in answers]
@@ -212,7 +212,7 @@ def seeded(model: PreTrainedModel, seed: int | None) -> Iterator[None]:
         yield
 
 
-def _reasoned(model: PreTrainedModel, written: Written) -> Reasoned:
+def _reasoned(model: PreTrainedModel, written: WrittenAnswer) -> Reasoned:
     declared, score = model.declaration, None
     if written.reading is not None:
         score = Score.from_reading(written.reading, declared, declared.attributes[0], one_pass=False)

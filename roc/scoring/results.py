@@ -202,21 +202,28 @@ class Reasoned:
         critique: The words before the score; empty where there are none.
         kind: "good", or what is wrong with the answer, a key of `roc.model.reasoned.WRONG`.
         score: Read at its `[SCORE]`, given the critique; None where the answer is not good.
-        retried: Whether it was written in place of one that could not be read.
+        first_kind: What was wrong with the answer in whose place it was written, a key of `WRONG` likewise; None for an
+            answer that was kept as it came.
     """
 
     text: str
     critique: str
     kind: str
     score: Score | None
-    retried: bool = False
+    first_kind: str | None = None
+
+    @property
+    def retried(self) -> bool:
+        """Whether it was written in place of one that could not be read."""
+        return self.first_kind is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """Gives text, kind, whether it was retried, and the prediction and std of its score, ready for JSON."""
+        """Gives text, kind, `retried`, `first_kind`, and the prediction and std of its score, ready for JSON."""
         return {
             "text": self.text,
             "kind": self.kind,
             "retried": self.retried,
+            "first_kind": self.first_kind,
             "prediction": None if self.score is None else self.score.value,
             "std": None if self.score is None else self.score.std,
         }
@@ -316,12 +323,17 @@ class Assessed:
         """Gives the columns about the answers of a model that reasons; none where there are no answers.
 
         Returns:
-            `answers`, their number by kind ("good 3, cut 1"); with several of them `std_within` and `std_between`, the
-            two parts of the spread in native units, and `samples`, all texts with their scores as JSON.
+            `answers`, their number by kind ("good 3, cut 1"); `retried`, what was wrong with those that were written
+            anew, likewise, empty where none was; with several answers `std_within` and `std_between`, the two parts of
+            the spread in native units, and `samples`, all texts with their scores as JSON.
         """
         if not self.answers:
             return {}
-        columns: dict[str, Any] = {"answers": kinds_text(count_kinds(one.kind for one in self.answers))}
+        kinds = {
+            "answers": [one.kind for one in self.answers],
+            "retried": [one.first_kind for one in self.answers if one.first_kind is not None],
+        }
+        columns: dict[str, Any] = {name: kinds_text(count_kinds(found)) for name, found in kinds.items()}
         if len(self.answers) == 1:
             return columns
         parts = self.variances or (None, None)

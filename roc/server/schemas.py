@@ -189,6 +189,7 @@ class AnswerData(BaseModel):
     text: str = Field(description="as it was written, [SCORE] in it")
     kind: str = Field(description="good, or what is wrong: cut, no_answer, two_answers, ...", examples=["good"])
     retried: bool = Field(description="whether it was written in place of one that could not be read")
+    first_kind: str | None = Field(description="what was wrong with that one; null for an answer that was kept")
     prediction: float | None = Field(description="the score read in it; null where the answer is not good")
     std: float | None
 

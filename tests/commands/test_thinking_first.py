@@ -58,10 +58,12 @@ def test_a_critique_is_a_column_and_answers_are_counted(folder, tmp_path, says, 
     # Of each two, the second is written anew, and well.
     assert [row["answers"] for row in rows] == ["good 1"] * 4 and "samples" not in rows[0]
     assert rows[0]["text"].startswith("<think>Soft light.</think><answer>")
-    assert "all 4 answers readable" in capsys.readouterr().out
-    assert json.loads((tmp_path / "s.run.json").read_text())["answers"] == {"good": 4}
+    assert [row["retried"] for row in rows] == ["", "no_answer 1"] * 2
+    assert "all 4 answers readable; 2 written anew: 2 no </answer>" in capsys.readouterr().out
+    facts = json.loads((tmp_path / "s.run.json").read_text())
+    assert (facts["answers"], facts["retried"]) == ({"good": 4}, {"no_answer": 2})
     assert scored(folder, out, "--reason", "--batch_size", "2", "--max_new_tokens", "16") == 0  # finished
-    assert "all 4 answers readable" in capsys.readouterr().out
+    assert "all 4 answers readable; 2 written anew: 2 no </answer>" in capsys.readouterr().out
     assert scored(folder, out, "--reason", "--samples", "2", "--max_new_tokens", "16") == 2
     assert "from a run with other settings" in capsys.readouterr().err
 
@@ -97,8 +99,9 @@ def test_an_evaluation_counts_wrong_answers(folder, tmp_path, says, capsys):
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["answers"] == {"good": 3, "no_answer": 1} and metrics["readable"] == 0.75
     assert (metrics["n"], metrics["unscored"], metrics["retried"]) == (3, 1, 1)
+    assert metrics["retried_kinds"] == {"no_answer": 1}
     table = capsys.readouterr().out
-    assert "1 of 4 answers unreadable: 1 no </answer>; 1 written anew; critiques of 1 words" in table
+    assert "1 of 4 answers unreadable: 1 no </answer>; 1 written anew: 1 no </answer>; critiques of 1" in table
     assert metrics["critique_n"] == 3 and "do the words matter: MAE" in table
     lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
     assert [line["answers"][0]["kind"] for line in lines] == ["good", "good", "good", "no_answer"]

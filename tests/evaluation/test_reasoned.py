@@ -26,7 +26,7 @@ def test_unreadable_answers_leave_the_metrics_and_are_counted():
         (reasoned(3.0), reasoned(None, "cut")),
         (reasoned(2.5), reasoned(2.5)),
         (reasoned(None, "cut"), reasoned(None, "no_score")),
-        (reasoned(5.0), dataclasses.replace(reasoned(5.0), retried=True)),
+        (reasoned(5.0), dataclasses.replace(reasoned(5.0), first_kind="cut")),
     ]
     metrics = reasoned_metrics(RECORDS, answers)
     assert (metrics["n"], metrics["unscored"], metrics["readable"]) == (4, 1, 0.7)

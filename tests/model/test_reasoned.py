@@ -2,7 +2,17 @@
 
 import pytest
 
-from roc.model.reasoned import GOOD, WRONG, count_kinds, read_answer, reasoned_answer, reasons, take_apart, told_kinds
+from roc.model.reasoned import (
+    GOOD,
+    WRONG,
+    count_kinds,
+    read_answer,
+    reasoned_answer,
+    reasons,
+    take_apart,
+    told_answers,
+    told_kinds,
+)
 
 
 def test_the_taught_answer_is_good():
@@ -60,3 +70,12 @@ def test_kinds_are_counted_and_told():
     assert list(counts.items()) == [(GOOD, 2), ("cut", 2), ("two_answers", 1)]
     assert told_kinds(counts) == "3 of 5 answers unreadable: 2 cut at the length, 1 two answers"
     assert told_kinds({GOOD: 4}) == "all 4 answers readable"
+    anew = {"cut": 2, "two_answers": 1}
+    assert told_kinds({GOOD: 4}, anew).endswith("readable; 3 written anew: 2 cut at the length, 1 two answers")
+
+
+def test_answers_of_an_evaluation_are_told_also_where_no_first_kinds_were_noted():
+    metrics = {"answers": {GOOD: 2}, "retried": 1, "retried_kinds": {"cut": 1}}
+    assert told_answers(metrics) == "all 2 answers readable; 1 written anew: 1 cut at the length"
+    earlier = {"reasoned/answers": {GOOD: 2}, "reasoned/retried": 1}
+    assert told_answers(earlier, "reasoned/") == "all 2 answers readable; 1 written anew"

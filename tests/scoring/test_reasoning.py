@@ -52,8 +52,10 @@ def test_an_unreadable_answer_is_written_anew_once(assessment, says):
     script = says("no tags", GOOD_TEXT, GOOD_TEXT)
     first, second = assessment.describe(PICTURES, temperature=0.9)
     assert script.asked[1:] == [{"rows": 1, "do_sample": True, "temperature": 0.9}]
-    assert first.answers[0].retried and first.scores["overall"] is not None
-    assert not second.answers[0].retried
+    assert first.answers[0].first_kind == "no_answer" and first.scores["overall"] is not None
+    assert second.answers[0].first_kind is None
+    assert [one.to_dict()["retried"] for one in (first, second)] == ["no_answer 1", ""]
+    assert [one.answers[0].to_dict()["retried"] for one in (first, second)] == [True, False]
 
 
 def test_after_one_more_try_there_is_no_score(assessment, says):
@@ -61,6 +63,7 @@ def test_after_one_more_try_there_is_no_score(assessment, says):
     (one,) = assessment.describe(PICTURES[0])
     assert len(script.asked) == 2
     assert one.scores == {"overall": None} and one.answers[0].kind == "two_answers" and one.variances is None
+    assert one.answers[0].first_kind == "no_answer"  # both are told
     assert one.text == GOOD_TEXT + GOOD_TEXT  # as it was written, no number in place of a mark
 
 
