@@ -28,6 +28,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from roc.model.declaration import Declaration
 from roc.model.personal import METRICS
+from roc.model.reasoned import told_answers
 from roc.score_space import ScoreSpace, ranges_text
 
 logger = logging.getLogger(__name__)
@@ -335,11 +336,21 @@ def _metrics_lines(declaration: Declaration, metrics: Mapping[str, Any], command
         low, high = declaration.space.of(attribute).range
         shown = f"{attribute} ({low:g} to {high:g})" if declaration.space.attribute_ranges else attribute
         lines.append(f"| {shown} | " + " | ".join(_cell(metrics, prefix, key) for key in keys) + " |")
+    if "reasoned/n" in metrics:
+        lines += ["", _critiques(metrics)]
     reservations = _reservations(declaration, metrics)
     lines += ["", *reservations] if reservations else []
     command = command or metrics.get("command", "# the command was not recorded")
     lines += ["", "Made by:", "", "```bash", command, "```"]
     return lines
+
+
+def _critiques(metrics: Mapping[str, Any]) -> str:
+    """Says how well scores with a critique first agree, and what was wrong with answers that could not be read."""
+    cells = ", ".join(f"{_METRICS[key][0]} {_cell(metrics, 'reasoned/', key)}" for key in ("srcc", "plcc", "mae"))
+    attribute, count = metrics["attributes"][0], metrics["reasoned/n"] + metrics["reasoned/unscored"]
+    told = told_answers(metrics, "reasoned/").replace("<", "\\<")
+    return f"- With a critique first, `{attribute}` on {count} of them: {cells}; {told}."
 
 
 def _reservations(declaration: Declaration, metrics: Mapping[str, Any]) -> list[str]:

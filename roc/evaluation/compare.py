@@ -42,6 +42,7 @@ from roc.evaluation.options import CompareOptions
 from roc.evaluation.page import page, table
 from roc.evaluation.verdict import better_model, main_metrics, metric_name, verdict
 from roc.files import write_text
+from roc.model.reasoned import told_answers
 from roc.score_space import ScoreSpace
 
 _SHOWN = 10
@@ -102,7 +103,8 @@ def compare_evaluations(
 
     Returns:
         `a, b` (the folders), `n` (rows that both scored), `unscored_a, unscored_b, threshold, n_resamples` (as many as
-        were drawn), `seed`, `verdict` and `caveats` (sentences), `metrics`: key -> `Difference`, further attributes as
+        were drawn), `seed`, `verdict` and `caveats` (sentences), `answers` (A or B, where it wrote critiques -> a
+        sentence about those that could not be read), `metrics`: key -> `Difference`, further attributes as
         `<attribute>/<key>`; and `notes`: key -> why it is 0 or null.
 
     Raises:
@@ -137,6 +139,7 @@ def compare_evaluations(
         "seed": seed,
         "verdict": verdict(found, n),
         "caveats": _caveats(a, b),
+        "answers": {name: told_answers(one.metrics) for name, one in (("A", a), ("B", b)) if "answers" in one.metrics},
         "metrics": found,
         "notes": notes,
     }
@@ -271,6 +274,7 @@ def format_comparison(found: dict[str, Any], *, full: bool = False) -> str:
     metrics = found["metrics"]
     keys = list(metrics) if full else main_metrics(metrics)
     lines = [*found["verdict"], "", f"A: {found['a']}", f"B: {found['b']}", _rows_text(found)]
+    lines += _answers_lines(found)
     lines += [*(f"caution: {caveat}" for caveat in found["caveats"]), ""]
     names = {key: metric_name(key) for key in keys}
     width = max(map(len, names.values()), default=0)
@@ -287,6 +291,10 @@ def format_comparison(found: dict[str, Any], *, full: bool = False) -> str:
     if hidden:
         lines += ["", f"{hidden} further metrics: --full prints them, --out FILE.html shows them"]
     return "\n".join(lines)
+
+
+def _answers_lines(found: dict[str, Any]) -> list[str]:
+    return [f"critiques of {name}: {told}" for name, told in found.get("answers", {}).items()]
 
 
 def _notes(found: dict[str, Any], keys: Iterable[str]) -> list[str]:
@@ -348,6 +356,7 @@ def _as_html(found: dict[str, Any]) -> str:
         f'<p class="quiet">{escape(_rows_text(found))}. Paired bootstrap, {found["n_resamples"]:,} resamples, seed '
         f"{found['seed']}: both models are resampled with the same draws. A better in: share of the resamples, a tie "
         "counting half. A coverage is better the nearer it is to its nominal value.</p>\n"
+        + "".join(f'<p class="quiet">{escape(line)}.</p>\n' for line in _answers_lines(found))
         + "".join(f'<p class="no">Caution: {escape(caveat)}.</p>\n' for caveat in found["caveats"])
         + table(header, rows, numbers=(1, 2, 3, 4, 6))
         + (

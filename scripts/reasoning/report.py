@@ -12,6 +12,7 @@ from typing import Any
 from stages import machine, times
 
 from roc import __version__
+from roc.model.reasoned import told_answers
 from roc.training.run import STATES
 
 TENTH = 10
@@ -106,6 +107,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         "| | after the cold start | after RAPO | difference, 95% interval |",
         "|---|---|---|---|",
         f"| answers in their form at once | {_at_once(before['critique'])} | {_at_once(after['critique'])} | |",
+        f"| answers by kind | {kinds_cell(before['critique'])} | {kinds_cell(after['critique'])} | |",
     ]
     for way, words in _WAYS.items():
         for key, title in _TITLES.items():
@@ -169,6 +171,15 @@ def _reward(found: Mapping[str, Any]) -> list[str]:
 def _at_once(metrics: Mapping[str, Any]) -> str:
     total = sum(metrics["answers"].values())
     return f"{total - metrics['retried']} of {total}"
+
+
+def kinds_cell(metrics: Mapping[str, Any]) -> str:
+    """Tells what was wrong with answers, the first and the second ones, in a cell of a table.
+
+    Args:
+        metrics: With the keys of `roc.evaluation.reasoned.answer_metrics`.
+    """
+    return told_answers(metrics).replace("<", "\\<")
 
 
 def _number(value: float | None) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ablation.table import cell, interval
 
 from .arms import ARMS, PAPER_REWARDS, PAPER_STARTS, REFERENCE
+from .report import kinds_cell
 
 METRICS = {"readable": "readable", "srcc": "SRCC", "plcc": "PLCC", "mae": "MAE", "one_pass_srcc": "SRCC, no words"}
 EFFECTS = {
@@ -39,24 +41,28 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         "## After RAPO, with a critique first",
         "",
-        f"| | seeds | {' | '.join(METRICS.values())} | reward, first and last tenth |",
-        "|---" * (len(METRICS) + 3) + "|",
+        f"| | seeds | {' | '.join(METRICS.values())} | reward, first and last tenth | answers by kind, all seeds |",
+        "|---" * (len(METRICS) + 4) + "|",
     ]
     for name in names:
         some = list(of_arm[name].values())
         cells = [cell(_mean(some, "after", key), percent=key == "readable") for key in METRICS]
         rewards = [cell(interval([run["reward"][end]["reward"] for run in some])) for end in ("first", "last")]
-        lines.append(f"| {ARMS[name].title} | {len(some)} | {' | '.join(cells)} | {' to '.join(rewards)} |")
+        cells += [" to ".join(rewards), _kinds(some, "after")]
+        lines.append(f"| {ARMS[name].title} | {len(some)} | {' | '.join(cells)} |")
     starts: dict[int, dict[int, Mapping[str, Any]]] = {}
     for name in names:
         starts.setdefault(ARMS[name].epochs, {}).update(of_arm[name])
     lines += ["", "## After the cold start alone", ""]
-    lines += [f"| epochs | seeds | {' | '.join(METRICS.values())} | entropy |", "|---" * (len(METRICS) + 3) + "|"]
+    lines += [
+        f"| epochs | seeds | {' | '.join(METRICS.values())} | entropy | answers by kind, all seeds |",
+        "|---" * (len(METRICS) + 4) + "|",
+    ]
     for epochs, found in sorted(starts.items()):
         some = [run for run in found.values() if run["before"]]
         cells = [cell(_mean(some, "before", key), percent=key == "readable") for key in METRICS]
         entropy = cell(_mean(some, "before", "entropy"))
-        lines.append(f"| {epochs} | {len(some)} | {' | '.join(cells)} | {entropy} |")
+        lines.append(f"| {epochs} | {len(some)} | {' | '.join(cells)} | {entropy} | {_kinds(some, 'before')} |")
     lines += _differences(of_arm)
     lines += ["", "## Do the words matter?", ""]
     lines += [f"| MAE behind | when | {' | '.join(EFFECTS.values())} |", "|---" * (len(EFFECTS) + 2) + "|"]
@@ -71,6 +77,18 @@ def markdown(report: Mapping[str, Any]) -> str:
 
 def _mean(runs: Sequence[Mapping[str, Any]], when: str, key: str) -> dict[str, Any]:
     return interval([run[when][key] for run in runs if run[when].get(key) is not None])
+
+
+def _kinds(runs: Sequence[Mapping[str, Any]], when: str) -> str:
+    """Adds up the answers of all seeds by kind, and what was wrong with those that were written anew."""
+    found = [run[when] for run in runs if "answers" in run[when]]
+    if not found:
+        return "-"
+    total: dict[str, Any] = {"retried": sum(one["retried"] for one in found)}
+    for name in ("answers", "retried_kinds"):
+        if all(name in one for one in found):  # runs of an earlier version noted no kinds of what was written anew
+            total[name] = dict(sum((Counter(one[name]) for one in found), Counter()))
+    return kinds_cell(total)
 
 
 def _differences(of_arm: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> list[str]:

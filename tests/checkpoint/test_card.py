@@ -91,6 +91,17 @@ def test_metrics_stand_there_with_the_command_that_made_them(tmp_path):
     assert "another command" in text_of(tmp_path)
 
 
+def test_critiques_have_their_line(tmp_path):
+    found = {"n": 100, "unscored": 1, "srcc": 0.8, "srcc_low": 0.7, "srcc_high": 0.9, "plcc": None, "mae": 0.6}
+    counted = {"answers": {"good": 99, "cut": 1}, "retried": 2, "retried_kinds": {"cut": 1, "two_answers": 1}}
+    metrics = METRICS | {f"reasoned/{name}": value for name, value in (found | counted).items()}
+    write_card(tmp_path, HEAD, adapter=False, metrics=metrics)
+    assert (
+        "- With a critique first, `overall` on 101 of them: SRCC 0.800 [0.700, 0.900], PLCC -, MAE 0.600; 1 of 100 "
+        "answers unreadable: 1 cut at the length; 2 written anew: 1 cut at the length, 1 two answers."
+    ) in text_of(tmp_path)
+
+
 def test_few_rows_are_rounded_and_hubs_get_none_of_their_numbers(tmp_path):
     write_card(tmp_path, HEAD, adapter=False, metrics=METRICS | {"n": 4, "caveats": ["few rows (4)"]})
     text = text_of(tmp_path)

@@ -73,6 +73,17 @@ def test_comparison_of_two_models(tmp_path):
     assert "<svg" in page and "not clear" in page and "script" not in page
 
 
+def test_answers_with_a_critique_are_told_by_kind(tmp_path):
+    a, b = (read_evaluation(make_folder(tmp_path, name, make_rows())) for name in "ab")
+    counted = {"answers": {"good": 38, "cut": 2}, "retried": 3, "retried_kinds": {"cut": 2, "no_answer": 1}}
+    write_evaluation(b.folder, b.rows, b.metrics | counted)
+    printed = format_comparison(compared(a.folder, b.folder, tmp_path / "c.json", tmp_path / "c.html", n_resamples=0))
+    told = "2 of 40 answers unreadable: 2 cut at the length; 3 written anew: 2 cut at the length, 1 no </answer>"
+    assert f"critiques of B: {told}" in printed and "critiques of A" not in printed
+    assert json.loads((tmp_path / "c.json").read_text())["answers"] == {"B": told}
+    assert told.replace("<", "&lt;").replace(">", "&gt;") in (tmp_path / "c.html").read_text()
+
+
 def test_a_model_against_itself_is_a_tie(tmp_path):
     a = make_folder(tmp_path, "a", make_rows())
     table = format_comparison(compared(a, a, tmp_path / "c.html", n_resamples=20))

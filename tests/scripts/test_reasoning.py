@@ -32,7 +32,14 @@ EFFECT = {
     "critique_other_added_high": 0.3, "critique_none_mae": 0.5, "critique_none_added": 0.0,
     "critique_none_added_low": -0.1, "critique_none_added_high": 0.1,
 }  # fmt: skip
-METRICS = {"n": 12, "unscored": 0, "answers": {"good": 12}, "readable": 1.0, "retried": 1} | EFFECT
+METRICS = {
+    "n": 12,
+    "unscored": 0,
+    "answers": {"good": 12},
+    "readable": 1.0,
+    "retried": 1,
+    "retried_kinds": {"cut": 1},
+} | EFFECT
 DIFFERENCE = {"a": 0.9, "b": 0.8, "difference": 0.1, "low": 0.05, "high": 0.15}
 REWARD = {"first": {"reward": 1.0, "rank": 0.5}, "last": {"reward": 2.0, "rank": 0.75}, "steps": 20, "seconds": None}
 AROUND = {"machine": "m", "versions": {"roc": "1"}, "minutes": {"base": 1.25, "rapo": 2}}
@@ -64,6 +71,8 @@ def write_log(run, rewards, first=1):
 def test_the_report_shows_both_models_and_what_changed():
     text = markdown(report())
     assert "| answers in their form at once | 11 of 12 | 11 of 12 | |" in text and "3.2 in all" in text
+    told = "all 12 answers readable; 1 written anew: 1 cut at the length"
+    assert f"| answers by kind | {told} | {told} | |" in text
     assert "| SRCC with a critique first | 0.800 | 0.900 | +0.100 [+0.050, +0.150] |" in text
     assert "| reward of sampled critiques | 0.800 | 0.900 | +0.100 [+0.050, +0.150] |" in text
     assert "| first tenth | 1.000 | 0.500 |" in text and "| last tenth | 2.000 | 0.750 |" in text
@@ -193,8 +202,10 @@ def test_arms_and_seeds_run_one_by_one(tmp_path, stages, capsys):
     assert ablation.main([*words, "--arms", "rank", REFERENCE, "--seeds", "2", "--table"]) == 0
     table = capsys.readouterr().out
     assert "3 of 4 runs are finished" in table and "| rank | 2 | 100.0% " in table
+    told = "all 24 answers readable; 2 written anew: 2 cut at the length"
+    assert next(line for line in table.splitlines() if line.startswith("| rank | 2 | ")).endswith(f"| {told} |")
     start = next(line for line in table.splitlines() if line.startswith("| 1 | 2 | "))
-    assert start.endswith("| 0.250 [0.250, 0.250] |")
+    assert start.endswith(f"| 0.250 [0.250, 0.250] | {told} |")
     assert "| rank | before RAPO | 0.500" in table and "## error + rank minus the others" in table
     assert ablation.main([*words[:2], "--arms", "rank"]) == 2
     said = capsys.readouterr().err
@@ -230,6 +241,11 @@ def test_every_arm_has_its_place_in_the_table():
     ]
     text = ablation_markdown({"command": "x", "steps": 2, "wanted": len(runs), "runs": runs, **AROUND})
     assert all(f"| {arm.title} | 1 | " in text for arm in ARMS.values()) and "| 0 | 0 | - |" in text
+    runs[0]["after"] = {
+        name: value for name, value in METRICS.items() if name != "retried_kinds"
+    }  # an earlier version's
+    text = ablation_markdown({"command": "x", "steps": 2, "wanted": 1, "runs": runs[:1], **AROUND})
+    assert "| all 12 answers readable; 1 written anew |" in text
 
 
 @pytest.mark.slow
