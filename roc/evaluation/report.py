@@ -141,9 +141,8 @@ def _head(title: str, metrics: Mapping[str, Any]) -> str:
 
 def _reasoned(metrics: Mapping[str, Any]) -> str:
     """Shows what a training run found of the scores with a critique first."""
-    if "reasoned/n" not in metrics:
-        return ""
-    return f"<h2>Thinking first</h2>\n<pre>{escape(chr(10).join(reasoned_lines(metrics)))}</pre>"
+    lines = "\n".join(reasoned_lines(metrics))
+    return f"<h2>Thinking first</h2>\n<pre>{escape(lines)}</pre>" if lines else ""
 
 
 def _caveats(metrics: Mapping[str, Any]) -> str:

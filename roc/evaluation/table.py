@@ -45,11 +45,28 @@ def answers_line(metrics: Mapping[str, Any], prefix: str = "") -> str:
 
 
 def reasoned_lines(metrics: Mapping[str, Any]) -> list[str]:
-    """Shows how a trained model scores that reasons first, beside one forward pass on the same rows.
+    """Shows how a trained model scores that reasons first, and where its reinforcement best begins.
 
     Args:
-        metrics: With the keys below `reasoned/` that `roc.training.finish.reasoned_part` gives.
+        metrics: Of a training run; keys below `reasoned/` are what `reasoned_part` and `start_part` of
+            `roc.training.finish` give, each where it was asked for.
     """
+    lines = _both_ways(metrics) if "reasoned/n" in metrics else []
+    if metrics.get("reasoned/start"):
+        lines += _wrapped(
+            f"start of reinforcement: {metrics['reasoned/start']}, the highest entropy with a stable format "
+            f"({metrics['reasoned/start_entropy']:.3f} nats, {metrics['reasoned/start_readable']:.0%} readable)"
+        )
+    elif "reasoned/start" in metrics:
+        lines += _wrapped(
+            "no saved state is a start of reinforcement: too few of the sampled answers were readable in each "
+            f"(stable_format is {metrics['reasoned/stable_format']:.0%}); more steps teach the form"
+        )
+    return lines
+
+
+def _both_ways(metrics: Mapping[str, Any]) -> list[str]:
+    """Shows the scores with a critique first beside those of one forward pass on the same rows."""
     counted = {"reasoned/n": metrics["reasoned/n"]}
     lines = [f"  with a critique first (.describe), {metrics['reasoned/n'] + metrics['reasoned/unscored']} rows:"]
     for title, part in (("", "critique"), ("one_pass_", "one pass")):
@@ -63,18 +80,7 @@ def reasoned_lines(metrics: Mapping[str, Any]) -> list[str]:
         ]
         lines.append(f"    {part:<10}" + "  ".join(cells))
     lines += _wrapped(answers_line(metrics, "reasoned/"))
-    lines += _words_matter(metrics, "reasoned/")
-    if metrics.get("reasoned/start"):
-        lines += _wrapped(
-            f"start of reinforcement: {metrics['reasoned/start']}, the highest entropy with a stable format "
-            f"({metrics['reasoned/start_entropy']:.3f} nats, {metrics['reasoned/start_readable']:.0%} readable)"
-        )
-    elif "reasoned/start" in metrics:
-        lines += _wrapped(
-            "no saved state is a start of reinforcement: too few of the sampled answers were readable in each "
-            f"(stable_format is {metrics['reasoned/stable_format']:.0%}); more steps teach the form"
-        )
-    return lines
+    return lines + _words_matter(metrics, "reasoned/")
 
 
 def _words_matter(metrics: Mapping[str, Any], prefix: str = "") -> list[str]:

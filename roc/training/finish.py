@@ -118,9 +118,9 @@ def evaluate(
         metrics = _metrics(config, data, rows, assessment, answers, split)
         metrics |= {"command": trained_by or command(config), **(more or {})}
         if assessment.model.declaration.reasons and config.check_answers:
-            # After reinforcement there is no start of it to name.
-            states = history if trained_by is None else []
-            metrics |= reasoned_part(config, assessment, records, assessed, states)
+            metrics |= reasoned_part(config, assessment, records, assessed)
+        if trained_by is None:  # after reinforcement there is no start of it to name
+            metrics |= start_part(config, history)
         write_evaluation(out, rows, metrics)
         model = assessment.model
         write_card(out, model.declaration, adapter=hasattr(model, "peft_config"), metrics=metrics)
@@ -218,11 +218,7 @@ def check_answers(
 
 
 def reasoned_part(
-    config: RunConfig,
-    assessment: Assessment,
-    records: list[Record],
-    assessed: list[Assessed],
-    history: list[dict],
+    config: RunConfig, assessment: Assessment, records: list[Record], assessed: list[Assessed]
 ) -> dict[str, Any]:
     """Lets a model that reasons write its critiques for `check_answers` of the rows and measures their scores.
 
@@ -231,17 +227,15 @@ def reasoned_part(
         assessment: The trained model.
         records: Rows with one image each.
         assessed: Their scores from one forward pass, in the same order.
-        history: The trainer's log.
 
     Returns:
         Keys of an evaluation below `reasoned/`: those of `summarize_reasoned`; `one_pass_srcc`, `one_pass_plcc` and
-        `one_pass_mae` of the same rows in one forward pass; those of `critique_effect`; `start`, the saved state with
-        the highest entropy and a stable format, with `start_entropy` and `start_readable`, where there is one.
+        `one_pass_mae` of the same rows in one forward pass; those of `critique_effect`.
     """
     from roc.evaluation.critique_effect import critique_effect
     from roc.evaluation.reasoned import summarize_reasoned
     from roc.evaluation.summary import summarize
-    from roc.training.reasoning import most_open, some_rated
+    from roc.training.reasoning import some_rated
 
     chosen = some_rated(records, config.check_answers)
     places = {id(record): place for place, record in enumerate(records)}
@@ -259,12 +253,33 @@ def reasoned_part(
         [one.answers for one in written],
         batch_size=config.per_device_eval_batch_size,
     )
-    start = most_open(history, Path(config.output_dir) / STATES, config.stable_format)
-    if start is not None:
-        found |= {"start": str(start.state), "start_entropy": start.entropy, "start_readable": start.readable}
-    elif any("eval_entropy" in entry for entry in history):
-        found |= {"start": None, "stable_format": config.stable_format}
     return {f"reasoned/{name}": value for name, value in found.items()}
+
+
+def start_part(config: RunConfig, history: list[dict]) -> dict[str, Any]:
+    """Finds where reinforcement best begins.
+
+    Args:
+        config: The settings.
+        history: The trainer's log.
+
+    Returns:
+        Keys of an evaluation below `reasoned/`: `start`, the saved state with the highest entropy and a stable format,
+        with `start_entropy` and `start_readable`; where none is stable, None and the `stable_format` that was asked
+        for. Nothing of a run without critiques.
+    """
+    from roc.training.reasoning import most_open
+
+    if not any("eval_entropy" in entry for entry in history):
+        return {}
+    start = most_open(history, Path(config.output_dir) / STATES, config.stable_format)
+    if start is None:
+        return {"reasoned/start": None, "reasoned/stable_format": config.stable_format}
+    return {
+        "reasoned/start": str(start.state),
+        "reasoned/start_entropy": start.entropy,
+        "reasoned/start_readable": start.readable,
+    }
 
 
 def is_whole(given: Assessed, taught: str) -> bool:
@@ -287,6 +302,8 @@ def _heading(metrics: dict, config: RunConfig) -> str:
 
 
 def _extra_lines(metrics: dict, config: RunConfig, *, flips: bool) -> list[str]:
+    from roc.evaluation.table import reasoned_lines
+
     lines = [""]
     if not config.taught_text_weight:
         lines.append(f"  generated answers: not checked, since {UNTAUGHT}")
@@ -303,10 +320,7 @@ def _extra_lines(metrics: dict, config: RunConfig, *, flips: bool) -> list[str]:
             f"  scores read there differ from one forward pass by {gap:.1g} at most",
             *["  (they are of the photo alone, and one forward pass reads its mirror image too)"] * flips,
         ]
-    if "reasoned/n" in metrics:
-        from roc.evaluation.table import reasoned_lines
-
-        lines += reasoned_lines(metrics)
+    lines += reasoned_lines(metrics)
     ceilings = {key.removeprefix("ceiling/"): value for key, value in metrics.items() if key.startswith("ceiling/")}
     if ceilings:
         named = ", ".join(f"{name} {value:.3f}" for name, value in ceilings.items())

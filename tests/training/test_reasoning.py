@@ -13,13 +13,15 @@ from training_runs import QUICK, finetune
 from transformers import TrainingArguments
 
 from roc.data.limits import DEFAULT_PIXEL_LIMIT
+from roc.evaluation.table import reasoned_lines
 from roc.model.declaration import declaration_of
 from roc.model.reasoned import reasoned_answer
 from roc.prompts import QUESTIONS
 from roc.score_space import ScoreSpace
 from roc.scoring.assessment import Assessment
-from roc.training.config import RunConfig
+from roc.training.config import RunConfig, load_config
 from roc.training.data import RunData
+from roc.training.finish import start_part
 from roc.training.progress import validation_text
 from roc.training.reasoning import (
     CHOSEN_BY,
@@ -275,6 +277,30 @@ def test_its_table_tells_both_ways_of_scoring(run):
     validated = [entry for entry in history if "eval_loss" in entry]
     assert len(validated) == 2
     assert all({"eval_readable", "eval_short_mae", "eval_entropy"} <= set(entry) for entry in validated)
+
+
+def test_where_reinforcement_best_begins_is_named_without_a_check_of_answers_too(run, tmp_path):
+    words = ["--data_path", str(run.parent / "corpus.jsonl"), "--output_dir", str(tmp_path), *QUICK]
+    assert finetune(*words, "--reasoning_tokens", "8", "--check_answers", "0") == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert "reasoned/n" not in metrics and metrics["reasoned/start"] is None and metrics["reasoned/stable_format"]
+    said = "no saved state is a start of reinforcement"
+    assert said in (tmp_path / "metrics.txt").read_text() and said in (tmp_path / "report.html").read_text()
+
+
+def test_the_start_is_the_state_with_the_highest_entropy(tmp_path):
+    config = load_config(None, ["--data_path", "x.csv", "--output_dir", str(tmp_path), "--stable_format", "0.5"])
+    history = [
+        {"step": step, "eval_entropy": entropy, "eval_sampled_readable": readable}
+        for step, entropy, readable in ((1, 1.0, 0.25), (2, 0.75, 0.5), (3, 0.5, 1.0))
+    ]
+    for entry in history:
+        (tmp_path / "training" / f"checkpoint-{entry['step']}").mkdir(parents=True)
+    found = start_part(config, history)
+    assert found["reasoned/start"].endswith("checkpoint-2") and found["reasoned/start_entropy"] == 0.75
+    line = " ".join(map(str.strip, reasoned_lines(found)))
+    assert "checkpoint-2, the highest entropy with a stable format (0.750 nats, 50% readable)" in line
+    assert start_part(config, []) == {} and reasoned_lines({}) == []
 
 
 def test_generation_in_training_leaves_no_inference_tensors():
