@@ -181,7 +181,10 @@ def test_the_demo_goes_on_where_it_was_stopped(tmp_path, stages, capsys, monkeyp
     assert set(done["minutes"]) == {"scenes", "corpus", "base", "cold start", "rapo", "evaluation"}
     stages.clear()
     assert command.main(words) == 0 and stages == []
-    assert command.main(words[:2]) == 2 and "other settings (quick)" in capsys.readouterr().err
+    for whole in (command, ablation):  # nor is anything made of the quick scenes and corpus
+        assert whole.main(["--output_dir", words[1]]) == 2 and "other settings (quick)" in capsys.readouterr().err
+    assert ablation.main(["--output_dir", *words[1:], "--arms", "rank"]) == 0 and "scenes" not in stages  # reuses them
+    stages.clear()
     monkeypatch.setattr(command, "CONFIGS", {**command.CONFIGS, "rapo": tmp_path / "out" / "reason.md"})
     assert command.main(words) == 2 and "other settings (configs)" in capsys.readouterr().err and stages == []
 
