@@ -24,7 +24,7 @@ from roc.files import write_json, write_text
 from roc.settings import Fault, Settings, option
 
 from .arms import ARMS, Arm
-from .parts import CONFIGS, QUICK, WHOLE, Parts, Sizes, cold_start, make_parts, reinforce, untaught
+from .parts import CONFIGS, QUICK, WHOLE, Parts, Sizes, cold_start, corpus_and_tests, make_parts, reinforce, untaught
 from .report import circumstances, curves_of, reward_of
 
 DESCRIPTION = """Reinforces one small model that reasons in many ways: five combinations of rewards, each with and
@@ -194,7 +194,8 @@ def make_start(parts: Parts, arm: Arm, seed: int, sizes: Sizes, threads: int, te
     folder = parts.out / "starts" / f"{arm.epochs}-seed{seed}"
     # By epoch, the best of them would be kept. One alone is the last anyway, and such starts may be there already.
     end = _ONCE_AT_THE_END if arm.epochs > 1 else ()
-    cold_start(parts, folder, threads, "--num_train_epochs", str(arm.epochs), *end, *tests, *sizes.cold_start)
+    words = ("--num_train_epochs", str(arm.epochs), *end, *tests, *sizes.cold_start)
+    cold_start(parts, folder, threads, *words, corpus=corpus_and_tests(parts))
     return folder
 
 

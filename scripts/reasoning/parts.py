@@ -121,16 +121,43 @@ def make_parts(out: Path, sizes: Sizes, threads: int) -> Parts:
     return parts
 
 
-def cold_start(parts: Parts, folder: Path, threads: int, *more: str | Path) -> None:
-    """Teaches the base to write critiques; `more` are further words of the command line.
+def cold_start(parts: Parts, folder: Path, threads: int, *more: str | Path, corpus: Path | None = None) -> None:
+    """Teaches the base to write critiques.
+
+    Args:
+        parts: The base, the corpus and the validation scenes.
+        folder: Folder of the run.
+        threads: CPU threads of PyTorch.
+        *more: Further words of the command line.
+        corpus: Critiques to learn from; None takes those of `parts`.
 
     Raises:
         StageFailed: If the run ended with an error.
     """
     run_roc(
-        *("finetune", CONFIGS["cold_start"], "--model_name_or_path", parts.base, "--data_path", parts.corpus),
+        *("finetune", CONFIGS["cold_start"], "--model_name_or_path", parts.base, "--data_path", corpus or parts.corpus),
         *("--eval_data_path", parts.validation, "--output_dir", folder, "--threads", str(threads), *more),
     )
+
+
+def corpus_and_tests(parts: Parts) -> Path:
+    """Writes the corpus with the test scenes, which a cold start is then measured on, unless it is there.
+
+    Returns:
+        The file.
+    """
+    file = parts.out / "corpus_and_tests.jsonl"
+    if not file.is_file():
+        folder = parts.ratings.parent
+        lines = parts.corpus.read_text(encoding="utf-8").splitlines()
+        rows: list[dict[str, Any]] = [json.loads(line) | {"split": "train"} for line in lines]
+        rows += [
+            {"image": f"{folder.name}/{row['image']}", "score": float(row["score"]), "split": "test"}
+            for _, row in iter_rows(parts.ratings, Faults(parts.ratings))
+            if row["split"] == "test"
+        ]
+        write_rows(file, rows)
+    return file
 
 
 def reinforce(parts: Parts, start: Path, folder: Path, threads: int, *more: str | Path, critiques: bool = True) -> None:

@@ -156,6 +156,7 @@ def stages(monkeypatch):
         done.append("scenes")
         some.validation.parent.mkdir(parents=True)
         some.validation.write_text("image\n")
+        some.ratings.write_text("image,score,split\nimages/a.png,7,train\nimages/b.png,3,test\n")
 
     monkeypatch.setattr(reports, "version", lambda package: "1.0")  # TRL, which only the stages need, may not be there
     monkeypatch.setattr(parts, "run_roc", done.do)
@@ -227,6 +228,7 @@ def test_a_cold_start_of_the_ablation_keeps_its_last_state(tmp_path, monkeypatch
     """A row says N epochs: it validates once, at the end, so that no earlier epoch is taken, nor another's entropy."""
     given = []
     monkeypatch.setattr(parts, "run_roc", lambda *words: given.extend(map(str, words)))
+    monkeypatch.setattr(ablation, "corpus_and_tests", lambda some: some.corpus)
     ablation.make_start(parts.Parts(tmp_path), Arm("x", epochs=epochs), 0, parts.WHOLE, 1, ())
     config = load_config(parts.CONFIGS["cold_start"], given[given.index("--num_train_epochs") :])
     if epochs == 1:  # a single epoch ends with the only validation, and stays the run that it was
@@ -235,6 +237,18 @@ def test_a_cold_start_of_the_ablation_keeps_its_last_state(tmp_path, monkeypatch
         steps = epochs * 100
         for strategy, share in ((config.eval_strategy, config.eval_steps), (config.save_strategy, config.save_steps)):
             assert strategy == "steps" and 0 < share < 1 and math.ceil(steps * share) == steps
+
+
+def test_a_cold_start_of_the_ablation_is_measured_on_the_test_scenes(tmp_path, stages):
+    """They stand in its file of critiques, so that a row compares before and after on the same scenes."""
+    some = parts.Parts(tmp_path)
+    parts._draw(some, parts.QUICK)
+    some.corpus.write_text('{"id": 1}\n{"id": 2}\n')
+    file = parts.corpus_and_tests(some)
+    taught = [{"id": 1, "split": "train"}, {"id": 2, "split": "train"}]
+    tested = [{"image": "scenes/images/b.png", "score": 3.0, "split": "test"}]
+    assert [json.loads(line) for line in file.read_text().splitlines()] == taught + tested
+    assert parts.corpus_and_tests(some) == file
 
 
 def test_every_arm_has_its_place_in_the_table():
