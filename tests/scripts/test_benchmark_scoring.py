@@ -37,6 +37,18 @@ def test_the_ratio_is_taken_within_rounds():
     assert middle == 2.5 and 1 <= low < middle < high <= 4
 
 
+def test_operations_of_attention_are_counted():
+    def attend(input_ids, use_cache):
+        states = torch.zeros(len(input_ids), 12, 1024, 64)
+        return SimpleNamespace(last_hidden_state=torch.nn.functional.scaled_dot_product_attention(*[states] * 3)[0])
+
+    model = SimpleNamespace(base_model=attend, device="cpu", dtype=torch.float32)
+    ids = torch.zeros(2, 1024, dtype=torch.long)
+    found = benchmark.operations(model, benchmark_models.Inputs({"input_ids": ids, "score_mask": ids == 0}, {}, []))
+    # Two products of 1024 x 64 x 1024 in each head, and a multiply-add counts as two.
+    assert found == 2 * 2 * 12 * 1024 * 64 * 1024
+
+
 def test_a_shape_for_a_gpu_is_refused_without_one(capsys):
     assert benchmark.main(["--shape", "mplug-owl2-7b", "--device", "cpu"]) == 2
     assert "mplug-owl2-7b is measured on a GPU, and there is none here" in capsys.readouterr().err
