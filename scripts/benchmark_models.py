@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from PIL import Image
 from transformers import PreTrainedConfig, PreTrainedModel
 
 import roc
+from roc.checkpoint.folder import save
 from roc.demo.scenes import render_scene
 from roc.demo.tiny_model import PRESETS, TinyLlavaConfig, build_tiny_llava
 from roc.model.attachment import attach
@@ -28,6 +30,7 @@ from roc.model.declaration import declaration_of
 from roc.model.device import usable_cores
 from roc.prompts import answer, question
 from roc.score_space import ScoreSpace
+from roc.scoring.assessment import Assessment
 from roc.starter.kept import keep_starter
 
 TINY = {
@@ -186,6 +189,15 @@ def fill_head(model: PreTrainedModel, seed: int) -> None:
     weight = model.score_head.weight
     rows = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
     weight.copy_(rows / weight.shape[1] ** 0.5)
+
+
+def in_formats(
+    model: PreTrainedModel, processor: Any, formats: Iterable[str], device: str
+) -> dict[str, PreTrainedModel]:
+    """Loads a model in number formats, each as `roc score --dtype` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        save(model, processor, folder)
+        return {name: Assessment(folder, device=device, dtype=name).model for name in formats}
 
 
 def synchronised(device: str) -> float:

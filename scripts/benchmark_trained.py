@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import copy
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from benchmark_models import SPACE
+from benchmark_models import SPACE, in_formats
 from transformers import PreTrainedModel
 
-from roc.checkpoint.folder import save
 from roc.data.records import Record
 from roc.demo.scenes import Scene, render_scene
 from roc.demo.tiny_model import TinyLlavaConfig, build_tiny_llava
@@ -21,7 +19,6 @@ from roc.evaluation.metrics import srcc
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.prompts import answer, question
-from roc.scoring.assessment import Assessment
 from roc.scoring.batches import merge
 from roc.scoring.one_forward import compile_layers, one_forward
 
@@ -88,32 +85,27 @@ def differences(model: PreTrainedModel, processor: Any, compiled: bool, seed: in
     def padded(of: PreTrainedModel) -> torch.Tensor:
         return torch.cat([one_forward(of, merge([one, longer], pad_id=pad_id)).scores[:1] for one in batches])
 
-    with tempfile.TemporaryDirectory() as folder:
-        save(model, processor, folder)
-        half, eight = (Assessment(folder, device="cpu", dtype=dtype).model for dtype in ("bfloat16", "float8"))
+    narrow = in_formats(model, processor, ("bfloat16", "float8", "int8"), "cpu")
     found = {
         "one at a time": scores(model, 1),
         "batches of 8": scores(model, 8),
         "batches of 32": scores(model, 32),
         "other neighbours, batches of 7": scores(model, 7, order),
         "padded, beside a longer row": padded(model),
-        "bfloat16, one at a time": scores(half, 1),
-        "bfloat16, batches of 32": scores(half, 32),
-        "bfloat16, other neighbours": scores(half, 7, order),
         "vision tower in bfloat16 too": scores(throughout_in_bfloat16(model), 1),
-        "float8, one at a time": scores(eight, 1),
-        "float8, batches of 32": scores(eight, 32),
-        "float8, other neighbours": scores(eight, 7, order),
     }
+    for name, other in narrow.items():
+        found |= {
+            f"{name}, one at a time": scores(other, 1),
+            f"{name}, batches of 32": scores(other, 32),
+            f"{name}, other neighbours": scores(other, 7, order),
+        }
     if compiled:
         compile_layers(model)
-        compile_layers(half)
-        compile_layers(eight)
-        found |= {
-            "compiled, batches of 8": scores(model, 8),
-            "bfloat16, compiled": scores(half, 8),
-            "float8, compiled": scores(eight, 8),
-        }
+        found["compiled, batches of 8"] = scores(model, 8)
+        for name, other in narrow.items():
+            compile_layers(other)
+            found[f"{name}, compiled"] = scores(other, 8)
     plain = found["one at a time"]
     width = SPACE.max_score - SPACE.min_score
     rows = []

@@ -16,6 +16,7 @@ from roc.scoring.assessment import Assessment
 from roc.scoring.one_forward import one_forward
 
 PICTURES = [picture(i) for i in range(6)]
+EXACT = int8.multiplies_pairs_exactly()  # conftest.py hides it while tests run
 
 pytestmark = pytest.mark.skipif(
     torch.backends.quantized.engine == "none", reason="this build of PyTorch has no 8-bit kernels"
@@ -42,7 +43,7 @@ def test_a_layer_by_hand():
 
 @pytest.mark.parametrize(("exact", "steps"), [(True, 127), (False, 63)])
 def test_a_layer_multiplies_rounded_numbers(monkeypatch, exact, steps):
-    if exact and not int8.multiplies_pairs_exactly():
+    if exact and not EXACT:
         pytest.skip("this processor has no VNNI instructions")
     monkeypatch.setattr(int8, "multiplies_pairs_exactly", lambda: exact)
     linear, hidden_states = nn.Linear(48, 32), random(2, 5, 48)
@@ -73,9 +74,10 @@ def test_scores_stay_close(family):
     assert found == sum(isinstance(layer, Int8Linear) for layer in model.modules()) > 0
     left = [layer for layer in model.modules() if type(layer) is nn.Linear]
     assert all(any(layer is other for other in kept) for layer in left)
-    apart = (one_forward(model, batch).scores - plain).abs()
-    # An untrained model with a steep head makes much of little.
-    assert 0 < apart.max() < 0.1 * SPACE.width and apart.mean() < 0.03 * SPACE.width
+    apart = (one_forward(model, batch).scores - plain).abs() / SPACE.width
+    # The worst of these untrained models: 0.011 and 0.0047, with VNNI 0.0058 and 0.0027. How far scores of a trained
+    # one move is in test_benchmark_scoring.py.
+    assert 0 < apart.max() < 0.015 and apart.mean() < 0.006
 
 
 def test_the_matrices_of_an_adapter_stay():
@@ -108,6 +110,6 @@ def test_an_assessment_scores_and_speaks_in_it(checkpoint):
     one_by_one = [assessment.score(picture)[0] for picture in PICTURES]
     for one, other, alone in zip(plain.score(PICTURES), assessment.score(PICTURES), one_by_one, strict=True):
         for name in ATTRIBUTES:
-            assert one.scores[name].value == pytest.approx(other.scores[name].value, abs=0.05 * SPACE.width)
+            assert one.scores[name].value == pytest.approx(other.scores[name].value, abs=5e-3 * SPACE.width)
             assert alone.scores[name].value == pytest.approx(other.scores[name].value, abs=1e-3 * SPACE.width)
     assert assessment.describe(PICTURES[0], max_new_tokens=3)[0].text is not None

@@ -68,23 +68,26 @@ def test_inputs_of_the_real_shapes_hold_as_many_places_as_pictures_need(shape):
     )
 
 
+MOVED = {"bfloat16": 2e-3, "float8": 1e-2, "int8": 5e-3}
+"""Largest share of the range by which a format may move a score of a trained model; processors differ."""
+
+
 @pytest.mark.slow
 def test_fast_is_not_different(threads_kept):
-    """With a trained model, batch size, neighbours, padding and compiling move no score."""
+    """With a trained model, batch size, neighbours, padding and compiling move no score, number formats hardly any."""
     torch.set_num_threads(1)
     model, processor = benchmark_trained.train(300, 0)
     rows = benchmark_trained.differences(model, processor, shutil.which("g++") is not None, 0)
     found = {row["way"]: row for row in rows}
     assert model.config.text_config.hidden_size >= 256
     assert found["one at a time"]["srcc"] > 0.5
+    assert {f"{name}, one at a time" for name in MOVED} <= set(found)
     for way, row in found.items():
         assert row["srcc_with_plain"] >= 0.999, way
-        if way.startswith("float8"):
-            assert max(row["largest"], row["from_neighbours"]) <= 5e-3, way
-        elif way != "vision tower in bfloat16 too":
-            assert max(row["largest"], row["from_neighbours"]) <= 1e-3, way
+        if way != "vision tower in bfloat16 too":
+            assert max(row["largest"], row["from_neighbours"]) <= MOVED.get(way.partition(",")[0], 1e-6), way
     # What the tower is kept in float32 for.
-    assert found["vision tower in bfloat16 too"]["largest"] > 1e-3
+    assert found["vision tower in bfloat16 too"]["largest"] > MOVED["bfloat16"]
 
 
 @pytest.fixture
