@@ -1,7 +1,7 @@
 """Models, inputs and clocks that the benchmarks share.
 
-Weights and pictures are random, from the seed. The tiny models answer with the demo's five scores, the 7B shapes (of
-tests/helpers/real_models.py) with one, after ten words.
+Weights and pictures are random, from the seed. The tiny models and the starters answer with the demo's five scores, the
+published shapes (of tests/helpers/real_models.py) with one, after ten words.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import stages
 import torch
 import transformers
 from PIL import Image
@@ -58,7 +59,7 @@ ON_CPU = ("smolvlm-256m",)
 ATTRIBUTES = ("overall", "composition", "light", "colour", "focus")
 SPACE = ScoreSpace(min_score=1, max_score=10, num_levels=10)
 TEXT_TOKENS, ANSWER_TOKENS = 51, 10
-"""With the 7B shapes: tokens of text around the image, and of the answer before its [SCORE]."""
+"""With the published shapes: tokens of text around the image, and of the answer before its [SCORE]."""
 
 
 class Inputs(NamedTuple):
@@ -228,23 +229,14 @@ def limit(device: str, dtype: torch.dtype) -> float:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Names what the numbers depend on."""
-    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    """Names what the numbers depend on; `cores` are those that this process may use."""
     return {
-        "cpu": names[0] if names else platform.processor(),
+        "machine": stages.machine(),
         "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "system": platform.platform(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "roc": roc.__version__,
     }
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
