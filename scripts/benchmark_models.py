@@ -19,16 +19,26 @@ import stages
 import torch
 import transformers
 from PIL import Image
-from transformers import PreTrainedConfig, PreTrainedModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import (
+    CLIPImageProcessorPil,
+    LlavaProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 import roc
 from roc.checkpoint.folder import save
 from roc.demo.scenes import render_scene
-from roc.demo.tiny_model import PRESETS, TinyLlavaConfig, build_tiny_llava
+from roc.demo.tiny_model import CHAT_TEMPLATE, PRESETS, TinyLlavaConfig, build_tiny_llava
 from roc.model.attachment import attach
 from roc.model.collator import RocCollator
 from roc.model.declaration import declaration_of
 from roc.model.device import usable_cores
+from roc.model.float8 import Float8Linear
+from roc.model.int8 import Int8Linear
 from roc.prompts import answer, question
 from roc.score_space import ScoreSpace
 from roc.scoring.assessment import Assessment
@@ -132,17 +142,23 @@ def starter(shape: str, seed: int) -> tuple[PreTrainedModel, Any]:
     return model.eval(), processor
 
 
-def real(shape: str, layers: int | None, device: str, seed: int) -> PreTrainedModel:
-    """Builds a published model at its real size, with random weights and head: float32 on a CPU, else bfloat16."""
+def real(shape: str, layers: int | None, device: str, seed: int) -> tuple[PreTrainedModel, Any]:
+    """Builds a published model at its real size, with random weights and head: float32 on a CPU, else bfloat16.
+
+    Its processor is not the published one, but serves to save the model: the tokenizer has as many words.
+    """
     config = real_config_of(shape, layers)
     torch.manual_seed(seed)
     dtype = torch.float32 if device == "cpu" and shape in ON_CPU else torch.bfloat16
     with torch.device(device):
         model = transformers.AutoModelForImageTextToText.from_config(config, dtype=dtype)
-    attach(model, real_models().real_processor(REAL[shape]), SPACE, attributes=["overall"])
+    words = {str(word): word for word in range(real_models().WORDS[REAL[shape]])}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel(words, unk_token="0")))
+    processor = LlavaProcessor(CLIPImageProcessorPil(), tokenizer, chat_template=CHAT_TEMPLATE)
+    attach(model, processor, SPACE, attributes=["overall"])
     model.to(device)
     fill_head(model, seed)
-    return model.eval()
+    return model.eval(), processor
 
 
 def real_inputs(model: PreTrainedModel, batch: int, seed: int) -> Inputs:
@@ -216,14 +232,21 @@ def ratio(over: Sequence[float], under: Sequence[float]) -> tuple[float, float, 
     return float(np.median(ratios)), float(low), float(high)
 
 
-def limit(device: str, dtype: torch.dtype) -> float:
-    """Measures the operations per second of a large matrix product; a multiply-add counts as two."""
-    side = 8192 if device == "cuda" else 1024
-    left = torch.randn(side, side, device=device, dtype=dtype)
+@torch.inference_mode()
+def limit(device: str, number_format: str) -> float:
+    """Measures the operations per second of a large linear layer in a format; a multiply-add counts as two."""
+    side = 8192 if device == "cuda" else 2048
+    dtype = {"int8": torch.float32, "float8": torch.bfloat16}.get(number_format) or getattr(torch, number_format)
+    layer: torch.nn.Module = torch.nn.Linear(side, side, bias=False, device=device, dtype=dtype)
+    if number_format == "int8":
+        layer = Int8Linear(layer)
+    elif number_format == "float8":
+        layer = Float8Linear(layer, device)
+    rows = torch.randn(side, side, device=device, dtype=dtype)
     seconds = []
     for _ in range(8):
         start = synchronised(device)
-        left @ left
+        layer(rows)
         seconds.append(synchronised(device) - start)
     return 2 * side**3 / min(seconds)
 

@@ -5,6 +5,8 @@ python scripts/benchmark_scoring.py --compile --batches 1 8               also w
 python scripts/benchmark_scoring.py --files 400 --shape small             also from JPEG files to scores
 python scripts/benchmark_scoring.py --rounds 0 --trained 300              what speed does to a trained model's scores
 python scripts/benchmark_scoring.py --shape starter-full --half --int8    a model of `roc starter`, formats of a CPU
+python scripts/benchmark_scoring.py --shape smolvlm-256m --half --int8 --batches 4 --rounds 3
+                                                                          a published shape on a CPU, in minutes
 python scripts/benchmark_scoring.py --shape llava-1.5-7b --compile --float8 --batches 1 8 32
                                                                           7B shape, random bfloat16 weights, GPU
 
@@ -16,15 +18,16 @@ Ways, all on the same images and prepared inputs:
     backbone        the bare model under it: no vocabulary, no head, nothing read
     backbone again  the same once more: how far two equal things differ here (A/A)
     compiled        one forward, every layer compiled (--compile)
-    bfloat16        one forward, weights in bfloat16; a vision tower with batch normalisation stays float32 (--half)
-    int8            one forward, all linear layers in 8-bit integers (--int8, on a CPU)
+    bfloat16        one forward, loaded as by `roc score --dtype bfloat16` (--half)
+    int8            one forward, loaded as by `roc score --dtype int8` (--int8, on a CPU)
     float8          one forward, the language model's linear layers in 8 bits (--float8)
 
-Each round runs every way once, in a random order. A ratio is the median over the rounds of the ratio within a round, so
-that whatever slows the machine down for a while slows both sides. The float8 ways have rounds of their own, after all
-others, when the wider weights are gone, so that the peak memory is theirs. "of the limit" is the share of what a large
-matrix product reaches on this device, counting the operations of one bare pass. Peak memory is that of the allocator,
-which only a GPU has. Models and inputs are described in scripts/benchmark_models.py.
+Each way is run before the clock starts, once on a CPU and three times on a GPU; each round then runs every way once, in
+a random order. A ratio is the median over the rounds of the ratio within a round, so that whatever slows the machine
+down for a while slows both sides. The float8 ways have rounds of their own, after all others, when the wider weights
+are gone, so that the peak memory is theirs. The limit is what one large linear layer reaches on this device in the
+number format of the way, rounding included; the share of it counts the operations of one bare pass. Peak memory is that
+of the allocator, which only a GPU has. Models and inputs are described in scripts/benchmark_models.py.
 
 --files: the pipeline of `roc score` (scripts/benchmark_files.py). The cores suffice where there is one for the model
 and one for each worker that it keeps busy; where they do not, the slower of decoding and model is the limit.
@@ -36,7 +39,6 @@ move a score, compared with float32 one at a time (scripts/benchmark_trained.py)
 from __future__ import annotations
 
 import argparse
-import copy
 import functools
 import os
 import statistics
@@ -55,6 +57,7 @@ from benchmark_models import (
     STARTERS,
     TINY,
     Inputs,
+    in_formats,
     limit,
     machine,
     ratio,
@@ -72,9 +75,7 @@ from transformers import LogitsProcessor, PreTrainedModel
 
 from roc.files import write_json
 from roc.model.float8 import use_float8
-from roc.model.float32_tower import join_towers, towers
 from roc.model.head import read_levels
-from roc.model.int8 import use_int8
 from roc.scoring.one_forward import compile_layers, one_forward, to_model
 
 
@@ -167,25 +168,6 @@ class Compiled:
                 del vars(layer)["forward"]
 
 
-def in_bfloat16(model: PreTrainedModel) -> PreTrainedModel:
-    """Copies a model, its weights in bfloat16 where scoring has them so."""
-    half = copy.deepcopy(model)
-    kept = {id(parameter) for tower in towers(half).values() for parameter in tower.parameters()}
-    kept |= set(map(id, half.score_head.parameters()))
-    for parameter in half.parameters():
-        if id(parameter) not in kept:
-            parameter.data = parameter.data.bfloat16()
-    join_towers(half, type(half))
-    return half
-
-
-def in_int8(model: PreTrainedModel) -> PreTrainedModel:
-    """Copies a model, its linear layers in 8-bit integers."""
-    eight = copy.deepcopy(model)
-    use_int8(eight)
-    return eight
-
-
 def another(model: PreTrainedModel) -> Callable[[PreTrainedModel, Inputs], torch.Tensor]:
     """Makes a way that scores with this model instead of the given one."""
     return functools.wraps(ours)(lambda _, inputs: ours(model, inputs))
@@ -200,7 +182,7 @@ def measure(
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         scores = None
-        for _ in range(3):
+        for _ in range(3 if device == "cuda" else 1):
             scores = way(model, inputs)
         peak = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else None
         found[name] = {"scores": scores, "peak": peak, "seconds": []}
@@ -221,47 +203,32 @@ def operations(model: PreTrainedModel, inputs: Inputs) -> float:
     return counter.get_total_flops() / len(inputs.scoring["input_ids"])
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Formats the rows as a Markdown table."""
-    lines = [
-        "| way | batch | images/s | x generate | of the limit | peak GiB | largest score difference |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        peak = "-" if row["peak_gib"] is None else f"{row['peak_gib']:.1f}"
-        apart = "-" if row["score_difference"] is None else f"{row['score_difference']:.1e}"
-        times = "-" if row["over_generate"] is None else f"{row['over_generate'][0]:.2f}"
-        lines.append(
-            f"| {row['way']} | {row['batch']} | {row['images_per_second']:.1f} | {times} "
-            f"| {100 * row['share_of_limit']:.0f}% | {peak} | {apart} |"
-        )
-    return "\n".join(lines)
-
-
-def benchmark_ways(given: argparse.Namespace, device: str) -> list[dict[str, Any]]:
-    """Measures and prints a row for each way and batch size."""
-    if given.shape in STARTERS:
-        model, processor = starter(given.shape, given.seed)
-        model = model.to(device)
-    elif given.shape in TINY:
-        model, processor = tiny(given.shape, given.seed)
-        model = model.to(device)
+def prepared(given: argparse.Namespace, device: str) -> tuple[dict[str, PreTrainedModel], Callable[[int], Inputs]]:
+    """Loads the model in its own number format, the first, and in those asked for; gives also what makes its inputs."""
+    if given.shape in REAL:
+        model, processor = real(given.shape, given.layers, device, given.seed)
     else:
-        model, processor = real(given.shape, given.layers, device, given.seed), None
-    model.requires_grad_(False)
-    peak = limit(device, model.dtype)
-    inputs = {
-        batch: tiny_inputs(model, processor, batch, given.seed) if processor else real_inputs(model, batch, given.seed)
-        for batch in given.batches
-    }
-    needed = {batch: operations(model, one) for batch, one in inputs.items()}
+        model, processor = (starter if given.shape in STARTERS else tiny)(given.shape, given.seed)
+    own = str(model.dtype).removeprefix("torch.")
+    formats = dict.fromkeys([own] + ["bfloat16"] * given.half + ["int8"] * given.int8)
+    if list(formats) == [own] and device == "cuda":
+        models = {own: model.to(device)}  # loading would change nothing, and 7B takes long
+    else:
+        models = in_formats(model, processor, formats, device)
+    if given.shape in REAL:
+        return models, lambda batch: real_inputs(models[own], batch, given.seed)
+    return models, lambda batch: tiny_inputs(models[own], processor, batch, given.seed)
+
+
+def measure_all(
+    given: argparse.Namespace, models: dict[str, PreTrainedModel], inputs: dict[int, Inputs], device: str
+) -> dict[int, dict[str, dict[str, Any]]]:
+    """Measures every way that was asked for, by batch size and name."""
+    model = next(iter(models.values()))
     ways = dict(WAYS)
     if given.compile:
         ways["compiled"] = Compiled(model)
-    if given.half:
-        ways["bfloat16"] = another(in_bfloat16(model))
-    if given.int8:
-        ways["int8"] = another(in_int8(model))
+    ways |= {name: another(other) for name, other in models.items() if other is not model}
     found = {batch: measure(model, one, ways, given.rounds, device, given.seed) for batch, one in inputs.items()}
     if given.float8:
         use_float8(model, device)
@@ -269,11 +236,28 @@ def benchmark_ways(given: argparse.Namespace, device: str) -> list[dict[str, Any
         ways = {"float8": ours, "float8, compiled": Compiled(model)} if given.compile else {"float8": ours}
         for batch, one in inputs.items():
             found[batch] |= measure(model, one, ways, given.rounds, device, given.seed)
+    return found
+
+
+def rows_of(
+    found: dict[int, dict[str, dict[str, Any]]], needed: float, limits: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Makes a row for each batch size and way.
+
+    Args:
+        found: Of `measure_all`.
+        needed: Operations per image.
+        limits: Operations per second by number format, the model's own first.
+    """
+    own = next(iter(limits))
     rows = []
     for batch, measured in found.items():
         base = measured["one forward"]["scores"]
         for name, way in measured.items():
             speed = batch / statistics.median(way["seconds"])
+            number_format = name.partition(",")[0]
+            if number_format not in limits:
+                number_format = own
             rows.append(
                 {
                     "way": name,
@@ -281,18 +265,50 @@ def benchmark_ways(given: argparse.Namespace, device: str) -> list[dict[str, Any
                     "images_per_second": speed,
                     "over_generate": ratio(measured["generate"]["seconds"], way["seconds"]),
                     "over_backbone": ratio(way["seconds"], measured["backbone"]["seconds"]),
-                    "share_of_limit": speed * needed[batch] / peak,
-                    "gflop_per_image": needed[batch] / 1e9,
+                    "format": number_format,
+                    "limit_gflops": limits[number_format] / 1e9,
+                    "share_of_limit": speed * needed / limits[number_format],
+                    "gflop_per_image": needed / 1e9,
                     "peak_gib": way["peak"],
                     "score_difference": None if way["scores"] is None else float((way["scores"] - base).abs().max()),
                 }
             )
-    print(table(rows))
+    return rows
+
+
+def report(rows: Sequence[dict[str, Any]]) -> str:
+    """Formats the rows as a Markdown table, between the limits and the comparison with the bare backbone."""
+    limits = {row["format"]: row["limit_gflops"] for row in rows}
+    told = ", ".join(f"{name} {speed:.0f}" for name, speed in limits.items())
+    lines = [
+        f"One large linear layer, in GFLOP/s: {told}. A pass takes {rows[0]['gflop_per_image']:.3g} GFLOP per image.",
+        "",
+        "| way | batch | images/s | x generate | of its format's limit | peak GiB | largest score difference |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        peak = "-" if row["peak_gib"] is None else f"{row['peak_gib']:.1f}"
+        apart = "-" if row["score_difference"] is None else f"{row['score_difference']:.1e}"
+        lines.append(
+            f"| {row['way']} | {row['batch']} | {row['images_per_second']:.3g} | {row['over_generate'][0]:.2f} "
+            f"| {100 * row['share_of_limit']:.0f}% {row['format']} | {peak} | {apart} |"
+        )
     for row in rows:
         if row["way"] in ("one forward", "backbone again", "compiled"):
             middle, low, high = row["over_backbone"]
             told = f"{middle:.3f} (95% {low:.3f} to {high:.3f}) of the backbone's time"
-            print(f"batch {row['batch']}: {row['way']} takes {told}")
+            lines.append(f"batch {row['batch']}: {row['way']} takes {told}")
+    return "\n".join(lines)
+
+
+def benchmark_ways(given: argparse.Namespace, device: str) -> list[dict[str, Any]]:
+    """Measures and prints a row for each way and batch size."""
+    models, inputs_of = prepared(given, device)
+    needed = operations(next(iter(models.values())), inputs_of(1))
+    limits = {name: limit(device, name) for name in [*models, *["float8"] * given.float8]}
+    found = measure_all(given, models, {batch: inputs_of(batch) for batch in given.batches}, device)
+    rows = rows_of(found, needed, limits)
+    print(report(rows))
     return rows
 
 
@@ -303,8 +319,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--shape", choices=[*TINY, *STARTERS, *REAL], default="tiny")
     parser.add_argument("--batches", type=int, nargs="+", default=[8], help="images per pass (8)")
-    parser.add_argument("--rounds", type=int, default=200, help="runs of each way (200)")
-    parser.add_argument("--layers", type=int, help="with a 7B shape: the first few layers only, to try the script out")
+    parser.add_argument("--rounds", type=int, default=200, help="timed runs of each way; 0 = no table (200)")
+    parser.add_argument("--layers", type=int, help="with a published shape: the first few layers only, to try it out")
     parser.add_argument("--compile", action="store_true", help="also with compiled layers")
     parser.add_argument("--half", action="store_true", help="also in bfloat16")
     parser.add_argument("--int8", action="store_true", help="also with linear layers in 8-bit integers (CPU)")

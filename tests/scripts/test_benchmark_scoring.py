@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from roc.model.declaration import Declaration
+from roc.model.int8 import int8_layers
 from roc.score_space import ScoreSpace
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
@@ -47,6 +48,22 @@ def test_operations_of_attention_are_counted():
     found = benchmark.operations(model, benchmark_models.Inputs({"input_ids": ids, "score_mask": ids == 0}, {}, []))
     # Two products of 1024 x 64 x 1024 in each head, and a multiply-add counts as two.
     assert found == 2 * 2 * 12 * 1024 * 64 * 1024
+
+
+@pytest.mark.parametrize("shape", ["tiny", pytest.param("smolvlm-256m", marks=pytest.mark.slow)])
+def test_what_is_measured_is_what_scoring_loads(shape):
+    given = SimpleNamespace(shape=shape, layers=1, seed=0, half=True, int8=True)
+    models, inputs_of = benchmark.prepared(given, "cpu")
+    assert list(models) == ["float32", "bfloat16", "int8"]
+    dtypes = [next(model.get_decoder().parameters()).dtype for model in models.values()]
+    assert dtypes == [torch.float32, torch.bfloat16, torch.float32] and int8_layers(models["int8"]) == []
+    for name, model in models.items():
+        if shape == "tiny":
+            tower = [layer for layer in model.modules() if isinstance(layer, torch.nn.Conv2d)]
+            assert {layer.weight.dtype for layer in tower} == {torch.float32}, name
+            # As `roc score` lays them out on a CPU.
+            assert all(layer.weight.is_contiguous(memory_format=torch.channels_last) for layer in tower), name
+        assert benchmark.ours(model, inputs_of(1)).isfinite().all(), name
 
 
 def test_a_shape_for_a_gpu_is_refused_without_one(capsys):
@@ -125,5 +142,7 @@ def test_it_prints_a_table_and_writes_json(tmp_path, capsys, threads_kept):
     assert [row["way"] for row in rows][-3:] == ["bfloat16", "int8", "float8"]
     assert all(0 < row["score_difference"] < 0.9 for row in rows[-3:])
     assert all(row["images_per_second"] > 0 and 0 < row["share_of_limit"] < 2 for row in rows)
+    assert [row["format"] for row in rows] == ["float32"] * 5 + ["bfloat16", "int8", "float8"]
+    assert len({row["limit_gflops"] for row in rows}) == 4 and all(row["limit_gflops"] > 0 for row in rows)
     assert all(math.isclose(row["over_generate"][0], 1) for row in rows if row["way"] == "generate")
     assert all(figures["files"][name] > 0 for name in ("decode", "transfer", "model", "end to end", "in_model"))
