@@ -1,4 +1,4 @@
-"""The application: its routes, what becomes of a request, and errors in one form.
+"""The application: its routes, and errors in one form.
 
 FastAPI writes the OpenAPI description from the models in `schemas`. Bodies are read by `uploads` under the limits and
 not by FastAPI, which would accept any size.
@@ -8,59 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 import roc
 from roc.server import openapi, schemas
 from roc.server.answers import (
-    Found,
-    check_attributes,
-    check_comparison,
-    check_samples,
-    check_scale,
     model_data,
     model_entry,
-    neighbours,
-    put_comparisons,
     put_features,
     put_ranks,
     put_rewards,
     put_scores,
     put_scores_and_texts,
 )
-from roc.server.bodies import Counted, drain
 from roc.server.counters import CONTENT_TYPE
 from roc.server.decisions import ROUTES, detail, put_decisions
 from roc.server.errors import STATUS_CODES, Refusal, error_body
-from roc.server.hosts import Hosts, network_of
+from roc.server.exchange import Exchange
+from roc.server.hosts import Hosts
 from roc.server.keys import Keys
 from roc.server.middleware import HEADERS, Around, Cors
-from roc.server.options import Limits
-from roc.server.personal import Personal, PersonalAnswer, PersonalRequest, personal_limits
+from roc.server.personal import PersonalAnswer, PersonalRequest
 from roc.server.questions import DecisionRequest, read_decision
 from roc.server.service import Service
 from roc.server.static import page_routes
-from roc.server.uploads import (
-    Order,
-    check_encoding,
-    kind_of,
-    read_describe,
-    read_features,
-    read_json,
-    read_rank,
-    read_reward,
-    read_score,
-    unsupported,
-)
+from roc.server.uploads import read_describe, read_features, read_rank, read_reward, read_score
 
-Read = Callable[[Headers, AsyncIterator[bytes], Limits], Awaitable[Order]]
+_ERRORS = openapi.responses(400, 401, 408, 413, 415, 422, 503, 504)
 
 
 def create_app(
@@ -148,154 +126,69 @@ def _probes(service: Service) -> APIRouter:
 
 def _routes(service: Service, keys: Keys) -> APIRouter:
     """Builds the routes below /v1."""
-    router = APIRouter(prefix="/v1", tags=["scores"])
-
-    def check_key(request: Request) -> None:
-        if not keys.open(request.headers.get("authorization")):
-            raise Refusal(
-                401, "unauthorized", "no API key, or a wrong one; send the header `Authorization: Bearer KEY`"
-            )
-
-    def client_of(request: Request) -> str:
-        """Tells clients apart by their keys or, where everybody may ask, by their addresses."""
-        if keys:
-            return keys.owner(request.headers.get("authorization"))
-        return network_of(request.client.host if request.client else "")
-
-    async def answer(
-        request: Request, read: Read, mode: str, put: Callable[[dict[str, Any], Order, Found], dict[str, Any]]
-    ) -> JSONResponse:
-        """Checks the key, reads the body, scores, answers. Of a refused request the rest of the body is read first."""
-        chunks = request.stream()
-        client = client_of(request)
-        try:
-            check_key(request)
-            facts = service.check_ready()
-            with Counted(service.bodies, client) as counted:
-                check_encoding(request.headers)
-                length = request.headers.get("content-length")
-                order = await read(request.headers, service.bodies.read(chunks, length, counted), service.limits)
-                check_attributes(order, facts)
-                check_samples(order, facts)
-                check_scale(order, facts)
-                check_comparison(order, facts)
-                until = service.due()
-                with service.admit(len(order.images) * order.samples, client):
-                    found = await service.assess(
-                        order.images, "describe" if order.describe else mode, client, samples=order.samples, until=until
-                    )
-                    answered = put(facts, order, found)
-                    if order.compare:  # fewer pairs than images, which are done: the place in the queue is enough
-                        answered |= await compared(facts, order, answered["order"], client, until)
-            return JSONResponse(answered)
-        except ClientDisconnect:
-            return JSONResponse(error_body("client_closed_request", "the connection ended before the body did"), 400)
-        except Refusal:
-            with contextlib.suppress(ClientDisconnect):
-                await drain(chunks, service.limits.bytes_per_request)
-            raise
-
-    async def compared(
-        facts: dict[str, Any], order: Order, ranked: Sequence[int], client: str, until: float
-    ) -> dict[str, Any]:
-        pairs = [(order.images[worse], order.images[better]) for worse, better in neighbours(ranked)]
-        return put_comparisons(facts, ranked, await service.compare(pairs, client, until=until))
-
+    router, exchange = APIRouter(prefix="/v1", tags=["scores"]), Exchange(service, keys)
     takes_score = openapi.body(schemas.ScoreRequest, ("attributes", "distribution", "scale"))
     takes_describe = openapi.body(schemas.DescribeRequest, ("attributes", "distribution", "samples"))
     takes_rank = openapi.body(schemas.RankRequest, ("attribute", "describe", "compare", "scale"))
     takes_reward = openapi.body(schemas.RewardRequest, ())
-    takes_decision = openapi.body(DecisionRequest, ())
-    errors = openapi.responses(400, 401, 408, 413, 415, 422, 503, 504)
 
-    @router.post("/score", response_model=schemas.ScoreAnswer, responses=errors, openapi_extra=takes_score)
+    @router.post("/score", response_model=schemas.ScoreAnswer, responses=_ERRORS, openapi_extra=takes_score)
     async def score(request: Request) -> JSONResponse:
         """Scores one or several images in one forward pass."""
-        return await answer(request, read_score, "score", put_scores)
+        return await exchange.score(request, read_score, "score", put_scores)
 
-    @router.post("/describe", response_model=schemas.DescribeAnswer, responses=errors, openapi_extra=takes_describe)
+    @router.post("/describe", response_model=schemas.DescribeAnswer, responses=_ERRORS, openapi_extra=takes_describe)
     async def describe(request: Request) -> JSONResponse:
         """Scores images and has the model describe them, or reason first where it was taught to; much slower."""
-        return await answer(request, read_describe, "describe", put_scores_and_texts)
+        return await exchange.score(request, read_describe, "describe", put_scores_and_texts)
 
-    @router.post("/rank", response_model=schemas.RankAnswer, responses=errors, openapi_extra=takes_rank)
+    @router.post("/rank", response_model=schemas.RankAnswer, responses=_ERRORS, openapi_extra=takes_rank)
     async def rank_images(request: Request) -> JSONResponse:
         """Ranks 2 to 64 images, tells how likely each beats each other one and, where asked, why."""
-        return await answer(request, read_rank, "score", put_ranks)
+        return await exchange.score(request, read_rank, "score", put_ranks)
 
-    @router.post("/reward", response_model=schemas.RewardAnswer, responses=errors, openapi_extra=takes_reward)
+    @router.post("/reward", response_model=schemas.RewardAnswer, responses=_ERRORS, openapi_extra=takes_reward)
     async def reward(request: Request) -> JSONResponse:
         """One number per image, for training; null where there is none."""
-        return await answer(request, read_reward, "score", put_rewards)
+        return await exchange.score(request, read_reward, "score", put_rewards)
 
-    @router.post(
-        "/systemone",
-        response_model=schemas.DecisionAnswer,
-        responses=errors,
-        openapi_extra=takes_decision,
-        tags=["decisions"],
-    )
-    @router.post(
-        "/decisions",
-        response_model=schemas.DecisionAnswer,
-        responses=errors,
-        openapi_extra=takes_decision,
-        tags=["decisions"],
-    )
-    async def decide(request: Request) -> JSONResponse:
-        """Answers `score` questions about images in the format of decision models."""
-        return await answer(request, read_decision, "score", put_decisions)
-
-    takes_features = openapi.body(schemas.FeatureRequest, ())
-    takes_opinions = openapi.body(PersonalRequest, ())
-    personal = Personal()
-
-    @router.post(
-        "/features",
-        response_model=schemas.FeatureAnswer,
-        responses=errors,
-        openapi_extra=takes_features,
-        tags=["personal"],
-    )
-    async def features(request: Request) -> JSONResponse:
-        """What the score head reads of images, as text for /v1/personalize."""
-        return await answer(request, read_features, "features", put_features)
-
-    @router.post(
-        "/personalize",
-        response_model=PersonalAnswer,
-        responses=errors,
-        openapi_extra=takes_opinions,
-        tags=["personal"],
-    )
-    async def personalize(request: Request) -> JSONResponse:
-        """Moves scores towards one's own ratings or pairs, and says which pairs to compare next."""
-        chunks = request.stream()
-        try:
-            check_key(request)
-            facts = service.check_ready()
-            check_encoding(request.headers)
-            if kind_of(request.headers) != "application/json":
-                raise unsupported(request.headers, "application/json")
-            with Counted(service.bodies, client_of(request)) as counted:
-                read = service.bodies.read(chunks, request.headers.get("content-length"), counted)
-                asked, long = await read_json(PersonalRequest, read, personal_limits(service.limits))
-                return JSONResponse(await personal.answer(facts, service.checkpoint, asked, long))
-        except ClientDisconnect:
-            return JSONResponse(error_body("client_closed_request", "the connection ended before the body did"), 400)
-        except Refusal:
-            with contextlib.suppress(ClientDisconnect):
-                await drain(chunks, service.limits.bytes_per_request)
-            raise
+    _add_decisions(router, exchange)
+    _add_personal(router, exchange)
 
     @router.get("/models", response_model=schemas.ModelsAnswer, responses=openapi.responses(401, 503))
     async def models(request: Request) -> JSONResponse:
         """The model, its scale, and what a request may hold."""
-        check_key(request)
-        facts = service.check_ready()
+        facts = exchange.check(request)
         return JSONResponse({"data": [model_data(facts, service.limits)], "models": [model_entry(facts)]})
 
     return router
+
+
+def _add_decisions(router: APIRouter, exchange: Exchange) -> None:
+    """Adds the routes of decision clients, which are one under two names."""
+    about = {"responses": _ERRORS, "openapi_extra": openapi.body(DecisionRequest, ()), "tags": ["decisions"]}
+
+    @router.post("/systemone", response_model=schemas.DecisionAnswer, **about)
+    @router.post("/decisions", response_model=schemas.DecisionAnswer, **about)
+    async def decide(request: Request) -> JSONResponse:
+        """Answers `score` questions about images in the format of decision models."""
+        return await exchange.score(request, read_decision, "score", put_decisions)
+
+
+def _add_personal(router: APIRouter, exchange: Exchange) -> None:
+    """Adds the routes for one's own taste."""
+    takes_features, takes_opinions = openapi.body(schemas.FeatureRequest, ()), openapi.body(PersonalRequest, ())
+    about = {"responses": _ERRORS, "tags": ["personal"]}
+
+    @router.post("/features", response_model=schemas.FeatureAnswer, openapi_extra=takes_features, **about)
+    async def features(request: Request) -> JSONResponse:
+        """What the score head reads of images, as text for /v1/personalize."""
+        return await exchange.score(request, read_features, "features", put_features)
+
+    @router.post("/personalize", response_model=PersonalAnswer, openapi_extra=takes_opinions, **about)
+    async def personalize(request: Request) -> JSONResponse:
+        """Moves scores towards one's own ratings or pairs, and says which pairs to compare next."""
+        return await exchange.personalize(request)
 
 
 async def _refused(request: Request, error: Exception) -> JSONResponse:
