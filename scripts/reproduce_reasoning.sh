@@ -3,6 +3,7 @@
 #
 #   bash scripts/reproduce_reasoning.sh                                       15 arms x 3 seeds
 #   bash scripts/reproduce_reasoning.sh --arms rank error_rank --seeds 1      a part of it
+#   bash scripts/reproduce_reasoning.sh --steps 20                            fewer steps of each run
 #   bash scripts/reproduce_reasoning.sh --short                               1 seed, 20 steps
 #   bash scripts/reproduce_reasoning.sh --quick                               two steps of each, to see it work
 #
