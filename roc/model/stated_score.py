@@ -59,7 +59,9 @@ _VERDICTS = (
     rf"{_PHOTO}|an?))*\s*[:=]?\s*{_RATED_ONE}",
     rf"\b{_PHOTO}(?:\s+is|['’]s|\s+would\s+be)\s+{_RATED}",
     rf"\b(?:overall|all\s+in\s+all|verdict|conclusion|judge?ment|total|result)\s*[:,=–—-]?\s*{_RATED}",
-    rf"(?:^|[.!?:;–—])\s*(?P<number>{_NUMBER})\s*[.!]?\s*$",
+    rf"(?:^|[.!?:;–—](?!(?<=\d.)\d))\s*(?P<number>{_NUMBER})\s*[.!]?\s*$",  # no boundary in "16:9" and "f/5.6"
+    rf"\b(?:I|we)(?:['’]d|['’]ll|\s+(?:would|will|can|could|might))?\s+(?:\w+\s+)?"
+    rf"(?:arrive|land|settle|end\s+up|come\s+out)\s+(?:at|on|with)\s+(?:\w+\s+)?{_RATED}",
     rf"\b(?P<number>{_NUMBER})\s+of\s+(?:a\s+possible\s+)?(?:5|10|100|five|ten|(?:a|one)\s+hundred){_END}",
 )
 """Sentences that make a whole number a rating, where it lies on the scale, or on that up to 10."""

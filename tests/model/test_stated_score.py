@@ -62,6 +62,8 @@ def around(text):
         "All in all, an 8.",
         "A 10 in my book.",
         "An 8 from me.",
+        "I arrive at 6.5.",
+        "I would settle on about 6.5.",
     ],
 )
 def test_a_stated_score_is_found(text):
@@ -107,6 +109,13 @@ def test_the_words_at_fault_are_given():
         "I would give the two figures more room, and one could call the third a guest.",
         "The subject is lit from two sides, seven in the evening by the look of it.",
         "The colour grade is one of warm tones.",
+        "The crop is a classic 3:2.",
+        "The frame is close to 16:9.",
+        "It was taken at f/1.4.",
+        "The blur is that of f/5.6.",
+        "The clock reads 12:05.",
+        "It is cropped to a 1:1.",
+        "We arrive at two boats in the end.",
     ],
 )
 def test_other_numbers_state_no_score(text):
