@@ -1,13 +1,18 @@
 """Whether a critique gives its score away: states it, states any other rating, or tells that one was known.
 
-The rules are strict on purpose: a text that is thrown away costs one more request, one that states its score teaches a
-model to copy numbers. So "f/2.8" in the critique of a photo rated 2.8 counts too. A whole number is a rating only where
-the sentence makes it one: "a solid seven." does, "seven people" does not.
+`stated_score` is strict on purpose, for a corpus that is being written: a text that is thrown away costs one more
+request, one that states its score teaches a model to copy numbers. So "f/2.8" in the critique of a photo rated 2.8
+counts too. A whole number is a rating only where the sentence makes it one: "a solid seven." does, "seven people" does
+not.
+
+`plain_verdict` is for critiques that are there already, of which one refuses a whole run: it finds only what can hardly
+be anything but the rating of the photo.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from roc.score_space import ScoreSpace
 
@@ -66,9 +71,40 @@ _VERDICTS = (
 )
 """Sentences that make a whole number a rating, where it lies on the scale, or on that up to 10."""
 
+_SO = r"\s+(?:(?!(?:of|or|and|in|into|by|at|to|for|with|on|plus|than|the|number)\b)[a-z][a-z'’-]*\s+){0,3}?"
+_GRADED = rf"{_SO}(?P<number>\d+(?:[.,]\d+)?|one|{_WORDS}){_TO_ANOTHER}(?:\s+(?:points|stars))?{_END}"
+_PLAIN_VERDICTS = (
+    rf"(?<![\w.,/])(?!1\s*/)(?P<number>{_NUMBER})\s*/\s*(?:10|(?:5|100){_END})(?!\w|[.,]\d|\s*(?:of|s|sec|seconds?)\b)",
+    rf"(?<![\w.,/])(?P<number>{_NUMBER})\s+out\s+of\s+(?:a\s+possible\s+)?"
+    rf"(?:5|10|100|five|ten|(?:a|one)\s+hundred)(?:\s+(?:points|stars))?{_END}",
+    rf"\b(?:I|we)(?:\s+(?:would|could|can|will|might)|['’](?:d|ll))?\s+(?:\w+ly\s+)?"
+    rf"(?:give|award|grade|rate|rank|score)\s+{_PHOTO}{_GRADED}",
+    rf"\b{_PHOTO}(?:\s+(?:would|could|might))?\s+(?:(?:only|just)\s+)?"
+    rf"(?:deserves?|merits?|earns?|warrants?|scores?|rates?|gets?|receives?|is\s+(?:rated|scored)){_GRADED}",
+    rf"\b(?:score|rating|verdict)\s+(?:of|is|was|would\s+be){_GRADED}",
+    rf"\b(?:score|rating|verdict|overall)\s*[:=]{_GRADED}",
+)
+"""Those that can hardly be anything but the rating of the photo."""
+
 _LEAK = [re.compile(pattern, re.IGNORECASE) for pattern in _LEAKS]
 _VERDICT = [re.compile(pattern, re.IGNORECASE) for pattern in _VERDICTS]
+_PLAIN_VERDICT = [re.compile(pattern, re.IGNORECASE) for pattern in _PLAIN_VERDICTS]
+_DECIMAL = re.compile(r"(?<![\d.,])\d+[.,]\d+(?![.,]?\d)")
 _WORD = re.compile(r"\d+(?:[.,]\d+)?|[^\W\d_]+")
+
+
+def plain_verdict(critique: str, score: float, space: ScoreSpace) -> str | None:
+    """Looks for the score to two decimals, and for verdicts that name a rating of the photo.
+
+    Args:
+        critique: The text.
+        score: The photo's score on the native scale.
+        space: That scale.
+
+    Returns:
+        The words at fault; None where there are none.
+    """
+    return _decimals(critique, f"{score:.2f}") or _verdict(_PLAIN_VERDICT, critique, space)
 
 
 def stated_score(critique: str, score: float, space: ScoreSpace) -> str | None:
@@ -86,19 +122,28 @@ def stated_score(critique: str, score: float, space: ScoreSpace) -> str | None:
         found = pattern.search(critique)
         if found:
             return found[0]
-    for value in (score, space.to_unit(score)):
-        for digits in (1, 2):
-            text = f"{value:.{digits}f}".replace(".", "[.,]")
-            found = re.search(rf"(?<![\d.,]){text}(?!\d|[.,]\d)", critique)
-            if found:
-                return found[0]
+    near = [f"{value:.{digits}f}" for value in (score, space.to_unit(score)) for digits in (1, 2)]
+    return (
+        _decimals(critique, *near)
+        or _verdict(_VERDICT, critique, space)
+        or _verdict(_PLAIN_VERDICT, critique, space)
+        or _near_a_rating(critique)
+    )
+
+
+def _decimals(critique: str, *wanted: str) -> str | None:
+    """Finds the first of some decimal numbers, whether written with a point or a comma."""
+    return next((found for found in _DECIMAL.findall(critique) if found.replace(",", ".") in wanted), None)
+
+
+def _verdict(patterns: Sequence[re.Pattern[str]], critique: str, space: ScoreSpace) -> str | None:
     highest = max(10.0, space.max_score)
-    for pattern in _VERDICT:
+    for pattern in patterns:
         for found in pattern.finditer(critique):
             number = found["number"]
             if number is None or not number[0].isdigit() or float(number.replace(",", ".")) <= highest:
                 return found[0].strip()
-    return _near_a_rating(critique)
+    return None
 
 
 def _near_a_rating(critique: str) -> str | None:

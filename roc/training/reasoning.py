@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from roc.data.records import Record, hash_fraction
 from roc.model.reasoned import WRONG, read_answer, reasons
-from roc.model.stated_score import stated_score
+from roc.model.stated_score import plain_verdict
 from roc.prompts import IMAGE_PLACEHOLDER
 from roc.training.processes import own_places
 
@@ -73,19 +73,17 @@ def reasoning_faults(path: str | Path, records: Iterable[Record], attributes: Se
 
 
 def leak_faults(path: str | Path, records: Iterable[Record], space: ScoreSpace) -> list[str]:
-    """Finds critiques of photos that state the score they lead to, or that one was known."""
-    low, high = space.range
+    """Finds critiques of photos that state the score they lead to, by verdicts that can hardly be anything else."""
     faults = []
     for record in records:
         if not is_reasoned(record) or "overall" not in record.scores:
             continue
         critique = read_answer(record.conversations[1][1]).critique
-        stated = stated_score(critique, record.scores["overall"], space)
+        stated = plain_verdict(critique, record.scores["overall"], space)
         if stated is not None:
             faults.append(
                 f"{_where(path, record)}: the critique gives its score away ({stated!r}), and a model taught on it "
-                f"copies numbers; remove the row, or sort out all such rows with: roc reasoning convert {path} --out "
-                f"NEW.jsonl --min_score {low:g} --max_score {high:g}"
+                "copies numbers; remove or reword these words"
             )
     return faults
 

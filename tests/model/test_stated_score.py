@@ -2,7 +2,7 @@
 
 import pytest
 
-from roc.model.stated_score import stated_score
+from roc.model.stated_score import plain_verdict, stated_score
 from roc.score_space import ScoreSpace
 
 SPACE = ScoreSpace(1, 10)
@@ -126,3 +126,68 @@ def test_other_numbers_state_no_score(text):
 def test_the_scale_says_what_may_be_a_score():
     assert stated_score("I'd give it a 62.", 61.7, ScoreSpace(0, 100)) == "a 62"
     assert stated_score("Taken with a 62.", 6.17, SPACE) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'd give it a 7.",
+        "I’d honestly give this photo a weak six, no more.",
+        "A clear 7/10 for me.",
+        "A 7/10 photo.",
+        "I would give it 4/5.",
+        "I would give it seven out of ten.",
+        "It is 4 out of 5 stars.",
+        "It deserves an 8.",
+        "It gets 7.",
+        "It is rated one.",
+        "I rank it 7.",
+        "I give it four stars.",
+        "This earns a score of 7.",
+        "My rating would be a 6 at most.",
+        "Rating: one.",
+        "Overall: 7.",
+        "My verdict is seven.",
+        "Around 6.52 in my book.",
+    ],
+)
+def test_a_plain_verdict_is_one_by_both_rules(text):
+    for whole in around(text):
+        assert plain_verdict(whole, 6.517, SPACE) is not None
+        assert stated_score(whole, 6.517, SPACE) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The camera is level, and 3 trees stand.",
+        "The background takes up two out of three parts.",
+        "The subject fills 30% of the frame.",
+        "Two stars glow in the night sky.",
+        "The graded sky gives two tones.",
+        "The known label of the bottle is sharp.",
+        "The runner wears a red 7.",
+        "As a result, two; more would be too many.",
+        "It leans on a balanced three.",
+        "The edge is 0.5 wide.",
+        "Seven out of ten windows are lit.",
+        "It was exposed for 1/100, or for 1/10.",
+        "It takes 3/10 s.",
+        "This gets the left two into the frame.",
+        "A blur as at f/6.5.",
+    ],
+)
+def test_numbers_of_ordinary_prose_are_no_plain_verdict(text):
+    for whole in around(text):
+        assert plain_verdict(whole, 6.517, SPACE) is None
+        assert plain_verdict(whole, 0.5, ScoreSpace(0, 1)) is None
+
+
+@pytest.mark.parametrize("text", ["The runner wears a red 7.", "The subject fills 30% of it.", "A solid three."])
+def test_a_corpus_takes_no_number_that_may_be_a_rating(text):
+    assert stated_score(text, 6.517, SPACE) is not None and plain_verdict(text, 6.517, SPACE) is None
+
+
+def test_a_plain_verdict_lies_on_the_scale():
+    assert plain_verdict("I'd give it a 62.", 6.17, SPACE) is None
+    assert plain_verdict("I'd give it a 62.", 61.7, ScoreSpace(0, 100)) == "I'd give it a 62"

@@ -108,19 +108,18 @@ def write_corpus(folder, critique):
 
 
 def test_critiques_that_give_the_score_away_are_refused(tmp_path, capsys):
-    leaks = {2: "Soft light, and a solid three.", 5: "Soft light. I would give it 4.50."}
-    path = write_corpus(tmp_path, lambda i: leaks.get(i, "Soft light on 8 people."))
+    leaks = {2: "Soft light, and I rate it three.", 5: "Soft light. I would give it 4.50."}
+    path = write_corpus(tmp_path, lambda i: leaks.get(i, "Soft light on 30% of the frame, and a red 7."))
     assert finetune("--data_path", str(path), "--output_dir", str(tmp_path / "out"), *QUICK) == 2
     told = capsys.readouterr().err
-    assert "corpus.jsonl:3: " in told and "'a solid three'" in told
+    assert "corpus.jsonl:3: " in told and "'I rate it three'" in told
     assert "corpus.jsonl:6: " in told and "'4.50'" in told
-    assert told.count("gives its score away") == 2
-    assert "roc reasoning convert" in told and "--min_score 1 --max_score 10" in told
+    assert told.count("gives its score away") == told.count("; remove or reword these words") == 2
     assert not (tmp_path / "out").exists()
 
 
 def test_what_another_scale_would_be_is_no_leak():
-    row = thought(critique="Taken with a 62.", scores={"overall": 60.0})
+    row = thought(critique="I would give it a 62.", scores={"overall": 60.0})
     assert leak_faults("r.jsonl", [row], ScoreSpace(1, 10)) == []
     assert len(leak_faults("r.jsonl", [row], ScoreSpace(0, 100))) == 1
     assert leak_faults("r.jsonl", [replace(row, scores={}), PLAIN], ScoreSpace(0, 100)) == []
