@@ -80,10 +80,10 @@ def read_data(config: RunConfig) -> RunData:
     path = path or config.pairs_path or config.data_sets[0].path
     faults = [*attribute_faults(config, path, splits), *overlap_faults(config, splits)]
     faults += pair_faults(config, splits, pairs, held_out)
-    every = [row for rows in splits.values() for row in rows]
-    faults += reasoning_faults(path, every, config.attributes) + leak_faults(path, every, config.score_space)
-    if config.host == "backbone":
-        faults += row_faults(path, every)
+    for file, rows in _by_file(config, path, splits):
+        faults += reasoning_faults(file, rows, config.attributes) + leak_faults(file, rows, config.score_space)
+        if config.host == "backbone":
+            faults += row_faults(file, rows)
     if not splits["train"] and not pairs:
         faults.append(f"{path}: no row to train on; every row is marked as validation or test")
     if faults:
@@ -218,6 +218,15 @@ def _read(
         raise
 
 
+def _by_file(
+    config: RunConfig, path: str | Path, splits: dict[str, list[Record]]
+) -> list[tuple[str | Path, list[Record]]]:
+    """Divides the rows by the file that they come from: all validation rows are those of `eval_data_path`, if given."""
+    apart = "val" if config.eval_data_path is not None else None
+    found = [(path, [row for split, rows in splits.items() if split != apart for row in rows])]
+    return found if apart is None else [*found, (config.eval_data_path, splits[apart])]
+
+
 def _file(config: RunConfig, path: str | Path, record: Record) -> str | Path:
     return file_of(config, record) if config.mix else path
 
@@ -225,10 +234,11 @@ def _file(config: RunConfig, path: str | Path, record: Record) -> str | Path:
 def attribute_faults(config: RunConfig, path: str | Path, splits: dict[str, list[Record]]) -> list[str]:
     """Finds attributes that nobody rated, and conversations whose scores stand in another order than `attributes`."""
     faults = [
-        f"{_file(config, path, record)}:{record.line}: the scores of the conversation are "
+        f"{_file(config, file, record)}:{record.line}: the scores of the conversation are "
         f"{', '.join(record.scores)} in this order, but attributes says {', '.join(config.attributes)}; the k-th "
         "[SCORE] has to be the k-th attribute"
-        for record in (record for rows in splits.values() for record in rows)
+        for file, rows in _by_file(config, path, splits)
+        for record in rows
         if record.conversations and tuple(record.scores) != config.attributes[: len(record.scores)]
     ]
     rated = {name for record in splits["train"] for name in record.scores}

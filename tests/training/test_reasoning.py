@@ -118,6 +118,20 @@ def test_critiques_that_give_the_score_away_are_refused(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_fault_of_a_validation_row_names_the_file_of_that_row(tmp_path, capsys):
+    path = write_corpus(tmp_path, lambda i: "Soft light." if i < 8 else "Soft light. I would give it a 7.")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:8]))
+    held_out = tmp_path / "held_out.jsonl"
+    held_out.write_text("\n".join([lines[8], lines[9].replace("<answer>", "")]))
+    given = ["--data_path", str(path), "--eval_data_path", str(held_out), "--output_dir", str(tmp_path / "out")]
+    assert finetune(*given, *QUICK) == 2
+    told = capsys.readouterr().err
+    assert "held_out.jsonl:1: the critique gives its score away" in told
+    assert "held_out.jsonl:2: an answer with a critique has to read" in told
+    assert "corpus.jsonl:" not in told
+
+
 def test_what_another_scale_would_be_is_no_leak():
     row = thought(critique="I would give it a 62.", scores={"overall": 60.0})
     assert leak_faults("r.jsonl", [row], ScoreSpace(1, 10)) == []
