@@ -21,7 +21,7 @@ from roc.data.reading import read_records
 from roc.data.records import Record
 from roc.data.rows import DataError
 from roc.prompts import IMAGE_PLACEHOLDER
-from roc.training.reasoning import is_reasoned, reasoning_faults
+from roc.training.reasoning import is_reasoned, leak_faults, reasoning_faults
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,7 @@ def read_critiques(config: PolicyConfig, *, held_out: Collection[str] = (), deco
         check_images=decode,
         pixel_limit=config.pixel_limit,
     )
-    faults = reasoning_faults(path, records, config.attributes)
+    faults = reasoning_faults(path, records, config.attributes) + leak_faults(path, records, config.score_space)
     faults += [
         f"{path}:{record.line}: {len(record.images)} pictures; a critique is about one"
         for record in records

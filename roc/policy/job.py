@@ -35,21 +35,14 @@ Question = Callable[["Declaration"], str]
 RowFaults = Callable[[Sequence["Record"], "Declaration"], list[str]]
 """Finds faults of the training rows that only a method knows."""
 
-CritiqueFaults = Callable[[str, Sequence["Record"], "Declaration"], list[str]]
-"""Finds critiques of a file that a method does not learn from; its arguments are the file, its rows, and what the
-checkpoint declares."""
 
-
-def reinforce(
-    config: PolicyConfig, *, verb: str, question: Question | None = None, critique_faults: CritiqueFaults | None = None
-) -> str | None:
+def reinforce(config: PolicyConfig, *, verb: str, question: Question | None = None) -> str | None:
     """Reinforces a checkpoint, evaluates it and saves it, or carries on with a run.
 
     Args:
         config: The settings.
         verb: Words after `roc`, for the command line that is noted.
         question: What a checkpoint is asked that does not declare that it reasons; None refuses such a one.
-        critique_faults: Further checks of critiques, in the training rows and in `critiques_path`.
 
     Returns:
         The table of the evaluation and how to use the checkpoint in `output_dir`; None on all processes but the first.
@@ -58,7 +51,7 @@ def reinforce(
         DataError: With every fault of the data, before the first step.
         RunError: If the settings cannot be trained with, `output_dir` holds another run, or a state cannot be saved.
     """
-    return PolicyJob(config, verb, question, critique_faults=critique_faults).work()
+    return PolicyJob(config, verb, question).work()
 
 
 class PolicyJob(Job):
@@ -69,7 +62,6 @@ class PolicyJob(Job):
         verb: Words after `roc`, for the command line that is noted.
         question: What a checkpoint is asked that does not declare that it reasons; None refuses such a one.
         row_faults: Further checks of the training rows.
-        critique_faults: Further checks of critiques, in the training rows and in `critiques_path`.
     """
 
     config: PolicyConfig
@@ -80,11 +72,9 @@ class PolicyJob(Job):
         verb: str,
         question: Question | None = None,
         row_faults: RowFaults | None = None,
-        critique_faults: CritiqueFaults | None = None,
     ) -> None:
         super().__init__(config)
-        self.verb, self.question = verb, question
-        self.row_faults, self.critique_faults = row_faults, critique_faults
+        self.verb, self.question, self.row_faults = verb, question, row_faults
         self.critiques: Sequence[Record] = ()
 
     def check(self) -> None:
@@ -115,14 +105,10 @@ class PolicyJob(Job):
         data = read_data(self.declared)
         data = replace(data, train=[*each_once(self.config.data_path, data.train), *self.more_rows()])
         check_rows(self.config, data.train, data.val, PartialState().num_processes)
-        checked = [(self.config.data_path, data.train)]
         if self.config.critiques_path is not None:
             held_out = {image for record in [*data.val, *data.test] for image in record.images}
             self.critiques = read_critiques(self.declared, held_out=held_out)
-            checked.append((self.config.critiques_path, self.critiques))
         faults = [] if self.row_faults is None else self.row_faults(data.train, self.declaration)
-        if self.critique_faults is not None:
-            faults += [fault for path, rows in checked for fault in self.critique_faults(path, rows, self.declaration)]
         if faults:
             raise DataError(faults)
         return data

@@ -9,17 +9,14 @@ the checkpoint was likely taught on it and copies numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from roc.policy.config import PolicyConfig
 from roc.policy.job import reinforce
 from roc.prompts import IMAGE_PLACEHOLDER
 from roc.reasoning.wording import question
-from roc.training.reasoning import leak_faults
 
 if TYPE_CHECKING:
-    from roc.data.records import Record
     from roc.model.declaration import Declaration
 
 
@@ -36,15 +33,9 @@ def train(config: PolicyConfig) -> str | None:
         DataError: With every fault of the data, before the first step.
         RunError: If the settings cannot be trained with, or a state cannot be saved.
     """
-
-    return reinforce(config, verb="reasoning train", question=house_question, critique_faults=leaks)
+    return reinforce(config, verb="reasoning train", question=house_question)
 
 
 def house_question(declaration: Declaration) -> str:
     """Words the question that a checkpoint is asked which declares none."""
     return question(declaration.space.range).replace(IMAGE_PLACEHOLDER, "")
-
-
-def leaks(path: str, records: Sequence[Record], declaration: Declaration) -> list[str]:
-    """Finds critiques that state the score they lead to."""
-    return leak_faults(path, records, declaration.space)
