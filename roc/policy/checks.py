@@ -163,7 +163,7 @@ def check_rows(config: PolicyConfig, train: Sequence[Record], val: Sequence[Reco
     pictures = generation_of(config, processes).pictures
     if len(train) < pictures:
         most = len(train) * config.num_generations // (processes * config.steps_per_generation)
-        least = max(_fewest_pictures(config), *_group_sizes(train).values(), 0)
+        least = max([_fewest_pictures(config), *_group_sizes(train).values()])
         size = _fitting(config, processes, range(most, 0, -1), least)
         advice = f"set per_device_train_batch_size {size}" if size else f"give {pictures} rows at least"
         faults.append(
