@@ -49,7 +49,8 @@ def each_once(path: str | Path, records: Sequence[Record]) -> list[Record]:
 
     Args:
         path: File of the records.
-        records: All training rows, with the short answers that `read_data` adds to critiques.
+        records: All training rows, with the short answers that `read_data` adds to critiques. Those that do not have
+            one picture are all left; `check_rows` refuses them.
 
     Raises:
         DataError: With every row that is rated otherwise than another one of the same picture and data set.
@@ -61,7 +62,7 @@ def each_once(path: str | Path, records: Sequence[Record]) -> list[Record]:
         # A file may name a picture in two ways, or give its critiques different ids.
         pictures = tuple(map(os.path.realpath, record.images))
         place = (record.group, repr(record.edit)) if record.group in edited else None
-        key = (pictures, record.dataset, place)
+        key = (pictures, record.dataset, place) if len(pictures) == 1 else (record.id, record.line)
         first = found.setdefault(key, record)
         if record.scores and not first.scores:
             found[key] = record

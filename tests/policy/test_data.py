@@ -30,3 +30,9 @@ def test_of_a_rated_and_an_unrated_row_the_rated_one_is_kept():
         photo,
         rated("b", 2.0),
     ]
+
+
+def test_rows_that_do_not_have_one_picture_are_left_for_the_check_that_refuses_them():
+    rows = [Record("a", (), scores={"overall": 5.0}, line=1), Record("b", (), scores={"overall": 3.0}, line=2)]
+    rows += [replace(row, images=("a.png", "b.png"), line=row.line + 2) for row in rows]
+    assert each_once("rows.jsonl", rows) == rows
