@@ -12,7 +12,7 @@ be anything but the rating of the photo.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from roc.score_space import ScoreSpace
 
@@ -26,12 +26,14 @@ _RATING = (
 )
 _CLEAR_RATING = r"(?:scor(?:es?|ed|ing)|rat(?:es?|ed|ing|ings)|graded?|stars?)"
 _KNOWN = r"(?:hidden|given|provided|assigned|secret|private|confidential|known|actual|true|target|official|stated)"
-_LEAKS = (
+_MARKS = (
     rf"\b{_NUMBER}\s*/\s*(?:5|10|100)\b",
     rf"\b{_NUMBER}\s+out\s+of\b",
     r"\bout\s+of\s+(?:a\s+possible\s+|a\s+)?(?:\d+|five|ten|hundred)\b",
     rf"\b{_NUMBER}\s*(?:%|percent\b|per\s+cent\b)",
     rf"\b{_NUMBER}[- ]stars?\b",
+)
+_HINTS = (
     rf"\b{_KNOWN}\s+(?:\w+\s+)?(?:score|rating|grade|tier|label|assessment)s?\b",
     r"\b(?:score|rating|grade|tier|assessment)s?\b(?:\s+\w+){0,3}\s+(?:given|told|provided|assigned|hidden|known)\b",
     r"\b(?:I|we)(?:\s+was|\s+were|\s+am|\s+have\s+been|['’]ve\s+been)\s+(?:given|told|asked|instructed|informed)\b",
@@ -41,6 +43,7 @@ _LEAKS = (
     r"\bground[- ]truth\b",
     r"\bmean\s+opinion\b",
 )
+"""Words that tell of a score that was known, without a number."""
 
 # What may follow a number that is a rating. "a 2.8 lens", "a 16:9 frame", "a six-pack", "two thirds" go on otherwise.
 _END = (
@@ -86,10 +89,13 @@ _PLAIN_VERDICTS = (
 )
 """Those that can hardly be anything but the rating of the photo."""
 
-_LEAK = [re.compile(pattern, re.IGNORECASE) for pattern in _LEAKS]
+_SOME_NUMBER = re.compile(rf"\d|\b(?:{_WORDS}|one|hundred)\b", re.IGNORECASE)
+_HINT = [re.compile(pattern, re.IGNORECASE) for pattern in _HINTS]
+_MARK = [re.compile(pattern, re.IGNORECASE) for pattern in _MARKS]
 _VERDICT = [re.compile(pattern, re.IGNORECASE) for pattern in _VERDICTS]
 _PLAIN_VERDICT = [re.compile(pattern, re.IGNORECASE) for pattern in _PLAIN_VERDICTS]
 _DECIMAL = re.compile(r"(?<![\d.,])\d+[.,]\d+(?![.,]?\d)")
+_NUMBER_WORD, _RATING_WORD, _CLEAR_RATING_WORD = map(re.compile, (_NUMBER, _RATING, _CLEAR_RATING))
 _WORD = re.compile(r"\d+(?:[.,]\d+)?|[^\W\d_]+")
 
 
@@ -104,6 +110,8 @@ def plain_verdict(critique: str, score: float, space: ScoreSpace) -> str | None:
     Returns:
         The words at fault; None where there are none.
     """
+    if not _SOME_NUMBER.search(critique):
+        return None
     return _decimals(critique, f"{score:.2f}") or _verdict(_PLAIN_VERDICT, critique, space)
 
 
@@ -118,17 +126,21 @@ def stated_score(critique: str, score: float, space: ScoreSpace) -> str | None:
     Returns:
         The words at fault; None where there are none.
     """
-    for pattern in _LEAK:
-        found = pattern.search(critique)
-        if found:
-            return found[0]
+    hint = _first(_HINT, critique)
+    if hint is not None or not _SOME_NUMBER.search(critique):
+        return hint
     near = [f"{value:.{digits}f}" for value in (score, space.to_unit(score)) for digits in (1, 2)]
     return (
-        _decimals(critique, *near)
+        _first(_MARK, critique)
+        or _decimals(critique, *near)
         or _verdict(_VERDICT, critique, space)
-        or _verdict(_PLAIN_VERDICT, critique, space)
         or _near_a_rating(critique)
+        or _verdict(_PLAIN_VERDICT, critique, space)
     )
+
+
+def _first(patterns: Iterable[re.Pattern[str]], critique: str) -> str | None:
+    return next((found[0] for pattern in patterns if (found := pattern.search(critique))), None)
 
 
 def _decimals(critique: str, *wanted: str) -> str | None:
@@ -136,7 +148,7 @@ def _decimals(critique: str, *wanted: str) -> str | None:
     return next((found for found in _DECIMAL.findall(critique) if found.replace(",", ".") in wanted), None)
 
 
-def _verdict(patterns: Sequence[re.Pattern[str]], critique: str, space: ScoreSpace) -> str | None:
+def _verdict(patterns: Iterable[re.Pattern[str]], critique: str, space: ScoreSpace) -> str | None:
     highest = max(10.0, space.max_score)
     for pattern in patterns:
         for found in pattern.finditer(critique):
@@ -149,11 +161,11 @@ def _verdict(patterns: Sequence[re.Pattern[str]], critique: str, space: ScoreSpa
 def _near_a_rating(critique: str) -> str | None:
     words = _WORD.findall(critique.lower())
     for place, word in enumerate(words):
-        if not re.fullmatch(_NUMBER, word):
+        if not _NUMBER_WORD.fullmatch(word):
             continue
-        rating = _RATING if word[0].isdigit() else _CLEAR_RATING
+        rating = _RATING_WORD if word[0].isdigit() else _CLEAR_RATING_WORD
         near = words[max(0, place - WINDOW) : place + WINDOW + 1]
-        rated = next((other for other in near if re.fullmatch(rating, other)), None)
+        rated = next((other for other in near if rating.fullmatch(other)), None)
         if rated:
             return f"{word} near {rated!r}"
     return None
