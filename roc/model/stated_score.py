@@ -61,15 +61,19 @@ _ADJECTIVE = (  # "a boat or two", "a group of three", "cut in two" and "a numbe
 _VERDICTS = (
     rf"\ban?\s+(?:{_ADJECTIVE}{{0,2}}{_RATED}|one{_END})",
     rf"\b(?:I|we)(?:\s+(?:would|could|can|will|might)|['’](?:d|ll))?\s+(?:\w+\s+)?"
-    rf"(?:give|award|assign|grade|rate|score|call|say|put)\b(?:\s+\w+){{0,3}}?\s+{_RATED_ONE}",
+    rf"(?:give|award|assign|grade|rate|rank|score|call|say|put)\b(?:\s+\w+){{0,3}}?\s+{_RATED_ONE}",
     rf"\b(?:deserves?|merits?|earns?|warrants?|scores?|rates?)\s+(?:only\s+|just\s+)?{_RATED_ONE}",
     rf"\b(?:scores?|ratings?|grades?|marks?|rated|scored|graded|rates?)\b(?:\s+(?:of|is|was|would|be|at|as|only|just|"
     rf"{_PHOTO}|an?))*\s*[:=]?\s*{_RATED_ONE}",
-    rf"\b{_PHOTO}(?:\s+is|['’]s|\s+would\s+be)\s+{_RATED}",
+    rf"\b{_PHOTO}(?:\s+is|['’]s|\s+would\s+be|(?:\s+would|\s+could)?\s+(?:gets?|receives?))\s+{_RATED}",
+    rf"\b(?:verdict|answer|conclusion|judge?ment|estimate)\s+(?:is|was|would\s+be)\s+{_RATED_ONE}",
+    rf"\bsomewhere\s+(?:between|around|near)\s+(?P<number>{_NUMBER})(?:\s+and\s+{_NUMBER})?{_END}",
+    rf"\b(?P<number>{_NUMBER})\s+(?:overall(?=\s*(?:$|[.,;:!?]))|on\s+(?:the|a|my|this|that|your)\s+(?:rating\s+)?scale\b)",
+    rf"\b(?P<number>{_NUMBER})[- ]point\s+(?:photo|photograph|picture|image|shot|work)\b",
     rf"\b(?:overall|all\s+in\s+all|verdict|conclusion|judge?ment|total|result)\s*[:,=–—-]?\s*{_RATED}",
     rf"(?:^|[.!?:;–—](?!(?<=\d.)\d))\s*(?P<number>{_NUMBER})\s*[.!]?\s*$",  # no boundary in "16:9" and "f/5.6"
     rf"\b(?:I|we)(?:['’]d|['’]ll|\s+(?:would|will|can|could|might))?\s+(?:\w+\s+)?"
-    rf"(?:arrive|land|settle|end\s+up|come\s+out)\s+(?:at|on|with)\s+(?:\w+\s+)?{_RATED}",
+    rf"(?:arrive|land|settle|end\s+up|come\s+out|go)\s+(?:at|on|with|for)\s+(?:\w+\s+)?{_RATED}",
     rf"\b(?P<number>{_NUMBER})\s+of\s+(?:a\s+possible\s+)?(?:5|10|100|five|ten|(?:a|one)\s+hundred){_END}",
 )
 """Sentences that make a whole number a rating, where it lies on the scale, or on that up to 10."""

@@ -64,6 +64,18 @@ def around(text):
         "An 8 from me.",
         "I arrive at 6.5.",
         "I would settle on about 6.5.",
+        "It gets 7.",
+        "My verdict is seven.",
+        "The answer is 7.",
+        "I'd go with seven.",
+        "I land on 7.",
+        "I rank it 7.",
+        "Somewhere between six and seven.",
+        "It would get seven from me.",
+        "Therefore, seven overall.",
+        "It sits at a solid 7 on the scale.",
+        "It is about 6.5 overall.",
+        "It is a seven-point photo.",
     ],
 )
 def test_a_stated_score_is_found(text):
@@ -116,6 +128,12 @@ def test_the_words_at_fault_are_given():
         "The clock reads 12:05.",
         "It is cropped to a 1:1.",
         "We arrive at two boats in the end.",
+        "It gets two figures into one frame.",
+        "The answer is two steps to the left.",
+        "I would go with three lights, and the walkers go for seven miles.",
+        "It stands somewhere between 6 and 7 metres away.",
+        "Three overall tones hold it, and a three-point lighting shapes the face.",
+        "Two on the left scale the wall.",
     ],
 )
 def test_other_numbers_state_no_score(text):
