@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -27,7 +28,7 @@ ROLES: tuple[Role, ...] = ("writer", "judge")
 MOST_FAILURES = 8
 """Requests in a row that nobody answers after which nobody is asked any more."""
 MOST_REFUSALS = 50
-"""Requests in a row that are refused one by one after which it is not their photos but the settings."""
+"""Refused requests without any answer of that role after which it is not their photos but the settings."""
 
 
 class NotAsked(LookupError):
@@ -75,7 +76,9 @@ class Replies:
         self._journal, self._authors, self._options = journal, authors, options
         self._lock = threading.Lock()
         self._turns = {id(author): threading.Semaphore(author.at_once) for author in authors.values()}
-        self._failures = self._refusals = 0
+        self._failures = 0
+        self._refusals: Counter[Role] = Counter()
+        self._answered: set[Role] = set()
         self._warned = False
         judge_in = options.price_in if options.judge_price_in is None else options.judge_price_in
         judge_out = options.price_out if options.judge_price_out is None else options.judge_price_out
@@ -109,10 +112,10 @@ class Replies:
             with self._turns[id(author)]:
                 reply, error = author.ask(request), None
         except AuthorError as refusal:
-            self._failed(refusal)
-            if not refusal.tokens_in and not refusal.tokens_out:
+            if not refusal.paid:
+                self._failed(role, refusal)
                 raise
-            reply, error = Reply("", refusal.tokens_in, refusal.tokens_out), str(refusal)
+            reply, error = Reply("", refusal.tokens_in, refusal.tokens_out), refusal
         row = {
             "reply": key,
             "role": role,
@@ -122,37 +125,43 @@ class Replies:
             "tokens_in": reply.tokens_in,
             "tokens_out": reply.tokens_out,
             "cut": reply.cut,
-            "error": error and _utf_8(error),
+            "error": error and _utf_8(str(error)),
         }
         with self._lock:
             self._failures = 0
-            self._refusals = 0 if error is None else self._refusals
             self.asked += 1
             self._journal.write([row])
             self._count(row)
+        if error is not None:
+            self._failed(role, error)
         return _answer(row)
 
-    def _failed(self, error: AuthorError) -> None:
+    def _failed(self, role: Role, error: AuthorError) -> None:
         with self._lock:
             if isinstance(error, AuthorDown):
                 self._failures += 1
             else:  # a refusal shows that somebody is there
-                self._failures, self._refusals = 0, self._refusals + 1
+                self._failures = 0
+                self._refusals[role] += 1
                 if not self._warned:
                     self._warned = True
                     logger.warning("a request got no usable answer: %s; others like it are counted at the end", error)
-            for number, most, what in (
-                (self._failures, MOST_FAILURES, "got no answer"),
-                (self._refusals, MOST_REFUSALS, "were refused"),
-            ):
-                if number >= most:
-                    raise ValueError(
-                        f"{number} requests in a row {what}, the last one: {error}. What was answered is kept; the "
-                        "same command goes on from here"
-                    ) from error
+            if self._failures >= MOST_FAILURES:
+                raise ValueError(
+                    f"{self._failures} requests in a row got no answer, the last one: {error}. What was answered is "
+                    "kept; the same command goes on from here"
+                ) from error
+            if role not in self._answered and self._refusals[role] >= MOST_REFUSALS:
+                raise ValueError(
+                    f"{self._refusals[role]} requests to the {role} were refused and none was answered, the last one: "
+                    f"{error}. Look at the settings of the {role}; what was answered is kept"
+                ) from error
 
     def _count(self, row: Mapping[str, Any]) -> None:
-        self.usage[row["role"]].add(row["tokens_in"], row["tokens_out"], self._prices[row["role"]])
+        role = row["role"]
+        self.usage[role].add(row["tokens_in"], row["tokens_out"], self._prices[role])
+        if row.get("error") is None:  # one answer shows that the settings are right
+            self._answered.add(role)
 
     def _key(self, role: Role, author: Author, request: Request) -> str:
         options, photo = self._options, request.photo

@@ -86,18 +86,32 @@ def test_requests_that_are_refused_end_nothing_and_show_that_somebody_is_there(j
     assert caplog.text.count("refused") == 1  # somebody who has set something wrong sees it at once
 
 
-def test_an_endpoint_that_refuses_everything_ends_the_run(journal):
-    refusals = [failure("400: unknown field max_tokens")] * (MOST_REFUSALS - 1)
-    given = iter([*refusals, None, *refusals, refusals[0]])
-    replies = Replies(journal, Scripted(lambda request: next(given)).both(), PRICES)
-    for number in range(2 * MOST_REFUSALS - 1):
-        if number == MOST_REFUSALS - 1:
-            replies.ask("judge", Request.tone("a weak text", number))  # one answer, and the count begins anew
-            continue
+def refused(replies, role, number):
+    for attempt in range(number):
         with pytest.raises(AuthorError):
-            replies.ask("judge", Request.tone("text", number))
-    with pytest.raises(ValueError, match=f"{MOST_REFUSALS} requests in a row were refused.*unknown field"):
-        replies.ask("judge", Request.tone("text", 0))
+            replies.ask(role, Request.tone("text", attempt))
+
+
+@pytest.mark.parametrize("tokens", [0, 20])
+def test_an_endpoint_that_refuses_everything_ends_the_run(journal, tokens):
+    author = Scripted(lambda request: failure("400: unknown field max_tokens", 0, tokens))
+    replies = Replies(journal, author.both(), PRICES)
+    refused(replies, "judge", MOST_REFUSALS - 1)
+    refused(replies, "writer", 1)  # each role has settings of its own
+    with pytest.raises(ValueError, match=f"{MOST_REFUSALS} requests to the judge .*refused.*unknown field"):
+        replies.ask("judge", Request.tone("the last one", 0))
+    assert replies.usage["judge"].requests == (MOST_REFUSALS if tokens else 0)  # what was paid for is kept
+
+
+def test_where_a_role_has_answered_refusals_end_nothing(journal):
+    author = Scripted(lambda request: None if "weak" in request.text else failure("400: no such photos"))
+    replies = Replies(journal, author.both(), PRICES)
+    refused(replies, "judge", MOST_REFUSALS - 1)
+    replies.ask("judge", Request.tone("a weak text", 0))
+    for later in (replies, Replies(journal, author.both(), PRICES)):
+        refused(later, "judge", MOST_REFUSALS + 1)
+    with pytest.raises(ValueError, match="requests to the writer"):
+        refused(replies, "writer", MOST_REFUSALS + 1)
 
 
 def test_an_answer_without_text_is_paid_for_once(journal):
