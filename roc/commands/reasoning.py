@@ -118,7 +118,7 @@ def _corpus(options: CorpusConfig) -> int:
         print(f"{outcome.photo.id}: {outcome.error}", file=sys.stderr)
     if corpus.failed:
         failed = counted(len(corpus.failed), "photo")
-        print(f"{failed} got no answer; the same command asks again where none was paid for", file=sys.stderr)
+        print(f"{failed} got no answer; the same command asks again", file=sys.stderr)
     return FAILED if corpus.failed else DONE
 
 

@@ -72,11 +72,6 @@ class AuthorError(RuntimeError):
         super().__init__(message)
         self.tokens_in, self.tokens_out = tokens_in, tokens_out
 
-    @property
-    def paid(self) -> bool:
-        """Tells whether an answer came and was paid for, though it holds no text."""
-        return self.tokens_in > 0 or self.tokens_out > 0
-
 
 class AuthorDown(AuthorError):
     """A request that nobody answered; later somebody may."""

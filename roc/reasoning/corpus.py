@@ -22,7 +22,7 @@ from roc.reasoning.authors import Author, AuthorError, Request, authors_of
 from roc.reasoning.config import CorpusConfig
 from roc.reasoning.filters import Rejection, check_facts, check_form, check_leak, check_tone
 from roc.reasoning.outputs import Outputs, rejected_rows
-from roc.reasoning.replies import NotAsked, Replies, Usage
+from roc.reasoning.replies import NotAsked, NoText, Replies, Usage
 from roc.reasoning.tiers import Photo, queues
 from roc.reasoning.wording import read_claims, read_tone
 from roc.scoring.journal import Journal
@@ -254,7 +254,11 @@ class Writing:
         outcome = Outcome(photo)
         try:
             for number in range(self._options.attempts):
-                reply = ask("writer", Request.write(photo, self._options.space.range, number))
+                try:
+                    reply = ask("writer", Request.write(photo, self._options.space.range, number))
+                except NoText as error:
+                    outcome.attempts.append(Attempt("", Rejection("form", str(error))))
+                    continue
                 critique = " ".join(reply.text.split())
                 rejection = self._rejection(photo, critique, reply.cut, ask)
                 outcome.attempts.append(Attempt(critique, rejection))
@@ -285,8 +289,13 @@ def _verdict(
 ) -> Any:
     """Asks the judge until the verdict can be read; a `Rejection` where it never can."""
     for number in range(VERDICTS):
-        reply = ask("judge", request(number))
+        try:
+            reply = ask("judge", request(number))
+        except NoText as error:
+            last = str(error)
+            continue
         verdict = None if reply.cut else read(reply.text)
         if verdict is not None:
             return verdict
-    return Rejection("unjudged", f"{VERDICTS} verdicts could not be read, the last one: {reply.text[:80]!r}")
+        last = repr(reply.text[:80])
+    return Rejection("unjudged", f"{VERDICTS} verdicts could not be read, the last one: {last}")

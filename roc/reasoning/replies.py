@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from roc.data.digest import picture_digest
+from roc.data.images import ImageError
 from roc.endpoints.chat import Reply
 from roc.reasoning.authors import Author, AuthorDown, AuthorError, Request, temperature_of
 from roc.reasoning.config import AuthorOptions
@@ -33,6 +34,10 @@ MOST_REFUSALS = 50
 
 class NotAsked(LookupError):
     """The question was not answered yet, and nobody may be asked now."""
+
+
+class NoText(AuthorError):
+    """An answer that was paid for and holds no text; the same question has no other, another attempt may have one."""
 
 
 @dataclass
@@ -79,6 +84,7 @@ class Replies:
         self._failures = 0
         self._refusals: Counter[Role] = Counter()
         self._answered: set[Role] = set()
+        self._photos: set[str] = set()
         self._warned = False
         judge_in = options.price_in if options.judge_price_in is None else options.judge_price_in
         judge_out = options.price_out if options.judge_price_out is None else options.judge_price_out
@@ -98,10 +104,13 @@ class Replies:
 
         Raises:
             NotAsked: With `remembered`, if it was not answered before.
-            AuthorError, ImageError: This request cannot be answered, now or whenever it was asked.
+            NoText: The answer holds no text.
+            AuthorError, ImageError: This request cannot be answered now.
             ValueError: Nobody answers any more.
         """
         author = self._authors[role]
+        if remembered and request.photo is not None and request.photo.id not in self._photos:
+            raise NotAsked(request.photo.id)  # its key would take the whole picture
         key = self._key(role, author, request)
         with self._lock:
             if key in self._journal:
@@ -112,7 +121,7 @@ class Replies:
             with self._turns[id(author)]:
                 reply, error = author.ask(request), None
         except AuthorError as refusal:
-            if not refusal.paid:
+            if not refusal.tokens_in and not refusal.tokens_out:
                 self._failed(role, refusal)
                 raise
             reply, error = Reply("", refusal.tokens_in, refusal.tokens_out), refusal
@@ -162,19 +171,25 @@ class Replies:
         self.usage[role].add(row["tokens_in"], row["tokens_out"], self._prices[role])
         if row.get("error") is None:  # one answer shows that the settings are right
             self._answered.add(role)
+        if row["photo"] is not None:
+            self._photos.add(row["photo"])
 
     def _key(self, role: Role, author: Author, request: Request) -> str:
         options, photo = self._options, request.photo
         parts = [role, author.name, request.kind, request.text, request.attempt, options.max_tokens]
         parts += [temperature_of(request, options)]
         if photo is not None:
-            parts += [photo.id, picture_digest(photo.path), options.image_side]
+            try:
+                digest = picture_digest(photo.path)
+            except OSError as error:
+                raise ImageError(f"{photo.path}: cannot be opened: {error}") from error
+            parts += [photo.id, digest, options.image_side]
         return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
 def _answer(row: Mapping[str, Any]) -> Reply:
     if row.get("error") is not None:
-        raise AuthorError(row["error"], row["tokens_in"], row["tokens_out"])
+        raise NoText(row["error"], row["tokens_in"], row["tokens_out"])
     return Reply(row["text"], row["tokens_in"], row["tokens_out"], row["cut"])
 
 

@@ -57,9 +57,9 @@ def test_a_corpus_from_an_endpoint_with_its_cost(tmp_path, capsys):
 def test_a_photo_without_an_answer_is_named(tmp_path, capsys):
     pytest.importorskip("openai")
     words = ["corpus", "--data_path", str(nine(tmp_path)), "--out", str(tmp_path / "c.jsonl"), "--writer", "chat:m"]
-    with ChatStandIn("empty") as server:
+    with ChatStandIn(400) as server:
         assert main([*words, "--base_url", server.url, "--requests_at_once", "1"]) == 1
-    assert "the answer holds no text" in (error := capsys.readouterr().err) and "1 photo got no answer" in error
+    assert "400" in (error := capsys.readouterr().err) and "1 photo got no answer; the same command asks again" in error
 
 
 def test_critiques_of_others(tmp_path, capsys):

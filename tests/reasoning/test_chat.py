@@ -72,13 +72,14 @@ def test_nobody_there_is_told_from_a_refusal(photo):
 def test_photos_that_are_refused_for_good_leave_a_corpus_of_the_others(tmp_path):
     path = ratings(tmp_path, [1.31, 2.17, 3.49, 5.53, 6.11, 6.83, 7.91, 8.37, 9.73, 9.11, 8.91, 7.33])
     for refused in (400, "empty"):
-        settings = {"balance": "none", "writer": "chat:m", "requests_at_once": 1, "out": tmp_path / f"{refused}.jsonl"}
+        settings = {"balance": "none", "writer": "chat:m", "requests_at_once": 1, "attempts": 1}
+        settings["out"] = tmp_path / f"{refused}.jsonl"
         with ChatStandIn(*[refused] * 8) as server:
             corpus = write_corpus(options(path, base_url=server.url, **settings), silent)
-            assert (len(corpus.kept), len(corpus.failed)) == (4, 8)
+            assert (len(corpus.kept), len(corpus.others)) == (4, 8)
             rows = [json.loads(line) for line in Outputs(settings["out"]).rejected.read_text().splitlines()]
-            told = "400" if refused == 400 else "holds no text"
-            assert [row["reason"] for row in rows] == ["failed"] * 8 and all(told in row["detail"] for row in rows)
+            reason, told = ("failed", "400") if refused == 400 else ("form", "holds no text")
+            assert [row["reason"] for row in rows] == [reason] * 8 and all(told in row["detail"] for row in rows)
             server.faults, asked = [400] * 8, len(server.bodies)
             again = write_corpus(options(path, base_url=server.url, **settings), silent)
             assert len(again.kept) == 4

@@ -1,5 +1,6 @@
 """A corpus is balanced and filtered, keeps what it rejects, and survives being stopped anywhere."""
 
+import dataclasses
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from roc.data.records import Record
 from roc.demo.dataset import write_dataset
 from roc.endpoints.chat import Reply
 from roc.model.reasoned import take_apart
+from roc.reasoning import replies
 from roc.reasoning.config import CorpusConfig
 from roc.reasoning.corpus import write_corpus
 from roc.reasoning.outputs import Outputs
@@ -176,6 +178,51 @@ def test_a_photo_that_cannot_be_asked_about_is_named(tmp_path):
     assert [row["reason"] for row in rows].count("failed") == 2
     faults.clear()
     assert len(write(settings, author).kept) == 9
+
+
+def test_a_photo_that_cannot_be_read_is_one_that_failed(tmp_path, monkeypatch):
+    def digest(path):
+        if path.endswith("4.png"):
+            raise PermissionError(13, "Permission denied")
+        return path
+
+    monkeypatch.setattr(replies, "picture_digest", digest)
+    corpus = write(options(nine(tmp_path), balance="none"), Scripted())
+    (failed,) = corpus.failed
+    assert failed.photo.id == "4.png" and failed.error.endswith("4.png: cannot be opened: [Errno 13] Permission denied")
+    assert len(corpus.kept) == 8
+
+
+@pytest.mark.parametrize("kind", ["write", "tone", "facts"])
+def test_a_paid_answer_without_text_is_one_attempt_and_not_the_end_of_its_photo(tmp_path, kind):
+    """Another attempt is another question, and may be answered; so may another verdict."""
+    said = iter([failure("no text (content_filter)", 100, 20)])
+    author = Scripted(lambda request: next(said, None) if request.kind == kind else None)
+    settings = options(nine(tmp_path), balance="none")
+    corpus = write(settings, author)
+    assert len(corpus.kept) == 9 and corpus.others == []
+    rejected = lines(Outputs(settings.out).rejected)
+    assert [(row["reason"], row["detail"]) for row in rejected] == [("form", "no text (content_filter)")] * (
+        kind == "write"
+    )
+    assert write(settings, author).asked == 0
+
+
+def test_a_photo_whose_answers_never_hold_text_is_rejected(tmp_path):
+    """No later run could do better, so it is none of those that are asked about again."""
+    settings = options(nine(tmp_path), balance="none", attempts=2)
+    silence = failure("no text (content_filter)", 100, 20)
+
+    def says(request):
+        return silence if request.photo and request.photo.id == "4.png" and request.kind == kind else None
+
+    for kind, reason in (("write", "form"), ("facts", "unjudged")):
+        again = dataclasses.replace(settings, out=str(tmp_path / f"{kind}.jsonl"))
+        corpus = write(again, Scripted(says))
+        assert len(corpus.kept) == 8 and corpus.failed == []
+        rows = lines(Outputs(again.out).rejected)
+        assert [(row["id"], row["reason"]) for row in rows] == [("4.png", reason)] * 2
+        assert all(row["detail"].endswith("no text (content_filter)") for row in rows)
 
 
 def test_test_photos_and_records_of_other_forms_are_left_out(tmp_path, caplog):

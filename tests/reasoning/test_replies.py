@@ -8,6 +8,7 @@ import time
 import pytest
 from critiques import Scripted, down, failure, nine, options, silent
 
+from roc.reasoning import replies as replies_module
 from roc.reasoning.authors import AuthorError, Reply, Request
 from roc.reasoning.config import AuthorOptions
 from roc.reasoning.corpus import read_photos, write_corpus
@@ -136,6 +137,20 @@ def test_another_picture_of_the_same_size_is_another_question(journal, tmp_path)
         os.utime(photo.path, ns=(asked, asked))
         replies.ask("writer", Request.write(photo, (1, 10), 0))
         assert len(author.asked) == asked
+
+
+def test_only_pictures_that_were_asked_about_are_hashed_to_remember(journal, tmp_path, monkeypatch):
+    author, hashed = Scripted(), []
+    digest = replies_module.picture_digest
+    monkeypatch.setattr(replies_module, "picture_digest", lambda path: hashed.append(path) or digest(path))
+    first, second, *_ = (Request.write(photo, (1, 10), 0) for photo in read_photos(options(nine(tmp_path))))
+    Replies(journal, author.both(), PRICES).ask("writer", first)
+    assert hashed == [first.photo.path]
+    replies = Replies(journal, author.both(), PRICES)
+    replies.ask("writer", first, remembered=True)
+    with pytest.raises(NotAsked):
+        replies.ask("writer", second, remembered=True)
+    assert hashed == [first.photo.path] * 2
 
 
 class Counted(Scripted):
