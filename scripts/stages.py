@@ -92,7 +92,7 @@ def check_settings(out: Path, settings: dict[str, Any]) -> None:
     held = held_settings(out)
     other = {name: (held[name], value) for name, value in settings.items() if held.get(name, value) != value}
     if other:
-        lines = [f"{name}: there {_apart(*pair)}, asked for {_apart(*pair[::-1])}" for name, pair in other.items()]
+        lines = [_difference(name, *pair) for name, pair in other.items()]
         raise ValueError(
             f"{out} holds runs with other settings ({', '.join(other)}); name another --output_dir\n  "
             + "\n  ".join(lines)
@@ -102,6 +102,13 @@ def check_settings(out: Path, settings: dict[str, Any]) -> None:
 def note_settings(out: Path, settings: dict[str, Any]) -> None:
     """Notes in a folder what it is made with, beside what is noted there."""
     write_json(out / SETTINGS_FILE, held_settings(out) | settings)
+
+
+def _difference(name: str, there: Any, asked: Any) -> str:
+    here, wanted = _apart(there, asked), _apart(asked, there)
+    if name == "configs":  # hashes, which say nothing to a reader
+        return f"{name}: other settings files: {', '.join(here | wanted)}"
+    return f"{name}: there {here}, asked for {wanted}"
 
 
 def _apart(one: Any, other: Any) -> Any:

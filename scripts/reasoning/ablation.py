@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from stages import GOES_ON, check_settings, digests, note_settings, run_script
+from stages import GOES_ON, check_settings, digests, held_settings, note_settings, run_script
 
 from roc.files import write_json, write_text
 from roc.settings import Fault, Settings, option
@@ -38,6 +38,7 @@ QUICKLY_TESTED = 4
 
 _ALL_STEPS = "0.9999"
 """Share of a run that ends with its last step, which a share of 1 or more could not say."""
+# By epoch, the best of them would be kept.
 _ONCE_AT_THE_END = (
     *("--eval_strategy", "steps", "--eval_steps", _ALL_STEPS),
     *("--save_strategy", "steps", "--save_steps", _ALL_STEPS),
@@ -129,17 +130,22 @@ def compare(options: AblationOptions, command: str) -> str:
     from .table import markdown
 
     out = options.out
-    settings = {"steps": options.num_steps, "quick": options.quick, "configs": digests(CONFIGS)}
-    check_settings(out, settings)
-    note_settings(out, settings)
+    size, configs = {"steps": options.num_steps, "quick": options.quick}, {"configs": digests(CONFIGS)}
+    check_settings(out, size | configs)
     runs = [(name, seed) for seed in range(options.num_seeds) for name in options.compared]
-    if not options.table:
+    if options.table:
+        if not held_settings(out):
+            raise ValueError(f"{out} holds no run yet; leave out --table to train")
+    else:
+        note_settings(out, size)
         sizes = QUICK if options.quick else WHOLE
         parts = make_parts(out, sizes, options.threads)
         for number, (name, seed) in enumerate(runs, start=1):
             if finished(out, name, seed) is None:
                 print(f"[{number}/{len(runs)}] {ARMS[name].title}, seed {seed}", flush=True)
                 execute(parts, name, seed, sizes, options)
+            # Before, each run of roc itself refuses another settings file, and a faulty one may be mended.
+            note_settings(out, configs)
     results = [found for name, seed in runs if (found := finished(out, name, seed))]
     if not results:
         raise ValueError(f"{out} holds no finished run yet (of {len(runs)}); leave out --table to train")
@@ -192,9 +198,7 @@ def make_start(parts: Parts, arm: Arm, seed: int, sizes: Sizes, threads: int, te
         untaught(parts, folder)
         return folder
     folder = parts.out / "starts" / f"{arm.epochs}-seed{seed}"
-    # By epoch, the best of them would be kept. One alone is the last anyway, and such starts may be there already.
-    end = _ONCE_AT_THE_END if arm.epochs > 1 else ()
-    words = ("--num_train_epochs", str(arm.epochs), *end, *tests, *sizes.cold_start)
+    words = ("--num_train_epochs", str(arm.epochs), *_ONCE_AT_THE_END, *tests, *sizes.cold_start)
     cold_start(parts, folder, threads, *words, corpus=corpus_and_tests(parts))
     return folder
 

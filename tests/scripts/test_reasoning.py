@@ -216,11 +216,32 @@ def test_arms_and_seeds_run_one_by_one(tmp_path, stages, capsys):
     assert "other settings (steps, quick)" in said and "steps: there 2, asked for 60" in said
     held = json.loads((out / "settings.json").read_text())
     write_json(out / "settings.json", held | {"configs": held["configs"] | {"rapo": "0"}})
-    assert ablation.main([*words, "--table"]) == 2 and "there {'rapo': '0'}, asked" in capsys.readouterr().err
+    assert ablation.main([*words, "--table"]) == 2 and "other settings files: rapo\n" in capsys.readouterr().err
     write_json(out / "settings.json", held)
     assert ablation.main([*words, "--short"]) == 2 and "give one of them" in capsys.readouterr().err
     shutil.rmtree(out / "results")
     assert ablation.main([*words, "--table"]) == 2 and "no finished run yet" in capsys.readouterr().err
+
+
+def test_a_faulty_settings_file_of_the_ablation_may_be_mended(tmp_path, stages, monkeypatch, capsys):
+    out, faulty = tmp_path / "out", tmp_path / "rapo.yaml"
+    faulty.write_text("seeed: 1\n")
+    monkeypatch.setattr(ablation, "CONFIGS", {**ablation.CONFIGS, "rapo": faulty})
+    words = ["--output_dir", str(out), "--quick", "--arms", "rank", "start_2"]
+    stages.fails = "rank-seed0"
+    assert ablation.main(words) == 2
+    faulty.write_text("seed: 1\n")
+    stages.fails = "start_2-seed0"
+    assert ablation.main(words) == 2 and "train start_2-seed0" in stages
+    faulty.write_text("seed: 2\n")  # one run was made with the other
+    capsys.readouterr()
+    assert ablation.main(words) == 2 and "other settings files: rapo" in capsys.readouterr().err
+
+
+def test_a_table_of_nothing_makes_no_folder(tmp_path, capsys):
+    out = tmp_path / "mistyped"
+    assert ablation.main(["--output_dir", str(out), "--table"]) == 2
+    assert "holds no run yet" in capsys.readouterr().err and not out.exists()
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 10])
@@ -231,12 +252,9 @@ def test_a_cold_start_of_the_ablation_keeps_its_last_state(tmp_path, monkeypatch
     monkeypatch.setattr(ablation, "corpus_and_tests", lambda some: some.corpus)
     ablation.make_start(parts.Parts(tmp_path), Arm("x", epochs=epochs), 0, parts.WHOLE, 1, ())
     config = load_config(parts.CONFIGS["cold_start"], given[given.index("--num_train_epochs") :])
-    if epochs == 1:  # a single epoch ends with the only validation, and stays the run that it was
-        assert config.num_train_epochs == 1 and config.eval_strategy == config.save_strategy == "epoch"
-    else:
-        steps = epochs * 100
-        for strategy, share in ((config.eval_strategy, config.eval_steps), (config.save_strategy, config.save_steps)):
-            assert strategy == "steps" and 0 < share < 1 and math.ceil(steps * share) == steps
+    steps = epochs * 100
+    for strategy, share in ((config.eval_strategy, config.eval_steps), (config.save_strategy, config.save_steps)):
+        assert strategy == "steps" and 0 < share < 1 and math.ceil(steps * share) == steps
 
 
 def test_a_cold_start_of_the_ablation_is_measured_on_the_test_scenes(tmp_path, stages):
