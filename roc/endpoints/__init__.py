@@ -1,5 +1,5 @@
 """Models behind HTTP: questions with pictures to any OpenAI-compatible endpoint.
 
-`options` are the settings that all who ask share. `chat` asks and answers, `images` has pictures edited, `patience`
-waits while nobody answers.
+`options` are the settings that all who ask share, and the host of an address. `chat` asks and answers, `images` has
+pictures edited, `patience` waits while nobody answers.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from roc.settings import Settings, option
 
@@ -29,3 +30,8 @@ class EndpointOptions(Settings):
         6, "how often a request is tried again after 429, 5xx, a timeout or a lost connection", low=0, matters=False
     )
     timeout: float = option(120.0, "seconds until a request is given up", above=0, matters=False)
+
+
+def host_of(url: str | None) -> str | None:
+    """Names the host of an endpoint, which alone may see its key; None for that of the client library."""
+    return None if url is None else urlsplit(url).hostname

@@ -15,9 +15,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
-from urllib.parse import urlsplit
 
 from roc.endpoints.chat import Reply
+from roc.endpoints.options import host_of
 from roc.reasoning.config import AuthorOptions, CorpusConfig
 from roc.reasoning.tiers import Photo
 from roc.reasoning.wording import facts_prompt, tone_prompt, writing_prompt
@@ -121,18 +121,14 @@ def authors_of(options: CorpusConfig) -> Mapping[str, Author]:
     if (judge, judge_url, variable) == (options.writer, options.base_url, options.key_variable):
         return {"writer": writer, "judge": writer}
     alone = not options.writer.startswith("chat:")
-    known = options.judge_key_variable is not None or alone or _host(judge_url) == _host(options.base_url)
+    known = options.judge_key_variable is not None or alone or host_of(judge_url) == host_of(options.base_url)
     if not known and os.environ.get(variable):
         logger.warning(
             "the key in %s is that of the writer's endpoint and is not sent to the judge's at %s; where that asks for "
             "one, give --judge_key_variable",
-            *(variable, _host(judge_url)),
+            *(variable, host_of(judge_url)),
         )
     return {"writer": writer, "judge": _author(judge, judge_url, variable, options, with_key=known)}
-
-
-def _host(url: str | None) -> str | None:
-    return None if url is None else urlsplit(url).hostname
 
 
 def _author(name: str, url: str | None, variable: str, options: CorpusConfig, *, with_key: bool = True) -> Author:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import re
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from roc.endpoints.options import host_of
 from roc.relative.agreement import HIGHEST
 from roc.relative.config import BuildOptions, chat_name
 from roc.relative.editors import Editor, Embedded
@@ -24,6 +25,8 @@ from roc.relative.votes import Votes
 if TYPE_CHECKING:
     from roc.endpoints.patience import Patience
     from roc.scoring.cluster import Cluster
+
+logger = logging.getLogger(__name__)
 
 
 def make_editors(
@@ -130,6 +133,11 @@ def _endpoint(
 
     model, url = _address(name, options)
     variable = _key_variable(url, options)
+    if variable != options.key_variable and os.environ.get(options.key_variable) and not os.environ.get(variable):
+        logger.warning(
+            "%s: the key in %s is not sent to %s, as another host is named too; where that asks for one, put it in %s",
+            *(name, options.key_variable, host_of(url), variable),
+        )
     chat = (kind or Chat)(
         model, url, key=os.environ.get(variable), options=dataclasses.replace(options, key_variable=variable)
     )
@@ -148,12 +156,8 @@ def _key_variable(url: str | None, options: BuildOptions) -> str:
     """
     names = [*options.editors, *options.judges, *options.voters, options.instructions, options.checker or ""]
     asked = [_address(name, options)[1] for name in names if name.startswith(("chat:", "images:"))]
-    hosts = {_host(one) for one in asked} if options.base_url is None else {_host(options.base_url)}
-    host = _host(url)
+    hosts = {host_of(one) for one in asked} if options.base_url is None else {host_of(options.base_url)}
+    host = host_of(url)
     if host is None or hosts == {host}:
         return options.key_variable
     return f"{options.key_variable}_{re.sub('[^A-Z0-9]', '_', host.upper())}"
-
-
-def _host(url: str | None) -> str | None:
-    return None if url is None else urlsplit(url).hostname

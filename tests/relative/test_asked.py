@@ -165,17 +165,23 @@ def test_each_host_gets_its_own_key(options, monkeypatch, base):
     assert (first.keys, second.keys) == (["Bearer one" if base else "Bearer three"], ["Bearer two"])
 
 
-def test_the_only_host_gets_the_key_and_others_get_none(options, monkeypatch):
+def test_the_only_host_gets_the_key_and_others_get_none(options, monkeypatch, caplog):
     monkeypatch.setenv("KEY", "one")
     with stand_in(answer="1") as first, stand_in(answer="1") as second:
         names = (f"chat:a@{first.url}", f"chat:b@{second.url}")
         for judge in make_judges(options(key_variable="KEY", judges=names), 1, threading.Event()):
             judge._chat.ask(Question("text"))
+        assert not caplog.records
         names = ("chat:a", f"chat:b@{second.url.replace('127.0.0.1', 'localhost')}")
         own = options(key_variable="KEY", judges=names, base_url=first.url)
         second.faults = [401]
         with pytest.raises(ValueError, match="the key in KEY_LOCALHOST"):
             make_judges(own, 1, threading.Event())[1]._chat.ask(Question("text"))
+        (told,) = (record.getMessage() for record in caplog.records)
+        assert "the key in KEY is not sent to localhost" in told and "KEY_LOCALHOST" in told
+        monkeypatch.setenv("KEY_LOCALHOST", "two")
+        make_judges(own, 1, threading.Event())
+    assert len(caplog.records) == 1
     assert (first.keys, second.keys) == (["Bearer one"], ["Bearer one", "Bearer none"])
 
 
