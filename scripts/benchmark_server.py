@@ -17,7 +17,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -30,12 +29,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmark_models import machine
 from PIL import Image
 
-import roc
 from roc.demo.scenes import render_scene
 from roc.files import write_json
-from roc.model.device import best_device, usable_cores
+from roc.model.device import best_device
 from roc.scoring.assessment import Assessment
 from roc.scoring.batches import Scorer, Wanted
 from roc.scoring.local import score_images
@@ -181,17 +180,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file for the numbers")
     return parser
-
-
-def machine(device: str) -> dict[str, Any]:
-    """Describes the machine and the versions."""
-    return {
-        "cores": usable_cores(),
-        "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
-        "system": platform.platform(),
-        "torch": torch.__version__,
-        "roc": roc.__version__,
-    }
 
 
 def measure(given: argparse.Namespace, sources: Sequence[Source]) -> dict[str, Any]:
