@@ -176,6 +176,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine-seconds", type=float, help="of each run of roc score (half of --seconds)")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch, in both (1)")
     parser.add_argument("--device", default=best_device())
+    parser.add_argument("--dtype", default="float32", help="number format, in both; a half one blurs similar photos")
     parser.add_argument("--serve", default="", help="more flags for roc serve, in one string")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file for the numbers")
@@ -191,12 +192,12 @@ def measure(given: argparse.Namespace, sources: Sequence[Source]) -> dict[str, A
     """
     checkpoint = os.path.abspath(given.checkpoint)
     requests = [request(source.name, Path(source.path).read_bytes()) for source in sources]
-    assessment = Assessment(checkpoint, device=given.device)
+    assessment = Assessment(checkpoint, device=given.device, dtype=given.dtype)
     own = own_scores(assessment, sources)
     seconds = given.engine_seconds or given.seconds / 2
     rates = [engine_rate(assessment, checkpoint, sources, seconds)]
-    words = ["--checkpoint", checkpoint, "--device", given.device, "--threads", str(given.threads)]
-    server = Server([*words, *given.serve.split()])
+    words = ["--checkpoint", checkpoint, "--device", given.device, "--dtype", given.dtype]
+    server = Server([*words, "--threads", str(given.threads), *given.serve.split()])
     try:
         asyncio.run(load(server, requests, given.clients, given.seconds / 6))
         log = asyncio.run(load(server, requests, given.clients, given.seconds))
