@@ -21,6 +21,7 @@ WINDOW = 6
 
 _WORDS = "zero|two|three|four|five|six|seven|eight|nine|ten"
 _NUMBER = rf"(?:\d+(?:[.,]\d+)?|{_WORDS})"
+_NUMBER_OR_ONE = rf"(?:{_NUMBER}|one)"  # "one" stands for other things too, so few places take it for a number
 _RATING = (
     r"(?:scor(?:es?|ed|ing)|rat(?:es?|ed|ing|ings)|grad(?:es?|ed)|marks?|points?|stars?|mos|quality|aesthetics?|level)"
 )
@@ -52,12 +53,11 @@ _END = (
 )
 _TO_ANOTHER = rf"(?:\s*(?:-|–|\bor\b|\bto\b)\s*{_NUMBER}|\s+and\s+a\s+half)?"
 _RATED = rf"(?P<number>{_NUMBER}){_TO_ANOTHER}{_END}"
-_RATED_ONE = rf"(?P<number>\d+(?:[.,]\d+)?|one|{_WORDS}){_TO_ANOTHER}{_END}"
+_RATED_ONE = rf"(?P<number>{_NUMBER_OR_ONE}){_TO_ANOTHER}{_END}"
 _PHOTO = r"(?:it|this|(?:the|this)\s+(?:photo|photograph|picture|image|shot|work))"
-_ADJECTIVE = (  # "a boat or two", "a group of three", "cut in two" and "a number 7" count or name something
-    r"(?:(?!(?:of|or|and|in|into|by|at|to|for|with|on|plus|than|the|number|numeral|figure|digit|size)\b)"
-    r"[a-z][a-z'’-]*,?\s+)"
-)
+# "a boat or two", "a group of three", "cut in two" and "a number 7" count or name something.
+_COUNTING = "of|or|and|in|into|by|at|to|for|with|on|plus|than|the|number"
+_ADJECTIVE = rf"(?:(?!(?:{_COUNTING}|numeral|figure|digit|size)\b)[a-z][a-z'’-]*,?\s+)"
 _VERDICTS = (
     rf"\ban?\s+(?:{_ADJECTIVE}{{0,2}}{_RATED}|one{_END})",
     rf"\b(?:I|we)(?:\s+(?:would|could|can|will|might)|['’](?:d|ll))?\s+(?:\w+\s+)?"
@@ -78,8 +78,8 @@ _VERDICTS = (
 )
 """Sentences that make a whole number a rating, where it lies on the scale, or on that up to 10."""
 
-_SO = r"\s+(?:(?!(?:of|or|and|in|into|by|at|to|for|with|on|plus|than|the|number)\b)[a-z][a-z'’-]*\s+){0,3}?"
-_GRADED = rf"{_SO}(?P<number>\d+(?:[.,]\d+)?|one|{_WORDS}){_TO_ANOTHER}(?:\s+(?:points|stars))?{_END}"
+_SO = rf"\s+(?:(?!(?:{_COUNTING})\b)[a-z][a-z'’-]*\s+){{0,3}}?"
+_GRADED = rf"{_SO}(?P<number>{_NUMBER_OR_ONE}){_TO_ANOTHER}(?:\s+(?:points|stars))?{_END}"
 _PLAIN_VERDICTS = (
     rf"(?<![\w.,/])(?!1\s*/)(?P<number>{_NUMBER})\s*/\s*(?:10|(?:5|100){_END})(?!\w|[.,]\d|\s*(?:of|s|sec|seconds?)\b)",
     rf"(?<![\w.,/])(?P<number>{_NUMBER})\s+out\s+of\s+(?:a\s+possible\s+)?"
@@ -106,13 +106,7 @@ _WORD = re.compile(r"\d+(?:[.,]\d+)?|[^\W\d_]+")
 def plain_verdict(critique: str, score: float, space: ScoreSpace) -> str | None:
     """Looks for the score to two decimals, and for verdicts that name a rating of the photo.
 
-    Args:
-        critique: The text.
-        score: The photo's score on the native scale.
-        space: That scale.
-
-    Returns:
-        The words at fault; None where there are none.
+    Args and return value are those of `stated_score`, which finds all of this and more.
     """
     if not _SOME_NUMBER.search(critique):
         return None
@@ -153,6 +147,7 @@ def _decimals(critique: str, *wanted: str) -> str | None:
 
 
 def _verdict(patterns: Iterable[re.Pattern[str]], critique: str, space: ScoreSpace) -> str | None:
+    """Finds the first verdict whose number, if it is in digits, lies on the scale or on that up to 10."""
     highest = max(10.0, space.max_score)
     for pattern in patterns:
         for found in pattern.finditer(critique):
@@ -163,6 +158,7 @@ def _verdict(patterns: Iterable[re.Pattern[str]], critique: str, space: ScoreSpa
 
 
 def _near_a_rating(critique: str) -> str | None:
+    """Finds a number with a word of rating among the `WINDOW` words on either side of it."""
     words = _WORD.findall(critique.lower())
     for place, word in enumerate(words):
         if not _NUMBER_WORD.fullmatch(word):

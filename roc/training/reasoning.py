@@ -23,6 +23,7 @@ from roc.data.records import Record, hash_fraction
 from roc.model.reasoned import WRONG, read_answer, reasons
 from roc.model.stated_score import plain_verdict
 from roc.prompts import IMAGE_PLACEHOLDER
+from roc.training.config import OVERALL
 from roc.training.processes import own_places
 
 if TYPE_CHECKING:
@@ -76,10 +77,10 @@ def leak_faults(path: str | Path, records: Iterable[Record], space: ScoreSpace) 
     """Finds critiques of photos that state the score they lead to, by verdicts that can hardly be anything else."""
     faults = []
     for record in records:
-        if not is_reasoned(record) or "overall" not in record.scores:
+        if not is_reasoned(record) or OVERALL not in record.scores:
             continue
         critique = read_answer(record.conversations[1][1]).critique
-        stated = plain_verdict(critique, record.scores["overall"], space)
+        stated = plain_verdict(critique, record.scores[OVERALL], space)
         if stated is not None:
             faults.append(
                 f"{_where(path, record)}: the critique gives its score away ({stated!r}), and a model taught on it "
@@ -104,7 +105,7 @@ def with_short_answers(records: Sequence[Record], share: float) -> list[Record]:
 
 def some_rated(records: Iterable[Record], count: int) -> list[Record]:
     """Chooses rows with one image and a score by a hash of their ids, so that a sorted file gives rows of all kinds."""
-    rated = [record for record in records if len(record.images) == 1 and "overall" in record.scores]
+    rated = [record for record in records if len(record.images) == 1 and OVERALL in record.scores]
     return sorted(rated, key=lambda record: hash_fraction(record.id, "generated"))[:count]
 
 
@@ -223,7 +224,7 @@ class Generated(Written):
     def _short_metrics(self, scores: Sequence[float]) -> dict[str, float]:
         from roc.evaluation.metrics import mae, plcc, srcc
 
-        human = [record.scores["overall"] for record in self.records]
+        human = [record.scores[OVERALL] for record in self.records]
         found = {name: metric(scores, human) for name, metric in (("srcc", srcc), ("plcc", plcc), ("mae", mae))}
         return {f"short_{name}": value for name, value in found.items() if value is not None}
 
