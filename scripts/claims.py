@@ -21,26 +21,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotosOptions(Settings):
-    """Rated photos that a claim is tested on beside the demo's scenes."""
+class RatedPhotos(Settings):
+    """Rated photos of the user's own, and their scale."""
 
-    photos: str | None = option(
-        None, "file of rated photos, compared on beside the scenes", metavar="FILE", unset="none: the scenes alone"
-    )
+    photos: str | None = option(None, "file of rated photos", metavar="FILE", unset="none: scenes of the demo")
     image_folder: str | None = option(None, "folder that its image paths start from", metavar="DIR")
     min_score: float | None = option(None, "lowest score of that file's scale")
     max_score: float | None = option(None, "highest score of that file's scale")
-    photos_model: str | None = option(
-        None,
-        "encoder for the photos, trained whole: any model that --host backbone takes",
-        metavar="MODEL",
-        unset="the starter's tower, frozen (docs/starter.md); with --quick a small untrained one",
-    )
 
     def faults(self) -> list[Fault]:
         """Finds settings of photos without photos, and photos without their scale."""
         if self.photos is None:
-            names = ("image_folder", "min_score", "max_score", "photos_model")
+            names = [name for name in self.of_photos if name != "photos"]
             alone = [f"--{name}" for name in names if getattr(self, name) is not None]
             text = f"{', '.join(alone)}: these belong to --photos; give it, or leave them out"
             return [("", text)] if alone else []
@@ -51,9 +43,34 @@ class PhotosOptions(Settings):
         return []
 
     @property
+    def of_photos(self) -> tuple[str, ...]:
+        """Names of the settings that belong to the photos."""
+        return ("photos", "image_folder", "min_score", "max_score")
+
+    @property
     def photos_settings(self) -> list[Any]:
         """Lists what the runs of a folder share of the photos; None first where there are no photos."""
-        return [self.photos, self.image_folder, self.min_score, self.max_score, self.photos_model]
+        return [getattr(self, name) for name in self.of_photos]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotosOptions(RatedPhotos):
+    """Rated photos that a claim is tested on beside the demo's scenes."""
+
+    photos: str | None = option(
+        None, "file of rated photos, compared on beside the scenes", metavar="FILE", unset="none: the scenes alone"
+    )
+    photos_model: str | None = option(
+        None,
+        "encoder for the photos, trained whole: any model that --host backbone takes",
+        metavar="MODEL",
+        unset="the starter's tower, frozen (docs/starter.md); with --quick a small untrained one",
+    )
+
+    @property
+    def of_photos(self) -> tuple[str, ...]:
+        """Names of the settings that belong to the photos."""
+        return (*super().of_photos, "photos_model")
 
 
 def check_same(out: Path, settings: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
     bash scripts/reproduce_reasoning.sh                              15 arms x 3 seeds
     bash scripts/reproduce_reasoning.sh --arms rank error_rank --seeds 1 --short
+    bash scripts/reproduce_reasoning.sh --photos ratings.csv --image_folder photos --min_score 1 --max_score 5
     bash scripts/reproduce_reasoning.sh --quick                      two steps of each, to see it work
 
 The parts that all arms share, and the cold starts, are made at first need. Each finished run is one file in
@@ -18,23 +19,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from claims import RatedPhotos
 from stages import GOES_ON, check_settings, digests, held_settings, note_settings, run_script
 
 from roc.files import write_json, write_text
-from roc.settings import Fault, Settings, option
+from roc.settings import Fault, option
 
 from .arms import ARMS, Arm
 from .parts import CONFIGS, QUICK, WHOLE, Parts, Sizes, cold_start, corpus_and_tests, make_parts, reinforce, untaught
+from .photos import RECIPE, make_photo_parts
 from .report import circumstances, curves_of, reward_of
 
 DESCRIPTION = """Reinforces one small model that reasons in many ways: five combinations of rewards, each with and
 without the head's own loss, and cold starts of 0, 1, 2 and 10 epochs, over several seeds, and writes a table beside
-the paper's own."""
+the paper's own. The model reasons about scenes of the demo or, above the small starter, about rated photos, whose
+critiques say what can be measured of their pixels."""
 
 STEPS, SHORT_STEPS = 60, 20
 TESTED = 500
-"""Test scenes that each run writes critiques of."""
+"""Test scenes or photos, at most, that each run writes critiques of."""
 QUICKLY_TESTED = 4
+
+FROM_NOTHING = "A tiny model, built from nothing"
+PRETRAINED = (
+    "A pretrained tower that was taught to score and then frozen, before a short decoder that is built from nothing and "
+    "says what can be measured of the pixels"
+)
 
 _ALL_STEPS = "0.9999"
 """Share of a run that ends with its last step, which a share of 1 or more could not say."""
@@ -46,8 +56,8 @@ _ONCE_AT_THE_END = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class AblationOptions(Settings):
-    """What is compared, and for how long."""
+class AblationOptions(RatedPhotos):
+    """What is compared, on which pictures, and for how long."""
 
     arms: tuple[Literal[*ARMS], ...] | None = option(None, "arms to run", unset="all")
     seeds: int | None = option(None, "number of seeds", low=1, unset="3, with --short and --quick 1")
@@ -61,21 +71,22 @@ class AblationOptions(Settings):
     output_dir: str | None = option(
         None,
         "folder for parts, runs and table",
-        unset="checkpoints/reasoning_ablation, with --short and --quick ..._short and ..._quick",
+        unset="checkpoints/reasoning_ablation, with --photos, --short and --quick ..._photos, ..._short and ..._quick",
     )
 
     def faults(self) -> list[Fault]:
-        """Finds two sizes at once."""
+        """Finds two sizes at once, and faulty settings of photos."""
         given = [f"--{name}" for name in ("steps", "short", "quick") if getattr(self, name)]
         if len(given) > 1:
             return [("", f"{' and '.join(given)} both say how many steps a run has; give one of them")]
-        return []
+        return super().faults()
 
     @property
     def out(self) -> Path:
         """Folder of the comparison."""
+        pictures = "" if self.photos is None else "_photos"
         size = "_short" if self.short else "_quick" if self.quick else ""
-        return Path(self.output_dir or f"checkpoints/reasoning_ablation{size}")
+        return Path(self.output_dir or f"checkpoints/reasoning_ablation{pictures}{size}")
 
     @property
     def num_steps(self) -> int:
@@ -124,14 +135,20 @@ def compare(options: AblationOptions, command: str) -> str:
         The table.
 
     Raises:
+        DataError: With all faults of the file of photos.
         StageFailed: If a run of `roc` ended with an error.
-        ValueError: If the folder holds another comparison, or --table finds no finished run.
+        OSError, ValueError: If the folder holds another comparison, the photos or the starter cannot be used, or
+            --table finds no finished run.
     """
     from .table import markdown
 
     out = options.out
-    size, configs = {"steps": options.num_steps, "quick": options.quick}, {"configs": digests(CONFIGS)}
+    size = {"steps": options.num_steps, "quick": options.quick, "photos": options.photos_settings}
+    configs = {"configs": digests(CONFIGS if options.photos is None else CONFIGS | {"base": RECIPE})}
     check_settings(out, size | configs)
+    other = out / ("scenes" if options.photos else "photos")
+    if other.is_dir():
+        raise ValueError(f"{out} holds parts made of {other.name}; name another --output_dir")
     runs = [(name, seed) for seed in range(options.num_seeds) for name in options.compared]
     if options.table:
         if not held_settings(out):
@@ -139,7 +156,10 @@ def compare(options: AblationOptions, command: str) -> str:
     else:
         note_settings(out, size)
         sizes = QUICK if options.quick else WHOLE
-        parts = make_parts(out, sizes, options.threads)
+        if options.photos is None:
+            parts = make_parts(out, sizes, options.threads)
+        else:
+            parts = make_photo_parts(out, options, sizes, options.threads)
         for number, (name, seed) in enumerate(runs, start=1):
             if finished(out, name, seed) is None:
                 print(f"[{number}/{len(runs)}] {ARMS[name].title}, seed {seed}", flush=True)
@@ -151,6 +171,8 @@ def compare(options: AblationOptions, command: str) -> str:
         raise ValueError(f"{out} holds no finished run yet (of {len(runs)}); leave out --table to train")
     report = {
         "command": command,
+        "pictures": "scenes" if options.photos is None else "photos",
+        "subject": FROM_NOTHING if options.photos is None or options.quick else PRETRAINED,
         "steps": options.num_steps,
         "wanted": len(runs),
         **circumstances(out),

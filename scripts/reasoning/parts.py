@@ -6,7 +6,8 @@ Each part is left out where it is finished, and goes on where it was stopped.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,20 @@ _TEXTS = 2000
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much there is of everything, and words for the training runs that make them shorter."""
+    """How much there is of everything, and words for the training runs that make them shorter.
+
+    Attributes:
+        train, val, test: Scenes or photos of each split, at most.
+        corpus: Critiques of scenes.
+        pretrained: Whether photos are seen by a pretrained tower.
+        base, cold_start, rapo: Words of the command lines.
+    """
 
     train: int = 8000
     val: int = 300
     test: int = 500
     corpus: int = 3000
+    pretrained: bool = True
     base: tuple[str, ...] = ()
     cold_start: tuple[str, ...] = ()
     rapo: tuple[str, ...] = ()
@@ -51,6 +60,7 @@ QUICK = Sizes(
     val=12,
     test=12,
     corpus=12,
+    pretrained=False,
     base=("--max_steps", "2"),
     cold_start=("--max_steps", "2", "--reasoning_rows", "4", "--entropy_rows", "2", "--reasoning_tokens", "16"),
     rapo=(
@@ -67,21 +77,25 @@ class Parts:
 
     Attributes:
         out: The folder.
-        ratings: All scenes with their ratings.
-        validation: Of these, the validation scenes.
-        corpus: Critiques of training scenes.
-        base: Checkpoint that scores the scenes and has read no critique.
+        pictures: "scenes" or "photos", the folder of the files that list them.
+        words: Stage, "cold_start" or "rapo" -> words of its command line that these pictures need.
+        ratings: All of them with their ratings.
+        validation: Those for validation alone.
+        corpus: Critiques of training pictures.
+        base: Checkpoint that scores the pictures and has read no critique.
     """
 
     out: Path
+    pictures: str = "scenes"
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def ratings(self) -> Path:
-        return self.out / "scenes" / "ratings.csv"
+        return self.out / self.pictures / "ratings.csv"
 
     @property
     def validation(self) -> Path:
-        return self.out / "scenes" / "validation.csv"
+        return self.out / self.pictures / "validation.csv"
 
     @property
     def corpus(self) -> Path:
@@ -136,7 +150,8 @@ def cold_start(parts: Parts, folder: Path, threads: int, *more: str | Path, corp
     """
     run_roc(
         *("finetune", CONFIGS["cold_start"], "--model_name_or_path", parts.base, "--data_path", corpus or parts.corpus),
-        *("--eval_data_path", parts.validation, "--output_dir", folder, "--threads", str(threads), *more),
+        *("--eval_data_path", parts.validation, "--output_dir", folder, "--threads", str(threads)),
+        *(*parts.words.get("cold_start", ()), *more),
     )
 
 
@@ -152,7 +167,7 @@ def corpus_and_tests(parts: Parts) -> Path:
         lines = parts.corpus.read_text(encoding="utf-8").splitlines()
         rows: list[dict[str, Any]] = [json.loads(line) | {"split": "train"} for line in lines]
         rows += [
-            {"image": f"{folder.name}/{row['image']}", "score": float(row["score"]), "split": "test"}
+            {"image": Path(folder.name, row["image"]).as_posix(), "score": float(row["score"]), "split": "test"}
             for _, row in iter_rows(parts.ratings, Faults(parts.ratings))
             if row["split"] == "test"
         ]
@@ -177,7 +192,7 @@ def reinforce(parts: Parts, start: Path, folder: Path, threads: int, *more: str 
     run_roc(
         *("reasoning", "train", CONFIGS["rapo"], "--model_name_or_path", start, "--data_path", parts.ratings),
         *("--critiques_path", parts.corpus if critiques else "none"),
-        *("--output_dir", folder, "--threads", str(threads), *more),
+        *("--output_dir", folder, "--threads", str(threads), *parts.words.get("rapo", ()), *more),
     )
 
 
@@ -209,15 +224,20 @@ def build_start(parts: Parts, folder: Path) -> None:
         return
     from roc.demo.tiny_model import PRESETS, build_tiny_llava
 
-    lines = parts.corpus.read_text(encoding="utf-8").splitlines()[:_TEXTS]
-    texts = [turn["value"] for line in lines for turn in json.loads(line)["conversations"]]
-    for config in ("base", "cold_start"):
-        asked: dict[str, Any] = yaml.safe_load(CONFIGS[config].read_text(encoding="utf-8"))
-        texts += [asked["question"], asked["answer"]]
-    built = build_tiny_llava(texts, replace(PRESETS["demo"], vocab_size=VOCABULARY), seed=SEED)
+    built = build_tiny_llava(texts_of(parts), replace(PRESETS["demo"], vocab_size=VOCABULARY), seed=SEED)
 
     def fill(partial: Path) -> None:
         for part in built:
             part.save_pretrained(partial)
 
     write_folder(folder, fill)
+
+
+def texts_of(parts: Parts) -> list[str]:
+    """Collects the sentences whose words the tokenizer of a base has to know."""
+    lines = parts.corpus.read_text(encoding="utf-8").splitlines()[:_TEXTS]
+    texts = [turn["value"] for line in lines for turn in json.loads(line)["conversations"]]
+    for config in ("base", "cold_start"):
+        asked: dict[str, Any] = yaml.safe_load(CONFIGS[config].read_text(encoding="utf-8"))
+        texts += [asked["question"], asked["answer"]]
+    return texts

@@ -12,6 +12,7 @@ from .arms import ARMS, PAPER_REWARDS, PAPER_STARTS, REFERENCE
 from .report import kinds_cell
 
 METRICS = {"readable": "readable", "srcc": "SRCC", "plcc": "PLCC", "mae": "MAE", "one_pass_srcc": "SRCC, no words"}
+_COMPARED = ("srcc", "plcc", "mae")
 EFFECTS = {
     "critique_own_mae": "its own critique",
     "critique_other_added": "another picture's adds",
@@ -23,8 +24,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     """Writes the report.
 
     Args:
-        report: `command`, `steps`, `wanted` (runs in all), `runs` (results of `execute`), `machine`, `versions`,
-            `minutes`.
+        report: `command`, `pictures` ("scenes" or "photos"), `subject` (the model that reasons about them), `steps`,
+            `wanted` (runs in all), `runs` (results of `execute`), `machine`, `versions`, `minutes`.
     """
     runs = report["runs"]
     names = [name for name in ARMS if any(run["arm"] == name for run in runs)]
@@ -35,8 +36,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         f"`{report['command']}`",
         "",
         f"{len(runs)} of {report['wanted']} runs are finished, {report['steps']} steps of reinforcement each, from one "
-        "base that sees. Test scenes, never used in training or selection; mean and 95% interval over the seeds "
-        "(Student's t). A tiny model, built from nothing: signs and order can be compared with the paper's, not sizes. "
+        f"base that sees. Test {report['pictures']}, never used in training or selection; mean and 95% interval over "
+        f"the seeds (Student's t). {report['subject']}: signs and order can be compared with the paper's, not sizes. "
         f"{report['machine']}; {', '.join(f'{name} {version}' for name, version in report['versions'].items())}.",
         "",
         "## After RAPO, with a critique first",
@@ -92,21 +93,38 @@ def _kinds(runs: Sequence[Mapping[str, Any]], when: str) -> str:
 
 
 def _differences(of_arm: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> list[str]:
-    """Writes the paired differences, the recipe minus each other arm."""
-    others = [name for name in of_arm if name != REFERENCE]
-    if REFERENCE not in of_arm or not others:
+    """Writes paired differences: each arm after RAPO minus before, and the recipe minus each other arm."""
+    lines = _pair_table(
+        "After RAPO minus the cold start, seed by seed",
+        {
+            ARMS[name].title: [(run["after"], run["before"]) for _, run in sorted(some.items())]
+            for name, some in of_arm.items()
+            if ARMS[name].epochs
+        },
+    )
+    recipe = of_arm.get(REFERENCE, {})
+    others = {
+        ARMS[name].title: [(recipe[seed]["after"], some[seed]["after"]) for seed in sorted(some.keys() & recipe.keys())]
+        for name, some in of_arm.items()
+        if recipe and name != REFERENCE
+    }
+    return lines + _pair_table(f"{ARMS[REFERENCE].title} minus the others, seed by seed", others)
+
+
+def _pair_table(title: str, rows: Mapping[str, Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]]) -> list[str]:
+    """Writes the differences of pairs of metrics; nothing where there are no rows."""
+    if not rows:
         return []
-    lines = ["", f"## {ARMS[REFERENCE].title} minus the others, seed by seed", "", "| | SRCC | PLCC | MAE |"]
-    lines.append("|---|---|---|---|")
-    for name in others:
-        seeds = sorted(of_arm[name].keys() & of_arm[REFERENCE].keys())
+    lines = ["", f"## {title}", "", f"| | {' | '.join(METRICS[key] for key in _COMPARED)} |"]
+    lines.append("|---" * (len(_COMPARED) + 1) + "|")
+    for name, pairs in rows.items():
         cells = []
-        for key in ("srcc", "plcc", "mae"):
-            pairs = [
-                (of_arm[REFERENCE][seed]["after"].get(key), of_arm[name][seed]["after"].get(key)) for seed in seeds
-            ]
-            cells.append(cell(interval([one - other for one, other in pairs if None not in (one, other)]), signed=True))
-        lines.append(f"| {ARMS[name].title} | {' | '.join(cells)} |")
+        for key in _COMPARED:
+            values = [(one.get(key), other.get(key)) for one, other in pairs]
+            cells.append(
+                cell(interval([one - other for one, other in values if None not in (one, other)]), signed=True)
+            )
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 

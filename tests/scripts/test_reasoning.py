@@ -42,6 +42,7 @@ METRICS = {
 } | EFFECT
 DIFFERENCE = {"a": 0.9, "b": 0.8, "difference": 0.1, "low": 0.05, "high": 0.15}
 REWARD = {"first": {"reward": 1.0, "rank": 0.5}, "last": {"reward": 2.0, "rank": 0.75}, "steps": 20, "seconds": None}
+SCENES = {"pictures": "scenes", "subject": "A tiny model"}
 AROUND = {"machine": "m", "versions": {"roc": "1"}, "minutes": {"base": 1.25, "rapo": 2}}
 
 
@@ -274,12 +275,12 @@ def test_every_arm_has_its_place_in_the_table():
         {"arm": name, "seed": 0, "before": {} if not arm.epochs else METRICS, "after": METRICS, "reward": REWARD}
         for name, arm in ARMS.items()
     ]
-    text = ablation_markdown({"command": "x", "steps": 2, "wanted": len(runs), "runs": runs, **AROUND})
+    text = ablation_markdown({"command": "x", **SCENES, "steps": 2, "wanted": len(runs), "runs": runs, **AROUND})
     assert all(f"| {arm.title} | 1 | " in text for arm in ARMS.values()) and "| 0 | 0 | - |" in text
     runs[0]["after"] = {
         name: value for name, value in METRICS.items() if name != "retried_kinds"
     }  # an earlier version's
-    text = ablation_markdown({"command": "x", "steps": 2, "wanted": 1, "runs": runs[:1], **AROUND})
+    text = ablation_markdown({"command": "x", **SCENES, "steps": 2, "wanted": 1, "runs": runs[:1], **AROUND})
     assert "| all 12 answers readable; 1 written anew |" in text
 
 

@@ -1,0 +1,122 @@
+"""What comes before a cold start on rated photos: their critiques, and a pretrained tower that has learnt to score.
+
+The author measures the photos' pixels, as no model is at hand that could look at them. The `small` starter, whose
+tokenizer gets the words of the critiques, learns to score by the recipe of `configs/photos.yaml`; from then on its
+tower stays frozen. Each part is left out where it is finished, and goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from claims import RatedPhotos
+from stages import run_roc, timed
+
+from roc.data.reading import read_records
+from roc.data.records import Record, hash_fraction, resolve_splits
+from roc.data.rows import write_rows
+from roc.score_space import ScoreSpace
+from roc.starter.build import build_starter
+from roc.starter.options import StarterOptions
+from roc.starter.plan import plan
+
+from .parts import CONFIGS, Parts, Sizes, build_start, texts_of
+
+RECIPE = CONFIGS["base"].parent / "photos.yaml"
+FOLDER = "photos"
+_FEWEST = {"train": 12, "val": 3, "test": 3}
+
+
+def make_photo_parts(out: Path, options: RatedPhotos, sizes: Sizes, threads: int) -> Parts:
+    """Makes what is not there yet.
+
+    Args:
+        out: Folder for everything.
+        options: The photos and their scale.
+        sizes: How many of them at most, and for how long the base is taught.
+        threads: CPU threads of PyTorch; 0 leaves its choice.
+
+    Raises:
+        DataError: With all faults of the file of photos.
+        StageFailed: If a run ended with an error.
+        OSError, ValueError: If there are too few photos, or the starter cannot be built.
+    """
+    scale = ("--min_score", f"{options.min_score!r}", "--max_score", f"{options.max_score!r}")
+    frozen = ("--freeze", "vision")
+    parts = Parts(
+        out,
+        FOLDER,
+        {
+            "cold_start": (*scale, *frozen, "--vision_learning_rate", "none", "--dataset", "photos"),
+            "rapo": (*frozen, "--dataset", "photos"),
+        },
+    )
+    if not parts.validation.is_file():
+        _list_photos(parts, options, sizes)
+    with timed(out, "corpus"):
+        if not parts.corpus.is_file():
+            # Few photos are bad, and as many texts of each tier would be too few to learn the sentences from.
+            words = ["--data_path", parts.ratings, "--out", parts.corpus, "--writer", "measured", "--balance", "none"]
+            run_roc("reasoning", "corpus", *words, *scale)
+        if sizes.pretrained:
+            _build_starter(parts, out / "start")
+        else:
+            build_start(parts, out / "start")
+    with timed(out, "base"):
+        run_roc(
+            *("finetune", RECIPE, "--starter", "none", "--model_name_or_path", out / "start"),
+            *("--data_path", parts.ratings, "--output_dir", parts.base, "--threads", str(threads)),
+            *(*scale, *_wording(), *sizes.base),
+        )
+    return parts
+
+
+def _wording() -> list[str]:
+    """Takes question and answer of the base from the cold start, which goes on with them, and leaves the rest of a run
+    whose test rows are for the model that reasons."""
+    asked: dict[str, Any] = yaml.safe_load(CONFIGS["cold_start"].read_text(encoding="utf-8"))
+    words = [word for name in ("question", "answer") for word in (f"--{name}", asked[name])]
+    return [*words, "--score_flip", "false", "--no_test_table", "true", "--check_answers", "0"]
+
+
+def _list_photos(parts: Parts, options: RatedPhotos, sizes: Sizes) -> None:
+    """Writes the ratings with their splits, and those of the validation photos a second time, alone."""
+    space = ScoreSpace(options.min_score, options.max_score)
+    records = read_records(options.photos, options.image_folder, space=space, check_images=False)
+    usable = [record for record in records if len(record.images) == 1 and "overall" in record.scores]
+    splits = resolve_splits(usable)
+    wanted = {"train": sizes.train, "val": sizes.val, "test": sizes.test}
+    rows = {split: [_row(one, split) for one in _some(splits[split], count)] for split, count in wanted.items()}
+    for split, fewest in _FEWEST.items():
+        if len(rows[split]) < fewest:
+            raise ValueError(
+                f"{options.photos}: {len(rows[split])} usable {split} rows, at least {fewest} are needed; usable is a "
+                "row with one picture and an overall score"
+            )
+    parts.ratings.parent.mkdir(parents=True, exist_ok=True)
+    write_rows(parts.ratings, [row for some in rows.values() for row in some])
+    write_rows(parts.validation, rows["val"])
+
+
+def _row(record: Record, split: str) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "image": os.path.abspath(record.images[0]),
+        "score": record.scores["overall"],
+        "split": split,
+    }
+
+
+def _some(records: Sequence[Record], count: int) -> list[Record]:
+    return sorted(records, key=lambda record: hash_fraction(record.id, "reasoning"))[:count]
+
+
+def _build_starter(parts: Parts, folder: Path) -> None:
+    """Builds the starter with the words of the corpus, unless it is there."""
+    if not folder.is_dir():
+        options = StarterOptions(out=str(folder), size="small")
+        build_starter(options, plan(options), texts_of(parts))
