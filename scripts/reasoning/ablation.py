@@ -42,8 +42,8 @@ QUICKLY_TESTED = 4
 
 FROM_NOTHING = "A tiny model, built from nothing"
 PRETRAINED = (
-    "A pretrained tower that was taught to score and then frozen, before a short decoder that is built from nothing and "
-    "says what can be measured of the pixels"
+    "A pretrained tower that was taught to score and then frozen, before a short decoder that is built from nothing "
+    "and says what can be measured of the pixels"
 )
 
 _ALL_STEPS = "0.9999"
@@ -145,10 +145,10 @@ def compare(options: AblationOptions, command: str) -> str:
     out = options.out
     size = {"steps": options.num_steps, "quick": options.quick, "photos": options.photos_settings}
     configs = {"configs": digests(CONFIGS if options.photos is None else CONFIGS | {"base": RECIPE})}
-    check_settings(out, size | configs)
     other = out / ("scenes" if options.photos else "photos")
     if other.is_dir():
         raise ValueError(f"{out} holds parts made of {other.name}; name another --output_dir")
+    check_settings(out, size | configs)
     runs = [(name, seed) for seed in range(options.num_seeds) for name in options.compared]
     if options.table:
         if not held_settings(out):

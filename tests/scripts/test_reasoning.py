@@ -4,16 +4,18 @@ import json
 import math
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from reasoning import __main__ as command  # noqa: E402
-from reasoning import ablation, parts  # noqa: E402
+from reasoning import ablation, parts, photos  # noqa: E402
 from reasoning import report as reports  # noqa: E402
 from reasoning.arms import ARMS, REFERENCE, Arm  # noqa: E402
 from reasoning.report import critique_table, markdown, reward_of  # noqa: E402
@@ -136,10 +138,11 @@ def stages(monkeypatch):
     """Collects the runs of both commands, which write nothing but what later stages look for; `fails` ends badly."""
 
     class Stages(list):
-        fails = None
+        fails, commands = None, []
 
         def do(self, *words):
             words = [str(word) for word in words]
+            self.commands.append(words)
             out = Path(words[words.index("--output_dir" if "--output_dir" in words else "--out") + 1])
             self.append(f"{words[0] if words[0] == 'finetune' else words[1]} {out.name}")
             if out.name == self.fails:
@@ -162,7 +165,9 @@ def stages(monkeypatch):
     monkeypatch.setattr(reports, "version", lambda package: "1.0")  # TRL, which only the stages need, may not be there
     monkeypatch.setattr(parts, "run_roc", done.do)
     monkeypatch.setattr(parts, "_draw", draw)
-    monkeypatch.setattr(parts, "build_start", lambda some, folder: folder.mkdir(exist_ok=True))
+    for module in (parts, photos):
+        monkeypatch.setattr(module, "build_start", lambda some, folder: folder.mkdir(exist_ok=True))
+    monkeypatch.setattr(photos, "run_roc", done.do)
     monkeypatch.setattr(ablation, "untaught", lambda some, folder: done.append("untaught"))
     monkeypatch.setattr(command, "evaluate_model", lambda some, name, threads: done.append(f"evaluate {name}"))
     monkeypatch.setattr(command, "compare_models", lambda out: {k: v for k, v in report().items() if k not in AROUND})
@@ -224,6 +229,70 @@ def test_arms_and_seeds_run_one_by_one(tmp_path, stages, capsys):
     assert ablation.main([*words, "--table"]) == 2 and "no finished run yet" in capsys.readouterr().err
 
 
+@pytest.fixture
+def rated(tmp_path):
+    """Writes a file of 30 photos on 1..5, 6 of them for the test."""
+    (tmp_path / "photos").mkdir()
+    lines = ["image,mos,split"]
+    for number in range(30):
+        Image.new("RGB", (40, 30), (8 * number, 100, 50)).save(tmp_path / "photos" / f"{number}.png")
+        lines.append(f"{number}.png,{1 + number / 10},{'test' if number % 5 == 0 else 'train'}")
+    file = tmp_path / "ratings.csv"
+    file.write_text("\n".join(lines) + "\n")
+    return ["--photos", str(file), "--image_folder", str(tmp_path / "photos"), "--min_score", "1", "--max_score", "5"]
+
+
+def test_photos_of_ones_own_take_the_place_of_the_scenes(tmp_path, stages, rated, capsys):
+    out = tmp_path / "out"
+    words = [*rated, "--output_dir", str(out), "--quick", "--arms", "rank"]
+    assert ablation.main(words) == 0
+    assert stages == ["corpus corpus.jsonl", "finetune base", "finetune 1-seed0", "train rank-seed0"]
+    assert "Test photos, never used in training" in (out / "results.md").read_text()
+    corpus, base, start, rapo = stages.commands[-4:]
+    assert "measured" in corpus and str(photos.RECIPE) in base
+    for stage in (corpus, base, start):
+        assert stage[stage.index("--max_score") + 1] == "5.0"
+    for stage in (start, rapo):  # also a tower that is kept on disk has to stay as it is
+        assert stage[stage.index("--freeze") + 1] == "vision"
+    group = {"finetune": RunConfig, "reasoning": PolicyConfig}
+    for stage in (base, start, rapo):
+        place = next(place for place, word in enumerate(stage) if word.endswith(".yaml"))
+        config = load_config(stage[place], stage[place + 1 :], group=group[stage[0]])
+        assert config.dataset == "photos" and config.reasoning_tokens >= 16
+    listed = [line.split(",") for line in (out / "photos" / "ratings.csv").read_text().splitlines()[1:]]
+    splits = Counter(row[-1] for row in listed)
+    assert splits["test"] == 6 and splits["train"] + splits["val"] == 24
+    assert len((out / "photos" / "validation.csv").read_text().splitlines()) == splits["val"] + 1
+    tested = [json.loads(line) for line in (out / "corpus_and_tests.jsonl").read_text().splitlines()[1:]]
+    assert len(tested) == 6 and all(Path(row["image"]).is_file() for row in tested)
+    capsys.readouterr()
+    assert ablation.main(["--output_dir", str(out), "--quick", "--arms", "rank"]) == 2
+    assert "holds parts made of photos" in capsys.readouterr().err
+
+
+def test_scenes_and_photos_share_no_folder(tmp_path, stages, rated, capsys):
+    out = tmp_path / "out"
+    assert command.main(["--output_dir", str(out), "--quick"]) == 0
+    assert ablation.main([*rated, "--output_dir", str(out), "--quick"]) == 2
+    assert "holds parts made of scenes; name another --output_dir" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "left_out, said", [("--max_score", "give --min_score and --max_score"), ("--photos", "these belong to --photos")]
+)
+def test_photos_need_their_scale(tmp_path, rated, left_out, said, capsys):
+    place = rated.index(left_out)
+    assert ablation.main([*rated[:place], *rated[place + 2 :], "--output_dir", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_too_few_photos_are_told_by_split(tmp_path, stages, rated, capsys):
+    file = Path(rated[1])
+    file.write_text("\n".join(file.read_text().splitlines()[:9]) + "\n")
+    assert ablation.main([*rated, "--output_dir", str(tmp_path / "out"), "--quick"]) == 2
+    assert "usable train rows, at least 12 are needed" in capsys.readouterr().err
+
+
 def test_a_faulty_settings_file_of_the_ablation_may_be_mended(tmp_path, stages, monkeypatch, capsys):
     out, faulty = tmp_path / "out", tmp_path / "rapo.yaml"
     faulty.write_text("seeed: 1\n")
@@ -282,6 +351,18 @@ def test_every_arm_has_its_place_in_the_table():
     }  # an earlier version's
     text = ablation_markdown({"command": "x", **SCENES, "steps": 2, "wanted": 1, "runs": runs[:1], **AROUND})
     assert "| all 12 answers readable; 1 written anew |" in text
+
+
+@pytest.mark.slow
+def test_photos_with_two_steps(tmp_path, rated, monkeypatch):
+    """The ablation on photos for real, with a model that is built from nothing."""
+    pytest.importorskip("trl", reason="reinforcement needs trl: pip install 'roc-mllm[rl]'")
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "1")
+    out = tmp_path / "out"
+    assert ablation.main([*rated, "--output_dir", str(out), "--quick", "--arms", REFERENCE, "start_0"]) == 0
+    report = json.loads((out / "results.json").read_text())
+    assert report["subject"] == ablation.FROM_NOTHING and [run["seed"] for run in report["runs"]] == [0, 0]
+    assert all(sum(run["after"]["answers"].values()) == 4 and run["reward"]["steps"] == 2 for run in report["runs"])
 
 
 @pytest.mark.slow
