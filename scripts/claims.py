@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import platform
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +17,8 @@ from roc import __version__
 from roc.settings import Fault, Settings, option
 
 if TYPE_CHECKING:
+    from roc.data.records import Record
+    from roc.score_space import ScoreSpace
     from roc.training.config import RunConfig
 
 
@@ -71,6 +73,53 @@ class PhotosOptions(RatedPhotos):
     def of_photos(self) -> tuple[str, ...]:
         """Names of the settings that belong to the photos."""
         return (*super().of_photos, "photos_model")
+
+
+def choose_photos(
+    path: str | Path,
+    image_folder: str | None,
+    space: ScoreSpace,
+    counts: Mapping[str, int],
+    fewest: Mapping[str, int],
+    *,
+    salt: str,
+) -> dict[str, list[Record]]:
+    """Reads rated photos and takes some of each split, chosen by a hash of their ids.
+
+    Args:
+        path: File of rated photos. Without test rows, a fifth of the training rows is the test.
+        image_folder: Folder that its image paths start from; None takes that of the file.
+        space: Range of the scores.
+        counts: Split -> how many at most.
+        fewest: Split -> how many at least.
+        salt: Another one chooses others.
+
+    Returns:
+        Split -> records with one picture and an overall score.
+
+    Raises:
+        DataError: With all faults of the file.
+        ValueError: If a split is too small.
+    """
+    from roc.data.reading import read_records
+    from roc.data.records import hash_fraction, resolve_splits, split_by_id
+
+    records = read_records(path, image_folder, space=space, check_images=False)
+    usable = [record for record in records if len(record.images) == 1 and "overall" in record.scores]
+    splits = resolve_splits(usable, val_fraction=0.1)
+    if not splits["test"]:
+        splits["train"], splits["test"] = split_by_id(splits["train"], 0.2, salt=salt)
+    chosen = {
+        split: sorted(splits[split], key=lambda record: hash_fraction(record.id, salt))[:count]
+        for split, count in counts.items()
+    }
+    for split, least in fewest.items():
+        if len(chosen[split]) < least:
+            raise ValueError(
+                f"{path}: {len(chosen[split])} usable {split} rows, at least {least} are needed; usable is a row with "
+                "one picture and an overall score"
+            )
+    return chosen
 
 
 def check_same(out: Path, settings: dict[str, Any]) -> None:

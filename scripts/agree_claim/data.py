@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from claims import choose_photos
 from PIL import Image
 
 from roc.data.images import open_image
 from roc.data.reading import read_records
-from roc.data.records import Record, hash_fraction, resolve_splits, split_by_id
+from roc.data.records import Record
 from roc.data.rows import write_rows
 from roc.files import write_folder
 from roc.score_space import ScoreSpace
@@ -77,18 +77,7 @@ def photos(
         DataError: With all faults of the file.
         ValueError: If a split is too small to train on or to tell anything.
     """
-    records = read_records(path, image_folder, space=space, check_images=False)
-    usable = [record for record in records if len(record.images) == 1 and "overall" in record.scores]
-    splits = resolve_splits(usable, val_fraction=0.1)
-    if not splits["test"]:
-        splits["train"], splits["test"] = split_by_id(splits["train"], 0.2, salt="agree-claim")
-    chosen = {split: _some(splits[split], counts[split]) for split in counts}
-    for split, fewest in _FEWEST.items():
-        if len(chosen[split]) < fewest:
-            raise ValueError(
-                f"{path}: {len(chosen[split])} usable {split} rows, at least {fewest} are needed; usable is a row with "
-                "one picture and an overall score"
-            )
+    chosen = choose_photos(path, image_folder, space, counts, _FEWEST, salt="agree-claim")
     # Pictures that another file has left in this folder are not mistaken for these.
     told = json.dumps([os.fspath(image_folder or ""), counts, side]).encode()
     folder /= hashlib.sha256(path.read_bytes() + told).hexdigest()[:12]
@@ -96,10 +85,6 @@ def photos(
         write_folder(folder, lambda partial: _squeeze(partial, chosen, side))
     shown = ", ".join(f"{len(chosen[split])} {split}" for split in counts)
     return Data("photos", f"{path.name}, squeezed to {side} x {side} pixels ({shown})", folder, space)
-
-
-def _some(records: Sequence[Record], count: int) -> list[Record]:
-    return sorted(records, key=lambda record: hash_fraction(record.id, "agree-claim"))[:count]
 
 
 def _squeeze(folder: Path, splits: dict[str, list[Record]], side: int) -> None:

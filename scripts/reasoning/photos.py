@@ -8,16 +8,14 @@ tower stays frozen. Each part is left out where it is finished, and goes on wher
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from claims import RatedPhotos
+from claims import RatedPhotos, choose_photos
 from stages import run_roc, timed
 
-from roc.data.reading import read_records
-from roc.data.records import Record, hash_fraction, resolve_splits
+from roc.data.records import Record
 from roc.data.rows import write_rows
 from roc.score_space import ScoreSpace
 from roc.starter.build import build_starter
@@ -86,17 +84,9 @@ def _wording() -> list[str]:
 def _list_photos(parts: Parts, options: RatedPhotos, sizes: Sizes) -> None:
     """Writes the ratings with their splits, and those of the validation photos a second time, alone."""
     space = ScoreSpace(options.min_score, options.max_score)
-    records = read_records(options.photos, options.image_folder, space=space, check_images=False)
-    usable = [record for record in records if len(record.images) == 1 and "overall" in record.scores]
-    splits = resolve_splits(usable)
-    wanted = {"train": sizes.train, "val": sizes.val, "test": sizes.test}
-    rows = {split: [_row(one, split) for one in _some(splits[split], count)] for split, count in wanted.items()}
-    for split, fewest in _FEWEST.items():
-        if len(rows[split]) < fewest:
-            raise ValueError(
-                f"{options.photos}: {len(rows[split])} usable {split} rows, at least {fewest} are needed; usable is a "
-                "row with one picture and an overall score"
-            )
+    counts = {"train": sizes.train, "val": sizes.val, "test": sizes.test}
+    chosen = choose_photos(options.photos, options.image_folder, space, counts, _FEWEST, salt="reasoning")
+    rows = {split: [_row(one, split) for one in some] for split, some in chosen.items()}
     parts.ratings.parent.mkdir(parents=True, exist_ok=True)
     write_rows(parts.ratings, [row for some in rows.values() for row in some])
     write_rows(parts.validation, rows["val"])
@@ -109,10 +99,6 @@ def _row(record: Record, split: str) -> dict[str, Any]:
         "score": record.scores["overall"],
         "split": split,
     }
-
-
-def _some(records: Sequence[Record], count: int) -> list[Record]:
-    return sorted(records, key=lambda record: hash_fraction(record.id, "reasoning"))[:count]
 
 
 def _build_starter(parts: Parts, folder: Path) -> None:
