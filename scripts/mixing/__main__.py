@@ -6,13 +6,12 @@ bash scripts/reproduce_mixing.sh --quick
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages import machine, run_script
+from stages import check_settings, machine, note_settings, run_script
 
 from roc.files import write_json, write_text
 from roc.settings import Settings, option
@@ -54,7 +53,8 @@ def work(options: MixingOptions, command: str) -> str:
     out = options.out
     counts = QUICK_COUNTS if options.quick else COUNTS
     settings = {"counts": counts, "steps": 4 if options.quick else options.steps, "link": options.link_learning_rate}
-    _keep(out / "settings.json", settings)
+    check_settings(out, settings)
+    note_settings(out, settings)
     files = write_halves(out / "scenes", **counts, side=SIDE, seed=SCENES_SEED)
     budget = Budget(settings["steps"], link_rate=options.link_learning_rate)
     results = []
@@ -77,17 +77,6 @@ def work(options: MixingOptions, command: str) -> str:
     text = format_results(found, about)
     write_text(out / "results.md", text + "\n")
     return text
-
-
-def _keep(file: Path, settings: dict) -> None:
-    """Notes what the runs in a folder were made with.
-
-    Raises:
-        ValueError: If it holds runs of other settings.
-    """
-    if file.is_file() and json.loads(file.read_text(encoding="utf-8")) != settings:
-        raise ValueError(f"{file.parent} holds runs of other settings; choose another --output_dir")
-    write_json(file, settings)
 
 
 if __name__ == "__main__":
