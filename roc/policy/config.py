@@ -44,8 +44,6 @@ NOT_HERE = (
         "model_max_length",
         "chat_template",
         "image_cache",
-        "keep_features",
-        "features_folder",
     ),
     *("augment_flip", "augment_shift", "demo_train", "demo_val", "demo_test", "demo_size", "head_dropout"),
     *("vision_from", "projector_from", "language_from", "embeddings_from", "batch_norm_momentum", "ema_decay"),

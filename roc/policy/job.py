@@ -225,16 +225,20 @@ def build_trainer(
     Raises:
         RunError: If the family cannot be reinforced, or the settings do not go with the model.
     """
+    from roc.data.images import open_image
     from roc.model.collator import RocCollator
+    from roc.model.parts import part_modules
     from roc.policy.data import Rows, check_prompts, policy_processor
     from roc.policy.trainer import PolicyTrainer
+    from roc.scoring.one_forward import to_model
+    from roc.training.kept_features import KeptFeatures, keep_features
 
     collator = RocCollator(processor, model.declaration)
     tried = Rows(data.train, collator, kept=2, pixel_limit=config.pixel_limit)
     check_prompts(tried, *policy_processor(collator), model.config.model_type)
     try:
         with _without_load_report():
-            return PolicyTrainer(
+            trainer = PolicyTrainer(
                 config=config,
                 model=model,
                 args=arguments,
@@ -246,6 +250,20 @@ def build_trainer(
             )
     except ValueError as error:
         raise run.RunError(f"These settings cannot be trained with: {error}") from error
+
+    def batch(places: list[int]) -> dict[str, Any]:
+        records = [data.train[place] for place in places]
+        pictures = [[open_image(record.images[0], pixel_limit=config.pixel_limit)] for record in records]
+        return to_model(
+            trainer.accelerator.unwrap_model(trainer.model), collator(list(zip(records, pictures, strict=True)))
+        )
+
+    kept = keep_features(config, data, trainer, config.num_generations, batch)
+    if kept is not None and trainer.ref_model is not None:
+        # The same tower, so it finds the outputs of the policy's.
+        (tower,) = part_modules(trainer.ref_model, "vision").values()
+        KeptFeatures(tower.requires_grad_(False), kept.reads, kept.root)
+    return trainer
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import functools
 import hashlib
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,8 @@ from roc.model.parts import part_modules
 from roc.training.run import STATES, RunError
 
 if TYPE_CHECKING:
+    from transformers import Trainer
+
     from roc.training.config import RunConfig
     from roc.training.data import RunData
     from roc.training.trainer import RocTrainer
@@ -44,6 +46,7 @@ FOLDER = "features"
 
 _ROWS = 2  # that `reads_of` looks at
 _SHARE_OF_DISK = 0.5
+_WITHOUT_EFFECT = {"use_cache"}  # arguments that a tower is given, and that change nothing of what is read
 # A picture alone and in a batch may take different kernels; an output that depends on other pictures is far off.
 _SAME = 2e-2
 
@@ -105,7 +108,7 @@ class KeptFeatures:
             return self.compute(*args, **kwargs)
         keys = call.keys()
         kept = {key: tensors for key in dict.fromkeys(keys) if (tensors := self._read(key)) is not None}
-        missing = [i for i, key in enumerate(keys) if key not in kept]
+        missing = [keys.index(key) for key in dict.fromkeys(keys) if key not in kept]
         self.found += len(keys) - len(missing)
         if missing:
             self.computed += len(missing)
@@ -172,14 +175,16 @@ class _Call:
         values = [leaf for leaf in self.leaves if not torch.is_tensor(leaf)]
         if not all(leaf is None or isinstance(leaf, bool | int | float | str | torch.dtype) for leaf in values):
             raise CannotKeep("the tower is called with more than tensors and plain values")
-        self.values = values
+        told = {name: value for name, value in kwargs.items() if name not in _WITHOUT_EFFECT}
+        found, spec = pytree.tree_flatten((args, told))
+        self._told = [None if torch.is_tensor(leaf) else leaf for leaf in found], str(spec)
 
     def keys(self) -> list[str]:
         """Hashes what decides the output for each picture, beside the tower: its tensors, values, number formats."""
         kind = self.tensors[0].device.type
         autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         shapes = [(tensor.dtype, tuple(tensor.shape[1:])) for tensor in self.tensors]
-        common = hashlib.blake2b(repr((self.values, str(self.spec), shapes, autocast)).encode(), digest_size=16)
+        common = hashlib.blake2b(repr((self._told, shapes, autocast)).encode(), digest_size=16)
         raw = [tensor.detach().contiguous().cpu().flatten(1).view(torch.uint8).numpy() for tensor in self._rows()]
         keys = []
         for i in range(self.count):
@@ -288,13 +293,17 @@ def _check_alike(call: _Call, leaves: list[torch.Tensor], read: tuple[int, ...],
             raise CannotKeep("the tower's output for a picture depends on the others of the batch")
 
 
-def keep_features(config: RunConfig, data: RunData, trainer: RocTrainer) -> KeptFeatures | None:
+def keep_features(
+    config: RunConfig, data: RunData, trainer: Trainer, passes: float, batch: Callable[[list[int]], dict[str, Any]]
+) -> KeptFeatures | None:
     """Puts `KeptFeatures` in front of the tower of a trainer's model, as `config.keep_features` says.
 
     Args:
         config: The settings.
         data: The run's rows.
-        trainer: Not yet training.
+        trainer: Of this package or of `roc.policy`, not yet training.
+        passes: How often the run looks at a training row.
+        batch: Makes the inputs of a pass with a loss, on the trainer's device, of training rows by their places.
 
     Returns:
         None where nothing is kept. With auto, a note says why if that makes a frozen tower work more than once.
@@ -303,22 +312,33 @@ def keep_features(config: RunConfig, data: RunData, trainer: RocTrainer) -> Kept
         RunError: If it is asked for and cannot be.
     """
     frozen = config.joins.get("vision", 0.0) if config.trains("vision") else 1.0
-    worth_it = trainer.args.device.type == "cpu" and _passes(trainer) * frozen > 1
+    worth_it = trainer.args.device.type == "cpu" and passes * frozen > 1
     if not (worth_it if config.keep_features is None else config.keep_features):
         return None
     try:
         if not frozen:
             raise CannotKeep("the vision tower is trained; name it in freeze, or let it join later with vision_from")
-        kept = _installed(config, data, trainer)
+        kept = _installed(config, data, trainer, batch)
     except CannotKeep as reason:
         if config.keep_features:
             raise RunError(f"keep_features is on, but {reason}.") from reason
-        logger.warning("the frozen vision tower computes every picture in every epoch: %s", reason)
+        logger.warning("the frozen vision tower computes every picture each time: %s", reason)
         return None
     return kept
 
 
-def _installed(config: RunConfig, data: RunData, trainer: RocTrainer) -> KeptFeatures:
+def passes_of(trainer: RocTrainer) -> float:
+    """Counts how often a run looks at a training row."""
+    args = trainer.args
+    if args.max_steps <= 0:
+        return args.num_train_epochs
+    rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    return args.max_steps * rows / len(trainer.train_dataset)
+
+
+def _installed(
+    config: RunConfig, data: RunData, trainer: Trainer, batch: Callable[[list[int]], dict[str, Any]]
+) -> KeptFeatures:
     if trainer.launcher != "ddp":
         raise CannotKeep(f"with {trainer.launcher} the tower is spread over the processes")
     if config.augment_shift:
@@ -326,7 +346,8 @@ def _installed(config: RunConfig, data: RunData, trainer: RocTrainer) -> KeptFea
     towers = list(part_modules(trainer.model, "vision").values())
     if len(towers) != 1:
         raise CannotKeep(f"the vision tower of this model is not one module ({len(towers)} found)")
-    reads = _probed(trainer, towers[0], data)
+    places = [i for i, record in enumerate(data.train) if record.images][:_ROWS]
+    reads = _probed(trainer, towers[0], batch(places))
     root = Path(config.features_folder or Path(config.output_dir) / STATES / FOLDER)
     read_twice = trainer.model.declaration.score_flip
     pictures = len(data.train) * (2 if 0 < config.augment_flip < 1 else 1) + len(data.validated) * (1 + read_twice)
@@ -340,11 +361,8 @@ def _installed(config: RunConfig, data: RunData, trainer: RocTrainer) -> KeptFea
     return KeptFeatures(towers[0], reads, root)
 
 
-def _probed(trainer: RocTrainer, tower: nn.Module, data: RunData) -> Reads:
-    """Runs `reads_of` on the first rows with pictures, with the tower frozen and in the trainer's number format."""
-    dataset = getattr(trainer.train_dataset, "samples", trainer.train_dataset)  # of pairs, their pictures
-    places = [i for i, record in enumerate(data.train) if record.images][:_ROWS]
-    inputs = trainer._prepare_inputs(trainer.data_collator([dataset[i] for i in places]))
+def _probed(trainer: Trainer, tower: nn.Module, inputs: dict[str, torch.Tensor]) -> Reads:
+    """Runs `reads_of` with the tower frozen and in the trainer's number format."""
     trained = [parameter for parameter in tower.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)
@@ -354,15 +372,6 @@ def _probed(trainer: RocTrainer, tower: nn.Module, data: RunData) -> Reads:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-
-
-def _passes(trainer: RocTrainer) -> float:
-    """Counts how often a run looks at a training row."""
-    args = trainer.args
-    if args.max_steps <= 0:
-        return args.num_train_epochs
-    rows = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    return args.max_steps * rows / len(trainer.train_dataset)
 
 
 def _free(folder: Path) -> int:

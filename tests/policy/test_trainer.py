@@ -128,6 +128,26 @@ def test_the_pictures_of_a_generation_are_opened_once_and_not_kept_for_long(llav
     assert len(trainer.rows._opened) <= 4  # two of this process, and no more than two beside them
 
 
+def test_each_picture_passes_once_through_a_frozen_tower(llava, data, tmp_path):
+    """Of the policy and of its reference: in sampling, in the passes of both, and for all completions of a picture."""
+
+    def rows_of(model):
+        return model.model.vision_tower.forward.__self__
+
+    frozen = {"freeze": ("vision",), "beta": 0.02}
+    plain = build(settings(llava, data, tmp_path / "plain", keep_features=False, **frozen))
+    plain.train()
+    kept = build(settings(llava, data, tmp_path / "kept", **frozen))
+    own, reference = rows_of(kept.model), rows_of(kept.ref_model)
+    kept.train()
+    assert kept.args.max_steps == 2 and own.computed == 4 and own.found > 16  # two pictures a step
+    assert reference.computed == 0 and reference.found == 16  # the policy's tower has computed them
+    expected = weights(plain.model)
+    assert all(torch.allclose(tensor, expected[name], atol=1e-6) for name, tensor in weights(kept.model).items())
+    trained = build(settings(llava, data, tmp_path / "trained"))
+    assert not hasattr(rows_of(trained.model), "computed")
+
+
 def test_pictures_are_padded_and_scaled_as_the_collator_does(tmp_path, data):
     folder = cold_started(tmp_path / "padded", steps=0, image_aspect_ratio="pad")
     trainer = build(settings(folder, data, tmp_path, max_pixels=400))
