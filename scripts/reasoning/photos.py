@@ -44,22 +44,17 @@ def make_photo_parts(out: Path, options: RatedPhotos, sizes: Sizes, threads: int
         OSError, ValueError: If there are too few photos, or the starter cannot be built.
     """
     scale = ("--min_score", f"{options.min_score!r}", "--max_score", f"{options.max_score!r}")
-    frozen = ("--freeze", "vision")
-    parts = Parts(
-        out,
-        FOLDER,
-        {
-            "cold_start": (*scale, *frozen, "--vision_learning_rate", "none", "--dataset", "photos"),
-            "rapo": (*frozen, "--dataset", "photos"),
-        },
-    )
+    # All runs read the outputs of the same tower.
+    shared = ("--freeze", "vision", "--features_folder", str(out / "features"), "--dataset", "photos")
+    words = {"cold_start": (*scale, *shared, "--vision_learning_rate", "none"), "rapo": shared}
+    parts = Parts(out, FOLDER, words)
     if not parts.validation.is_file():
         _list_photos(parts, options, sizes)
     with timed(out, "corpus"):
         if not parts.corpus.is_file():
             # Few photos are bad, and as many texts of each tier would be too few to learn the sentences from.
-            words = ["--data_path", parts.ratings, "--out", parts.corpus, "--writer", "measured", "--balance", "none"]
-            run_roc("reasoning", "corpus", *words, *scale)
+            asked = ["--data_path", parts.ratings, "--out", parts.corpus, "--writer", "measured", "--balance", "none"]
+            run_roc("reasoning", "corpus", *asked, *scale)
         if sizes.pretrained:
             _build_starter(parts, out / "start")
         else:
