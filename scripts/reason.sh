@@ -2,6 +2,7 @@
 # Teaches a tiny model to think before it scores, on the demo's scenes and a CPU, and measures what it brings.
 #
 #   bash scripts/reason.sh              corpus, cold start, RAPO, evaluation
+#   bash scripts/reason.sh --threads 1  on one core of a machine that does other work beside
 #   bash scripts/reason.sh --quick      two steps of everything, to see it work
 #
 # Writes reason.md, reason.json and the checkpoints into checkpoints/reason (--output_dir). The same command again goes on
