@@ -20,6 +20,7 @@ from roc.training import run
 from roc.training.job import Job
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, ProcessorMixin
     from trl import GRPOConfig
 
@@ -227,11 +228,10 @@ def build_trainer(
     """
     from roc.data.images import open_image
     from roc.model.collator import RocCollator
-    from roc.model.parts import part_modules
     from roc.policy.data import Rows, check_prompts, policy_processor
     from roc.policy.trainer import PolicyTrainer
     from roc.scoring.one_forward import to_model
-    from roc.training.kept_features import KeptFeatures, keep_features
+    from roc.training.kept_features import keep_outputs
 
     collator = RocCollator(processor, model.declaration)
     tried = Rows(data.train, collator, kept=2, pixel_limit=config.pixel_limit)
@@ -251,18 +251,17 @@ def build_trainer(
     except ValueError as error:
         raise run.RunError(f"These settings cannot be trained with: {error}") from error
 
-    def batch(places: list[int]) -> dict[str, Any]:
+    def batch(places: list[int]) -> dict[str, torch.Tensor]:
         records = [data.train[place] for place in places]
         pictures = [[open_image(record.images[0], pixel_limit=config.pixel_limit)] for record in records]
-        return to_model(
-            trainer.accelerator.unwrap_model(trainer.model), collator(list(zip(records, pictures, strict=True)))
-        )
+        inputs = collator(list(zip(records, pictures, strict=True)))
+        return to_model(trainer.accelerator.unwrap_model(trainer.model), inputs)
 
-    kept = keep_features(config, data, trainer, config.num_generations, batch)
+    # What is sampled may be computed in another number format than what is learnt.
+    formats = 1 + bool(arguments.bf16)
+    kept = keep_outputs(config, data, trainer, batch, passes=config.num_generations, formats=formats)
     if kept is not None and trainer.ref_model is not None:
-        # The same tower, so it finds the outputs of the policy's.
-        (tower,) = part_modules(trainer.ref_model, "vision").values()
-        KeptFeatures(tower.requires_grad_(False), kept.reads, kept.root)
+        kept.share_with(trainer.ref_model)
     return trainer
 
 

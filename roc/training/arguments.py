@@ -186,7 +186,7 @@ def build_trainer(
     from roc.model.collator import RocCollator
     from roc.training.error_weights import error_weights
     from roc.training.finish import UNTAUGHT
-    from roc.training.kept_features import keep_features, passes_of
+    from roc.training.kept_features import keep_features
     from roc.training.learnt_links import MixedCollator
     from roc.training.row_lengths import check_lengths
     from roc.training.samples import PairCollator, Paired, Samples
@@ -245,11 +245,7 @@ def build_trainer(
         )
     except ValueError as error:
         raise RunError(f"These settings cannot be trained with: {error}") from error
-
-    def batch(places: list[int]) -> dict[str, Any]:
-        return trainer._prepare_inputs(trainer.data_collator([samples[place] for place in places]))
-
-    keep_features(config, data, trainer, passes_of(trainer), batch)
+    keep_features(config, data, trainer)
     return trainer, lengths
 
 

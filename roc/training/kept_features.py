@@ -33,13 +33,14 @@ from roc.model.parts import part_modules
 from roc.training.run import STATES, RunError
 
 if TYPE_CHECKING:
-    from transformers import Trainer
-
     from roc.training.config import RunConfig
     from roc.training.data import RunData
+    from roc.training.saved_states import SavesStates
     from roc.training.trainer import RocTrainer
 
 logger = logging.getLogger(__name__)
+
+Batch = Callable[[list[int]], dict[str, torch.Tensor]]
 
 FOLDER = "features"
 """Folder in `output_dir`/training for the outputs of a run that shares them with no other."""
@@ -120,6 +121,17 @@ class KeptFeatures:
         return self.reads.rebuilt(
             [torch.stack([kept[key][n].to(device) for key in keys]) for n in range(len(self.reads.leaves))]
         )
+
+    def share_with(self, model: nn.Module) -> None:
+        """Answers for the tower of another model too, such as a reference; no tower of it may be trained later."""
+        towers = list(part_modules(model, "vision").values())
+        if len(towers) == 1:
+            KeptFeatures(towers[0].requires_grad_(False), self.reads, self.root)
+        else:
+            logger.warning(
+                "the tower of the reference computes every picture each time: it is not one module (%d found)",
+                len(towers),
+            )
 
     def _computed(self, call: _Call, rows: list[int]) -> list[torch.Tensor]:
         args, kwargs = call.of(rows)
@@ -293,17 +305,42 @@ def _check_alike(call: _Call, leaves: list[torch.Tensor], read: tuple[int, ...],
             raise CannotKeep("the tower's output for a picture depends on the others of the batch")
 
 
-def keep_features(
-    config: RunConfig, data: RunData, trainer: Trainer, passes: float, batch: Callable[[list[int]], dict[str, Any]]
-) -> KeptFeatures | None:
+def keep_features(config: RunConfig, data: RunData, trainer: RocTrainer) -> KeptFeatures | None:
     """Puts `KeptFeatures` in front of the tower of a trainer's model, as `config.keep_features` says.
 
     Args:
         config: The settings.
         data: The run's rows.
-        trainer: Of this package or of `roc.policy`, not yet training.
-        passes: How often the run looks at a training row.
+        trainer: Not yet training.
+
+    Returns, Raises: As `keep_outputs`.
+    """
+    dataset = getattr(trainer.train_dataset, "samples", trainer.train_dataset)  # of pairs, their pictures
+
+    def batch(places: list[int]) -> dict[str, torch.Tensor]:
+        return trainer._prepare_inputs(trainer.data_collator([dataset[place] for place in places]))
+
+    return keep_outputs(config, data, trainer, batch, passes=_passes(trainer))
+
+
+def keep_outputs(
+    config: RunConfig,
+    data: RunData,
+    trainer: SavesStates,
+    batch: Batch,
+    *,
+    passes: float,
+    formats: int = 1,
+) -> KeptFeatures | None:
+    """Puts `KeptFeatures` in front of the tower of any trainer's model, as `config.keep_features` says.
+
+    Args:
+        config: The settings.
+        data: The run's rows.
+        trainer: Not yet training.
         batch: Makes the inputs of a pass with a loss, on the trainer's device, of training rows by their places.
+        passes: How often the run looks at a training row.
+        formats: Number formats that the tower computes in.
 
     Returns:
         None where nothing is kept. With auto, a note says why if that makes a frozen tower work more than once.
@@ -318,16 +355,15 @@ def keep_features(
     try:
         if not frozen:
             raise CannotKeep("the vision tower is trained; name it in freeze, or let it join later with vision_from")
-        kept = _installed(config, data, trainer, batch)
+        return _installed(config, data, trainer, batch, formats)
     except CannotKeep as reason:
         if config.keep_features:
             raise RunError(f"keep_features is on, but {reason}.") from reason
         logger.warning("the frozen vision tower computes every picture each time: %s", reason)
         return None
-    return kept
 
 
-def passes_of(trainer: RocTrainer) -> float:
+def _passes(trainer: RocTrainer) -> float:
     """Counts how often a run looks at a training row."""
     args = trainer.args
     if args.max_steps <= 0:
@@ -336,9 +372,7 @@ def passes_of(trainer: RocTrainer) -> float:
     return args.max_steps * rows / len(trainer.train_dataset)
 
 
-def _installed(
-    config: RunConfig, data: RunData, trainer: Trainer, batch: Callable[[list[int]], dict[str, Any]]
-) -> KeptFeatures:
+def _installed(config: RunConfig, data: RunData, trainer: SavesStates, batch: Batch, formats: int) -> KeptFeatures:
     if trainer.launcher != "ddp":
         raise CannotKeep(f"with {trainer.launcher} the tower is spread over the processes")
     if config.augment_shift:
@@ -351,7 +385,7 @@ def _installed(
     root = Path(config.features_folder or Path(config.output_dir) / STATES / FOLDER)
     read_twice = trainer.model.declaration.score_flip
     pictures = len(data.train) * (2 if 0 < config.augment_flip < 1 else 1) + len(data.validated) * (1 + read_twice)
-    needed, free = reads.bytes_per_row * pictures, _free(root)
+    needed, free = reads.bytes_per_row * pictures * formats, _free(root)
     if needed > _SHARE_OF_DISK * free:
         raise CannotKeep(
             f"the features of {pictures} pictures take about {needed / 2**30:.1f} GiB and {root} has "
@@ -361,7 +395,7 @@ def _installed(
     return KeptFeatures(towers[0], reads, root)
 
 
-def _probed(trainer: Trainer, tower: nn.Module, inputs: dict[str, torch.Tensor]) -> Reads:
+def _probed(trainer: SavesStates, tower: nn.Module, inputs: dict[str, torch.Tensor]) -> Reads:
     """Runs `reads_of` with the tower frozen and in the trainer's number format."""
     trained = [parameter for parameter in tower.parameters() if parameter.requires_grad]
     for parameter in trained:

@@ -194,9 +194,7 @@ def test_features_are_kept_by_themselves_where_that_saves_time(monkeypatch, devi
     trainer = SimpleNamespace(args=SimpleNamespace(device=torch.device(device), **size), train_dataset=range(8))
     for asked, expected in ((None, kept), (True, True), (False, False)):
         config = load_config(None, {"freeze": ["vision"], "keep_features": asked})
-        assert (
-            kept_features.keep_features(config, None, trainer, kept_features.passes_of(trainer), None) == "installed"
-        ) == expected
+        assert (kept_features.keep_features(config, None, trainer) == "installed") == expected
 
 
 @pytest.mark.parametrize(
