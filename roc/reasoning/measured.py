@@ -1,8 +1,9 @@
 """An author that needs no model and says of any photo what can be measured of its pixels.
 
 It speaks of brightness, tonal range, colourfulness, warmth, sharpness, and where the detail lies; never of what is on
-the photo. So its critiques are true and poorer than a person's: a first corpus where no vision-language model is at
-hand. The measures are taken of the photo made to fit 256 x 256 pixels.
+the photo. So its critiques are as true as such measures are, brightness being that of the mean, and poorer than a
+person's: a first corpus where no vision-language model is at hand. The measures are taken of the photo made to fit
+256 x 256 pixels.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _PLAIN = 0.02
 """Mean gradient of luma, per pixel, below which a cell shows no detail."""
 _BURNT, _BLOCKED = 0.98, 0.02
 """Luma beyond which nothing is told apart."""
+_LOST_SHARE = 0.01
+"""Share of such pixels above which a critique speaks of them."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +150,10 @@ _EXPOSURES = {
     "high": "The exposure is on the bright side",
 }
 _LOST: dict[str, Callable[[Measures], bool]] = {
-    "and nothing is lost at either end": lambda seen: max(seen.burnt, seen.blocked) <= 0.01,
-    "and bright areas are burnt out": lambda seen: seen.burnt > 0.01 and seen.burnt >= seen.blocked,
-    "and dark areas are blocked": lambda seen: seen.blocked > 0.01 and seen.blocked > seen.burnt,
+    "and nothing is lost at either end": lambda seen: max(seen.burnt, seen.blocked) <= _LOST_SHARE,
+    "and bright areas are burnt out": lambda seen: seen.blocked <= _LOST_SHARE < seen.burnt,
+    "and dark areas are blocked": lambda seen: seen.burnt <= _LOST_SHARE < seen.blocked,
+    "and both ends are lost, bright areas and dark ones": lambda seen: min(seen.burnt, seen.blocked) > _LOST_SHARE,
 }
 
 SENTENCES: dict[str, tuple[Sentence[Measures], ...]] = {

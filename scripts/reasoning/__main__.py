@@ -26,7 +26,7 @@ from stages import check_settings, digests, note_settings, run_script, timed
 from roc.files import write_json, write_text
 from roc.settings import Settings, option
 
-from .parts import CONFIGS, QUICK, WHOLE, Parts, cold_start, make_parts, reinforce
+from .parts import CONFIGS, QUICK, SCENES, WHOLE, Parts, check_pictures, cold_start, make_parts, reinforce
 from .report import circumstances, markdown, reward_of
 from .sampled import SAMPLES, compare_rewards, rewards_of
 
@@ -92,6 +92,7 @@ def teach(options: ReasonOptions, command: str) -> str:
     """
     out, sizes, threads = options.out, QUICK if options.quick else WHOLE, options.threads
     size, configs = {"quick": options.quick}, {"configs": digests(CONFIGS)}
+    check_pictures(out, SCENES)
     check_settings(out, size | configs)
     if not (out / "reason.json").is_file():
         note_settings(out, size)

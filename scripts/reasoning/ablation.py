@@ -22,18 +22,33 @@ from typing import Any, Literal
 from claims import RatedPhotos
 from stages import GOES_ON, check_settings, digests, held_settings, note_settings, run_script
 
+from roc.data.digest import content_digest
 from roc.files import write_json, write_text
 from roc.settings import Fault, option
 
 from .arms import ARMS, Arm
-from .parts import CONFIGS, QUICK, WHOLE, Parts, Sizes, cold_start, corpus_and_tests, make_parts, reinforce, untaught
-from .photos import RECIPE, make_photo_parts
+from .parts import (
+    CONFIGS,
+    PHOTOS,
+    QUICK,
+    SCENES,
+    WHOLE,
+    Parts,
+    Sizes,
+    check_pictures,
+    cold_start,
+    corpus_and_tests,
+    make_parts,
+    reinforce,
+    untaught,
+)
+from .photos import FEATURES, RECIPE, make_photo_parts
 from .report import circumstances, curves_of, reward_of
 
 DESCRIPTION = """Reinforces one small model that reasons in many ways: five combinations of rewards, each with and
 without the head's own loss, and cold starts of 0, 1, 2 and 10 epochs, over several seeds, and writes a table beside
-the paper's own. The model reasons about scenes of the demo or, above the small starter, about rated photos, whose
-critiques say what can be measured of their pixels."""
+the paper's own. The model reasons about scenes of the demo or, starting from the small starter, about rated photos,
+whose critiques say what can be measured of their pixels."""
 
 STEPS, SHORT_STEPS = 60, 20
 TESTED = 500
@@ -143,11 +158,10 @@ def compare(options: AblationOptions, command: str) -> str:
     from .table import markdown
 
     out = options.out
-    size = {"steps": options.num_steps, "quick": options.quick, "photos": options.photos_settings}
+    pictures = SCENES if options.photos is None else PHOTOS
+    size = {"steps": options.num_steps, "quick": options.quick, "photos": _photos_settings(options)}
     configs = {"configs": digests(CONFIGS if options.photos is None else CONFIGS | {"base": RECIPE})}
-    other = out / ("scenes" if options.photos else "photos")
-    if other.is_dir():
-        raise ValueError(f"{out} holds parts made of {other.name}; name another --output_dir")
+    check_pictures(out, pictures)
     check_settings(out, size | configs)
     runs = [(name, seed) for seed in range(options.num_seeds) for name in options.compared]
     if options.table:
@@ -171,7 +185,7 @@ def compare(options: AblationOptions, command: str) -> str:
         raise ValueError(f"{out} holds no finished run yet (of {len(runs)}); leave out --table to train")
     report = {
         "command": command,
-        "pictures": "scenes" if options.photos is None else "photos",
+        "pictures": pictures,
         "subject": FROM_NOTHING if options.photos is None or options.quick else PRETRAINED,
         "steps": options.num_steps,
         "wanted": len(runs),
@@ -179,9 +193,17 @@ def compare(options: AblationOptions, command: str) -> str:
         "runs": results,
     }
     text = markdown(report)
+    if len(results) == len(runs):
+        shutil.rmtree(out / FEATURES, ignore_errors=True)
     write_json(out / "results.json", report)
     write_text(out / "results.md", text)
     return f"{text}\nWritten to {out}/results.md and results.json."
+
+
+def _photos_settings(options: AblationOptions) -> list[Any]:
+    """Lists what decides the photos: the settings, and what their file holds."""
+    held = None if options.photos is None else content_digest(Path(options.photos))
+    return [*options.photos_settings, held]
 
 
 def execute(parts: Parts, name: str, seed: int, sizes: Sizes, options: AblationOptions) -> None:

@@ -25,6 +25,8 @@ CONFIGS = {
     "cold_start": ROOT / "configs" / "reasoning_cold_start.yaml",
     "rapo": ROOT / "configs" / "reasoning_rapo_demo.yaml",
 }
+SCENES, PHOTOS = "scenes", "photos"
+"""Folders of the files that list the pictures; a comparison has one of them."""
 SIDE = 64
 """Side of a scene in pixels."""
 SEED = 42
@@ -39,7 +41,7 @@ class Sizes:
 
     Attributes:
         train, val, test: Scenes or photos of each split, at most.
-        corpus: Critiques of scenes.
+        corpus: Critiques of scenes; each training photo gets one.
         pretrained: Whether photos are seen by a pretrained tower.
         base, cold_start, rapo: Words of the command lines.
     """
@@ -77,7 +79,7 @@ class Parts:
 
     Attributes:
         out: The folder.
-        pictures: "scenes" or "photos", the folder of the files that list them.
+        pictures: `SCENES` or `PHOTOS`, the folder of the files that list them.
         words: Stage, "cold_start" or "rapo" -> words of its command line that these pictures need.
         ratings: All of them with their ratings.
         validation: Those for validation alone.
@@ -86,7 +88,7 @@ class Parts:
     """
 
     out: Path
-    pictures: str = "scenes"
+    pictures: str = SCENES
     words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -104,6 +106,21 @@ class Parts:
     @property
     def base(self) -> Path:
         return self.out / "base"
+
+
+def check_pictures(out: Path, pictures: str) -> None:
+    """Refuses a folder whose parts are made of the other pictures.
+
+    Args:
+        out: The folder.
+        pictures: `SCENES` or `PHOTOS`, what is asked for.
+
+    Raises:
+        ValueError: If it holds those of the others.
+    """
+    other = PHOTOS if pictures == SCENES else SCENES
+    if (out / other).is_dir():
+        raise ValueError(f"{out} holds parts made of {other}; name another --output_dir")
 
 
 def make_parts(out: Path, sizes: Sizes, threads: int) -> Parts:
@@ -197,7 +214,7 @@ def reinforce(parts: Parts, start: Path, folder: Path, threads: int, *more: str 
 
 
 def untaught(parts: Parts, folder: Path) -> None:
-    """Writes the base as it is, with one score where it has five, so that it can be reinforced without a cold start."""
+    """Writes the base as it is, with the scores, words and losses of a cold start, so that it can be reinforced."""
     if folder.is_dir():
         return
     from roc.checkpoint.folder import load, save
@@ -205,7 +222,10 @@ def untaught(parts: Parts, folder: Path) -> None:
 
     model, processor = load(str(parts.base))
     asked: dict[str, Any] = yaml.safe_load(CONFIGS["cold_start"].read_text(encoding="utf-8"))
-    words = {name: asked[name] for name in ("question", "answer")}
+    words = {
+        name: asked[name] for name in ("question", "answer", "text_weight", "l1_weight", "ce_weight", "emd_weight")
+    }
+    words["l1_scale"] = asked.get("l1_scale", "unit")
     declare(model, replace(model.declaration, attributes=tuple(asked["attributes"]), **words))
     write_folder(folder, lambda partial: save(model, processor, partial))
 

@@ -2,7 +2,8 @@
 
 The author measures the photos' pixels, as no model is at hand that could look at them. The `small` starter, whose
 tokenizer gets the words of the critiques, learns to score by the recipe of `configs/photos.yaml`; from then on its
-tower stays frozen. Each part is left out where it is finished, and goes on where it was stopped.
+tower stays frozen. That recipe is made for scores on 0..1, so all scores are brought there. Each part is left out where
+it is finished, and goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from stages import run_roc, timed
 from roc.data.records import Record
 from roc.data.rows import write_rows
 from roc.score_space import ScoreSpace
-from roc.starter.build import build_starter
 from roc.starter.options import StarterOptions
 from roc.starter.plan import plan
 
-from .parts import CONFIGS, Parts, Sizes, build_start, texts_of
+from .parts import CONFIGS, PHOTOS, Parts, Sizes, build_start, texts_of
 
 RECIPE = CONFIGS["base"].parent / "photos.yaml"
-FOLDER = "photos"
+FEATURES = "features"
+"""Folder of the outputs of the tower."""
 _FEWEST = {"train": 12, "val": 3, "test": 3}
 
 
@@ -43,11 +44,11 @@ def make_photo_parts(out: Path, options: RatedPhotos, sizes: Sizes, threads: int
         StageFailed: If a run ended with an error.
         OSError, ValueError: If there are too few photos, or the starter cannot be built.
     """
-    scale = ("--min_score", f"{options.min_score!r}", "--max_score", f"{options.max_score!r}")
+    scale = ("--min_score", "0", "--max_score", "1")
     # All runs read the outputs of the same tower.
-    shared = ("--freeze", "vision", "--features_folder", str(out / "features"), "--dataset", "photos")
+    shared = ("--freeze", "vision", "--features_folder", str(out / FEATURES), "--dataset", "photos")
     words = {"cold_start": (*scale, *shared, "--vision_learning_rate", "none"), "rapo": shared}
-    parts = Parts(out, FOLDER, words)
+    parts = Parts(out, PHOTOS, words)
     if not parts.validation.is_file():
         _list_photos(parts, options, sizes)
     with timed(out, "corpus"):
@@ -77,21 +78,21 @@ def _wording() -> list[str]:
 
 
 def _list_photos(parts: Parts, options: RatedPhotos, sizes: Sizes) -> None:
-    """Writes the ratings with their splits, and those of the validation photos a second time, alone."""
+    """Writes the ratings, on 0..1, with their splits, and those of the validation photos a second time, alone."""
     space = ScoreSpace(options.min_score, options.max_score)
     counts = {"train": sizes.train, "val": sizes.val, "test": sizes.test}
     chosen = choose_photos(options.photos, options.image_folder, space, counts, _FEWEST, salt="reasoning")
-    rows = {split: [_row(one, split) for one in some] for split, some in chosen.items()}
+    rows = {split: [_row(one, split, space) for one in some] for split, some in chosen.items()}
     parts.ratings.parent.mkdir(parents=True, exist_ok=True)
     write_rows(parts.ratings, [row for some in rows.values() for row in some])
     write_rows(parts.validation, rows["val"])
 
 
-def _row(record: Record, split: str) -> dict[str, Any]:
+def _row(record: Record, split: str, space: ScoreSpace) -> dict[str, Any]:
     return {
         "id": record.id,
         "image": os.path.abspath(record.images[0]),
-        "score": record.scores["overall"],
+        "score": space.to_unit(record.scores["overall"]),
         "split": split,
     }
 
@@ -99,5 +100,7 @@ def _row(record: Record, split: str) -> dict[str, Any]:
 def _build_starter(parts: Parts, folder: Path) -> None:
     """Builds the starter with the words of the corpus, unless it is there."""
     if not folder.is_dir():
+        from roc.starter.build import build_starter
+
         options = StarterOptions(out=str(folder), size="small")
         build_starter(options, plan(options), texts_of(parts))

@@ -56,6 +56,8 @@ def test_measures_of_black_beside_white(saved):
     assert found.sharpness == pytest.approx(0.5)
     # Both lie in the middle half, which so has twice the mean gradient; and in 2 of 8 columns of cells.
     assert found.centred == pytest.approx(2) and found.plain == pytest.approx(0.75)
+    held = [one.words for one in SENTENCES["exposure"] if one.holds(found)]
+    assert held == ["The exposure keeps to the middle tones, and both ends are lost, bright areas and dark ones."]
 
 
 def test_colourfulness_and_warmth_by_hand(saved):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import sys
 from collections import Counter
@@ -26,6 +27,8 @@ from stages import StageFailed  # noqa: E402
 from roc.files import write_json  # noqa: E402
 from roc.policy.config import PolicyConfig  # noqa: E402
 from roc.score_space import ScoreSpace  # noqa: E402
+from roc.starter.decoder import decoder_tokenizer  # noqa: E402
+from roc.starter.sizes import Decoder  # noqa: E402
 from roc.training.config import RunConfig, load_config  # noqa: E402
 
 EFFECT = {
@@ -251,23 +254,54 @@ def test_photos_of_ones_own_take_the_place_of_the_scenes(tmp_path, stages, rated
     corpus, base, start, rapo = stages.commands[-4:]
     assert "measured" in corpus and str(photos.RECIPE) in base
     for stage in (corpus, base, start):
-        assert stage[stage.index("--max_score") + 1] == "5.0"
-    for stage in (start, rapo):  # also a tower that is kept on disk has to stay as it is
-        assert stage[stage.index("--freeze") + 1] == "vision"
+        assert stage[stage.index("--max_score") + 1] == "1"
     group = {"finetune": RunConfig, "reasoning": PolicyConfig}
+    found = []
     for stage in (base, start, rapo):
         place = next(place for place, word in enumerate(stage) if word.endswith(".yaml"))
-        config = load_config(stage[place], stage[place + 1 :], group=group[stage[0]])
-        assert config.dataset == "photos" and config.reasoning_tokens >= 16
+        found.append(load_config(stage[place], stage[place + 1 :], group=group[stage[0]]))
+    assert all(config.dataset == "photos" for config in found)
+    assert found[0].starter is None and found[0].score_flip is False and found[0].l1_scale == "native"  # made for 0..1
+    for config in found[1:]:
+        assert config.freeze == ("vision",) and config.features_folder == str(out / "features")
+    assert found[0].question == found[1].question and not (out / "features").exists()  # once all runs are done
     listed = [line.split(",") for line in (out / "photos" / "ratings.csv").read_text().splitlines()[1:]]
     splits = Counter(row[-1] for row in listed)
     assert splits["test"] == 6 and splits["train"] + splits["val"] == 24
     assert len((out / "photos" / "validation.csv").read_text().splitlines()) == splits["val"] + 1
+    assert all(0 <= float(row[-2]) <= 1 for row in listed)
     tested = [json.loads(line) for line in (out / "corpus_and_tests.jsonl").read_text().splitlines()[1:]]
     assert len(tested) == 6 and all(Path(row["image"]).is_file() for row in tested)
     capsys.readouterr()
     assert ablation.main(["--output_dir", str(out), "--quick", "--arms", "rank"]) == 2
     assert "holds parts made of photos" in capsys.readouterr().err
+    assert command.main(["--output_dir", str(out), "--quick"]) == 2
+    assert "holds parts made of photos" in capsys.readouterr().err
+    file = Path(rated[1])
+    file.write_text(file.read_text().replace("3.1", "3.2"))
+    assert ablation.main(words) == 2 and "other settings (photos)" in capsys.readouterr().err
+
+
+def test_the_starter_for_photos_knows_the_words_of_their_critiques(tmp_path, stages, rated, monkeypatch):
+    built = []
+    monkeypatch.setattr("roc.starter.plan.locate", lambda packages, from_, cache: [])
+    monkeypatch.setattr("roc.starter.build.build_starter", lambda options, wheels, texts: built.append(texts))
+    critique = "Light and shadow stand far apart. The palette is rich in colour."
+    write = stages.do
+
+    def do(*words):
+        write(*words)
+        if "corpus" in map(str, words):
+            turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": critique}]
+            (tmp_path / "out" / "corpus.jsonl").write_text(json.dumps({"conversations": turns}) + "\n")
+
+    monkeypatch.setattr(photos, "run_roc", do)
+    options = ablation.AblationOptions(photos=rated[1], image_folder=rated[3], min_score=1.0, max_score=5.0)
+    (tmp_path / "out").mkdir()
+    photos.make_photo_parts(tmp_path / "out", options, parts.WHOLE, 1)
+    assert critique in built[0] and "Rate this photo." in built[0]
+    tokenizer = decoder_tokenizer(Decoder(), built[0])
+    assert len(tokenizer.tokenize(critique)) == len(re.findall(r"\w+|\.", critique))
 
 
 def test_scenes_and_photos_share_no_folder(tmp_path, stages, rated, capsys):
