@@ -170,10 +170,13 @@ def test_a_group_of_edits_is_rewarded_as_a_whole_beside_rated_photos(llava, tmp_
         return replace(record, group="g", edit=edits[record.id], scores={}) if record.id in edits else record
 
     more = {"rewards": ["relative", "error", "format"], "per_device_train_batch_size": 16, "max_steps": 1}
+    more["freeze"] = ("vision",)  # the outputs of a frozen tower are kept, with the unrated rows first
     trainer = build(settings(llava, photos(tmp_path / "photos", 4, 0), tmp_path, **more), change)
     seen, calculate = watch(trainer), trainer._calculate_rewards
     trainer._calculate_rewards = lambda *args: seen.setdefault("rewards", calculate(*args))
     trainer.train()
+    (tower,) = part_modules(trainer.model, "vision").values()
+    assert tower.forward.__self__.computed == 4
     answers, rewards = seen["answers"], seen["rewards"]
     groups = torch.tensor([answer.group == "g" for answer in answers])
     assert {answer.picture for answer in answers if answer.group == "g"} == set(edits)
