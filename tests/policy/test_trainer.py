@@ -131,7 +131,7 @@ def test_the_pictures_of_a_generation_are_opened_once_and_not_kept_for_long(llav
 
 @pytest.mark.parametrize("frozen", [{"freeze": ("vision",)}, {"tuning": "lora", "lora_rank": 4}], ids=["full", "lora"])
 def test_each_picture_passes_once_through_a_frozen_tower(llava, data, tmp_path, frozen):
-    """Of the policy and of its reference: in sampling, in the passes of both, and for all completions of a picture."""
+    """It does so for policy and reference: in sampling, in the passes of both, and for all completions of a picture."""
 
     def rows_of(model):
         (tower,) = part_modules(model, "vision").values()
