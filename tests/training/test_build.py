@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from tiny_models import BUILDERS
 from training_runs import QUICK, data_set, demo, finetune
 
-import roc.training.trainer
 from roc import Assessment
 from roc.checkpoint.folder import save
 from roc.cli import main
@@ -176,9 +175,8 @@ def test_the_best_adapter_on_tied_embeddings_is_kept_and_a_cut_run_goes_on(tmp_p
     if tuning == "qlora":
         pytest.importorskip("bitsandbytes")
     evaluated = itertools.count()
-    monkeypatch.setattr(
-        roc.training.trainer, "srcc", lambda *_: 1 - 0.1 * next(evaluated)
-    )  # the first state is the best
+    # The first state is the best.
+    monkeypatch.setattr("roc.training.validation.srcc", lambda *_: 1 - 0.1 * next(evaluated))
     out, training = tmp_path / "out", tmp_path / "out" / "training"
     words = ["--model_name_or_path", tied_base(tmp_path / "base"), "--tuning", tuning, "--bf16", "False",
              "--dtype", "float32", "--save_total_limit", "9", "--learning_rate", "1e-2"]  # fmt: skip
