@@ -187,6 +187,7 @@ def compare(options: AblationOptions, command: str) -> str:
         "command": command,
         "pictures": pictures,
         "subject": FROM_NOTHING if options.photos is None or options.quick else PRETRAINED,
+        "scale": "1..10" if options.photos is None else "0..1, which the scores are brought to",
         "steps": options.num_steps,
         "wanted": len(runs),
         **circumstances(out),

@@ -219,14 +219,12 @@ def untaught(parts: Parts, folder: Path) -> None:
         return
     from roc.checkpoint.folder import load, save
     from roc.model.declaration import declare
+    from roc.training.config import load_config
 
     model, processor = load(str(parts.base))
-    asked: dict[str, Any] = yaml.safe_load(CONFIGS["cold_start"].read_text(encoding="utf-8"))
-    words = {
-        name: asked[name] for name in ("question", "answer", "text_weight", "l1_weight", "ce_weight", "emd_weight")
-    }
-    words["l1_scale"] = asked.get("l1_scale", "unit")
-    declare(model, replace(model.declaration, attributes=tuple(asked["attributes"]), **words))
+    config = load_config(CONFIGS["cold_start"])
+    names = ("attributes", "question", "answer", "text_weight", "l1_weight", "ce_weight", "emd_weight", "l1_scale")
+    declare(model, replace(model.declaration, **{name: getattr(config, name) for name in names}))
     write_folder(folder, lambda partial: save(model, processor, partial))
 
 

@@ -22,9 +22,9 @@ from roc.score_space import ScoreSpace
 from roc.starter.options import StarterOptions
 from roc.starter.plan import plan
 
-from .parts import CONFIGS, PHOTOS, Parts, Sizes, build_start, texts_of
+from .parts import CONFIGS, PHOTOS, ROOT, Parts, Sizes, build_start, texts_of
 
-RECIPE = CONFIGS["base"].parent / "photos.yaml"
+RECIPE = ROOT / "configs" / "photos.yaml"
 FEATURES = "features"
 """Folder of the outputs of the tower."""
 _FEWEST = {"train": 12, "val": 3, "test": 3}
@@ -64,14 +64,16 @@ def make_photo_parts(out: Path, options: RatedPhotos, sizes: Sizes, threads: int
         run_roc(
             *("finetune", RECIPE, "--starter", "none", "--model_name_or_path", out / "start"),
             *("--data_path", parts.ratings, "--output_dir", parts.base, "--threads", str(threads)),
-            *(*scale, *_wording(), *sizes.base),
+            *(*scale, *_base_words(), *sizes.base),
         )
     return parts
 
 
-def _wording() -> list[str]:
-    """Takes question and answer of the base from the cold start, which goes on with them, and leaves the rest of a run
-    whose test rows are for the model that reasons."""
+def _base_words() -> list[str]:
+    """Lists what the base does otherwise than the recipe says.
+
+    It has question and answer of the cold start, which goes on with them, and does not see the test photos.
+    """
     asked: dict[str, Any] = yaml.safe_load(CONFIGS["cold_start"].read_text(encoding="utf-8"))
     words = [word for name in ("question", "answer") for word in (f"--{name}", asked[name])]
     return [*words, "--score_flip", "false", "--no_test_table", "true", "--check_answers", "0"]

@@ -24,8 +24,9 @@ def markdown(report: Mapping[str, Any]) -> str:
     """Writes the report.
 
     Args:
-        report: `command`, `pictures` ("scenes" or "photos"), `subject` (the model that reasons about them), `steps`,
-            `wanted` (runs in all), `runs` (results of `execute`), `machine`, `versions`, `minutes`.
+        report: `command`, `pictures` ("scenes" or "photos"), `subject` (the model that reasons about them), `scale`
+            (of the errors), `steps`, `wanted` (runs in all), `runs` (results of `execute`), `machine`, `versions`,
+            `minutes`.
     """
     runs = report["runs"]
     names = [name for name in ARMS if any(run["arm"] == name for run in runs)]
@@ -37,7 +38,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         "",
         f"{len(runs)} of {report['wanted']} runs are finished, {report['steps']} steps of reinforcement each, from one "
         f"base that sees. Test {report['pictures']}, never used in training or selection; mean and 95% interval over "
-        f"the seeds (Student's t). {report['subject']}: signs and order can be compared with the paper's, not sizes. "
+        f"the seeds (Student's t). MAE on {report['scale']}. {report['subject']}: signs and order can be compared with "
+        "the paper's, not sizes. "
         f"{report['machine']}; {', '.join(f'{name} {version}' for name, version in report['versions'].items())}.",
         "",
         "## After RAPO, with a critique first",

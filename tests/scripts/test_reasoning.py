@@ -47,7 +47,7 @@ METRICS = {
 } | EFFECT
 DIFFERENCE = {"a": 0.9, "b": 0.8, "difference": 0.1, "low": 0.05, "high": 0.15}
 REWARD = {"first": {"reward": 1.0, "rank": 0.5}, "last": {"reward": 2.0, "rank": 0.75}, "steps": 20, "seconds": None}
-SCENES = {"pictures": "scenes", "subject": "A tiny model"}
+SCENES = {"pictures": "scenes", "subject": "A tiny model", "scale": "1..10"}
 AROUND = {"machine": "m", "versions": {"roc": "1"}, "minutes": {"base": 1.25, "rapo": 2}}
 
 
@@ -250,7 +250,8 @@ def test_photos_of_ones_own_take_the_place_of_the_scenes(tmp_path, stages, rated
     words = [*rated, "--output_dir", str(out), "--quick", "--arms", "rank"]
     assert ablation.main(words) == 0
     assert stages == ["corpus corpus.jsonl", "finetune base", "finetune 1-seed0", "train rank-seed0"]
-    assert "Test photos, never used in training" in (out / "results.md").read_text()
+    told = (out / "results.md").read_text()
+    assert "Test photos, never used in training" in told and "MAE on 0..1, which the scores are brought to." in told
     corpus, base, start, rapo = stages.commands[-4:]
     assert "measured" in corpus and str(photos.RECIPE) in base
     for stage in (corpus, base, start):
